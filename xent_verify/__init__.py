@@ -1,0 +1,1 @@
+"""Is this softmax or cross entropy numerically right?"""

@@ -1,0 +1,60 @@
+"""What a caller can get wrong, as exceptions. What can *happen* to a target is a value (``model.Outcome``), not an exception.
+
+    XentVerifyError
+    ├── UsageError           wrong use: unknown name, malformed input, unreadable file   -> exit status 2
+    │   ├── UnknownNameError     a name that is not in a closed set; offers the nearest one
+    │   └── MissingExtraError    an optional dependency is not installed; names the extra
+    ├── AuditIncompleteError the audit itself could not be completed                      -> exit status 3
+    └── UndecidedError       no enclosure narrow enough within the precision limit        -> exit status 3
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "AuditIncompleteError",
+    "MissingExtraError",
+    "UndecidedError",
+    "UnknownNameError",
+    "UsageError",
+    "XentVerifyError",
+]
+
+
+class XentVerifyError(Exception):
+    """Base of every error this package raises on purpose; ``str(error)`` is one clear line."""
+
+
+class UsageError(XentVerifyError, ValueError):
+    """The caller asked for something impossible: what was wrong, where, and what would be right."""
+
+
+class UnknownNameError(UsageError):
+    """A name outside a closed set."""
+
+    def __init__(self, what: str, name: object, choices: Iterable[str]) -> None:
+        known = sorted(choices)
+        close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        super().__init__(f"unknown {what} {str(name)!r}{hint} (choose from: {', '.join(known)})")
+        self.name = name
+        self.choices = tuple(known)
+
+
+class MissingExtraError(UsageError):
+    """An optional dependency is missing."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(f"{purpose} needs {package}: pip install 'xent-verify[{extra}]'")
+        self.package = package
+        self.extra = extra
+
+
+class AuditIncompleteError(XentVerifyError):
+    """The audit could not be completed (not: the target failed)."""
+
+
+class UndecidedError(XentVerifyError):
+    """The enclosure could not be made narrow enough within the precision limit."""
