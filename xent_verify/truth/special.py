@@ -1,0 +1,215 @@
+"""Values that follow from a definition, not from arithmetic: NaN, infinite and fully masked rows, ignored rows.
+
+CONTRACT section 5 defines them. This is the one place for that logic;
+every tier asks it first. NaN stands as the placeholder where only a convention decides (softmax of a row with +inf or
+without a finite logit, a mean over nothing): the judge knows the conventions.
+
+Let a row's logits be *sound* when none is NaN or +inf and at least one is finite. Then
+
+* softmax: 0 on -inf logits; log_softmax: -inf there; every value NaN on rows that are not sound;
+* logsumexp: NaN > +inf > -inf (no finite logit), in this order of precedence;
+* cross entropy -sum_c a_c log p_c: a class with a_c = 0 contributes 0 (so 0 * log 0 = 0), one with a_c != 0 and a logit
+  of -inf contributes sign(a_c) * inf; ignored rows contribute nothing, and their logits are not looked at;
+  a row that is not sound gives NaN; a mean whose divisor is 0 gives NaN;
+* gradient p * sum(y) - y: -y on -inf logits, 0 on ignored rows, NaN on rows that are not sound;
+* sigmoid and its log at +-inf are their limits, which are not conventions (no other term competes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xent_verify.failures import UnknownNameError, UsageError
+from xent_verify.formats import FloatArray
+from xent_verify.model import Batch
+from xent_verify.truth.rows import LossRows, loss_rows, normal_axis, output_shape, temperature_of, wide
+
+__all__ = ["RowFlags", "combine", "loss_row_values", "resolve", "row_flags"]
+
+Mask = NDArray[np.bool_]
+Decided = tuple[FloatArray, Mask]
+
+
+@dataclass(frozen=True, slots=True)
+class RowFlags:
+    """What the special logits of each row imply (arrays that keep the reduced axis, with length 1)."""
+
+    nan: Mask
+    plus: Mask  # holds +inf, no NaN
+    none: Mask  # no finite logit: all -inf, or empty
+
+    @property
+    def unsound(self) -> Mask:
+        """Rows on which softmax is not defined as a real vector."""
+        return self.nan | self.plus | self.none
+
+
+def row_flags(x: NDArray[Any], axis: int) -> RowFlags:
+    """Flags of the rows of ``x`` along ``axis``."""
+    values = wide(x)
+    axis = normal_axis(axis, values.ndim)
+    nan, plus, finite = (
+        np.logical_or.reduce(found, axis=axis, keepdims=True)
+        for found in (np.isnan(values), values == np.inf, np.isfinite(values))
+    )
+    return RowFlags(nan, plus & ~nan, ~(finite | nan | plus))
+
+
+def resolve(batch: Batch) -> Decided:
+    """(values, mask) in the op's output shape: ``values`` counts where ``mask`` is true, and is 0 elsewhere."""
+    if batch.op not in _RESOLVERS:
+        raise UnknownNameError("operation", batch.op, _RESOLVERS)
+    values, mask = _RESOLVERS[batch.op](batch)
+    shape = output_shape(batch)
+    return np.where(mask, values, 0.0).reshape(shape), np.asarray(mask, bool).reshape(shape)
+
+
+def _softmax(batch: Batch) -> Decided:
+    x = wide(batch.x)
+    if batch.op == "softmax_temperature" and temperature_of(batch.options) < 0:
+        x = -x
+    flags = row_flags(x, int(batch.options.get("axis", -1)))
+    at_minus = -np.inf if batch.op == "log_softmax" else 0.0
+    return np.where(flags.unsound, np.nan, at_minus), flags.unsound | (x == -np.inf)
+
+
+def _logsumexp(batch: Batch) -> Decided:
+    flags = row_flags(batch.x, int(batch.options.get("axis", -1)))
+    return np.where(flags.nan, np.nan, np.where(flags.plus, np.inf, -np.inf)), flags.unsound
+
+
+def _sigmoid(batch: Batch) -> Decided:
+    x = wide(batch.x)
+    limits = (0.0, 1.0) if batch.op == "sigmoid" else (-np.inf, 0.0)
+    return np.where(np.isnan(x), np.nan, np.where(x > 0, limits[1], limits[0])), ~np.isfinite(x)
+
+
+def _pair(batch: Batch) -> tuple[FloatArray, FloatArray]:
+    values = list(batch.inputs.values())
+    return wide(values[0]), wide(values[1])
+
+
+def _kl_divergence(batch: Batch) -> Decided:
+    p, q = _pair(batch)
+    if p.shape != q.shape:
+        raise UsageError(f"logits of shape {p.shape} and {q.shape} do not fit")
+    axis = normal_axis(int(batch.options.get("axis", -1)), p.ndim)
+    unsound = (row_flags(p, axis).unsound | row_flags(q, axis).unsound).any(axis=axis)
+    infinite = ((p > -np.inf) & (q == -np.inf)).any(axis=axis)
+    return np.where(unsound, np.nan, np.inf), unsound | infinite
+
+
+def _signs(loss: LossRows) -> FloatArray:
+    """sign(a_c) for every row and class; NaN where a weight or a target is not finite.
+
+    Signs are multiplied, not values, so that no product underflows. With 0 <= smoothing <= 1 a smoothed target
+    (1 - e) t + e / C of t >= 0 is 0 only if both summands are.
+    """
+    e = loss.smoothing
+    with np.errstate(all="ignore"):
+        if loss.labels is not None:
+            base = np.full(loss.logits.shape, float(e > 0))
+            base[np.arange(base.shape[0]), loss.labels] = 1.0
+        else:
+            t = np.asarray(loss.probabilities)
+            positive = ((t > 0) & (e < 1)) | ((t >= 0) & (e > 0))
+            base = np.where(t < 0, np.sign((1 - e) * t + e / max(loss.classes, 1)), np.where(positive, 1.0, 0.0))
+            base = np.where(np.isfinite(t), base, np.nan)
+        if loss.weight is not None:
+            weight = np.where(np.isfinite(loss.weight), np.sign(loss.weight), np.nan)
+            used = base if loss.labels is not None else np.ones_like(base)
+            base = np.where(used == 0, 0.0, base * weight)  # an unused class's weight is not looked at
+        return base
+
+
+def loss_row_values(loss: LossRows) -> Decided:
+    """Per row of a cross entropy: placeholder (0 where the loss is an ordinary number) and whether it is decided."""
+    if not loss.logits.size:
+        return np.where(loss.ignored, 0.0, np.nan), np.ones(loss.ignored.shape, bool)
+    logits = wide(loss.logits)
+    unsound = row_flags(logits, 1).unsound[:, 0]
+    signs = _signs(loss)
+    hit = np.where((logits == -np.inf) & (signs != 0), signs, 0.0)
+    up, down = (hit > 0).any(axis=1), (hit < 0).any(axis=1)
+    nan = unsound | np.isnan(signs).any(axis=1) | (up & down)
+    value = np.where(nan, np.nan, np.where(up, np.inf, np.where(down, -np.inf, 0.0)))
+    return np.where(loss.ignored, 0.0, value), loss.ignored | nan | up | down
+
+
+def _divisor(loss: LossRows) -> float:
+    """Divisor of a mean, to a relative 2**-40: only its sign and whether it is 0 or finite matter here."""
+    kept = ~loss.ignored
+    if loss.labels is None or loss.weight is None:
+        return float(np.count_nonzero(kept))
+    return float(loss.weight[loss.labels[kept]].sum())
+
+
+def combine(rows: Decided, divisor: float, reduction: str) -> Decided:
+    """Reduce per-row placeholders: any NaN or opposite infinities -> NaN, an infinity -> itself, else undecided (0)."""
+    values, mask = rows
+    if reduction == "none":
+        return values, mask
+    with np.errstate(all="ignore"):
+        total = np.asarray(values.sum())
+        if reduction == "mean":
+            total = total / divisor if divisor != 0 and np.isfinite(divisor) else np.asarray(np.nan)
+    return total, np.asarray(bool(mask.all()) or not np.isfinite(total))
+
+
+def _cross_entropy(batch: Batch) -> Decided:
+    loss = loss_rows(batch)
+    return combine(loss_row_values(loss), _divisor(loss), loss.reduction)
+
+
+def _cross_entropy_grad(batch: Batch) -> Decided:
+    logits = wide(batch.x)
+    loss = loss_rows(batch)
+    rows = wide(loss.logits)
+    ignored = loss.ignored[:, None]
+    if loss.probabilities is not None:
+        y = loss.probabilities
+    else:
+        y = np.zeros(rows.shape)
+        y[np.arange(rows.shape[0]), np.asarray(loss.labels)] = 1.0
+    unsound = row_flags(rows, 1).unsound | ~np.isfinite(y).all(axis=1, keepdims=True)
+    value = np.where(ignored, 0.0, np.where(unsound, np.nan, 0.0 - y))
+    return _as_logits(value, logits), _as_logits(ignored | unsound | (rows == -np.inf), logits)
+
+
+def _as_logits(rows: NDArray[Any], logits: FloatArray) -> NDArray[Any]:
+    """Rows back in the shape of [N, C, ...] logits."""
+    axis = min(1, logits.ndim - 1)
+    moved = np.moveaxis(logits, axis, -1).shape
+    return np.moveaxis(rows.reshape(moved), -1, axis)
+
+
+def _binary_cross_entropy(batch: Batch) -> Decided:
+    """-(w c y log s(x) + w (1 - y) log s(-x)): log s(x) is -inf at x = -inf only, and 0 at +inf."""
+    x, y = np.broadcast_arrays(*_pair(batch))
+    parts = [batch.options.get(name) for name in ("weight", "pos_weight")]
+    w, c = (np.broadcast_to(1.0 if part is None else wide(part), x.shape) for part in parts)
+    one = np.sign(w) * np.where(x == -np.inf, np.sign(c) * np.sign(y), np.where(x == np.inf, np.sign(1.0 - y), 0.0))
+    nan = ~np.isfinite(w) | ~np.isfinite(c) | ~np.isfinite(y) | np.isnan(x)
+    limit = np.where(one > 0, np.inf, np.where(one < 0, -np.inf, 0.0))
+    values = np.where(nan, np.nan, limit)
+    # At an infinite logit the loss is 0 or infinite, whatever the finite factors are.
+    return combine((values, nan | np.isinf(x)), float(x.size), str(batch.options.get("reduction", "mean")))
+
+
+_RESOLVERS: dict[str, Callable[[Batch], Decided]] = {
+    "softmax": _softmax,
+    "softmax_temperature": _softmax,
+    "log_softmax": _softmax,
+    "logsumexp": _logsumexp,
+    "cross_entropy": _cross_entropy,
+    "cross_entropy_grad": _cross_entropy_grad,
+    "sigmoid": _sigmoid,
+    "log_sigmoid": _sigmoid,
+    "binary_cross_entropy_with_logits": _binary_cross_entropy,
+    "kl_divergence": _kl_divergence,
+}
