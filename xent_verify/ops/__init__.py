@@ -1,0 +1,58 @@
+"""The table of operations. A new one is a file here and its entry below, or ``module:attribute`` from outside."""
+
+from __future__ import annotations
+
+import pkgutil
+from types import MappingProxyType
+
+from xent_verify.failures import UnknownNameError, UsageError
+from xent_verify.ops import (
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    cross_entropy_grad,
+    kl_divergence,
+    log_sigmoid,
+    log_softmax,
+    logsumexp,
+    sigmoid,
+    softmax,
+    softmax_temperature,
+)
+from xent_verify.ops.op import Op
+
+__all__ = ["OPS", "Op", "op_named"]
+
+OPS = MappingProxyType(
+    {
+        module.OP.name: module.OP
+        for module in (
+            softmax,
+            log_softmax,
+            logsumexp,
+            cross_entropy,
+            cross_entropy_grad,
+            sigmoid,
+            log_sigmoid,
+            binary_cross_entropy_with_logits,
+            softmax_temperature,
+            kl_divergence,
+        )
+    }
+)
+
+
+def op_named(name: str | Op) -> Op:
+    """The operation of that name, or the ``Op`` at ``module:attribute``; ``UnknownNameError``/``UsageError`` otherwise."""
+    if isinstance(name, Op):
+        return name
+    if ":" not in name:
+        if name not in OPS:
+            raise UnknownNameError("op", name, OPS)
+        return OPS[name]
+    try:
+        found = pkgutil.resolve_name(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(f"--op {name}: cannot be imported ({error})") from error
+    if not isinstance(found, Op):
+        raise UsageError(f"--op {name}: is a {type(found).__name__}, not an xent_verify.ops.Op")
+    return found

@@ -1,0 +1,128 @@
+"""A-priori error bounds of the textbook stable algorithms (CONTRACT section 4), and the terms they are built from.
+
+Model of arithmetic: fl(a op b) = (a op b)(1 + e), |e| <= u, for + - * /; computed exp and log have relative error at
+most ``k_exp`` and ``k_log`` ulps (ulp <= 2u relative; the contract counts k in units of u after scaling, as its
+measurements do); a sum of n non-negative terms has relative error at most sigma(n) u. Second-order terms u**2 are
+dropped, as usual (Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd ed., section 3.1).
+
+**softmax.** x_i - m is rounded: absolute error d_i u, so exp(x_i - m) has relative error (d_i + k_exp) u. The sum
+s = sum exp(x_j - m) inherits the p-weighted mean of its terms' errors, (E + k_exp) u with E = sum p_j d_j, and adds
+sigma(n) u. The division adds u, the store u_F::
+
+    relative:  (d_i + E + sigma(n) + 2 k_exp + 1) u + u_F
+
+**log_softmax.** t_i = -d_i - log s. The relative error of s is the absolute error of log s: (E + k_exp + sigma(n)) u;
+log itself adds k_log log(s) u, the shift d_i u, the subtraction and the store |t_i| u_F::
+
+    absolute:  (d_i + E + sigma(n) + k_exp + k_log log s) u + |t_i| u_F
+
+**logsumexp.** m is exact, so d_i drops out.
+
+eta_F is added everywhere: one quantum of the subnormal range, where relative errors mean nothing. Source of the
+method: Blanchard, Higham & Higham, *Accurately computing the log-sum-exp and softmax functions*, IMA J. Numer. Anal.
+41 (2021); theirs is normwise, this is elementwise.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xent_verify.formats import FloatArray, FloatFormat
+
+__all__ = ["ErrorModel", "RowTerms", "row_terms"]
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorModel:
+    """The precisions and constants a policy assumes.
+
+    ``arithmetic`` is the format that sums and elementary functions run in, ``store`` the result's format; ``sigma``
+    names the summation constant: "library" (see ``sigma_of``) or "loop" (n - 1).
+    """
+
+    arithmetic: FloatFormat
+    store: FloatFormat
+    sigma: str = "library"
+    k_exp: float = 2.0
+    k_log: float = 2.0
+
+    @property
+    def u(self) -> float:
+        """Unit roundoff of the arithmetic."""
+        return self.arithmetic.unit_roundoff
+
+    @property
+    def u_store(self) -> float:
+        """Unit roundoff of the result's format."""
+        return self.store.unit_roundoff
+
+    @property
+    def eta(self) -> float:
+        """Smallest subnormal of the result's format."""
+        return self.store.smallest_subnormal
+
+    def sigma_of(self, n: int) -> float:
+        """Relative error, in u, allowed to a sum of n non-negative terms.
+
+        "loop": n - 1, recursive summation's worst case. "library": 8 + ceil(log2 n) + sqrt(n)/2. The first two terms
+        are what pairwise and blocked sums need; the square root is what partial sums in a few SIMD lanes and axis-wise
+        (strided) sums need in practice. ``benchmarks/summation.py`` measures it.
+        """
+        if n <= 1:
+            return 0.0
+        if self.sigma == "loop":
+            return float(n - 1)
+        return 8.0 + math.ceil(math.log2(n)) + 0.5 * math.sqrt(n)
+
+
+@dataclass(frozen=True, slots=True)
+class RowTerms:
+    """Per-row quantities of the bounds, in float64 (their own rounding, about 1e-13, is far below what matters).
+
+    ``gap`` d_i = m - x_i [R, n] (inf for -inf logits); ``p`` [R, n]; ``mean_gap`` E [R]; ``log_s`` [R]; ``top`` m [R].
+    Rows without a finite maximum hold NaN.
+    """
+
+    gap: FloatArray
+    p: FloatArray
+    mean_gap: FloatArray
+    log_s: FloatArray
+    top: FloatArray
+
+    @property
+    def loss(self) -> FloatArray:
+        """-log p = d_i + log s [R, n]."""
+        return self.gap + self.log_s[:, None]
+
+    def softmax_relative(self, model: ErrorModel) -> FloatArray:
+        """Relative error of softmax before the final store, [R, n]."""
+        n = self.gap.shape[1]
+        row = self.mean_gap + model.sigma_of(n) + 2 * model.k_exp + 1
+        return (self.gap + row[:, None]) * model.u
+
+    def log_sum_absolute(self, model: ErrorModel) -> FloatArray:
+        """Absolute error of log s, [R]."""
+        n = self.gap.shape[1]
+        return (self.mean_gap + model.sigma_of(n) + model.k_exp + model.k_log * self.log_s) * model.u
+
+    def log_softmax_absolute(self, model: ErrorModel) -> FloatArray:
+        """Absolute error of -log p before the final store, [R, n]."""
+        return self.gap * model.u + self.log_sum_absolute(model)[:, None]
+
+
+def row_terms(rows: NDArray[Any]) -> RowTerms:
+    """Terms of each row of logits [R, n] (any format; -inf entries contribute nothing)."""
+    x = np.asarray(rows).astype(np.float64)
+    with np.errstate(all="ignore"):
+        top = x.max(axis=1, initial=-np.inf)
+        gap = top[:, None] - x
+        terms = np.exp(-gap)
+        s = terms.sum(axis=1)
+        p = terms / s[:, None]
+        weighted = np.where(p > 0, p * gap, 0.0)
+        return RowTerms(gap, p, weighted.sum(axis=1), np.log(s), top)
