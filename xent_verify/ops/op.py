@@ -54,8 +54,8 @@ class Arithmetic(Protocol):
     def number(self, value: Any) -> Any:
         """An exact number from an int, a float (the real it stores) or a NumPy scalar."""
 
-    def row(self, logits: Sequence[Any]) -> Any:
-        """The ``ExpSum`` of a row of exact numbers (-inf entries contribute nothing)."""
+    def row(self, logits: Sequence[Any], divisor: Any = None) -> Any:
+        """The ``ExpSum`` of a row of exact numbers, or of their quotients by an exact ``divisor`` (-inf: p = 0)."""
 
     def unproved(self, value: Any) -> Any:
         """Widen by one unit: for values that are not known to be irrational or exact (see ``truth.exact``)."""

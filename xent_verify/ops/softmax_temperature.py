@@ -23,9 +23,7 @@ __all__ = ["OP"]
 
 def formula(a: Arithmetic, row: RowInputs, wanted: Sequence[int]) -> list[Any]:
     """exp(x_i / T) / sum_j exp(x_j / T)."""
-    temperature = a.number(row.options.get("temperature", 1.0))
-    logits = [value if np.isinf(value) else a.number(value) / temperature for value in row.values[0]]
-    terms = a.row(logits)
+    terms = a.row(row.values[0], a.number(row.options.get("temperature", 1.0)))
     return [terms.p(i) for i in wanted]
 
 

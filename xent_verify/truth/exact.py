@@ -1,0 +1,244 @@
+"""Tier 3: truth by interval arithmetic, precision raised until it decides.
+
+Each wanted element is evaluated with the op's textbook formula in ``BigArithmetic(prec)``, prec = 128, 256, … until
+its enclosure decides the correctly rounded result and error_ulp to 2**-20 ulp.
+
+**Why that ends, and why the interval is open.** Precision doubling never separates a value from a rounding boundary that
+it *equals*. By the Lindemann-Weierstrass theorem exponentials of distinct rationals are linearly independent over the
+rationals, so sum_j exp(x_j) = r exp(q) with rational r, q needs all finite x_j equal. Hence softmax is rational only when
+all finite logits tie; log-softmax, logsumexp and every combination sum_c a_c (-log p_c) with sum a_c != 0 only when one
+logit is finite; p_i Y - y_i only when all tie or Y = 0. In those cases ``IntervalRow`` computes with exact rationals
+(ties are an exact integer) and the ends coincide or enclose a non-dyadic quotient. Everywhere else the true value is
+irrational and so lies strictly between its dyadic ends: the interval may be taken as open, which is what lets a value
+2**-1477 away from a midpoint be decided at 128 bits. Formulas without such a proof go through ``unproved``, which moves
+the ends out by a unit.
+
+Special values (CONTRACT section 5) never come here: ``special.resolve`` settles them by definition.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from mpmath import libmp
+from numpy.typing import NDArray
+
+from xent_verify import enclosure
+from xent_verify.enclosure import TIERS, Enclosure
+from xent_verify.failures import UndecidedError
+from xent_verify.formats import FloatFormat, IntArray, format_named
+from xent_verify.model import Batch
+from xent_verify.ops import OPS, Op, op_named
+from xent_verify.ops.op import RowInputs, rows_of
+from xent_verify.ops.shapes import unroll
+from xent_verify.truth import special
+from xent_verify.truth.intervals import BigArithmetic, Interval
+
+__all__ = ["PRECISIONS", "digits", "enclose", "evaluate"]
+
+PRECISIONS = (128, 256, 512, 1024, 2048, 4096, 8192, 16384)
+"""Working precisions tried in turn, in bits."""
+
+EXACT_TIER = TIERS.index("exact")
+_TINY_EXPONENT = -(2**40)
+_STICKY = 2.0**-900
+
+
+def evaluate(batch: Batch, fmt: str | FloatFormat | None = None, index: IntArray | None = None) -> Enclosure:
+    """Enclosures of the batch's true values, decided for ``fmt`` (default: the batch's own format).
+
+    Without ``index``: the op's output shape. With ``index``, flat positions in it: a 1-D Enclosure of those elements.
+    ``UndecidedError`` if the last precision does not decide.
+    """
+    form = format_named(fmt if fmt is not None else batch.fmt)
+    op = op_named(batch.op)
+    values, decided = _by_definition(op, batch)
+    result = enclosure.exact(values.ravel())
+    parts = [getattr(result, name).copy() for name in Enclosure.__slots__]
+    positions = np.arange(values.size) if index is None else np.asarray(index, np.int64).ravel()
+    todo = positions[~decided.ravel()[positions]]
+    for where, found in _solve(op, batch, form, todo):
+        for part, name in zip(parts, Enclosure.__slots__, strict=True):
+            part[where] = getattr(found, name)
+    whole = Enclosure(*parts)
+    return whole.reshape(values.shape) if index is None else whole[positions]
+
+
+def _by_definition(op: Op, batch: Batch) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Special values; an op from outside the table has none beyond NaN for rows with a non-finite logit."""
+    if op.name in OPS:
+        return special.resolve(batch)
+    bad = ~np.isfinite(rows_of(op, batch).astype(np.float64)).all(axis=1)
+    shape = op.result_shape(batch)
+    if op.result == "loss" and shape == ():
+        mask = np.asarray(bad.any())
+    else:
+        mask = unroll(op, batch, bad if op.result != "elements" else np.repeat(bad[:, None], rows_of(op, batch).shape[1], 1))
+    return np.where(mask, np.nan, 0.0), mask
+
+
+def _solve(op: Op, batch: Batch, form: FloatFormat, todo: IntArray) -> Iterator[tuple[IntArray, Enclosure]]:
+    """(flat positions, their enclosures), row by row; a reduced loss is one value over all rows."""
+    if not todo.size:
+        return
+    if op.result == "loss" and op.result_shape(batch) == ():
+        yield todo, _decide(lambda a, _wanted: [_reduced(op, batch, a)], np.zeros(1, np.int64), form)
+        return
+    count = rows_of(op, batch).shape
+    rows = _grid(op, batch, count)
+    row, column = rows[0].ravel()[todo], rows[1].ravel()[todo]
+    order = np.argsort(row, kind="stable")
+    for group in np.split(order, np.flatnonzero(np.diff(row[order])) + 1):
+        inputs = _row_inputs(op, batch, int(row[group[0]]))
+        yield todo[group], _decide(lambda a, wanted, i=inputs: op.formula(a, i, wanted), column[group], form)
+
+
+def _grid(op: Op, batch: Batch, count: tuple[int, ...]) -> tuple[IntArray, IntArray]:
+    """For each output element: its row and its place in the row."""
+    ids = np.arange(count[0], dtype=np.int64)
+    if op.result != "elements":
+        grid = unroll(op, batch, ids)
+        return grid, np.zeros_like(grid)
+    full = np.broadcast_to(ids[:, None], count)
+    place = np.broadcast_to(np.arange(count[1], dtype=np.int64), count)
+    return unroll(op, batch, full), unroll(op, batch, place)
+
+
+def _decide(formula: Any, wanted: IntArray, form: FloatFormat) -> Enclosure:
+    """Raise the precision for what is still undecided."""
+    found: list[Enclosure | None] = [None] * len(wanted)
+    pending = list(range(len(wanted)))
+    for prec in PRECISIONS:
+        numbers = formula(BigArithmetic(prec), [int(wanted[k]) for k in pending])
+        enclosed = enclose(numbers)
+        done = enclosed.decided(form)
+        for k, ok, i in zip(pending, done, range(len(pending)), strict=True):
+            if ok:
+                found[k] = enclosed[i : i + 1]
+        pending = [k for k, ok in zip(pending, done, strict=True) if not ok]
+        if not pending:
+            return Enclosure.concatenate([part for part in found if part is not None])
+    raise UndecidedError(f"{len(pending)} value(s) undecided at {PRECISIONS[-1]} bits")
+
+
+def _row_inputs(op: Op, batch: Batch, r: int) -> RowInputs:
+    """Row ``r`` of every input, as float64 (integer targets stay integers)."""
+    if not op.by_row:
+        options = {name: _element(value, batch.x.shape, r) for name, value in batch.options.items()}
+        return RowInputs(tuple(_wide(value.reshape(-1)[r : r + 1]) for value in batch.inputs.values()), options)
+    if op.result == "loss" or "axis" not in op.options:
+        return RowInputs(tuple(_wide(value[r]) for value in batch.inputs.values()), batch.options)
+    axis = int(op.option(batch, "axis"))
+    moved = [np.moveaxis(value, axis, -1) for value in batch.inputs.values()]
+    return RowInputs(tuple(_wide(value.reshape(-1, value.shape[-1])[r]) for value in moved), batch.options)
+
+
+def _element(value: Any, shape: tuple[int, ...], r: int) -> Any:
+    return np.broadcast_to(value, shape).reshape(-1)[r] if isinstance(value, np.ndarray) else value
+
+
+def _wide(value: NDArray[Any]) -> NDArray[Any]:
+    return value if value.dtype.kind in "iu" else value.astype(np.float64)
+
+
+def _reduced(op: Op, batch: Batch, a: BigArithmetic) -> Interval:
+    """Sum or mean of the per-row losses."""
+    total = a.number(0)
+    for r in range(rows_of(op, batch).shape[0]):
+        total = total + op.formula(a, _row_inputs(op, batch, r), [0])[0]
+    if str(op.option(batch, "reduction")) == "sum" or op.denominator is None:
+        return total
+    return total / op.denominator(a, batch)
+
+
+def enclose(numbers: Sequence[Interval]) -> Enclosure:
+    """Intervals as (hi, lo, exponent, radius): the open interval of each contains the open interval given."""
+    fields = [_fields(number.lo, number.hi) for number in numbers]
+    hi, lo, exponent, radius = (np.array(column) for column in zip(*fields, strict=True))
+    tier = np.full(len(fields), EXACT_TIER, np.uint8)
+    return Enclosure(hi.astype(np.float64), lo.astype(np.float64), exponent.astype(np.int64), radius.astype(np.float64), tier)
+
+
+def _fields(low: Any, high: Any) -> tuple[float, float, int, float]:
+    if low[0] and (high[0] or not high[1]):  # negative
+        hi, lo, exponent, radius = _fields(libmp.mpf_neg(high), libmp.mpf_neg(low))
+        return -hi, -lo, exponent, radius
+    if not high[1] and not low[1]:
+        return 0.0, 0.0, 0, 0.0
+    if low[0] or not low[1]:  # the interval reaches zero (from above: (0, 2**e)) or straddles it
+        reach = max(high[2] + high[3], low[2] + low[3] if low[1] else _TINY_EXPONENT)
+        return 1.0, 0.0, max(reach - 1, _TINY_EXPONENT), 3.0 if low[0] else 1.0
+    return _positive(low, high)
+
+
+def _positive(low: Any, high: Any) -> tuple[float, float, int, float]:
+    """0 < low <= high."""
+    grain = min(low[2], high[2])
+    a, b = int(low[1]) << (low[2] - grain), int(high[1]) << (high[2] - grain)
+    length = a.bit_length()
+    if length + grain < _TINY_EXPONENT:
+        return 1.0, 0.0, _TINY_EXPONENT, 1.0
+    if length < 54:
+        a, b, grain, length = a << 60, b << 60, grain - 60, length + 60
+    head = (a + (1 << (length - 54))) >> (length - 53)
+    if head >> 53:
+        head, length = head >> 1, length + 1
+    base = head << (length - 53)
+    lo, radius = _tail(a - base, b - base, length - 1)
+    return math.ldexp(head, -52), lo, length - 1 + grain, radius
+
+
+def _tail(a: int, b: int, shift: int) -> tuple[float, float]:
+    """(centre, radius) of an open interval around (a, b) * 2**-shift, ending at the rounder end where that matters."""
+    below, above = _floor_float(a, shift), -_floor_float(-b, shift)
+    if below == above:
+        return below, 0.0 if a == b else math.ulp(below)
+    if below == 0.0 and above <= 2 * _STICKY:
+        return _STICKY, _STICKY
+    if above == 0.0 and below >= -2 * _STICKY:
+        return -_STICKY, _STICKY
+    if math.nextafter(below, math.inf) == above:
+        return (below, above - below) if _significant_bits(above) < _significant_bits(below) else (above, above - below)
+    centre = below + (above - below) / 2
+    return centre, math.nextafter(max(centre - below, above - centre), math.inf)
+
+
+def _significant_bits(value: float) -> int:
+    numerator, _ = value.as_integer_ratio()
+    return (numerator // (numerator & -numerator)).bit_length() if numerator else 0
+
+
+def _floor_float(n: int, shift: int) -> float:
+    """Largest float64 (a multiple of 2**-900 near zero) that is not above n * 2**-shift."""
+    if n < 0:
+        return -_ceil_positive(-n, shift)
+    if n.bit_length() - shift <= -900:
+        return 0.0
+    excess = max(n.bit_length() - 53, 0)
+    return math.ldexp(n >> excess, excess - shift)
+
+
+def _ceil_positive(n: int, shift: int) -> float:
+    if n.bit_length() - shift <= -900:
+        return 2 * _STICKY
+    excess = max(n.bit_length() - 53, 0)
+    return math.ldexp(-(-n >> excess), excess - shift)
+
+
+def digits(number: Enclosure, count: int = 30) -> str:
+    """One element to ``count`` significant decimal digits, correctly rounded from its centre.
+
+    Special values by name; exact zero as "0"; values too far out for decimals as "2^exponent".
+    """
+    hi, exponent = float(number.hi), int(number.exponent)
+    if not math.isfinite(hi):
+        return str(hi)
+    if hi == 0:
+        return "0"
+    if abs(exponent) > 2**30:
+        return f"{'-' if hi < 0 else ''}2^{exponent}"
+    value = libmp.mpf_add(libmp.from_float(hi), libmp.from_float(float(number.lo)))
+    return str(libmp.to_str(libmp.mpf_shift(value, exponent), count))
