@@ -1,0 +1,111 @@
+"""The table of the package's own implementations, and how to look one up.
+
+``IMPLEMENTATIONS`` holds the naive and the stable ones. The faulty ones live in ``faulty.ZOO``; they are found by name
+and listed on demand (``family="faulty"``), and are no part of a normal listing.
+"""
+
+from __future__ import annotations
+
+from xent_verify.implementations import gradients, naive, siblings, stable
+from xent_verify.implementations.entries import Family, Implementation
+from xent_verify.implementations.faulty import ZOO
+
+__all__ = ["IMPLEMENTATIONS", "find", "implementations"]
+
+_OVERFLOW = "inf/inf beyond the overflow edge of exp, 0/0 below its underflow edge"
+_LOG_ZERO = "log 0 where a probability underflows"
+_ONE_MINUS = "log(1 - p) once p rounds to 1"
+_OFFSET = "a common offset c: the difference cancels, absolute error about |c|·u"
+
+
+def _naive(op: str, name: str, call: object, where: str) -> Implementation:
+    assert callable(call)
+    return Implementation(name, op, call, "naive", sound=False, where_it_fails=where)
+
+
+def _stable(op: str, name: str, call: object, policy: str = "standard") -> Implementation:
+    assert callable(call)
+    return Implementation(name, op, call, "stable", sound=True, policy=policy)
+
+
+IMPLEMENTATIONS: tuple[Implementation, ...] = (
+    _naive("softmax", "naive", naive.softmax_naive, _OVERFLOW),
+    _naive("softmax", "division-free", naive.softmax_division_free, _OFFSET),
+    _stable("softmax", "stable", stable.softmax_stable),
+    _stable("softmax", "pairwise", stable.softmax_pairwise),
+    _stable("softmax", "chunked", stable.softmax_chunked),
+    _stable("softmax", "online", stable.softmax_online),
+    _stable("softmax", "online-textbook", stable.softmax_online_textbook, "textbook"),
+    _stable("softmax", "wide", stable.softmax_wide),
+    _naive("log_softmax", "naive", naive.log_softmax_naive, f"{_OVERFLOW}; {_LOG_ZERO}"),
+    _naive("log_softmax", "log-of-softmax", naive.log_softmax_log_of_softmax, _LOG_ZERO),
+    _naive("log_softmax", "unshifted-lse", naive.log_softmax_unshifted_lse, _OFFSET),
+    _stable("log_softmax", "stable", stable.log_softmax_stable),
+    _stable("log_softmax", "log1p", stable.log_softmax_log1p),
+    _stable("log_softmax", "pairwise", stable.log_softmax_pairwise),
+    _stable("log_softmax", "chunked", stable.log_softmax_chunked),
+    _stable("log_softmax", "online", stable.log_softmax_online),
+    _stable("log_softmax", "wide", stable.log_softmax_wide),
+    _naive("logsumexp", "naive", naive.logsumexp_naive, "±inf beyond the edges of exp"),
+    _naive("logsumexp", "logaddexp", naive.logsumexp_logaddexp, "long rows, large offsets: n roundings"),
+    _stable("logsumexp", "stable", stable.logsumexp_stable),
+    _stable("logsumexp", "log1p", stable.logsumexp_log1p),
+    _stable("logsumexp", "pairwise", stable.logsumexp_pairwise),
+    _stable("logsumexp", "chunked", stable.logsumexp_chunked),
+    _stable("logsumexp", "online", stable.logsumexp_online),
+    _stable("logsumexp", "online-textbook", stable.logsumexp_online_textbook, "textbook"),
+    _stable("logsumexp", "wide", stable.logsumexp_wide),
+    _naive("cross_entropy", "naive", naive.cross_entropy_naive, f"{_OVERFLOW}; {_LOG_ZERO}"),
+    _naive("cross_entropy", "naive-onehot", naive.cross_entropy_naive_onehot, f"0·log 0 in any class; {_LOG_ZERO}"),
+    _naive("cross_entropy", "naive-index", naive.cross_entropy_naive_index, _LOG_ZERO),
+    _naive("cross_entropy", "lse-minus-logit", naive.cross_entropy_lse_minus_logit, _OFFSET),
+    _stable("cross_entropy", "stable", stable.cross_entropy_stable),
+    _stable("cross_entropy", "logsumexp", stable.cross_entropy_logsumexp),
+    _stable("cross_entropy", "log1p", stable.cross_entropy_log1p),
+    _stable("cross_entropy", "chunked", stable.cross_entropy_chunked),
+    _stable("cross_entropy", "online", stable.cross_entropy_online),
+    _stable("cross_entropy", "wide", stable.cross_entropy_wide),
+    _naive("cross_entropy_grad", "naive", gradients.gradient_naive, _OVERFLOW),
+    _stable("cross_entropy_grad", "stable", gradients.gradient_stable),
+    _stable("cross_entropy_grad", "others", gradients.gradient_others),
+    _stable("cross_entropy_grad", "wide", gradients.gradient_wide),
+    _naive("sigmoid", "naive", siblings.sigmoid_naive, "inf/inf beyond the overflow edge of exp"),
+    _naive("sigmoid", "reciprocal", siblings.sigmoid_reciprocal, "0 for x below minus the overflow edge of exp"),
+    _stable("sigmoid", "stable", siblings.sigmoid_stable),
+    _naive("log_sigmoid", "naive", siblings.log_sigmoid_naive, _LOG_ZERO),
+    _stable("log_sigmoid", "stable", siblings.log_sigmoid_stable),
+    _naive("binary_cross_entropy_with_logits", "naive", siblings.binary_cross_entropy_naive, _ONE_MINUS),
+    _stable("binary_cross_entropy_with_logits", "stable", siblings.binary_cross_entropy_stable),
+    _naive("kl_divergence", "naive", siblings.kl_divergence_naive, f"{_OVERFLOW}; {_LOG_ZERO}"),
+    _stable("kl_divergence", "stable", siblings.kl_divergence_stable),
+    _naive("softmax_temperature", "naive", siblings.softmax_temperature_naive, _OVERFLOW),
+    _stable("softmax_temperature", "stable", siblings.softmax_temperature_stable),
+)
+
+_FAULTY: tuple[Implementation, ...] = tuple(
+    Implementation(fault.name, fault.op, fault.call, "faulty", False, fault.formats, fault.regime) for fault in ZOO
+)
+
+
+def implementations(op: str | None = None, family: Family | None = None) -> tuple[Implementation, ...]:
+    """The implementations of an operation and family, in table order.
+
+    Without a family the naive and the stable ones; ``family="faulty"`` lists the zoo.
+    """
+    table = _FAULTY if family == "faulty" else IMPLEMENTATIONS
+    return tuple(entry for entry in table if op in (None, entry.op) and family in (None, entry.family))
+
+
+def find(name: str, op: str | None = None) -> Implementation:
+    """The implementation of that name: ``find("stable", "softmax")`` or ``find("softmax.stable")``.
+
+    A short name without ``op`` must be unique. ``KeyError`` for an unknown or ambiguous one.
+    """
+    wanted_op, _, short = name.rpartition(".")
+    if wanted_op and op not in (None, wanted_op):
+        raise KeyError(f"{name} is not an implementation of {op}")
+    wanted = wanted_op or op
+    found = [entry for entry in IMPLEMENTATIONS + _FAULTY if entry.name == short and wanted in (None, entry.op)]
+    if len(found) != 1:
+        raise KeyError(f"{name} names {len(found)} implementations" + (f" of {op}" if op else ""))
+    return found[0]
