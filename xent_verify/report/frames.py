@@ -1,0 +1,186 @@
+"""The report as pandas frames: the one summary that every table, page and plot is drawn from.
+
+Percentiles come from the histogram: the upper edge of the bin that holds the quantile, never above the maximum, so
+they are not understated. They and ``max_ulp`` are over finite cases; overflow, NaN and the like are counted in columns
+of their own (CONTRACT section 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from xent_verify.enclosure import TIERS
+from xent_verify.measure import ERROR_EDGES, MAGNITUDE_EDGES
+from xent_verify.model import FINDING_KINDS, DtypeResult, Example, Finding, RegimeResult, Report, TargetResult
+from xent_verify.report.words import call_text, verdict
+
+__all__ = [
+    "SHOWN_CLASSES",
+    "class_columns",
+    "elements_frame",
+    "findings_frame",
+    "histogram_of",
+    "lengths_frame",
+    "quantile_ulp",
+    "regime_frame",
+    "summary_frame",
+]
+
+SHOWN_CLASSES = ("overflow", "underflow", "log_of_zero", "nan", "flushed")
+"""Classes that always have a column, also when nothing fell into them."""
+
+
+def summary_frame(report: Report) -> pd.DataFrame:
+    """One row per target × op × dtype."""
+    classes = class_columns(report)
+    columns = [*_KEYS, "verdict", "cases", "max_ulp", "p99_ulp", "p50_ulp", "correctly_rounded", "max_bound_ratio"]
+    columns += [*classes, "findings", "warnings", *_WORST]
+    rows = [_summary(target, result, classes) for target, result in _results(report)]
+    return pd.DataFrame(rows, columns=pd.Index(columns))
+
+
+def regime_frame(report: Report) -> pd.DataFrame:
+    """One row per target × op × dtype × regime."""
+    classes = class_columns(report)
+    columns = [*_KEYS, "regime", "cases", "max_ulp", "p99_ulp", "p50_ulp", "correctly_rounded", "max_bound_ratio"]
+    columns += [*classes, *(f"by_{tier}" for tier in TIERS), *_WORST]
+    rows = [
+        _keys(target, result) | _regime(regime, classes)
+        for target, result in _results(report)
+        for regime in result.regimes
+    ]
+    return pd.DataFrame(rows, columns=pd.Index(columns))
+
+
+def findings_frame(report: Report) -> pd.DataFrame:
+    """One row per finding, with the numbers of its minimal example."""
+    columns = [*_KEYS, "kind", "severity", "count", "cases", "share", "regimes", "message", "diagnosis"]
+    columns += ["minimal", "true_value", "rounded", "rounded_hex", "observed", "observed_hex"]
+    columns += ["error_ulp", "bound_ratio"]
+    rows = [
+        _keys(target, result) | _finding(finding) for target, result in _results(report) for finding in result.findings
+    ]
+    return pd.DataFrame(rows, columns=pd.Index(columns))
+
+
+def elements_frame(report: Report) -> pd.DataFrame:
+    """Every element, counted: one row per non-empty cell error bin × magnitude bin."""
+    columns = [*_KEYS, "regime", "error_ulp_from", "error_ulp_to", "magnitude_from", "magnitude_to", "count"]
+    parts = [_cells(target, result, regime) for target, result in _results(report) for regime in result.regimes]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=pd.Index(columns))
+
+
+def lengths_frame(report: Report) -> pd.DataFrame:
+    """Largest error by row length: one row per target × op × dtype × length."""
+    rows = []
+    for target, result in _results(report):
+        largest: dict[int, float] = {}
+        for regime in result.regimes:
+            for length, error in regime.length_max.items():
+                largest[length] = max(largest.get(length, 0.0), error)
+        rows += [_keys(target, result) | {"length": n, "max_ulp": error} for n, error in sorted(largest.items())]
+    return pd.DataFrame(rows, columns=pd.Index([*_KEYS, "length", "max_ulp"]))
+
+
+def class_columns(report: Report) -> list[str]:
+    """Classes to show: the usual ones first, then whatever else was counted."""
+    seen = {name for _, result in _results(report) for name, count in result.classes.items() if count}
+    known = [name for name in FINDING_KINDS if name in seen and name not in SHOWN_CLASSES]
+    return [*SHOWN_CLASSES, *known, *sorted(seen - set(known) - set(SHOWN_CLASSES))]
+
+
+def histogram_of(regimes: Sequence[RegimeResult]) -> NDArray[np.int64]:
+    """Sum of the regimes' histograms."""
+    empty = np.zeros((len(ERROR_EDGES) - 1, len(MAGNITUDE_EDGES) - 1), dtype=np.int64)
+    return reduce(np.add, (regime.histogram for regime in regimes), empty)
+
+
+def quantile_ulp(histogram: NDArray[np.int64], q: float, largest: float) -> float:
+    """An upper bound on the q-quantile of the error: the upper edge of its bin, at most ``largest``."""
+    cumulative = np.cumsum(histogram.sum(axis=1))
+    if not cumulative.size or cumulative[-1] == 0:
+        return float("nan")
+    index = int(np.searchsorted(cumulative, q * cumulative[-1]))
+    return float(min(ERROR_EDGES[index + 1], largest))
+
+
+_KEYS = ("target", "op", "dtype")
+_WORST = ("worst_input", "worst_true", "worst_observed")
+
+
+def _results(report: Report) -> Iterator[tuple[TargetResult, DtypeResult]]:
+    return ((target, result) for target in report.targets for result in target.dtypes)
+
+
+def _keys(target: TargetResult, result: DtypeResult) -> dict[str, Any]:
+    return {"target": target.target, "op": target.op, "dtype": result.dtype}
+
+
+def _summary(target: TargetResult, result: DtypeResult, classes: Sequence[str]) -> dict[str, Any]:
+    histogram = histogram_of(result.regimes)
+    rounded = sum(regime.correctly_rounded for regime in result.regimes)
+    row = _keys(target, result) | {"verdict": verdict(result), "cases": result.cases, "max_ulp": result.max_ulp}
+    row |= _quantiles(histogram, result.max_ulp) | _share(rounded, sum(regime.cases for regime in result.regimes))
+    row |= {"max_bound_ratio": result.max_bound_ratio}
+    row |= {name: result.classes.get(name, 0) for name in classes}
+    row |= {"findings": sum(finding.severity == "fail" for finding in result.findings)}
+    row |= {"warnings": sum(finding.severity == "warn" for finding in result.findings)}
+    worst = max(result.regimes, key=lambda regime: (regime.worst is not None, regime.max_ulp), default=None)
+    return row | _worst(worst.worst if worst else None)
+
+
+def _regime(regime: RegimeResult, classes: Sequence[str]) -> dict[str, Any]:
+    row: dict[str, Any] = {"regime": regime.regime, "cases": regime.cases, "max_ulp": regime.max_ulp}
+    row |= _quantiles(regime.histogram, regime.max_ulp) | _share(regime.correctly_rounded, regime.cases)
+    row |= {"max_bound_ratio": regime.max_bound_ratio}
+    row |= {name: regime.classes.get(name, 0) for name in classes}
+    row |= {f"by_{tier}": count for tier, count in zip(TIERS, regime.tiers, strict=False)}
+    return row | _worst(regime.worst)
+
+
+def _quantiles(histogram: NDArray[np.int64], largest: float) -> dict[str, float]:
+    return {f"p{percent}_ulp": quantile_ulp(histogram, percent / 100, largest) for percent in (99, 50)}
+
+
+def _share(rounded: int, cases: int) -> dict[str, float]:
+    return {"correctly_rounded": rounded / cases if cases else float("nan")}
+
+
+def _worst(example: Example | None) -> dict[str, Any]:
+    if example is None:
+        return dict.fromkeys(_WORST, "")
+    return dict(zip(_WORST, (call_text(example), example.true_digits, repr(float(example.observed))), strict=True))
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    row: dict[str, Any] = {name: getattr(finding, name) for name in ("kind", "severity", "count", "cases", "share")}
+    row |= {"regimes": "; ".join(finding.regimes), "message": finding.message, "diagnosis": finding.diagnosis}
+    example = finding.minimal or finding.worst
+    if example is None:
+        return row
+    row |= {"minimal": call_text(example), "true_value": example.true_digits}
+    for name in ("rounded", "observed"):
+        value = float(getattr(example, name))
+        row |= {name: value, f"{name}_hex": value.hex()}
+    return row | {"error_ulp": example.error_ulp, "bound_ratio": example.bound_ratio}
+
+
+def _cells(target: TargetResult, result: DtypeResult, regime: RegimeResult) -> pd.DataFrame:
+    error, magnitude = np.nonzero(regime.histogram)
+    return pd.DataFrame(
+        _keys(target, result)
+        | {
+            "regime": regime.regime,
+            "error_ulp_from": ERROR_EDGES[error],
+            "error_ulp_to": ERROR_EDGES[error + 1],
+            "magnitude_from": MAGNITUDE_EDGES[magnitude],
+            "magnitude_to": MAGNITUDE_EDGES[magnitude + 1],
+            "count": regime.histogram[error, magnitude],
+        }
+    )

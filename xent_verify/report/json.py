@@ -1,0 +1,179 @@
+"""A Report as strict JSON and back, exactly: the wire and disk format (schema 1).
+
+::
+
+    {"schema": 1, "ok": bool, "settings": {…}, "bins": {"error_ulp": […], "magnitude": […]},
+     "targets": [{"target", "op", "ok",
+                  "dtypes": [{"dtype", "ok", "cases", "max_ulp", "max_bound_ratio", "classes": {…}, "offered": {…},
+                              "notes": […], "findings": [FINDING], "regimes": [REGIME]}]}],
+     "environment": {…}}
+
+* FINDING: kind, severity, message, count, cases, share, regimes, minimal, worst (EXAMPLE or null), diagnosis, script.
+* EXAMPLE: inputs (arrays in call order, see ``report.arrays``), options, layout, index, true_value (30 digits),
+  rounded, observed, error_ulp, bound_ratio.
+* REGIME: regime, cases, correctly_rounded, max_ulp, max_bound_ratio, histogram (non-empty cells as
+  [error bin, magnitude bin, count]; the edges are in ``bins``), classes, tiers, worst, length_max.
+
+Floats: there are no NaN or Infinity literals, they are the strings "nan", "inf", "-inf". A float in a field of its own
+has a sibling ``<field>_hex`` with the exact value; a float among free-form options is ``{"value": …, "hex": …}``.
+Keys come in a fixed order. What varies from run to run (times, machine, versions) stands in ``environment`` alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from xent_verify.measure import ERROR_EDGES, MAGNITUDE_EDGES
+from xent_verify.model import DtypeResult, Example, Finding, RegimeResult, Report, TargetResult
+from xent_verify.report.arrays import encode_array, plain
+from xent_verify.report.decode import SCHEMA, report_of
+
+__all__ = ["as_json", "compact", "finding_json", "from_json", "to_json"]
+
+
+def to_json(report: Report) -> str:
+    """The whole report, two-space indented, arrays of plain numbers on one line, with a final newline."""
+    return compact(as_json(report)) + "\n"
+
+
+def from_json(text: str, *, source: str = "report") -> Report:
+    """The report back, histograms included. ``UsageError`` in one line where the text is not such a report."""
+    return report_of(text, source)
+
+
+def as_json(report: Report, *, regimes: bool = True) -> dict[str, Any]:
+    """The report as plain lists and mappings; ``regimes=False`` leaves the histograms out."""
+    return {
+        "schema": SCHEMA,
+        "ok": report.ok,
+        "settings": _free(report.settings),
+        "bins": {
+            "error_ulp": [plain(edge) for edge in ERROR_EDGES.tolist()],
+            "magnitude": [plain(edge) for edge in MAGNITUDE_EDGES.tolist()],
+        },
+        "targets": [_target(target, regimes) for target in report.targets],
+        "environment": _free(report.environment),
+    }
+
+
+def compact(value: Any, indent: str = "") -> str:
+    """Strict JSON, one key a line; lists of scalars and of short number lists stay on their line."""
+    inner = indent + "  "
+    match value:
+        case dict() if value:
+            body = [f"{inner}{_scalar(str(key))}: {compact(item, inner)}" for key, item in value.items()]
+            return "{\n" + ",\n".join(body) + f"\n{indent}}}"
+        case list() if any(isinstance(item, dict) for item in value):
+            return "[\n" + ",\n".join(inner + compact(item, inner) for item in value) + f"\n{indent}]"
+        case _:
+            return _scalar(value)
+
+
+def _scalar(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _target(target: TargetResult, regimes: bool) -> dict[str, Any]:
+    return {
+        "target": target.target,
+        "op": target.op,
+        "ok": target.ok,
+        "dtypes": [_dtype(result, regimes) for result in target.dtypes],
+    }
+
+
+def _dtype(result: DtypeResult, regimes: bool) -> dict[str, Any]:
+    record: dict[str, Any] = {"dtype": result.dtype, "ok": result.ok, "cases": result.cases}
+    record |= _number("max_ulp", result.max_ulp) | _number("max_bound_ratio", result.max_bound_ratio)
+    record |= {"classes": _counts(result.classes), "offered": dict(sorted(result.offered.items()))}
+    record |= {"notes": list(result.notes), "findings": [finding_json(finding) for finding in result.findings]}
+    if regimes:
+        record["regimes"] = [_regime(regime) for regime in result.regimes]
+    return record
+
+
+def finding_json(finding: Finding) -> dict[str, Any]:
+    """One finding (CONTRACT section 6), as it stands in the report."""
+    record: dict[str, Any] = {
+        "kind": finding.kind,
+        "severity": finding.severity,
+        "message": finding.message,
+        "count": finding.count,
+        "cases": finding.cases,
+    }
+    record |= _number("share", finding.share)
+    record |= {"regimes": list(finding.regimes), "diagnosis": finding.diagnosis}
+    record |= {"minimal": _example(finding.minimal), "worst": _example(finding.worst), "script": finding.script}
+    return record
+
+
+def _regime(regime: RegimeResult) -> dict[str, Any]:
+    record: dict[str, Any] = {"regime": regime.regime, "cases": regime.cases}
+    record["correctly_rounded"] = regime.correctly_rounded
+    record |= _number("max_ulp", regime.max_ulp) | _number("max_bound_ratio", regime.max_bound_ratio)
+    cells = np.argwhere(regime.histogram)
+    counts = regime.histogram[tuple(cells.T)]
+    record["histogram"] = [[int(i), int(j), int(n)] for (i, j), n in zip(cells, counts, strict=True)]
+    record |= {"classes": _counts(regime.classes), "tiers": list(regime.tiers), "worst": _example(regime.worst)}
+    lengths = sorted(regime.length_max.items())
+    record["length_max"] = [{"length": length} | _number("max_ulp", error) for length, error in lengths]
+    return record
+
+
+def _example(example: Example | None) -> dict[str, Any] | None:
+    if example is None:
+        return None
+    record: dict[str, Any] = {
+        "inputs": [{"name": name} | encode_array(array) for name, array in example.inputs.items()],
+        "options": {name: _option(value) for name, value in sorted(example.options.items())},
+        "layout": example.layout,
+        "index": [int(i) for i in example.index],
+        "true_value": example.true_digits,
+    }
+    for name in ("rounded", "observed", "error_ulp", "bound_ratio"):
+        record |= _number(name, getattr(example, name))
+    return record
+
+
+def _number(name: str, value: float | None) -> dict[str, Any]:
+    if value is None:
+        return {name: None, f"{name}_hex": None}
+    number = float(value)
+    shown = plain(number)
+    return {name: shown, f"{name}_hex": shown if isinstance(shown, str) else number.hex()}
+
+
+def _counts(counts: Mapping[str, int]) -> dict[str, int]:
+    return {name: int(count) for name, count in sorted(counts.items())}
+
+
+def _option(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return encode_array(value)
+    if isinstance(value, np.generic):
+        return _option(value.item())
+    if isinstance(value, float):
+        number = _number("value", value)
+        return {"value": number["value"], "hex": number["value_hex"]}
+    return _free(value)
+
+
+def _free(value: Any) -> Any:
+    """Settings and environment: whatever they hold, as JSON."""
+    if isinstance(value, np.generic | np.ndarray):
+        return _free(value.tolist())
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return plain(value)
+        case Mapping():
+            return {str(key): _free(item) for key, item in sorted(value.items(), key=lambda pair: str(pair[0]))}
+        case Iterable():
+            return [_free(item) for item in value]
+        case _:
+            return str(value)

@@ -1,0 +1,110 @@
+"""The report as Markdown: ``summary.md`` (the table) and ``findings.md`` (every finding with its script)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from xent_verify.model import DtypeResult, Finding, Report, TargetResult
+from xent_verify.report import frames
+from xent_verify.report.words import MARKS, count_text, finding_lines, headline, number_text, share_text, verdict
+
+__all__ = ["render_findings", "render_markdown", "table"]
+
+
+def render_markdown(report: Report) -> str:
+    """Verdict, one table per op (targets side by side), failing findings in a line each, how it was made."""
+    frame = frames.summary_frame(report)
+    classes = frames.class_columns(report)
+    blocks = [f"# Audit: {headline(report)}", _LEGEND]
+    for op, rows in frame.groupby("op", sort=False):
+        blocks += [f"## {op}", table(_header(classes), (_row(row, classes) for row in rows.to_dict("records")))]
+    blocks += _failures(report)
+    settings = sorted((key, value) for key, value in report.settings.items() if not isinstance(value, dict))
+    if settings:
+        blocks += ["## Settings", "\n".join(f"- {key}: `{value}`" for key, value in settings)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def render_findings(report: Report) -> str:
+    """Every finding, most severe first within its target, with a script that reproduces it."""
+    blocks = [f"# Findings: {headline(report)}"]
+    for target in report.targets:
+        for result in target.dtypes:
+            if result.findings:
+                blocks.append(f"## {target.target} · {target.op} · {result.dtype}: {verdict(result)}")
+                blocks += [_finding(finding) for finding in sorted(result.findings, key=_severity)]
+    if len(blocks) == 1:
+        blocks.append("None.")
+    return "\n\n".join(blocks) + "\n"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; a header cell that ends with ``:`` is right-aligned."""
+    lines = [_line(name.removesuffix(":") for name in header)]
+    lines.append(_line("---:" if name.endswith(":") else "---" for name in header))
+    lines += [_line(row) for row in rows]
+    return "\n".join(lines)
+
+
+_LEGEND = (
+    "Errors are in units in the last place of the true value (0.5 or less: correctly rounded); maximum and percentiles "
+    "are over finite cases, the largest *seen*, not a proven one. Overflow, NaN and the like are counted apart. "
+    "*error ÷ bound* above 1 breaks the policy's a-priori bound."
+)
+
+_SEVERITY_ORDER = ("fail", "warn", "info")
+
+
+def _severity(finding: Finding) -> int:
+    return _SEVERITY_ORDER.index(finding.severity)
+
+
+def _header(classes: list[str]) -> list[str]:
+    measures = ["values:", "max ulp:", "p99 ulp:", "p50 ulp:", "correctly rounded:", "error ÷ bound:"]
+    return ["target", "dtype", "verdict", *measures, *(f"{name.replace('_', ' ')}:" for name in classes), "worst input"]
+
+
+def _row(row: Any, classes: list[str]) -> list[str]:
+    word = row["verdict"]
+    cells = [f"`{row['target']}`", row["dtype"], f"{MARKS[word]} {word}", count_text(row["cases"])]
+    cells += [number_text(row[name]) for name in ("max_ulp", "p99_ulp", "p50_ulp")]
+    cells += [share_text(row["correctly_rounded"]), number_text(row["max_bound_ratio"])]
+    cells += [count_text(row[name]) if row[name] else "·" for name in classes]
+    return [*cells, _code(_shortened(row["worst_input"]))]
+
+
+def _failures(report: Report) -> list[str]:
+    lines = [
+        f"- **{finding.kind}** `{target.target}` {target.op} {result.dtype}: {finding.message}"
+        for target, result, finding in _failing(report)
+    ]
+    return ["## What failed", "\n".join(lines)] if lines else []
+
+
+def _failing(report: Report) -> Iterable[tuple[TargetResult, DtypeResult, Finding]]:
+    for target in report.targets:
+        for result in target.dtypes:
+            for finding in result.findings:
+                if finding.severity == "fail":
+                    yield target, result, finding
+
+
+def _finding(finding: Finding) -> str:
+    lines = [f"### {finding.severity}: {finding.kind}", "", finding.message, ""]
+    lines += [f"- {label.strip()}: {_code(text) if '=' in text else text}" for label, text in finding_lines(finding)]
+    if finding.script:
+        lines += ["", "```python", finding.script.rstrip(), "```"]
+    return "\n".join(lines)
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text else ""
+
+
+def _shortened(text: str, limit: int = 80) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"

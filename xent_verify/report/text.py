@@ -1,0 +1,97 @@
+"""The report on a terminal (rich); plain when piped."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import sys
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from xent_verify.model import Finding, Report
+from xent_verify.report import frames
+from xent_verify.report.words import MARKS, count_text, finding_lines, headline, number_text, share_text
+
+__all__ = ["console", "render_finding", "render_text"]
+
+_STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red", "unchecked": "dim", "info": "dim"}
+_PIPED_WIDTH = 140
+
+
+def console(*, color: bool | None = None, width: int | None = None) -> Console:
+    """A console that writes into memory: colours and the terminal's width on a terminal, plain text otherwise."""
+    terminal = sys.stdout.isatty()
+    wanted = terminal and "NO_COLOR" not in os.environ if color is None else color
+    columns = width or (shutil.get_terminal_size().columns if terminal else _PIPED_WIDTH)
+    return Console(file=io.StringIO(), force_terminal=wanted, no_color=not wanted, width=columns, highlight=False)
+
+
+def written(made: Console) -> str:
+    """What went into the console, without trailing spaces."""
+    assert isinstance(made.file, io.StringIO)
+    return "\n".join(line.rstrip() for line in made.file.getvalue().splitlines()) + "\n"
+
+
+def render_text(report: Report, *, color: bool | None = None, width: int | None = None) -> str:
+    """Table, failures and warnings in words, verdict."""
+    made = console(color=color, width=width)
+    made.print(_table(report))
+    informed = 0
+    for target in report.targets:
+        for result in target.dtypes:
+            informed += sum(finding.severity == "info" for finding in result.findings)
+            for finding in result.findings:
+                if finding.severity != "info":
+                    made.print(_finding(f"{target.target} · {target.op} · {result.dtype}", finding))
+    if informed:
+        made.print(f"{informed} more worth knowing (severity info): see the JSON or findings.md.\n")
+    made.print(Text(headline(report), style=_STYLES["pass" if report.ok else "fail"]))
+    return written(made)
+
+
+def render_finding(where: str, finding: Finding, *, color: bool | None = None, width: int | None = None) -> str:
+    """One finding in full; ``where`` names target, op and dtype."""
+    made = console(color=color, width=width)
+    made.print(_finding(where, finding))
+    return written(made)
+
+
+def _table(report: Report) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    classes = [name for name in frames.class_columns(report) if _any(report, name)]
+    table.add_column("target", overflow="fold")
+    for name in ("op", "dtype", "verdict"):
+        table.add_column(name, overflow="fold")
+    for name in ("values", "max ulp", "p99 ulp", "correctly rounded", "error ÷ bound", *classes):
+        table.add_column(name.replace("_", " "), justify="right")
+    for row in frames.summary_frame(report).to_dict("records"):
+        table.add_row(*_cells(row, classes))
+    return table
+
+
+def _any(report: Report, name: str) -> bool:
+    return any(result.classes.get(name, 0) for target in report.targets for result in target.dtypes)
+
+
+def _cells(row: Any, classes: list[str]) -> list[Text]:
+    word = row["verdict"]
+    cells = [Text(row[name]) for name in ("target", "op", "dtype")]
+    cells += [Text(f"{MARKS[word]} {word}", style=_STYLES[word]), Text(count_text(row["cases"]))]
+    cells += [Text(number_text(row[name])) for name in ("max_ulp", "p99_ulp")]
+    cells += [Text(share_text(row["correctly_rounded"])), Text(number_text(row["max_bound_ratio"]))]
+    return [*cells, *(Text(count_text(row[name]) if row[name] else "·") for name in classes)]
+
+
+def _finding(where: str, finding: Finding) -> Text:
+    text = Text(f"{finding.severity.upper()} ", style=_STYLES[finding.severity])
+    text.append(f"{finding.kind}", style="bold")
+    text.append(f"  {where}\n", style="dim")
+    text.append(f"  {finding.message}\n")
+    for label, line in finding_lines(finding):
+        text.append(f"    {label:<14}", style="dim").append(f"{line}\n")
+    return text

@@ -1,0 +1,167 @@
+"""How numbers, rows and verdicts are written for people: one vocabulary for every rendering."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xent_verify.formats import FORMATS
+from xent_verify.model import DtypeResult, Example, Finding, Report
+
+__all__ = [
+    "MARKS",
+    "array_text",
+    "bits_text",
+    "call_text",
+    "count_text",
+    "error_text",
+    "finding_lines",
+    "headline",
+    "number_text",
+    "share_text",
+    "value_text",
+    "verdict",
+]
+
+MARKS = {"pass": "✓", "warn": "!", "fail": "✗", "unchecked": "–"}
+"""A sign for every verdict, so that colour never carries it alone."""
+
+_RUNS_SHOWN = 12
+
+
+def verdict(result: DtypeResult) -> str:
+    """pass, warn (no failure, but something to know), fail, or unchecked (nothing was measured)."""
+    severities = {finding.severity for finding in result.findings}
+    if "fail" in severities:
+        return "fail"
+    if result.cases == 0:
+        return "unchecked"
+    return "warn" if "warn" in severities else "pass"
+
+
+def headline(report: Report) -> str:
+    """The verdict on the whole report in one sentence."""
+    results = [result for target in report.targets for result in target.dtypes]
+    failed = sum(verdict(result) == "fail" for result in results)
+    checked = f"{count_text(report.cases)} values checked"
+    if not report.cases:
+        return "Nothing was checked."
+    if failed:
+        return f"{failed} of {len(results)} target × dtype pairs fail; {checked}."
+    warned = sum(verdict(result) == "warn" for result in results)
+    return f"All {len(results)} target × dtype pairs pass{f', {warned} with warnings' if warned else ''}; {checked}."
+
+
+def number_text(value: float | None) -> str:
+    """A measured number to four digits."""
+    if value is None or math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    if value == 0 or 1e-3 <= abs(value) < 1e5:
+        return f"{value:.4g}"
+    return f"{value:.2e}"
+
+
+def error_text(value: float | None) -> str:
+    return f"{number_text(value)} ulp"
+
+
+def share_text(value: float) -> str:
+    """A share in percent that says 100 % and 0 % only when it is exactly that."""
+    if math.isnan(value):
+        return "–"
+    if 0 < value < 0.0001:
+        return "< 0.01 %"
+    if 0.9999 < value < 1:
+        return "> 99.99 %"
+    return f"{100 * value:.4g} %"
+
+
+def count_text(value: int) -> str:
+    """Thousands set apart by thin spaces."""
+    return f"{value:,}".replace(",", "\u202f")
+
+
+def value_text(value: float) -> str:
+    """Decimal and hexadecimal: 0.1 (0x1.999999999999ap-4)."""
+    number = float(value)
+    if not math.isfinite(number):
+        return str(number)
+    digits, _, power = number.hex().partition("p")
+    return f"{number!r} ({digits.rstrip('0').rstrip('.') if '.' in digits else digits}p{power})"
+
+
+def array_text(array: NDArray[Any]) -> str:
+    """Values in the shortest decimal form that names them in their own format; equal neighbours as ``v ×k``."""
+    if array.ndim == 0:
+        return _element(array[()])
+    if array.ndim > 1:
+        return "[" + ", ".join(array_text(part) for part in array) + "]"
+    words = [(word, len(list(group))) for word, group in groupby(_element(value) for value in array)]
+    shown = [f"{word} ×{count}" if count > 3 else ", ".join([word] * count) for word, count in words]
+    if len(shown) > _RUNS_SHOWN:
+        half = _RUNS_SHOWN // 2
+        shown = [*shown[:half], f"… ({array.size} values)", *shown[-half:]]
+    return "[" + ", ".join(shown) + "]"
+
+
+def bits_text(array: NDArray[Any]) -> str:
+    """The raw bits of up to a dozen elements in hex."""
+    form = FORMATS.get(array.dtype.name)
+    if form is None or array.size > _RUNS_SHOWN:
+        return ""
+    return " ".join(f"0x{bits:0{form.bits // 4}x}" for bits in form.to_bits(array).reshape(-1).tolist())
+
+
+def call_text(example: Example) -> str:
+    """One call in a line: its inputs, options and memory layout."""
+    parts = [f"{name} = {array_text(array)}" for name, array in example.inputs.items()]
+    parts += [f"{name} = {_option(value)}" for name, value in sorted(example.options.items())]
+    if example.layout != "C":
+        parts.append(f"layout {example.layout}")
+    return ", ".join(parts)
+
+
+def finding_lines(finding: Finding) -> list[tuple[str, str]]:
+    """(label, text) of everything worth telling about one finding, the script apart."""
+    lines = [
+        ("hit", f"{count_text(finding.count)} of {count_text(finding.cases)} cases ({share_text(finding.share)})"),
+        ("regimes", ", ".join(finding.regimes)),
+        ("likely cause", finding.diagnosis),
+    ]
+    for label, example in (("minimal", finding.minimal), ("worst", finding.worst)):
+        if example is not None:
+            lines += [(label, call_text(example)), *_measured(example)]
+    return [(label, text) for label, text in lines if text]
+
+
+def _measured(example: Example) -> list[tuple[str, str]]:
+    logits: NDArray[Any] = next(iter(example.inputs.values()), np.zeros(0))
+    place = f"[{', '.join(map(str, example.index))}]" if example.index else ""
+    error = "" if example.error_ulp is None else error_text(example.error_ulp)
+    ratio = "" if example.bound_ratio is None else f"{number_text(example.bound_ratio)} × the bound"
+    return [
+        ("  bits", bits_text(logits)),
+        (f"  true{place}", example.true_digits),
+        ("  rounded", value_text(example.rounded)),
+        ("  observed", value_text(example.observed)),
+        ("  error", ", ".join(part for part in (error, ratio) if part)),
+    ]
+
+
+def _element(value: Any) -> str:
+    if isinstance(value, np.integer | np.bool_):
+        return str(value)
+    return str(value).removesuffix(".0") if np.isfinite(value) else str(float(value))
+
+
+def _option(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return array_text(value)
+    return str(dict(value)) if isinstance(value, Mapping) else repr(value)
