@@ -1,0 +1,194 @@
+"""From one outcome and its truth to hits: what is wrong with this answer, how badly, and where.
+
+``judge`` is a pure function of (batch, outcome, truth, rules), so the audit, the minimiser and the search ask the same
+question. Counting over many batches, minimal cases and words for people come later.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, assert_never
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xent_verify import conventions
+from xent_verify.enclosure import Enclosure
+from xent_verify.formats import FloatFormat
+from xent_verify.measure import CLASSES, CODE, Errors, measure
+from xent_verify.model import Batch, Died, Malformed, Outcome, Raised, Returned, Severity, TimedOut
+from xent_verify.ops import Op
+from xent_verify.policies import POLICIES, Policy
+
+__all__ = ["FLUSH_CHOICES", "Hit", "Judgement", "Rules", "judge"]
+
+FLUSH_CHOICES = ("auto", "forbid", "allow")
+_COMMON_SUBNORMALS = 2.0**-30
+"""Formats whose subnormals begin above this lose ordinary values when they are flushed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What counts as wrong: policy, special-value profile, flush-to-zero rule."""
+
+    policy: Policy = POLICIES["standard"]
+    special: str = "any"
+    flush: Literal["auto", "forbid", "allow"] = "auto"
+
+    def flush_severity(self, form: FloatFormat) -> Severity:
+        """Severity of flushing a subnormal result to zero."""
+        match self.flush:
+            case "forbid":
+                return "fail"
+            case "allow":
+                return "info"
+            case "auto":
+                return "fail" if form.smallest_normal > _COMMON_SUBNORMALS else "warn"
+            case _:
+                assert_never(self.flush)
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One kind of failure in one answer: how many elements, and the worst of them (flat index)."""
+
+    kind: str
+    severity: Severity
+    message: str
+    count: int = 1
+    index: int | None = None
+    ulp: float | None = None
+    ratio: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Everything that follows from one answer."""
+
+    hits: tuple[Hit, ...]
+    errors: Errors | None = None
+    words: tuple[tuple[str, str], ...] = field(default=())  # (situation, word) of conventions seen
+
+    def kinds(self, severity: str = "fail") -> frozenset[str]:
+        return frozenset(hit.kind for hit in self.hits if hit.severity == severity)
+
+
+def judge(op: Op, batch: Batch, outcome: Outcome, truth: Enclosure, rules: Rules) -> Judgement:
+    """Judge one outcome. ``truth`` has the op's result shape."""
+    match outcome:
+        case Returned():
+            return _judge_value(op, batch, outcome, truth, rules)
+        case Raised(type_name, message):
+            return Judgement((_raised(batch, type_name, message),))
+        case TimedOut(seconds):
+            return Judgement((Hit("timeout", "fail", f"no answer within {seconds:g} s"),))
+        case Died(how):
+            return Judgement((Hit("crash", "fail", f"the process ended: {how}"),))
+        case Malformed(what):
+            return Judgement((Hit("dtype", "fail", f"the answer is not an array of numbers: {what}"),))
+        case _:
+            assert_never(outcome)
+
+
+def _raised(batch: Batch, type_name: str, message: str) -> Hit:
+    text = f"{type_name}: {message}".strip().rstrip(":")
+    if batch.x.size == 0:
+        return Hit("unsupported", "info", f"empty input raises {text}")
+    return Hit("exception", "fail", text)
+
+
+def _judge_value(op: Op, batch: Batch, outcome: Returned, truth: Enclosure, rules: Rules) -> Judgement:
+    hits = _conduct(outcome)
+    wanted = truth.shape
+    value = outcome.value
+    if value.shape != wanted:
+        if batch.x.size:
+            hits.append(Hit("shape", "fail", f"result.shape={value.shape}, but should be {wanted}"))
+        if value.size != truth.size:
+            return Judgement(tuple(hits))
+        value = value.reshape(wanted)
+    hits.extend(_dtype(batch, outcome))
+    if value.dtype.kind in "cOSUM":
+        return Judgement(tuple(hits))
+    limit = rules.policy.limit(op, batch, truth)
+    errors = measure(batch, value, truth, limit, rules.policy.overflow_allowed(op, batch))
+    errors, more, words = _conventions(op, batch, value, truth, errors, rules)
+    hits.extend(more)
+    hits.extend(_values(batch, value, truth, errors, rules))
+    return Judgement(tuple(hits), errors, words)
+
+
+def _conduct(outcome: Returned) -> list[Hit]:
+    """What the call did besides answering."""
+    hits = []
+    if outcome.mutated:
+        hits.append(Hit("input_mutated", "fail", f"the call changed its argument {', '.join(outcome.mutated)}"))
+    if outcome.earlier_changed:
+        hits.append(Hit("stateful", "fail", "a result handed out earlier changed during this call (a shared buffer)"))
+    if outcome.global_state:
+        hits.append(Hit("stateful", "warn", f"the call changed global state: {', '.join(outcome.global_state)}"))
+    return hits
+
+
+def _dtype(batch: Batch, outcome: Returned) -> list[Hit]:
+    name = outcome.dtype_name
+    if name == batch.fmt:
+        return []
+    if name in ("float", "int") and outcome.value.ndim == 0:
+        return [Hit("dtype", "info", f"the result is a Python {name}, not a {batch.fmt} scalar")]
+    return [Hit("dtype", "fail", f"result.dtype={name}, but should be {batch.fmt}")]
+
+
+def _conventions(
+    op: Op, batch: Batch, value: NDArray[Any], truth: Enclosure, errors: Errors, rules: Rules
+) -> tuple[Errors, list[Hit], tuple[tuple[str, str], ...]]:
+    """Reclassify elements that only a convention decides; report answers outside the profile."""
+    accepted = conventions.profile_named(rules.special)
+    observed = batch.form.widen(value)
+    code, ratio = errors.code.copy(), errors.ratio.copy()
+    hits, words = [], []
+    for found in conventions.situations(op, batch, observed, truth.hi):
+        fine = all(word in accepted[found.name] for word in found.words)
+        questionable = found.name == "zero target on -inf" and fine
+        if fine:
+            code = np.where(found.mask, CODE["convention"], code)
+            ratio = np.where(found.mask, 0.0, ratio)
+        if questionable:
+            hits.append(Hit("special_value", "warn", "a zero target on a logit of -inf gives NaN (0 times -inf)"))
+        words.extend((found.name, word) for word in set(found.words))
+    return Errors(errors.ulp, ratio, code.astype(np.uint8)), hits, tuple(sorted(words))
+
+
+_MESSAGES = {
+    "overflow": "infinite where a finite value is due, or the reverse",
+    "underflow": "a representable positive value came out 0",
+    "log_of_zero": "infinite as from log(0), but the true value is finite",
+    "nan": "NaN where a number is due",
+    "inaccurate": "error above the policy's limit",
+    "special_value": "wrong special value",
+    "nan_hidden": "a NaN in the input is missing from the result",
+    "flushed": "a subnormal result was flushed to zero",
+}
+
+
+def _values(batch: Batch, value: NDArray[Any], truth: Enclosure, errors: Errors, rules: Rules) -> list[Hit]:
+    hits = []
+    for kind, message in _MESSAGES.items():
+        mask = errors.of(kind)
+        count = int(np.count_nonzero(mask))
+        if not count:
+            continue
+        severity: Severity = rules.flush_severity(batch.form) if kind == "flushed" else "fail"
+        size = np.where(mask, np.where(np.isfinite(errors.ratio), errors.ratio, 1e300), -1.0)
+        size = size + np.where(mask & np.isfinite(errors.ulp), np.minimum(errors.ulp, 1e290), 0.0) * 1e-3
+        index = int(np.argmax(size))
+        ulp, ratio = float(errors.ulp.flat[index]), float(errors.ratio.flat[index])
+        hits.append(Hit(kind, severity, message, count, index, None if np.isnan(ulp) else ulp, ratio))
+    tolerated = int(np.count_nonzero(errors.of("tolerated_overflow")))
+    if tolerated:
+        text = "an intermediate of a sound algorithm overflows here although the result is representable"
+        hits.append(Hit("overflow", "info", text, tolerated, int(np.argmax(errors.of("tolerated_overflow")))))
+    return hits
+
+
+assert set(_MESSAGES) <= set(CLASSES)

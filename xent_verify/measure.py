@@ -1,0 +1,199 @@
+"""The error of every returned value, and counters that add up.
+
+``measure`` compares a result with its certified truth: error_ulp (CONTRACT section 3), error over the policy's limit,
+and a class per element. ``Tally`` folds any number of such results into integer counts (histogram of error x magnitude),
+an exact maximum and counts per class: two tallies add up to the tally of both, in any order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xent_verify.enclosure import TIERS, Enclosure
+from xent_verify.formats import FloatArray, FloatFormat
+from xent_verify.model import Batch, Example, RegimeResult
+
+__all__ = ["CLASSES", "ERROR_EDGES", "MAGNITUDE_EDGES", "Errors", "Tally", "measure"]
+
+CLASSES = (
+    "ok",
+    "overflow",
+    "underflow",
+    "log_of_zero",
+    "nan",
+    "inaccurate",
+    "special_value",
+    "nan_hidden",
+    "flushed",
+    "convention",
+    "tolerated_overflow",
+)
+CODE = {name: code for code, name in enumerate(CLASSES)}
+
+ERROR_EDGES = np.concatenate(
+    [
+        [0.0, 2.0**-20],
+        2.0 ** np.arange(-10, -4),
+        2.0 ** np.arange(-4.0, 12.0, 0.25),
+        2.0 ** np.arange(12, 68, 4),
+        [np.inf],
+    ]
+)
+"""Bin edges of error_ulp, ascending; the last bin is open."""
+
+MAGNITUDE_EDGES = np.concatenate(
+    [[-np.inf, -1100.0, -512.0, -256.0], np.arange(-160.0, 137.0, 8.0), [256.0, 512.0, 1025.0, np.inf]]
+)
+"""Bin edges of log2 of the true magnitude, ascending."""
+
+LOG_OPS = frozenset({"log_softmax", "cross_entropy", "logsumexp", "log_sigmoid", "binary_cross_entropy_with_logits"})
+
+
+@dataclass(frozen=True, slots=True)
+class Errors:
+    """Per element of the result: error in ulps (NaN where no number makes sense), error over limit, class code."""
+
+    ulp: FloatArray
+    ratio: FloatArray
+    code: NDArray[np.uint8]
+
+    def of(self, name: str) -> NDArray[np.bool_]:
+        return self.code == CODE[name]
+
+
+def measure(
+    batch: Batch, value: NDArray[Any], truth: Enclosure, limit: FloatArray, tolerated: NDArray[np.bool_]
+) -> Errors:
+    """Measure a result of the right shape.
+
+    ``value`` is cast to the batch's format if it has another dtype (judged elsewhere); ``limit`` is the policy's largest
+    absolute error; ``tolerated`` marks elements where overflow of an intermediate is no fault.
+    """
+    form = batch.form
+    with np.errstate(all="ignore"):
+        observed = form.widen(value) if value.dtype == form.dtype else form.widen(form.narrow(value.astype(np.float64)))
+        ulp = truth.error_ulp(observed, form)
+        ratio = _ratio(observed, truth, limit, form)
+        code = _classify(batch.op, observed, truth, ratio, form)
+        code = np.where(tolerated & np.isin(code, _OVERFLOWS), CODE["tolerated_overflow"], code)
+    return Errors(ulp, ratio, code.astype(np.uint8))
+
+
+_OVERFLOWS = np.array([CODE["overflow"], CODE["log_of_zero"]])
+
+
+def _ratio(observed: FloatArray, truth: Enclosure, limit: FloatArray, form: FloatFormat) -> FloatArray:
+    """|y - t| / limit, in units of the true value's ulp so that no format's range is left.
+
+    Overflow is judged by its threshold, not by the placed infinity: an infinity is within the limit when M + Q/2 is,
+    and a finite answer to a true value beyond M counts its real distance.
+    """
+    units = truth.units(form)
+    sign = np.where(units.negative, -1.0, 1.0)
+    threshold = np.ldexp(form.infinity_units - 0.5, form.max_ulp_exponent - units.quantum.astype(np.int32))
+    scaled = np.ldexp(observed, np.clip(-units.quantum, -2200, 2200).astype(np.int32)) * sign
+    over = truth.overflows(form)
+    if not form.has_inf:
+        scaled = np.where(np.isnan(scaled) & over, np.inf, scaled)
+    wrong_sign = np.isinf(scaled) & (scaled < 0)
+    error = np.where(np.isinf(scaled), np.maximum(threshold - units.head - units.tail, 0.0), np.abs(scaled - units.head - units.tail))
+    error = np.where(wrong_sign | (np.isinf(scaled) & ~over & ~np.isfinite(threshold)), np.inf, error)
+    allowed = np.ldexp(limit, np.clip(-units.quantum, -2200, 2200).astype(np.int32))
+    ratio = np.where(error == 0, 0.0, error / allowed)
+    defined = _defined(truth)
+    exact_match = (observed == truth.hi) | (np.isnan(observed) & np.isnan(truth.hi))
+    target = np.ldexp(truth.hi, np.clip(truth.exponent, -2200, 2200).astype(np.int32))
+    exact_match = np.where(np.isfinite(truth.hi), observed == target, exact_match)
+    return np.where(defined, np.where(exact_match, 0.0, np.inf), np.where(np.isnan(ratio), np.inf, ratio))
+
+
+def _defined(truth: Enclosure) -> NDArray[np.bool_]:
+    """Values that follow from a definition: special values, and zeros of masked or ignored elements."""
+    return ~np.isfinite(truth.hi) | ((truth.tier == 0) & (truth.radius == 0))
+
+
+def _classify(op: str, observed: FloatArray, truth: Enclosure, ratio: FloatArray, form: FloatFormat) -> NDArray[Any]:
+    wanted = form.widen(truth.rounded(form))
+    defined = _defined(truth)
+    true_nan = np.isnan(truth.hi)
+    infinite = np.isinf(observed) & np.isfinite(wanted)
+    zero_log = infinite & (op in LOG_OPS) & (np.sign(observed) == (-1.0 if op in ("log_softmax", "logsumexp", "log_sigmoid") else 1.0))
+    lost = (observed == 0) & (wanted != 0) & np.isfinite(wanted)
+    subnormal = np.abs(wanted) < form.smallest_normal
+    code = np.where(ratio > 1, CODE["inaccurate"], CODE["ok"])
+    code = np.where((ratio > 1) & lost, np.where(subnormal, CODE["flushed"], CODE["underflow"]), code)
+    code = np.where((ratio > 1) & infinite, np.where(zero_log, CODE["log_of_zero"], CODE["overflow"]), code)
+    code = np.where((ratio > 1) & ~np.isfinite(wanted) & ~defined, CODE["overflow"], code)
+    code = np.where(np.isnan(observed) & (ratio > 0), CODE["nan"], code)
+    wrong = defined & (ratio > 0)
+    code = np.where(wrong, CODE["special_value"], code)
+    return np.where(wrong & true_nan & ~np.isnan(observed), CODE["nan_hidden"], code)
+
+
+class Tally:
+    """Mergeable counters of one regime."""
+
+    __slots__ = ("cases", "classes", "correctly_rounded", "histogram", "length_max", "max_ratio", "max_ulp", "tiers", "worst")
+
+    def __init__(self) -> None:
+        self.cases = 0
+        self.correctly_rounded = 0
+        self.max_ulp = 0.0
+        self.max_ratio = 0.0
+        self.histogram = np.zeros((len(ERROR_EDGES) - 1, len(MAGNITUDE_EDGES) - 1), np.int64)
+        self.classes: dict[str, int] = {}
+        self.tiers = [0] * len(TIERS)
+        self.length_max: dict[int, float] = {}
+        self.worst: Example | None = None
+
+    def add(self, batch: Batch, errors: Errors, truth: Enclosure, length: int) -> bool:
+        """Count one result; True when it holds a new maximum of error_ulp (finite cases only)."""
+        self.cases += errors.ulp.size
+        for code, count in enumerate(np.bincount(errors.code.ravel(), minlength=len(CLASSES))):
+            if count and code:
+                self.classes[CLASSES[code]] = self.classes.get(CLASSES[code], 0) + int(count)
+        for tier, count in enumerate(np.bincount(truth.tier.ravel(), minlength=len(TIERS))):
+            self.tiers[tier] += int(count)
+        numeric = np.isin(errors.code, _NUMERIC) & np.isfinite(errors.ulp) & np.isfinite(truth.hi)
+        numeric &= ~truth.overflows(batch.form)
+        self.correctly_rounded += int(np.count_nonzero((errors.ulp <= 0.5 + 2.0**-20) & (errors.code == 0)))
+        ulp, magnitude = errors.ulp[numeric], truth.log2_magnitude()[numeric]
+        self._count(ulp, magnitude)
+        ratios = errors.ratio[numeric]
+        self.max_ratio = max(self.max_ratio, float(ratios.max(initial=0.0)))
+        top = float(ulp.max(initial=0.0))
+        self.length_max[length] = max(self.length_max.get(length, 0.0), top)
+        record = top > self.max_ulp
+        self.max_ulp = max(self.max_ulp, top)
+        return record
+
+    def _count(self, ulp: FloatArray, magnitude: FloatArray) -> None:
+        rows = np.clip(np.searchsorted(ERROR_EDGES, ulp, side="right") - 1, 0, self.histogram.shape[0] - 1)
+        columns = np.clip(np.searchsorted(MAGNITUDE_EDGES, magnitude, side="right") - 1, 0, self.histogram.shape[1] - 1)
+        flat = np.bincount(rows * self.histogram.shape[1] + columns, minlength=self.histogram.size)
+        self.histogram += flat.reshape(self.histogram.shape)
+
+    def result(self, regime: str) -> RegimeResult:
+        """The frozen record."""
+        classes: Mapping[str, int] = dict(sorted(self.classes.items()))
+        lengths = dict(sorted(self.length_max.items()))
+        return RegimeResult(
+            regime,
+            self.cases,
+            self.correctly_rounded,
+            self.max_ulp,
+            self.max_ratio,
+            self.histogram,
+            classes,
+            tuple(self.tiers),
+            self.worst,
+            lengths,
+        )
+
+
+_NUMERIC = np.array([CODE["ok"], CODE["inaccurate"]])

@@ -1,0 +1,101 @@
+"""Policies: what counts as inaccurate (CONTRACT section 4), as data.
+
+``standard``, ``textbook`` and ``native`` derive the limit from the op's error bound under a stated arithmetic and
+summation constant; ``faithful`` and ``ulp:K`` limit error_ulp; ``allclose:rtol,atol`` is what people use today.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, assert_never
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xent_verify.enclosure import Enclosure
+from xent_verify.failures import UnknownNameError, UsageError
+from xent_verify.formats import FORMATS, FloatArray, FloatFormat
+from xent_verify.model import Batch
+from xent_verify.ops import Op
+from xent_verify.ops.bounds import ErrorModel
+
+__all__ = ["POLICIES", "Policy", "parse_policy"]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One policy. ``wide`` says that narrow formats may be computed in float32; ``sigma`` names the summation constant."""
+
+    name: str
+    about: str
+    kind: Literal["bound", "ulp", "allclose"]
+    wide: bool = True
+    sigma: str = "library"
+    ulps: float = 1.0
+    rtol: float = 0.0
+    atol: float = 0.0
+
+    def model(self, form: FloatFormat) -> ErrorModel:
+        """Precisions assumed for a target of this format."""
+        arithmetic = FORMATS["float32"] if self.wide and form.bits < 32 else form
+        return ErrorModel(arithmetic, form, self.sigma)
+
+    def limit(self, op: Op, batch: Batch, truth: Enclosure) -> FloatArray:
+        """Largest absolute error allowed per output element (float64, in the result's shape)."""
+        form = batch.form
+        match self.kind:
+            case "bound":
+                return np.asarray(op.bound(batch, self.model(form)), np.float64)
+            case "ulp":
+                with np.errstate(all="ignore"):
+                    return np.asarray(self.ulps * np.ldexp(1.0, truth.units(form).quantum.astype(np.int32)))
+            case "allclose":
+                with np.errstate(all="ignore"):
+                    return np.asarray(self.atol + self.rtol * np.abs(truth.to_float64()))
+            case _:
+                assert_never(self.kind)
+
+    def overflow_allowed(self, op: Op, batch: Batch) -> NDArray[np.bool_]:
+        """Where an intermediate of a sound algorithm may overflow although the result is representable."""
+        if op.overflow_allowed is None or self.kind != "bound":
+            return np.asarray(False)
+        return op.overflow_allowed(batch, self.model(batch.form))
+
+
+POLICIES = {
+    policy.name: policy
+    for policy in (
+        Policy("standard", "derived bound; float32 inside for narrow formats; library sums", "bound"),
+        Policy("textbook", "derived bound; a plain summation loop is fine", "bound", sigma="loop"),
+        Policy("native", "derived bound; accumulation in the format itself is accepted", "bound", wide=False, sigma="loop"),
+        Policy("faithful", "error below one ulp everywhere", "ulp", ulps=math.nextafter(1.0, 0.0)),
+    )
+}
+
+
+def parse_policy(text: str | Policy) -> Policy:
+    """A policy by name, ``ulp:K`` or ``allclose:rtol,atol``; ``UsageError`` otherwise."""
+    if isinstance(text, Policy):
+        return text
+    name, _, arguments = text.partition(":")
+    if not arguments and name in POLICIES:
+        return POLICIES[name]
+    if name == "ulp":
+        (ulps,) = _numbers(text, arguments, ("K",))
+        return Policy(text, f"error_ulp at most {arguments}", "ulp", ulps=ulps)
+    if name == "allclose":
+        rtol, atol = _numbers(text, arguments, ("rtol", "atol"))
+        return Policy(text, f"|y - t| <= {atol} + {rtol} |t|", "allclose", rtol=rtol, atol=atol)
+    raise UnknownNameError("policy", text, [*POLICIES, "ulp:K", "allclose:rtol,atol"])
+
+
+def _numbers(text: str, arguments: str, names: tuple[str, ...]) -> list[float]:
+    parts = arguments.split(",")
+    try:
+        values = [float(part) for part in parts]
+    except ValueError:
+        values = []
+    if len(values) != len(names) or not all(math.isfinite(value) and value >= 0 for value in values):
+        raise UsageError(f"policy {text!r}: needs non-negative numbers {','.join(names)} after the colon")
+    return values
