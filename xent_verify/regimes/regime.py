@@ -1,0 +1,149 @@
+"""The nouns of this room: a Regime (one reason to try inputs), a Profile (how much), a Context (where it builds)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xent_verify.formats import FloatArray
+from xent_verify.model import Batch
+from xent_verify.regimes.calls import CALLS, Call
+from xent_verify.regimes.draw import Draw
+
+__all__ = ["PROFILES", "Context", "Profile", "Regime"]
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """How much of everything: a budget for one (op, format).
+
+    ``rows`` per batch at each of ``widths`` (the value regimes), one batch of a few rows at each of ``sizes``,
+    ``long`` rows as (n, how many), ``many`` rows of two or three logits, option tables up to ``options``
+    simultaneous changes.
+    """
+
+    name: str
+    rows: int
+    widths: tuple[int, ...]
+    mask_widths: tuple[int, ...]
+    sizes: tuple[int, ...]
+    long: tuple[tuple[int, int], ...]
+    many: tuple[int, ...]
+    options: int
+
+
+_UNEVEN = (10, 12, 20, 24, 40, 48, 72, 100, 192, 200, 300, 384, 640, 1000, 1536)
+"""Widths that some vectors and tiles divide and others do not."""
+
+
+def _sizes(most: int) -> tuple[int, ...]:
+    """2**k - 1, 2**k, 2**k + 1 for k = 1 … most, and uneven widths between."""
+    around = {2**k + d for k in range(1, most + 1) for d in (-1, 0, 1)}
+    return tuple(sorted(around | {width for width in _UNEVEN if width < 2**most}))
+
+
+PROFILES: dict[str, Profile] = {
+    profile.name: profile
+    for profile in (
+        Profile(
+            "quick",
+            rows=36,
+            widths=(3, 17),
+            mask_widths=(11, 140),
+            sizes=_sizes(8),
+            long=((300, 4), (513, 3), (1027, 3), (2049, 3), (4099, 2), (6001, 2), (8195, 2), (65539, 1)),
+            many=(255, 256, 257, 1025, 65537),
+            options=2,
+        ),
+        Profile(
+            "standard",
+            rows=120,
+            widths=(2, 16, 67),
+            mask_widths=(5, 19, 67, 300, 1100, 4200),
+            sizes=_sizes(13),
+            long=(
+                (257, 9), (300, 9), (1000, 9), (2049, 9), (4097, 6), (5000, 6), (6000, 6), (8195, 6),
+                (10007, 6), (65537, 3), (131075, 3),
+            ),
+            many=(1, 2, 3, 63, 64, 65, 127, 128, 129, 255, 256, 257, 1025, 2049, 4097, 65537),
+            options=3,
+        ),
+        Profile(
+            "deep",
+            rows=1500,
+            widths=(1, 2, 3, 5, 8, 16, 33, 67, 128, 257),
+            mask_widths=(2, 5, 19, 67, 300, 1100, 2100, 4200),
+            sizes=_sizes(13),
+            long=(
+                (257, 27), (300, 27), (1000, 27), (2049, 27), (4097, 18), (5000, 18), (6000, 18), (8195, 18),
+                (10007, 18), (32771, 9), (65537, 9), (131075, 9), (262147, 9), (1000003, 3),
+            ),
+            many=(1, 2, 3, 63, 64, 65, 127, 128, 129, 255, 256, 257, 1025, 2049, 4097, 32769, 65537, 131073),
+            options=4,
+        ),
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Where a regime builds: one op, one format, one profile, its own random stream."""
+
+    op: str
+    regime: str
+    aspect: str
+    profile: Profile
+    draw: Draw
+
+    @property
+    def call(self) -> Call:
+        return CALLS[self.op]
+
+    def batch(
+        self,
+        logits: FloatArray,
+        *,
+        layout: str = "C",
+        aspect: str | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> Batch:
+        """A batch around logits (rounded to the format here); ``options`` go over the call's own."""
+        inputs = self.call.dress(self.draw, self.draw.narrow(logits))
+        merged = {**(self.call.options or {}), **(options or {})}
+        return self.around(inputs, layout=layout, aspect=aspect, options=merged)
+
+    def around(
+        self,
+        inputs: Mapping[str, NDArray[Any]],
+        *,
+        layout: str = "C",
+        aspect: str | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> Batch:
+        """A batch of finished inputs and exactly these options."""
+        tidy = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in inputs.items()}
+        return Batch(self.op, self.draw.fmt.name, self.regime, tidy, options or {}, layout, aspect or self.aspect)
+
+
+@dataclass(frozen=True, slots=True)
+class Regime:
+    """One named reason to try inputs.
+
+    ``about`` says what it shows; ``applies(op)`` to which operations it belongs; ``needs_inf`` that the format must
+    have an infinity; ``build(context)`` yields its batches, the most telling first.
+    """
+
+    name: str
+    about: str
+    build: Callable[[Context], Iterator[Batch]]
+    aspect: str = "values"
+    needs_inf: bool = False
+    ops: tuple[str, ...] = tuple(CALLS)
+
+    def applies(self, op: str, *, has_inf: bool) -> bool:
+        """Whether the regime has anything to say about an op in a format."""
+        return op in self.ops and (has_inf or not self.needs_inf)

@@ -1,0 +1,185 @@
+"""Regimes of size, shape, axis, memory layout and call order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from xent_verify.formats import FloatArray
+from xent_verify.model import LAYOUTS, Batch
+from xent_verify.regimes.draw import Draw
+from xent_verify.regimes.regime import Context
+from xent_verify.regimes.rows import Maker, ordinary
+
+__all__ = ["axes", "empty", "layouts", "long_rows", "many_rows", "over", "sizes", "state", "structured"]
+
+Build = Callable[[Context], Iterator[Batch]]
+Structure = Callable[[Draw, int], FloatArray]
+
+
+def over(maker: Maker, widths: str = "widths", *, only: tuple[int, ...] = ()) -> Build:
+    """A regime that shows one maker's rows at each of the profile's widths (fewer rows where they are long)."""
+
+    def build(context: Context) -> Iterator[Batch]:
+        most = context.profile.rows
+        for n in only or getattr(context.profile, widths):
+            rows = max(min(most, 100 * most // max(n, 1)), min(most, 8))
+            yield context.batch(maker(context.draw, rows, n))
+
+    return build
+
+
+def _equal(draw: Draw, n: int) -> FloatArray:  # noqa: ARG001  (the table's signature)
+    return np.full(n, 0.7)
+
+
+def _equal_low(draw: Draw, n: int) -> FloatArray:  # noqa: ARG001
+    return np.full(n, -40.0)
+
+
+def _balanced(draw: Draw, n: int) -> FloatArray:  # noqa: ARG001
+    """Beyond the last power of two the terms outweigh or balance all before: whoever loses that tail is far off."""
+    border = 2 ** max((n - 1).bit_length() - 1, 0)
+    row = np.zeros(n)
+    if border < n:
+        row[border:] = math.log(border / (n - border))
+    return row
+
+
+def _rising(draw: Draw, n: int) -> FloatArray:  # noqa: ARG001
+    """The maximum grows from chunk to chunk, whatever the chunk."""
+    return np.linspace(0.0, 20.0, n)
+
+
+def _falling(draw: Draw, n: int) -> FloatArray:
+    return _rising(draw, n)[::-1]
+
+
+def _small_terms(draw: Draw, n: int) -> FloatArray:  # noqa: ARG001
+    """One term of 1, then many that together make 1: a narrow running sum never leaves 1."""
+    row = np.full(n, -math.log(max(n - 1, 1)))
+    row[:1] = 0.0
+    return row
+
+
+def _last_is_max(draw: Draw, n: int) -> FloatArray:
+    row = draw.rng.uniform(-1.0, 0.0, n)
+    row[-1:] = 3.0 + math.log(max(n, 1))
+    return row
+
+
+def _halves(draw: Draw, n: int) -> FloatArray:  # noqa: ARG001
+    """Two halves at different levels: what only one shard sees shows."""
+    return np.where(np.arange(n) < n // 2, 0.0, 5.0)
+
+
+def _scatter(draw: Draw, n: int) -> FloatArray:
+    return 3.0 * draw.rng.standard_normal(n)
+
+
+STRUCTURES: tuple[Structure, ...] = (
+    _balanced,
+    _equal,
+    _rising,
+    _falling,
+    _small_terms,
+    _scatter,
+    _last_is_max,
+    _halves,
+    _equal_low,
+)
+
+
+def structured(draw: Draw, rows: int, n: int, *, first: int = 0) -> FloatArray:
+    """Rows of the structures above, in turn from ``first``."""
+    chosen = [STRUCTURES[(first + k) % len(STRUCTURES)](draw, n) for k in range(rows)]
+    return np.array(chosen, dtype=np.float64).reshape(rows, n)
+
+
+def sizes(context: Context) -> Iterator[Batch]:
+    """Every width of the profile, four structures each: a different four from width to width, a low row always."""
+    for k, n in enumerate(context.profile.sizes):
+        rows = structured(context.draw, 4, n, first=k)
+        low = _equal_low(context.draw, n)[None]
+        yield context.batch(np.concatenate([rows, low]))
+
+
+def long_rows(context: Context) -> Iterator[Batch]:
+    for n, rows in context.profile.long:
+        yield context.batch(structured(context.draw, rows, n))
+
+
+def many_rows(context: Context) -> Iterator[Batch]:
+    for rows in context.profile.many:
+        yield context.batch(ordinary(context.draw, rows, 2 if rows > 2000 else 3))
+
+
+_SHAPES: tuple[tuple[tuple[int, ...], tuple[int | None, ...]], ...] = (
+    ((5,), (None, 0, -1)),
+    ((1,), (None,)),
+    ((4, 3), (None, 0, 1, -2)),
+    ((3, 3), (0, -1)),
+    ((2, 3, 4), (None, 0, 1, -2, -3)),
+    ((3, 3, 3), (1,)),
+    ((2, 3, 4, 5), (None, 0, 1, 2, -2, -3, -4)),
+    ((1, 5), (None, 0)),
+    ((5, 1), (None, 0)),
+    ((2, 1, 3), (1, -1)),
+)
+"""Shapes and axes (None: not given)."""
+
+
+def axes(context: Context) -> Iterator[Batch]:
+    """One to four dimensions, every axis by both of its names, squares and axes of size 1."""
+    for shape, names in _SHAPES:
+        if len(shape) != 2 and not context.call.any_shape:
+            continue
+        for axis in names if context.call.axis else (None,):
+            x = ordinary(context.draw, math.prod(shape), 1).reshape(shape)
+            yield context.batch(x, options={} if axis is None else {"axis": axis})
+
+
+def layouts(context: Context) -> Iterator[Batch]:
+    """The same kind of numbers as real views: transposed, sliced, strided, reversed, repeated, read-only."""
+    shapes: list[tuple[tuple[int, ...], int | None]] = [((5, 7), None)]
+    if context.call.any_shape:
+        shapes += [((3, 4, 6), 1 if context.call.axis else None), ((12,), None)]
+    if context.call.axis:
+        shapes += [((7, 5), 0)]
+    if context.profile.name != "quick":
+        shapes += [((33, 65), None), ((3, 2050), None)]
+    for shape, axis in shapes:
+        for layout in LAYOUTS[1:]:
+            x = ordinary(context.draw, math.prod(shape), 1).reshape(shape)
+            if layout == "broadcast":
+                x = np.broadcast_to(x[:1], shape)
+            yield context.batch(x, layout=layout, options={} if axis is None else {"axis": axis})
+
+
+def state(context: Context) -> Iterator[Batch]:
+    """Calls that differ from the one before in one thing only: values, scale, mask, width, and back again."""
+    low = -np.inf if context.draw.fmt.has_inf else context.draw.lowest
+    for rows, n, offset, masked in (
+        (5, 7, 0.0, 0),
+        (5, 7, 1000.0, 0),
+        (5, 7, -1000.0, 3),
+        (5, 7, 0.0, 0),
+        (5, 9, 50.0, 0),
+        (5, 4, 0.0, 0),
+        (2, 7, 0.0, 0),
+        (5, 7, 0.0, 0),
+    ):
+        x = ordinary(context.draw, rows, n) + offset
+        x[:, :masked] = low
+        yield context.batch(x)
+
+
+def empty(context: Context) -> Iterator[Batch]:
+    """No rows, or rows of no logits."""
+    shapes: list[tuple[int, ...]] = [(0, 5)]
+    if context.call.any_shape:
+        shapes += [(2, 0), (0,), (2, 0, 3)]
+    for shape in shapes:
+        yield context.batch(np.zeros(shape))

@@ -1,0 +1,86 @@
+"""The table of regimes, in the order in which an audit walks it, and the plan of one audit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from xent_verify.failures import UnknownNameError
+from xent_verify.formats import FloatFormat, format_named
+from xent_verify.model import Batch
+from xent_verify.regimes import losses, rows, shapes, siblings, specials
+from xent_verify.regimes.calls import CALLS
+from xent_verify.regimes.draw import Draw, stream
+from xent_verify.regimes.regime import PROFILES, Context, Regime
+from xent_verify.regimes.shapes import over
+
+__all__ = ["REGIMES", "plan"]
+
+_ENTROPY = ("cross_entropy",)
+_INDEXED = ("cross_entropy", "cross_entropy_grad")
+_BINARY = ("binary_cross_entropy_with_logits",)
+_TEMPERED = ("softmax_temperature",)
+_ELEMENTWISE = tuple(op for op, call in CALLS.items() if not call.by_row)
+
+REGIMES: dict[str, Regime] = {
+    regime.name: regime
+    for regime in (
+        Regime("ordinary", "normal logits of moderate size", over(rows.ordinary)),
+        Regime("default_call", "no options, one row and a mean over four", losses.default_call, ops=_ENTROPY),
+        Regime("overflow_edge", "terms and sums just below and above exp's overflow", over(rows.overflow_edge)),
+        Regime("underflow_edge", "gaps and whole rows at exp's underflow", over(rows.underflow_edge)),
+        Regime("dominated", "one class far above the others: loss near 0, tiny probabilities", over(rows.dominated)),
+        Regime("pairs", "two logits, the gap swept over all sizes", over(rows.pairs, only=(2,))),
+        Regime("common_offset", "small gaps on a huge common offset", over(rows.common_offset)),
+        Regime("positions", "the maximum first, last, in the middle; sorted rows; outliers", over(rows.positions)),
+        Regime("wide_spread", "logits of all sizes in one row", over(rows.wide_spread)),
+        Regime("mixed_scale", "neighbouring rows of very different level", over(rows.mixed_scale)),
+        Regime("very_negative", "all logits very negative, down to the lowest", over(rows.very_negative)),
+        Regime("sentinels", "finite logits at and below customary mask values", over(rows.sentinels)),
+        Regime("masks", "-inf prefixes, suffixes, blocks", over(specials.masks, "mask_widths"), needs_inf=True),
+        Regime("all_masked", "rows of -inf only", over(specials.all_masked), "special", needs_inf=True),
+        Regime("plus_inf", "+inf among the logits", over(specials.plus_inf), "special", needs_inf=True),
+        Regime("nan", "NaN among the logits", over(specials.nan), "special"),
+        Regime("largest", "the largest finite values of both signs", over(rows.largest)),
+        Regime("ties", "exact ties", over(rows.ties)),
+        Regime("near_ties", "neighbouring representable values", over(rows.near_ties)),
+        Regime("tiny", "subnormals and signed zeros", over(rows.tiny)),
+        Regime("normalised", "rounded log-probabilities: logsumexp near 0", over(rows.normalised)),
+        Regime("integers", "small whole numbers", over(rows.integers)),
+        Regime("any_bits", "any bit pattern of a finite value", over(rows.any_bits)),
+        Regime("every_value", "all values of the format, or a sweep", siblings.every_value, ops=_ELEMENTWISE),
+        Regime("temperature", "temperatures of all sizes", siblings.temperatures, "options", ops=_TEMPERED),
+        Regime("element_options", "elementwise weights, reductions", siblings.element_options, "options", ops=_BINARY),
+        Regime("masked_classes", "-inf beside the target", losses.masked_classes, needs_inf=True, ops=_ENTROPY),
+        Regime("masked_target", "-inf at the target", losses.masked_target, "special", needs_inf=True, ops=_INDEXED),
+        Regime("probabilities", "probability targets", losses.probabilities, "options", ops=_INDEXED),
+        Regime("square", "as many rows as classes", losses.square, "options", ops=_INDEXED),
+        Regime("options", "options alone, in pairs, in triples", losses.option_table, "options", ops=_ENTROPY),
+        Regime("index_types", "integer types of targets, large class ids", losses.index_types, "options", ops=_INDEXED),
+        Regime("wide_options", "smoothing and weights over wide rows", losses.wide_options, "options", ops=_ENTROPY),
+        Regime("axes", "one to four dimensions, every axis", shapes.axes, "shape"),
+        Regime("layouts", "transposed, sliced, strided, reversed, repeated, read-only views", shapes.layouts, "layout"),
+        Regime("state", "calls that differ from the one before in one thing", shapes.state, "state"),
+        Regime("empty", "no rows, or no logits", shapes.empty, "shape"),
+        Regime("sizes", "widths at, below and above powers of two, and uneven ones", shapes.sizes, "size"),
+        Regime("reductions", "means and sums over many rows", losses.reductions, "size", ops=_ENTROPY),
+        Regime("sum_leaves_format", "losses whose sum overflows", losses.sum_leaves_format, "options", ops=_ENTROPY),
+        Regime("long_rows", "long rows: stalling sums, chunks, tails, shards", shapes.long_rows, "size"),
+        Regime("many_rows", "many short rows: grid limits, row counters", shapes.many_rows, "size"),
+    )
+}
+
+
+def plan(op: str, fmt: FloatFormat | str, *, profile: str = "standard", seed: int = 0) -> Iterator[Batch]:
+    """The batches of one audit, the cheapest and most telling first.
+
+    Deterministic: each regime draws from its own stream, keyed by (seed, op, format, regime), so that one regime's
+    batches do not depend on which others ran. ``UnknownNameError`` for an unknown op, format or profile.
+    """
+    form = format_named(fmt)
+    for what, name, table in (("op", op, CALLS), ("profile", profile, PROFILES)):
+        if name not in table:
+            raise UnknownNameError(what, name, table)
+    for regime in REGIMES.values():
+        if regime.applies(op, has_inf=form.has_inf):
+            draw = Draw(form, stream(seed, op, form.name, regime.name))
+            yield from regime.build(Context(op, regime.name, regime.aspect, PROFILES[profile], draw))
