@@ -1,0 +1,244 @@
+"""The pipe, on one screen: cases are made, the candidate answers, truth is enclosed, the error judged, findings explained."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xent_verify import companions, conventions, laws
+from xent_verify.candidates import Candidate, open_candidate
+from xent_verify.environment import describe
+from xent_verify.failures import UnknownNameError, UsageError
+from xent_verify.findings import Asker, build, inferred
+from xent_verify.formats import format_named
+from xent_verify.judge import FLUSH_CHOICES, Rules
+from xent_verify.ledger import Ledger
+from xent_verify.model import Batch, DtypeResult, Report, Returned, TargetResult
+from xent_verify.ops import Op, op_named
+from xent_verify.policies import Policy, parse_policy
+from xent_verify.regimes import PROFILES, plan
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["AuditReport", "Settings", "assert_accurate", "audit"]
+
+DEFAULT_DTYPES = ("float64", "float32", "float16", "bfloat16")
+
+Progress = Callable[[str, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to audit: CONTRACT section 8's options."""
+
+    policy: Policy
+    special: str = "any"
+    flush: str = "auto"
+    profile: str = "standard"
+    seed: int = 0
+    arrays: str = "auto"
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    timeout: float = 10.0
+    isolated: bool = True
+    device: str = "cpu"
+    fail_fast: bool = False
+
+    @property
+    def rules(self) -> Rules:
+        return Rules(self.policy, self.special, self.flush)  # type: ignore[arg-type]  # checked by ``checked``
+
+    def checked(self) -> Settings:
+        """These settings, or a ``UsageError`` naming the first that cannot be."""
+        conventions.profile_named(self.special)
+        if self.profile not in PROFILES:
+            raise UnknownNameError("profile", self.profile, PROFILES)
+        if self.flush not in FLUSH_CHOICES:
+            raise UnknownNameError("flush rule", self.flush, FLUSH_CHOICES)
+        if not self.timeout > 0:
+            raise UsageError(f"timeout {self.timeout}: must be a positive number of seconds")
+        return self
+
+    def describe(self) -> dict[str, Any]:
+        """The settings that decide the findings, as plain data."""
+        return {
+            "policy": self.policy.name,
+            "special": self.special,
+            "flush": self.flush,
+            "profile": self.profile,
+            "seed": self.seed,
+            "arrays": self.arrays,
+            "kwargs": dict(self.kwargs),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport(Report):
+    """A report with its renderings at hand."""
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per target x op x dtype (pandas)."""
+        from xent_verify.report import summary_frame
+
+        return summary_frame(self)
+
+    def to_json(self) -> str:
+        """Strict JSON, CONTRACT section 8."""
+        from xent_verify.report import to_json
+
+        return to_json(self)
+
+    def save(self, directory: str | Path) -> None:
+        """Write every rendering into a directory."""
+        from xent_verify.report import save
+
+        save(self, Path(directory))
+
+    def _repr_html_(self) -> str:
+        return str(self.to_frame().to_html())
+
+
+def audit(
+    *targets: str | Callable[..., Any],
+    op: str | Op,
+    dtypes: Sequence[str] | None = None,
+    policy: str | Policy = "standard",
+    special: str = "any",
+    flush: str = "auto",
+    profile: str = "standard",
+    seed: int = 0,
+    arrays: str = "auto",
+    kwargs: Mapping[str, Any] | None = None,
+    timeout: float = 10.0,
+    isolated: bool | None = None,
+    device: str = "cpu",
+    fail_fast: bool = False,
+    progress: Progress | None = None,
+) -> AuditReport:
+    """Audit targets (names as on the command line, or callables) as implementations of ``op``.
+
+    ``dtypes``: format names (default: float64, float32, float16, bfloat16 where the op has them). Names run in a child
+    process unless ``isolated=False``; callables run in this process. ``fail_fast`` stops at the first failure.
+    Raises ``UsageError`` for anything that cannot be asked; whatever the target does is in the report. A
+    ``KeyboardInterrupt`` ends the audit and returns what it has, with ``settings["interrupted"]``.
+    """
+    operation = op_named(op)
+    settings = Settings(
+        parse_policy(policy), special, flush, profile, seed, arrays, dict(kwargs or {}), timeout,
+        True if isolated is None else isolated, device, fail_fast,
+    ).checked()  # fmt: skip
+    forms = [format_named(name).name for name in dtypes or [d for d in DEFAULT_DTYPES if d in operation.formats]]
+    for name in forms:
+        if name not in operation.formats:
+            raise UnknownNameError(f"dtype for {operation.name}", name, operation.formats)
+    if not targets:
+        raise UsageError("no target to audit")
+    results: list[TargetResult] = []
+    described = settings.describe()
+    for target in targets:
+        with _opened(target, operation, settings) as candidate:
+            dtyped: list[DtypeResult] = []
+            try:
+                for name in forms:
+                    dtyped.append(audit_dtype(candidate, operation, name, settings, progress))
+            except KeyboardInterrupt:
+                described["interrupted"] = True
+            results.append(TargetResult(candidate.name, operation.name, tuple(dtyped)))
+        if described.get("interrupted"):
+            break
+    return AuditReport(tuple(results), described, describe())
+
+
+def _opened(target: str | Callable[..., Any], op: Op, settings: Settings) -> Candidate:
+    return open_candidate(
+        target,
+        op.name,
+        arrays=settings.arrays,
+        isolated=settings.isolated and isinstance(target, str),
+        timeout=settings.timeout,
+        kwargs=settings.kwargs,
+        device=settings.device,
+    )
+
+
+def audit_dtype(
+    candidate: Candidate, op: Op, fmt: str, settings: Settings, progress: Progress | None = None
+) -> DtypeResult:
+    """One target, one op, one dtype: plan, call, certify, judge, count; then companions, laws, findings."""
+    ledger = Ledger(op)
+    asker = Asker(op, candidate.call, settings.rules, candidate.name)
+    skipped: dict[str, int] = {}
+    answered: list[tuple[Batch, Returned]] = []
+    for number, batch in enumerate(plan(op.name, format_named(fmt), profile=settings.profile, seed=settings.seed)):
+        if progress is not None:
+            progress(f"{candidate.name} {op.name} {fmt}: {batch.regime}", number)
+        if not candidate.supports(batch):
+            skipped[batch.regime] = skipped.get(batch.regime, 0) + 1
+            continue
+        outcome, truth, judgement = asker.judged(batch)
+        ledger.add(batch, outcome, truth, judgement)
+        if isinstance(outcome, Returned) and not judgement.kinds() and batch.x.size:
+            answered.append((batch, outcome))
+        if settings.fail_fast and ledger.failed:
+            break
+    if not (settings.fail_fast and ledger.failed):
+        _compare(asker, ledger, answered, settings)
+    ledger.close()
+    findings = build(asker, ledger)
+    passed = all(finding.severity != "fail" for finding in findings)
+    notes = [f"not asked (not offered): {name}, {count} call(s)" for name, count in sorted(skipped.items())]
+    notes += [f"{name}: answers {', '.join(words)}" for name, words in ledger.conventions.items()]
+    notes += inferred(asker, fmt) if passed and ledger.cases else ()
+    offered = {**candidate.offered, **ledger.refused}
+    return DtypeResult(
+        fmt, ledger.cases, ledger.max_ulp, ledger.max_ratio, ledger.classes(), findings, ledger.regimes(), offered, tuple(notes)
+    )
+
+
+_COMPARED = {"quick": 6, "standard": 14, "deep": 40}
+"""Calls that companions and laws are tried on, per profile."""
+
+
+def _compare(asker: Asker, ledger: Ledger, answered: list[tuple[Batch, Returned]], settings: Settings) -> None:
+    """Companion calls and laws, on one sound call of each of several regimes."""
+    first_of = {batch.regime: (batch, outcome) for batch, outcome in reversed(answered) if 1 < batch.x.size <= 20_000}
+    chosen = itertools.islice(reversed(first_of.values()), _COMPARED[settings.profile])
+    for batch, outcome in chosen:
+        for name, hit in _compared(asker, batch, outcome):
+            ledger.note(hit, batch, outcome, name)
+        if settings.fail_fast and ledger.failed:
+            return
+
+
+def _compared(asker: Asker, batch: Batch, outcome: Returned) -> Iterator[tuple[str, Any]]:
+    _, truth, _ = asker.judged(batch)
+    limit = asker.rules.policy.limit(asker.op, batch, truth)
+    for companion in companions.COMPANIONS:
+        for hit in companion.run(asker.ask, asker.op, batch, outcome, limit):
+            yield companion.name, hit
+    for name in asker.op.laws:
+        for hit in laws.LAWS[name].check(asker.ask, asker.op, batch, outcome.value, limit):
+            yield name, hit
+
+
+def assert_accurate(target: str | Callable[..., Any], *, op: str | Op, **options: Any) -> None:
+    """Audit and raise ``AssertionError`` with the findings' text if anything fails (options as for ``audit``)."""
+    result = audit(target, op=op, **options)
+    failed = [finding for finding in result.findings if finding.severity == "fail"]
+    if failed:
+        from xent_verify.report import render_finding
+
+        first = result.targets[0]
+        raise AssertionError("\n\n".join([f"{first.target} ({first.op}) is not accurate", *map(render_finding, failed)]))
+
+
+def merged(reports: Sequence[Report]) -> AuditReport:
+    """Several reports as one: targets in order, settings of the first."""
+    if not reports:
+        raise UsageError("nothing to merge")
+    targets = tuple(target for report in reports for target in report.targets)
+    return AuditReport(targets, dict(reports[0].settings), dict(reports[0].environment))
+

@@ -1,0 +1,39 @@
+"""What the results depend on besides the code: versions and the machine's instruction set."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from importlib import metadata
+from typing import Any
+
+__all__ = ["describe", "instruction_set"]
+
+_PACKAGES = ("xent-verify", "numpy", "ml_dtypes", "mpmath", "hypothesis", "pandas", "scipy", "scikit-learn", "torch", "jax")
+_KNOWN_FEATURES = ("AVX512_SKX", "AVX512F", "AVX2", "FMA3", "SSE42", "ASIMD", "NEON", "SVE", "VSX")
+
+
+def instruction_set() -> str:
+    """The vector extensions NumPy found, widest first ("AVX512_SKX AVX2 …"): its exp and log depend on them."""
+    from numpy._core import _multiarray_umath as core
+
+    features = getattr(core, "__cpu_features__", {})
+    found = [name for name in _KNOWN_FEATURES if features.get(name)]
+    return " ".join([platform.machine(), *found])
+
+
+def describe() -> dict[str, Any]:
+    """Versions, platform and instruction set (nothing that names this machine)."""
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "python": platform.python_version(),
+        "implementation": sys.implementation.name,
+        "platform": f"{platform.system()} {platform.machine()}",
+        "instruction_set": instruction_set(),
+        "packages": versions,
+    }

@@ -1,0 +1,183 @@
+"""From ledger entries to findings: focus the worst call on one row, minimise it, explain it, write the script."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from xent_verify import companions, diagnose, laws
+from xent_verify.enclosure import Enclosure
+from xent_verify.judge import Hit, Judgement, Rules, judge
+from xent_verify.ledger import Entry, Ledger
+from xent_verify.minimise import minimise
+from xent_verify.model import Batch, Example, Finding, Outcome, Returned
+from xent_verify.ops import Op
+from xent_verify.scripts import script
+from xent_verify.truth import certify
+from xent_verify.truth.exact import digits
+
+__all__ = ["Asker", "build", "focus", "inferred"]
+
+Ask = Callable[[Batch], Outcome]
+
+_OUTCOME_KINDS = frozenset({"crash", "timeout", "exception"})
+_MINIMISED_SEVERITIES = frozenset({"fail", "warn"})
+_EVIDENCE_LIMIT = 300_000
+"""Elements of the worst call beyond which the diagnosis looks at its single row instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """One target on one op under one set of rules: call, truth and judgement in one place."""
+
+    op: Op
+    ask: Ask
+    rules: Rules
+    target: str
+    budget: int = 250
+
+    def judged(self, batch: Batch) -> tuple[Outcome, Enclosure, Judgement]:
+        outcome = self.ask(batch)
+        truth = certify(batch)
+        return outcome, truth, judge(self.op, batch, outcome, truth, self.rules)
+
+    def hits(self, batch: Batch, check: str) -> tuple[Hit, ...]:
+        """All hits of a plain call (check ""), or those of one companion or law."""
+        outcome, truth, judgement = self.judged(batch)
+        if not check or not isinstance(outcome, Returned) or judgement.errors is None:
+            return judgement.hits
+        limit = self.rules.policy.limit(self.op, batch, truth)
+        for companion in companions.COMPANIONS:
+            if companion.name == check:
+                return tuple(companion.run(self.ask, self.op, batch, outcome, limit))
+        return tuple(laws.LAWS[check].check(self.ask, self.op, batch, outcome.value, limit))
+
+    def reproduces(self, batch: Batch, kind: str, severity: str, check: str) -> bool:
+        """True when the batch shows a hit of that kind and severity."""
+        return any(hit.kind == kind and hit.severity == severity for hit in self.hits(batch, check))
+
+
+def focus(op: Op, batch: Batch, index: int | None) -> Batch:
+    """The batch reduced to the row that holds flat result element ``index`` (2-D, last axis), where rows are separate."""
+    if index is None or not op.by_row or batch.x.ndim == 0:
+        return batch
+    shape = op.result_shape(batch)
+    if op.result == "loss" and shape == ():
+        return batch
+    place = np.unravel_index(index, shape)
+    axis = int(op.option(batch, "axis")) % batch.x.ndim if "axis" in op.options else 1
+    if "axis" not in op.options:
+        inputs = {name: value[place[0] : place[0] + 1] for name, value in batch.inputs.items()}
+        return replace(batch, inputs=inputs, layout="C")
+    outer = list(place)
+    if op.result == "elements":
+        del outer[axis]
+    inputs = {
+        name: np.ascontiguousarray(np.moveaxis(value, axis, -1)[tuple(outer)])[None] for name, value in batch.inputs.items()
+    }
+    options = {name: value for name, value in batch.options.items() if name != "axis"}
+    return replace(batch, inputs=inputs, options=options, layout="C")
+
+
+def build(asker: Asker, ledger: Ledger) -> tuple[Finding, ...]:
+    """Every entry of the ledger as a finding, gravest first."""
+    return tuple(_finding(asker, entry, ledger.cases) for entry in ledger.ordered())
+
+
+def _finding(asker: Asker, entry: Entry, cases: int) -> Finding:
+    worst_batch = _focused(asker, entry)
+    worst = _example(asker, worst_batch, entry)
+    minimal = worst
+    if entry.severity in _MINIMISED_SEVERITIES and entry.check != "convention" and entry.kind != "timeout":
+        minimal = _minimal(asker, worst_batch, entry) or worst
+    text = _diagnosis(asker, entry, worst_batch)
+    code = script(asker.target, minimal, kind=entry.kind, dtype=entry.batch.fmt) if minimal else ""
+    return Finding(
+        kind=entry.kind,
+        severity=entry.severity,
+        message=entry.hit.message if not entry.check else f"{entry.check}: {entry.hit.message}",
+        count=entry.count,
+        cases=max(cases, entry.count),
+        regimes=tuple(sorted(entry.regimes)),
+        minimal=minimal,
+        worst=worst,
+        diagnosis=text,
+        script=code,
+    )
+
+
+def _focused(asker: Asker, entry: Entry) -> Batch:
+    """One row of the worst call if it fails alone in the same way, else the whole call."""
+    if entry.check or entry.kind in _OUTCOME_KINDS or entry.severity == "info":
+        return entry.batch
+    single = focus(asker.op, entry.batch, entry.hit.index)
+    if single is entry.batch:
+        return single
+    return single if asker.reproduces(single, entry.kind, entry.severity, "") else entry.batch
+
+
+def _minimal(asker: Asker, start: Batch, entry: Entry) -> Example | None:
+    def fails(batch: Batch) -> bool:
+        return asker.reproduces(batch, entry.kind, entry.severity, entry.check)
+
+    budget = asker.budget if start.x.size <= 200_000 else asker.budget // 4
+    if entry.kind in _OUTCOME_KINDS:
+        budget = min(budget, 60)
+    return _example(asker, minimise(start, fails, budget=budget), entry)
+
+
+def _example(asker: Asker, batch: Batch, entry: Entry) -> Example:
+    """The call with the numbers at its worst element of that kind."""
+    blank = Example(batch.inputs, batch.options, batch.layout, (), "", float("nan"), float("nan"), None, None)
+    if entry.kind in _OUTCOME_KINDS or entry.kind == "unsupported":
+        return blank
+    outcome, truth, judgement = asker.judged(batch)
+    if not isinstance(outcome, Returned) or outcome.value.size != truth.size or not truth.size:
+        return blank
+    hits = [hit for hit in judgement.hits if hit.kind == entry.kind and hit.index is not None]
+    if not hits and entry.check:
+        hits = [hit for hit in asker.hits(batch, entry.check) if hit.kind == entry.kind and hit.index is not None]
+    flat = int(hits[0].index or 0) if hits else 0
+    if flat >= truth.size or outcome.value.dtype.kind in "cOSUM":
+        return blank
+    place = tuple(int(i) for i in np.unravel_index(flat, truth.shape))
+    one = truth.reshape(-1)[flat]
+    errors = judgement.errors
+    ulp = float(errors.ulp.flat[flat]) if errors is not None else float("nan")
+    ratio = float(errors.ratio.flat[flat]) if errors is not None else float("nan")
+    return replace(
+        blank,
+        index=place,
+        true_digits=digits(one),
+        rounded=float(one.rounded(batch.fmt)),
+        observed=float(outcome.value.reshape(-1)[flat]),
+        error_ulp=None if np.isnan(ulp) else ulp,
+        bound_ratio=None if np.isnan(ratio) else ratio,
+    )
+
+
+def _diagnosis(asker: Asker, entry: Entry, single: Batch) -> str:
+    """What the wrong values agree with, from the whole worst call (more evidence) or from its row."""
+    if entry.kind in _OUTCOME_KINDS or entry.severity == "info" or entry.check:
+        return ""
+    for batch in (entry.batch, single):
+        if batch.x.size > _EVIDENCE_LIMIT and batch is not single:
+            continue
+        outcome, truth, judgement = asker.judged(batch)
+        if not isinstance(outcome, Returned) or judgement.errors is None or outcome.value.size != truth.size:
+            continue
+        failing = judgement.errors.ratio > 1
+        if not failing.any():
+            continue
+        found = diagnose.explain(asker.op, batch, outcome.value.reshape(truth.shape), failing, truth)
+        if found is not None:
+            return found.text
+    return ""
+
+
+def inferred(asker: Asker, fmt: str) -> tuple[str, ...]:
+    """What a passing target was seen to do: formula, accumulator, subnormals."""
+    return tuple(diagnose.infer(asker.op, fmt, asker.ask))
+

@@ -1,0 +1,184 @@
+"""The audit's book for one target, op and dtype: counts, the worst call per finding, capabilities, conventions.
+
+Entries add up over batches; a call is kept only while it is the worst of its kind.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from xent_verify.conventions import PROFILES
+from xent_verify.enclosure import Enclosure
+from xent_verify.judge import Hit, Judgement
+from xent_verify.measure import Tally
+from xent_verify.model import Batch, Outcome, RegimeResult, Returned, Severity
+from xent_verify.ops import Op
+
+__all__ = ["Entry", "Ledger", "capabilities"]
+
+_RANK = {"fail": 2, "warn": 1, "info": 0}
+_NEVER_OPTIONAL = frozenset({"layout"})
+_CONSISTENT = ("all -inf", "mean over nothing")
+"""Situations in which one target must always answer with the same word."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """One kind of failure so far. ``check`` names the companion or law that found it ("" for a plain call)."""
+
+    kind: str
+    severity: Severity
+    check: str
+    hit: Hit
+    batch: Batch
+    outcome: Outcome | None
+    count: int = 0
+    regimes: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Refusal:
+    capabilities: frozenset[str]
+    batch: Batch
+    hit: Hit
+
+
+def capabilities(op: Op, batch: Batch) -> frozenset[str]:
+    """What a call asks of a target beyond the base case (2-D, last axis, int64 targets, no options)."""
+    asked = set()
+    if batch.x.ndim != 2:
+        asked.add(f"{batch.x.ndim}-D input")
+    target = batch.inputs.get("target")
+    if target is not None and op.name.startswith("cross_entropy"):
+        if target.ndim == 2:
+            asked.add("probability targets")
+        elif target.dtype != np.int64:
+            asked.add(f"{target.dtype.name} targets")
+    for name, value in batch.options.items():
+        default = op.options.get(name)
+        if value is not default and not (np.ndim(value) == 0 and value == default):
+            asked.add(f"reduction={value}" if name == "reduction" else name)
+    return frozenset(asked)
+
+
+class Ledger:
+    """Everything learned about one target on one (op, dtype)."""
+
+    def __init__(self, op: Op) -> None:
+        self.op = op
+        self.cases = 0
+        self.max_ulp = 0.0
+        self.max_ratio = 0.0
+        self.entries: dict[tuple[str, Severity], Entry] = {}
+        self.tallies: dict[str, Tally] = {}
+        self.worst_calls: dict[str, tuple[Batch, Returned, int]] = {}
+        self._refusals: list[_Refusal] = []
+        self._granted: dict[str, int] = {}
+        self._base_answers = 0
+        self._words: dict[str, dict[str, Batch]] = {}
+
+    @property
+    def failed(self) -> bool:
+        return any(severity == "fail" for _, severity in self.entries)
+
+    def add(self, batch: Batch, outcome: Outcome, truth: Enclosure, judgement: Judgement) -> None:
+        """Count one judged call."""
+        refused = [hit for hit in judgement.hits if hit.kind == "exception"]
+        asked = capabilities(self.op, batch)
+        if refused:
+            self._refusals.append(_Refusal(asked, batch, refused[0]))
+        elif isinstance(outcome, Returned):
+            self._base_answers += 1
+            for name in asked:
+                self._granted[name] = self._granted.get(name, 0) + 1
+        for hit in judgement.hits:
+            if hit.kind != "exception":
+                self.note(hit, batch, outcome)
+        for situation, word in judgement.words:
+            self._words.setdefault(situation, {}).setdefault(word, batch)
+        self._measure(batch, outcome, truth, judgement)
+
+    def _measure(self, batch: Batch, outcome: Outcome, truth: Enclosure, judgement: Judgement) -> None:
+        errors = judgement.errors
+        if errors is None:
+            self.cases += 1
+            return
+        self.cases += max(errors.ulp.size, 1)
+        if not errors.ulp.size:
+            return
+        tally = self.tallies.setdefault(batch.regime, Tally())
+        axis = int(batch.options.get("axis", -1))
+        length = batch.x.shape[axis] if self.op.by_row and batch.x.ndim else 1
+        if tally.add(batch, errors, truth, length) and isinstance(outcome, Returned):
+            finite = np.where((errors.code <= 5) & np.isfinite(errors.ulp), errors.ulp, -1.0)
+            self.worst_calls[batch.regime] = (batch, outcome, int(np.argmax(finite)))
+        self.max_ulp = max(self.max_ulp, tally.max_ulp)
+        self.max_ratio = max(self.max_ratio, tally.max_ratio)
+
+    def note(self, hit: Hit, batch: Batch, outcome: Outcome | None, check: str = "") -> None:
+        """Count one hit; keep its call if it is the worst of its kind."""
+        key = (hit.kind, hit.severity)
+        entry = self.entries.get(key)
+        if entry is None:
+            entry = self.entries[key] = Entry(hit.kind, hit.severity, check, hit, batch, outcome)
+        elif _worse(hit, batch, entry):
+            entry.hit, entry.batch, entry.outcome, entry.check = hit, batch, outcome, check
+        entry.count += hit.count
+        entry.regimes[batch.regime] = entry.regimes.get(batch.regime, 0) + hit.count
+
+    def close(self) -> None:
+        """Turn refusals and conventions into hits, once every call has been made."""
+        for refusal in self._refusals:
+            missing = {name for name in refusal.capabilities if not self._granted.get(name)}
+            if missing and self._base_answers:
+                text = f"not offered: {', '.join(sorted(missing))} ({refusal.hit.message})"
+                self.note(Hit("unsupported", "info", text), refusal.batch, None)
+            else:
+                self.note(refusal.hit, refusal.batch, None)
+        for situation in _CONSISTENT:
+            words = self._words.get(situation, {})
+            if len(words) > 1:
+                text = f"{situation}: the same kind of row is answered {' and '.join(sorted(words))}"
+                for batch in words.values():
+                    self.note(Hit("special_value", "fail", text), batch, None, "convention")
+
+    @property
+    def conventions(self) -> dict[str, tuple[str, ...]]:
+        """Situation -> words seen."""
+        return {name: tuple(sorted(words)) for name, words in sorted(self._words.items()) if name in PROFILES["any"]}
+
+    @property
+    def refused(self) -> dict[str, bool]:
+        """Capability -> offered, for every capability that was asked for."""
+        asked = {name for refusal in self._refusals for name in refusal.capabilities}
+        return {name: bool(self._granted.get(name)) for name in sorted(asked | set(self._granted))}
+
+    def classes(self) -> dict[str, int]:
+        """Class counts over all regimes."""
+        total: dict[str, int] = {}
+        for tally in self.tallies.values():
+            for name, count in tally.classes.items():
+                total[name] = total.get(name, 0) + count
+        for entry in self.entries.values():
+            if entry.kind in ("crash", "timeout", "exception"):
+                total[entry.kind] = total.get(entry.kind, 0) + entry.count
+        return dict(sorted(total.items()))
+
+    def regimes(self) -> tuple[RegimeResult, ...]:
+        return tuple(tally.result(name) for name, tally in sorted(self.tallies.items()))
+
+    def ordered(self) -> list[Entry]:
+        """Entries, gravest first."""
+        return sorted(self.entries.values(), key=lambda entry: (-_RANK[entry.severity], entry.kind))
+
+
+def _worse(hit: Hit, batch: Batch, entry: Entry) -> bool:
+    """Larger error over limit first, then larger error, then the smaller input."""
+    now = (_number(hit.ratio), _number(hit.ulp), -batch.x.size)
+    return now > (_number(entry.hit.ratio), _number(entry.hit.ulp), -entry.batch.x.size)
+
+
+def _number(value: float | None) -> float:
+    return -1.0 if value is None or np.isnan(value) else float(value)

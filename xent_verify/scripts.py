@@ -1,0 +1,120 @@
+"""Self-contained Python scripts that reproduce one failing call with NumPy alone (plus the target)."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xent_verify.formats import FORMATS
+from xent_verify.model import Example
+
+__all__ = ["array_expression", "script"]
+
+_SHORT = 48
+
+
+def array_expression(array: NDArray[Any]) -> str:
+    """A NumPy expression for the exact array: literals when short, runs when repetitive, packed bits otherwise."""
+    name = array.dtype.name
+    dtype = f"ml_dtypes.{name}" if name in ("bfloat16", "float8_e4m3fn", "float8_e5m2") else f"np.{name}"
+    if array.size <= _SHORT:
+        return f"np.array({_literal(array)}, dtype={dtype})" + (f".reshape({array.shape})" if not array.size else "")
+    flat = array.reshape(-1)
+    bits = FORMATS[name].to_bits(flat) if name in FORMATS else flat
+    starts = np.concatenate([[0], np.flatnonzero(bits[1:] != bits[:-1]) + 1])
+    if len(starts) <= _SHORT // 4:
+        lengths = np.diff(np.append(starts, flat.size)).tolist()
+        values = f"np.array({_literal(flat[starts])}, dtype={dtype})"
+        return f"np.repeat({values}, {lengths}).reshape({array.shape})"
+    packed = base64.b85encode(zlib.compress(np.ascontiguousarray(bits).tobytes(), 9)).decode()
+    raw = f"np.frombuffer(zlib.decompress(base64.b85decode({packed!r})), dtype=np.{bits.dtype.name})"
+    return f"{raw}.view({dtype}).reshape({array.shape})"
+
+
+def _literal(array: NDArray[Any]) -> str:
+    if array.dtype.kind in "iub":
+        return repr(array.tolist())
+    return repr(array.astype(np.float64).tolist()).replace("nan", "np.nan").replace("inf", "np.inf")
+
+
+_LAYOUT_LINES = {
+    "F": "np.asfortranarray({x})",
+    "sliced": "np.pad({x}, [(0, 1)] * {x}.ndim)[tuple(slice(0, k) for k in {x}.shape)]",
+    "strided": "np.repeat({x}, 2, axis=-1)[..., ::2]",
+    "negative": "{x}[..., ::-1].copy()[..., ::-1]",
+    "broadcast": "np.broadcast_to({x}[:1], {x}.shape)",
+}
+
+
+def script(target: str, example: Example, *, kind: str, dtype: str) -> str:
+    """The script. It prints what came out and what is right, and exits 1 while the fault is there (value faults)."""
+    names = list(example.inputs)
+    expressions = [array_expression(value) for value in example.inputs.values()]
+    keywords = {name: _option(value) for name, value in example.options.items()}
+    body = [f"{name} = {text}" for name, text in zip(names, expressions, strict=True)]
+    body += _layout(example.layout, names[0])
+    call = ", ".join([*names, *(f"{name}={text}" for name, text in keywords.items())])
+    body += [f"result = np.asarray(target({call}))", "print('result  ', result.dtype, result.shape)"]
+    body += _comparison(example, dtype)
+    text = "\n".join(body)
+    imports = ["import sys" if "sys." in text else "", "import numpy as np"]
+    imports += ["import base64", "import zlib"] if "zlib." in text else []
+    imports += ["import ml_dtypes"] if "ml_dtypes." in text or dtype in ("bfloat16", "float8_e4m3fn", "float8_e5m2") else []
+    head = [f'"""{kind}: {target}"""', *(line for line in imports if line), "", *_load(target), ""]
+    return "\n".join([*head, text, ""])
+
+
+def _option(value: Any) -> str:
+    return array_expression(value) if isinstance(value, np.ndarray) else repr(value)
+
+
+def _layout(layout: str, name: str) -> list[str]:
+    if layout == "readonly":
+        return [f"{name}.flags.writeable = False"]
+    return [f"{name} = {_LAYOUT_LINES[layout].format(x=name)}"] if layout in _LAYOUT_LINES else []
+
+
+def _load(target: str) -> list[str]:
+    place, _, attribute = target.rpartition(":")
+    if place.endswith(".py"):
+        return [
+            "import importlib.util",
+            f"spec = importlib.util.spec_from_file_location('target_module', {place!r})",
+            "module = importlib.util.module_from_spec(spec)",
+            "spec.loader.exec_module(module)",
+            f"target = module.{attribute}",
+        ]
+    if place and not place.startswith("cmd") and "/" not in place and not place.endswith((".so", ".onnx")):
+        first, *rest = attribute.split(".")
+        return [f"from {place} import {first} as _target", f"target = {'.'.join(['_target', *rest])}"]
+    return [
+        "from xent_verify.candidates import open_candidate  # this target is not a plain Python function",
+        f"target = open_candidate({target!r}).function",
+    ]
+
+
+def _comparison(example: Example, dtype: str) -> list[str]:
+    if not example.true_digits:
+        return []
+    index = f"[{', '.join(map(str, example.index))}]" if example.index else "[()]"
+    rounded = float(example.rounded)
+    literal = f"float.fromhex({rounded.hex()!r})" if np.isfinite(rounded) else f"float({str(rounded)!r})"
+    return [
+        f"observed = float(result{index})",
+        f"print('observed', observed, observed.hex())  # was {float(example.observed)!r}",
+        f"print('true    ', {example.true_digits!r})",
+        f"rounded = {literal}  # the true value, correctly rounded to {dtype}",
+        "print('rounded ', rounded, rounded.hex())",
+        "same = observed == rounded or (observed != observed and rounded != rounded)",
+        "sys.exit(0 if same else 1)",
+    ]
+
+
+def options_text(options: Mapping[str, Any]) -> str:
+    """Options as they would be typed, for messages."""
+    return ", ".join(f"{name}={_option(value)}" for name, value in options.items())
