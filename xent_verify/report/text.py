@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
-import io
-import os
-import shutil
-import sys
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from xent_verify.model import Finding, Report
 from xent_verify.report import frames
+from xent_verify.report.terminal import console, written
 from xent_verify.report.words import MARKS, count_text, finding_lines, headline, number_text, share_text
 
-__all__ = ["console", "render_finding", "render_text"]
+__all__ = ["render_finding", "render_text"]
 
 _STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red", "unchecked": "dim", "info": "dim"}
-_PIPED_WIDTH = 140
-
-
-def console(*, color: bool | None = None, width: int | None = None) -> Console:
-    """A console that writes into memory: colours and the terminal's width on a terminal, plain text otherwise."""
-    terminal = sys.stdout.isatty()
-    wanted = terminal and "NO_COLOR" not in os.environ if color is None else color
-    columns = width or (shutil.get_terminal_size().columns if terminal else _PIPED_WIDTH)
-    return Console(file=io.StringIO(), force_terminal=wanted, no_color=not wanted, width=columns, highlight=False)
-
-
-def written(made: Console) -> str:
-    """What went into the console, without trailing spaces."""
-    assert isinstance(made.file, io.StringIO)
-    return "\n".join(line.rstrip() for line in made.file.getvalue().splitlines()) + "\n"
 
 
 def render_text(report: Report, *, color: bool | None = None, width: int | None = None) -> str:
