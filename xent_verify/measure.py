@@ -18,7 +18,7 @@ from xent_verify.enclosure import TIERS, Enclosure
 from xent_verify.formats import FloatArray, FloatFormat
 from xent_verify.model import Batch, Example, RegimeResult
 
-__all__ = ["CLASSES", "ERROR_EDGES", "MAGNITUDE_EDGES", "Errors", "Tally", "measure"]
+__all__ = ["CLASSES", "ERROR_EDGES", "MAGNITUDE_EDGES", "Errors", "Tally", "measure", "ulp_error"]
 
 CLASSES = (
     "ok",
@@ -197,3 +197,12 @@ class Tally:
 
 
 _NUMERIC = np.array([CODE["ok"], CODE["inaccurate"]])
+
+
+def ulp_error(y: NDArray[Any], reference: Enclosure, fmt: str | FloatFormat) -> FloatArray:
+    """CONTRACT section 3: |y - t| / ulp(t) per element, for a result ``y`` and its certified ``reference``.
+
+    ``y``: array of the reference's shape (any dtype; taken as real numbers). Infinities on one side are placed at M + Q;
+    NaN against a number gives NaN. Decided to 2**-20 ulp where ``reference.decided(fmt)``.
+    """
+    return reference.error_ulp(y, fmt)

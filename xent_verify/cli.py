@@ -1,0 +1,101 @@
+"""The command line: the table of verbs, and what every exit means (CONTRACT section 8).
+
+0 nothing failed · 1 findings of severity fail · 2 wrong use · 3 the audit could not be completed · 5 nothing was checked ·
+130 interrupted. Verbs live in ``commands/`` and are imported only when called.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from xent_verify.failures import UnknownNameError, UsageError, XentVerifyError
+
+__all__ = ["INCOMPLETE", "INTERRUPTED", "NOTHING_CHECKED", "WRONG_USE", "main"]
+
+WRONG_USE = 2
+INCOMPLETE = 3
+NOTHING_CHECKED = 5
+INTERRUPTED = 130
+
+VERBS = {
+    "audit": "audit targets as implementations of an operation",
+    "claims": "judge printed numbers against certified truth",
+    "explain": "work one row through: truth, every implementation, its error",
+    "list": "list ops, implementations, regimes, policies, formats, targets",
+    "report": "audit this package's implementations and the installed libraries; write the report",
+    "search": "hunt for the worst case of a target",
+}
+"""Verb -> one line of help; each is ``commands.<verb>:command`` (``commands.<verb>_`` where the word is taken)."""
+
+
+class _Verbs(click.Group):
+    """Loads a verb when it is called, so that ``--help`` imports none of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            raise UnknownNameError("command", cmd_name, VERBS)
+        module = import_module(f"xent_verify.commands.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="xent-verify", prog_name="xent-verify")
+def program() -> None:
+    """Is this softmax or cross entropy numerically right?
+
+    \b
+    xent-verify audit naive --op softmax --dtype float32      a built-in implementation, and why it fails
+    xent-verify audit my_package.losses:softmax --op softmax  your own
+    xent-verify COMMAND --help                                options and an example
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its status; never a traceback for what a user did."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """The exit status of one invocation."""
+    try:
+        status = program.main(args=None if arguments is None else list(arguments), standalone_mode=False)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return _say("interrupted", INTERRUPTED)
+    except click.ClickException as error:
+        return _say(error.format_message(), WRONG_USE)
+    except UsageError as error:
+        return _say(str(error), WRONG_USE)
+    except XentVerifyError as error:
+        return _say(str(error), INCOMPLETE)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        return _say(f"{error.filename or 'file'}: {error.strerror or error}", WRONG_USE)
+    except Exception as error:  # noqa: BLE001  a defect of ours must not read as "findings" (status 1)
+        if os.environ.get("XENT_VERIFY_TRACEBACK"):
+            raise
+        text = f"internal error, please report it: {type(error).__name__}: {error} (XENT_VERIFY_TRACEBACK=1 shows where)"
+        return _say(text, INCOMPLETE)
+    return status if isinstance(status, int) else 0
+
+
+def _say(message: str, status: int) -> int:
+    line = " ".join(message.split())
+    print(f"xent-verify: {line}", file=sys.stderr)
+    return status

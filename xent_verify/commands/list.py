@@ -1,0 +1,85 @@
+"""``xent-verify list``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import click
+
+from xent_verify.failures import UnknownNameError
+
+__all__ = ["command"]
+
+Rows = list[tuple[str, str]]
+
+
+def _ops() -> Rows:
+    from xent_verify.ops import OPS
+
+    return [(op.name, op.about) for op in OPS.values()]
+
+
+def _implementations() -> Rows:
+    from xent_verify.implementations import IMPLEMENTATIONS
+
+    return [(f"{entry.op}.{entry.name}", f"{entry.family}: {entry.where_it_fails}") for entry in IMPLEMENTATIONS]
+
+
+def _regimes() -> Rows:
+    from xent_verify.regimes import REGIMES
+
+    return [(regime.name, regime.about) for regime in REGIMES.values()]
+
+
+def _policies() -> Rows:
+    from xent_verify.policies import POLICIES
+
+    more = [("ulp:K", "error_ulp at most K"), ("allclose:rtol,atol", "|y - t| <= atol + rtol |t|, for comparison")]
+    return [(policy.name, policy.about) for policy in POLICIES.values()] + more
+
+
+def _formats() -> Rows:
+    from xent_verify.formats import FORMATS
+
+    return [
+        (form.name, f"{form.precision} bits, 2^{form.e_min} to {form.max_finite:.6g}, smallest {form.smallest_subnormal:.3g}")
+        for form in FORMATS.values()
+    ]
+
+
+def _targets() -> Rows:
+    return [
+        ("package.module:attribute", "a Python callable (dots allowed in the attribute)"),
+        ("path/to/file.py:attribute", "a Python callable in a file"),
+        ("model.onnx", "an ONNX model, through ONNX Runtime"),
+        ("libfoo.so:symbol", "a C function, through ctypes"),
+        ("cmd:./program", "a program that reads and writes JSON lines"),
+        ("naive, stable, …", "a built-in implementation (see 'list implementations')"),
+    ]
+
+
+SUBJECTS: dict[str, Callable[[], Rows]] = {
+    "ops": _ops,
+    "implementations": _implementations,
+    "regimes": _regimes,
+    "policies": _policies,
+    "formats": _formats,
+    "targets": _targets,
+}
+
+
+@click.command(name="list")
+@click.argument("subject")
+def command(subject: str) -> int:
+    """List what there is: ops, implementations, regimes, policies, formats or targets.
+
+    \b
+    xent-verify list regimes
+    """
+    if subject not in SUBJECTS:
+        raise UnknownNameError("subject to list", subject, SUBJECTS)
+    rows = SUBJECTS[subject]()
+    width = max(len(name) for name, _ in rows)
+    for name, text in rows:
+        click.echo(f"{name:<{width}}  {' '.join(text.split())}")
+    return 0

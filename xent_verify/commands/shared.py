@@ -1,0 +1,100 @@
+"""Options, progress and output that several verbs have in common."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from xent_verify.failures import UsageError
+from xent_verify.model import Report
+
+__all__ = ["audit_options", "deliver", "dtypes_of", "kwargs_of", "progress", "status_of"]
+
+
+def audit_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of CONTRACT section 8 that decide how a target is audited."""
+    options = [
+        click.option("--dtype", "dtypes", default="", help="Formats, comma-separated. [default: those of the op]"),
+        click.option("--policy", default="standard", show_default=True, help="What counts as inaccurate (see 'list policies')."),
+        click.option("--special", default="any", show_default=True, help="Special-value profile: limit, torch, scipy, any."),
+        click.option("--flush", default="auto", show_default=True, help="Flush-to-zero rule: auto, forbid, allow."),
+        click.option("--profile", default="standard", show_default=True, help="quick, standard or deep."),
+        click.option("--seed", default=0, show_default=True, help="Seed of every generator."),
+        click.option("--arrays", default="auto", show_default=True, help="numpy, torch, jax, tensorflow or auto."),
+        click.option("--kwargs", "kwargs_text", default="", help="JSON object of keyword arguments for every call."),
+        click.option("--device", default="cpu", show_default=True, help="Device for torch targets."),
+        click.option("--timeout", default=10.0, show_default=True, help="Seconds allowed for one call."),
+        click.option("--in-process", is_flag=True, help="Run targets in this process: faster, not protected."),
+        click.option("--fail-fast", is_flag=True, help="Stop at the first failure."),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def dtypes_of(text: str) -> list[str] | None:
+    """Comma-separated format names, or None for the default."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    return names or None
+
+
+def kwargs_of(text: str) -> dict[str, Any]:
+    """A JSON object; ``UsageError`` for anything else."""
+    if not text:
+        return {}
+    try:
+        value = json.loads(text, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        raise UsageError(f"--kwargs is not JSON: {error.msg} at column {error.colno} of {text!r}") from error
+    if not isinstance(value, dict):
+        raise UsageError(f"--kwargs must be a JSON object such as '{{\"axis\": 1}}', not {text!r}")
+    return value
+
+
+def _no_constant(name: str) -> float:
+    raise UsageError(f"--kwargs holds {name}, which is not JSON; use a number")
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str, int], None] | None]:
+    """A progress line on a terminal's stderr; nothing when piped."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.completed} calls"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting", total=None)
+        yield lambda text, done: bar.update(task, description=text, completed=done)
+
+
+def deliver(report: Report, *, json_to: str, out: str) -> None:
+    """Write the JSON and the report folder that were asked for, and the findings as text where stdout is free."""
+    from xent_verify.report import render_text, save, to_json
+
+    if out:
+        save(report, Path(out))
+    if json_to == "-":
+        click.echo(to_json(report), nl=False)
+        click.echo(render_text(report), err=True, nl=False)
+        return
+    if json_to:
+        Path(json_to).write_text(to_json(report), encoding="utf-8")
+    click.echo(render_text(report), nl=False)
+
+
+def status_of(report: Report) -> int:
+    """Exit status of a finished audit: 130 interrupted, 5 nothing checked, 1 failed, 0."""
+    if report.settings.get("interrupted"):
+        return 130
+    if not report.cases:
+        return 5
+    return 0 if report.ok else 1
