@@ -13,7 +13,7 @@ import numpy as np
 from xent_verify.implementations import normalisers
 from xent_verify.implementations.normalisers import Normalise, Normaliser
 from xent_verify.implementations.rows import Array, row_map, row_reduction
-from xent_verify.implementations.targets import LossForm, Task, as_cross_entropy, solve
+from xent_verify.implementations.targets import LossForm, Task, as_cross_entropy, solve, weigh
 
 __all__ = [
     "cross_entropy_chunked",
@@ -76,7 +76,7 @@ def dot_with_log_probabilities(normalise: Normalise = normalisers.shifted) -> Lo
         reference, _, log_total = defined(rows, normalise)
         down = rows.dtype.type(2.0**-halvings)
         surprise = (reference * down - rows * down) + log_total * down
-        return np.asarray(np.where((q == 0) & ~np.isnan(surprise), 0, q * surprise).sum(axis=-1))
+        return weigh(surprise, q)
 
     return form
 
@@ -85,9 +85,8 @@ def logsumexp_minus_logits(rows: Array, q: Array, halvings: int) -> Array:
     """(Σ_c q_c)·log s - Σ_c q_c·(x_c - r): log p is never formed. On shifted data, so nothing cancels."""
     reference, _, log_total = defined(rows, normalisers.shifted)
     down = rows.dtype.type(2.0**-halvings)
-    gap = reference * down - rows * down
-    weighted = np.where((q == 0) & ~np.isnan(gap), 0, q * gap).sum(axis=-1)
-    return np.asarray(weighted + (log_total * down)[:, 0] * q.sum(axis=-1))
+    gaps = weigh(reference * down - rows * down, q)
+    return np.asarray(gaps + (log_total * down)[:, 0] * q.sum(axis=-1))
 
 
 @row_map

@@ -28,10 +28,12 @@ __all__ = [
     "as_cross_entropy",
     "assemble",
     "coefficients",
+    "form_of",
     "labels",
     "one_hot",
     "reduce_losses",
     "solve",
+    "weigh",
 ]
 
 
@@ -115,6 +117,16 @@ def as_cross_entropy(body: Callable[[Task], Array]) -> CrossEntropyCall:
             return body(task)
 
     return named_after(body, call)
+
+
+def weigh(surprise: Array, q: Array) -> Array:
+    """Σ_c q_c·surprise_c of each row; a zero coefficient contributes 0 unless the surprise is NaN."""
+    return np.asarray(np.where((q == 0) & ~np.isnan(surprise), 0, q * surprise).sum(axis=-1))
+
+
+def form_of(log_probabilities: Callable[[Array], Array]) -> LossForm:
+    """The loss form of a function that gives log p [N, C] of rows [N, C]."""
+    return lambda rows, q, halvings: weigh(-np.ldexp(log_probabilities(rows), -halvings), q)
 
 
 def labels(task: Task) -> tuple[Array, Array]:

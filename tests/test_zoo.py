@@ -1,0 +1,120 @@
+"""The zoo: every fault is right on ordinary logits and wrong on the call that is said to show it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+
+from xent_verify.formats import FORMATS
+from xent_verify.implementations import ZOO, Fault, find
+
+AXIS_OPS = ("softmax", "log_softmax", "logsumexp")
+PAIRS = [pytest.param(fault, fmt, id=f"{fault.op}.{fault.name}-{fmt}") for fault in ZOO for fmt in fault.formats]
+
+
+def truth(fault: Fault, args: tuple[Any, ...], options: dict[str, Any]) -> np.ndarray[Any, Any]:
+    """The stable implementation in float64."""
+    wide = {"softmax": "stable", "logsumexp": "log1p", "cross_entropy_grad": "others"}.get(fault.op, "log1p")
+    given = [a if np.asarray(a).dtype.kind in "iu" else np.asarray(a).astype(np.float64) for a in args]
+    extra = {k: v.astype(np.float64) if isinstance(v, np.ndarray) else v for k, v in options.items()}
+    return np.asarray(find(wide, fault.op).call(*given, **extra), dtype=np.float64)
+
+
+def scale_of(fault: Fault, args: tuple[Any, ...], true: np.ndarray[Any, Any]) -> Any:
+    """What the roundings are relative to: probabilities and their gradients to themselves, logarithms to 1."""
+    if fault.op == "softmax":
+        return np.abs(true)
+    if fault.op == "cross_entropy_grad" and args[1].ndim == 1:
+        return np.where(np.arange(true.shape[-1]) == args[1][:, None], 1.0, np.abs(true))
+    return 1.0
+
+
+def allowance(fault: Fault, args: tuple[Any, ...], true: np.ndarray[Any, Any], axis: int, fmt: str) -> Any:
+    """Above any sound implementation's error: 40 + d roundings of the arithmetic and one of the format."""
+    form = FORMATS[fmt]
+    u = 2.0**-53 if fmt == "float64" else 2.0**-24
+    wide = np.asarray(args[0]).astype(np.float64)
+    with np.errstate(all="ignore"):
+        d = np.nan_to_num(wide.max(axis=axis, keepdims=True) - wide, nan=0.0, posinf=0.0)
+        d = d if fault.op in ("softmax", "log_softmax") else d.max()
+        return (40 + d) * u * scale_of(fault, args, true) + np.abs(true) * form.unit_roundoff + form.smallest_subnormal
+
+
+def wrong(fault: Fault, got: Any, args: tuple[Any, ...], options: dict[str, Any], fmt: str) -> bool:
+    """Whether a value is of another kind than the true one (NaN, infinite) or beyond the allowance."""
+    true = truth(fault, args, options)
+    with np.errstate(all="ignore"):
+        rounded = true.astype(FORMATS[fmt].dtype).astype(np.float64)
+        value = np.asarray(got).astype(np.float64)
+        assert value.shape == true.shape
+        off = np.abs(value - true) > allowance(fault, args, true, options.get("axis", -1), fmt)
+        alike = (value == rounded) | (np.isnan(value) & np.isnan(true))
+        other_kind = (np.isnan(value) != np.isnan(true)) | (np.isinf(value) != np.isinf(rounded))
+    return bool((other_kind | (off & ~alike)).any())
+
+
+def ordinary(fault: Fault) -> tuple[Any, ...]:
+    """Four rows of ten logits of scale 5, float32."""
+    rng = np.random.default_rng(20)
+    x = (rng.normal(size=(4, 10)) * 5).astype(np.float32)
+    return (x,) if fault.op in AXIS_OPS else (x, rng.integers(0, 10, size=4))
+
+
+@pytest.mark.parametrize("fault", ZOO, ids=lambda f: f"{f.op}.{f.name}")
+def test_right_on_ordinary_logits(fault: Fault) -> None:
+    """On ordinary float32 logits a fault passes today's habit, assert_close, and has the right dtype and shape."""
+    args = ordinary(fault)
+    true = truth(fault, args, {})
+    got = fault.call(*(a.copy() for a in args))
+    assert got.dtype == np.float32
+    assert got.shape == true.shape
+    np.testing.assert_allclose(got, true, rtol=2e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("fault", "fmt"), PAIRS)
+def test_wrong_on_its_trigger(fault: Fault, fmt: str) -> None:
+    """In every format it names, a fault's trigger shows what the fault says it shows."""
+    args, options = fault.trigger(fmt)
+    earlier = earlier_copy = None
+    if fault.before is not None:
+        first_args, first_options = fault.before(fmt)
+        earlier = fault.call(*first_args, **first_options)
+        earlier_copy = earlier.copy()
+    kept = [np.array(a) for a in args]
+    got = np.array(fault.call(*args, **options))
+    match fault.shows:
+        case "value" | "history":
+            assert wrong(fault, got, args, options, fmt)
+        case "dtype":
+            assert got.dtype != args[0].dtype
+        case "shape":
+            assert got.shape != truth(fault, args, options).shape
+        case "mutation":
+            assert not np.array_equal(args[0].astype(np.float64), kept[0].astype(np.float64))
+        case "alias":
+            assert not np.array_equal(earlier.astype(np.float64), earlier_copy.astype(np.float64))
+        case "repeat":
+            answers = [got, *(np.array(fault.call(*args, **options)) for _ in range(2))]
+            assert any(wrong(fault, answer, args, options, fmt) for answer in answers)
+            assert len({answer.tobytes() for answer in answers}) > 1
+
+
+@pytest.mark.parametrize(("fault", "fmt"), PAIRS)
+def test_the_trigger_is_fair(fault: Fault, fmt: str) -> None:
+    """A sound implementation answers every trigger within the allowance: it is the fault that fails, not the input."""
+    args, options = fault.trigger(fmt)
+    sound = find("stable", fault.op).call(*args, **options)
+    assert sound.dtype == args[0].dtype
+    assert not wrong(fault, sound, args, options, fmt)
+
+
+def test_the_zoo_covers_every_category() -> None:
+    """At least 70 faults, every op of the contract, several in each category, and names unique within an op."""
+    assert len(ZOO) >= 70
+    assert {fault.op for fault in ZOO} == {*AXIS_OPS, "cross_entropy", "cross_entropy_grad"}
+    assert len({(fault.op, fault.name) for fault in ZOO}) == len(ZOO)
+    assert min(Counter(fault.category for fault in ZOO).values()) >= 3
+    assert all(fault.regime and fault.mistake and fault.call.__doc__ for fault in ZOO)
