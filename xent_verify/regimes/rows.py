@@ -64,9 +64,10 @@ def underflow_edge(draw: Draw, rows: int, n: int) -> FloatArray:
 
 
 def wide_spread(draw: Draw, rows: int, n: int) -> FloatArray:
-    top = draw.fmt.max_finite
-    reach: FloatArray = np.log2(draw.cycle(draw.within((30.0, 100.0, 1e3, 1e4, math.sqrt(top), top)), rows))
-    size = np.exp2(draw.rng.random((rows, n)) * (reach + 5.0) - 5.0)
+    most = draw.fmt.max_finite
+    top: FloatArray = draw.cycle(draw.within((30.0, 100.0, 1e3, 1e4, math.sqrt(most), most)), rows)
+    reach = np.log2(top)
+    size = draw.place(np.exp2(draw.rng.random((rows, n)) * (reach + 5.0) - 5.0), top)
     return np.copysign(size, draw.rng.random((rows, n)) - 0.5)
 
 
@@ -100,7 +101,7 @@ def near_ties(draw: Draw, rows: int, n: int) -> FloatArray:
 def dominated(draw: Draw, rows: int, n: int) -> FloatArray:
     reach = max(-edge.vanishing for edge in draw.edges)
     gap = np.exp(np.linspace(math.log(5.0), math.log(reach), rows))[:, None]
-    offset = draw.cycle((0.0, 0.0, 1.0, -3.0, 50.0), rows)
+    offset = draw.cycle([level for level in (0.0, 0.0, 1.0, -3.0, 50.0) if draw.fmt.ulp(level) <= 1.0], rows)
     others = offset - gap * (1.0 + 0.1 * draw.rng.random((rows, n)))
     return draw.rng.permutation(draw.place(others, offset))
 

@@ -1,0 +1,220 @@
+"""Regimes: each yields what it names, in every format, for every operation, within its budget, always the same."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from xent_verify.failures import UnknownNameError
+from xent_verify.formats import FORMATS, FloatFormat
+from xent_verify.model import LAYOUTS, Batch
+from xent_verify.ops import OPS
+from xent_verify.regimes import PROFILES, REGIMES, plan
+
+FORMAT_NAMES = list(FORMATS)
+
+
+def rows_of(regime: str, fmt: str, op: str = "softmax", profile: str = "quick") -> list[np.ndarray]:
+    """float64 copies of one regime's two-dimensional batches."""
+    form = FORMATS[fmt]
+    return [form.widen(b.x) for b in plan(op, fmt, profile=profile, seed=0) if b.regime == regime]
+
+
+def near(fmt: FloatFormat, values: np.ndarray, edge: float) -> bool:
+    return bool((np.abs(values / edge - 1) < max(0.03, 2 * fmt.unit_roundoff)).any())
+
+
+def log_of(value: float) -> float:
+    return math.log(value)
+
+
+def gaps(x: np.ndarray) -> np.ndarray:
+    return x.max(axis=1, keepdims=True) - x
+
+
+def holds(fmt: FloatFormat, value: float) -> bool:
+    return abs(value) <= fmt.max_finite
+
+
+CLAIMS: dict[str, Callable[[FloatFormat, np.ndarray], bool]] = {
+    "ordinary": lambda f, x: bool((np.abs(x) < 60).all()),
+    "overflow_edge": lambda f, x: near(f, x, log_of(f.max_finite)),
+    "underflow_edge": lambda f, x: near(f, gaps(x)[gaps(x) > 0], -log_of(f.smallest_subnormal) + math.log(2)),
+    "dominated": lambda f, x: bool((gaps(x).max(axis=1) > 4).all()),
+    "pairs": lambda f, x: x.shape[1] == 2 and bool((x[:, 0] > x[:, 1]).any() and (x[:, 0] < x[:, 1]).any()),
+    "common_offset": lambda f, x: bool((gaps(x).max(axis=1) < np.abs(x).max(axis=1)).any()),
+    "positions": lambda f, x: {0, x.shape[1] - 1} < set(x.argmax(axis=1).tolist()),
+    "wide_spread": lambda f, x: bool((np.abs(x) < 1).any() and (np.abs(x) > min(1e4, f.max_finite / 4)).any()),
+    "mixed_scale": lambda f, x: np.ptp(x.max(axis=1)) >= min(600, f.max_finite / 2),
+    "very_negative": lambda f, x: bool((x < -15).all() and (x == -f.max_finite).any()),
+    "sentinels": lambda f, x: bool((x == f.widen(f.narrow(-1e4))).any() or not holds(f, -1e4)),
+    "masks": lambda f, x: bool(np.isneginf(x).any() and np.isfinite(x).any(axis=1).all()),
+    "all_masked": lambda f, x: bool(np.isneginf(x).all(axis=1).any() and np.isfinite(x).all(axis=1).any()),
+    "plus_inf": lambda f, x: bool(np.isposinf(x).any() and np.isfinite(x).all(axis=1).any()),
+    "nan": lambda f, x: bool((np.isnan(x).sum(axis=1) == 1).any() and (~np.isnan(x).any(axis=1)).any()),
+    "largest": lambda f, x: bool((x == f.max_finite).any() and (x == -f.max_finite).any()),
+    "ties": lambda f, x: bool(((x == x.max(axis=1, keepdims=True)).sum(axis=1) > 1).any()),
+    "near_ties": lambda f, x: int(f.ulp_distance(f.narrow(x.max(axis=1)), f.narrow(x.min(axis=1))).max()) <= 4,
+    "tiny": lambda f, x: bool(((x != 0) & (np.abs(x) < f.smallest_normal)).any() and ((x == 0) & np.signbit(x)).any()),
+    "normalised": lambda f, x: bool((x <= 0).all() and np.abs(np.log(np.exp(x).sum(axis=1))).max() < 0.3),
+    "integers": lambda f, x: bool((x == np.rint(x)).all()),
+    "any_bits": lambda f, x: len(np.unique(np.frexp(x)[1])) >= min(12, f.e_max),
+}
+
+
+@pytest.mark.parametrize("fmt", FORMAT_NAMES)
+@pytest.mark.parametrize("regime", CLAIMS)
+def test_regime_yields_what_it_names(regime: str, fmt: str) -> None:
+    """In each format and at each width a regime shows the situation it is named after, computed from the format."""
+    form = FORMATS[fmt]
+    found = rows_of(regime, fmt)
+    if REGIMES[regime].needs_inf and not form.has_inf:
+        assert not found
+        return
+    assert found
+    for x in found:
+        assert CLAIMS[regime](form, x), x
+
+
+def test_narrow_and_wide_formats_meet_float32_edges_too() -> None:
+    """float64 and float16 rows cross float32's overflow: code that computes in float32 shows."""
+    edge = log_of(FORMATS["float32"].max_finite)
+    for fmt in ("float64", "float16"):
+        assert any(near(FORMATS[fmt], x, edge) for x in rows_of("overflow_edge", fmt))
+
+
+def describe(batch: Batch) -> tuple[object, ...]:
+    def bits(value: object) -> object:
+        return (value.dtype.name, value.shape, value.tobytes()) if isinstance(value, np.ndarray) else value
+
+    inputs = tuple((k, bits(v)) for k, v in batch.inputs.items())
+    options = tuple((k, bits(v)) for k, v in batch.options.items())
+    return (batch.regime, batch.aspect, batch.layout, inputs, options)
+
+
+@pytest.mark.parametrize("op", ["softmax", "cross_entropy"])
+def test_plan_is_a_function_of_its_seed(op: str) -> None:
+    """Same seed, same bytes; another seed, other values; each format its own."""
+    first = [describe(b) for b in plan(op, "float32", profile="quick", seed=3)]
+    assert first == [describe(b) for b in plan(op, "float32", profile="quick", seed=3)]
+    assert first != [describe(b) for b in plan(op, "float32", profile="quick", seed=4)]
+
+
+@pytest.mark.parametrize(("profile", "batches", "logits"), [("quick", 260, 350_000), ("standard", 460, 2_200_000)])
+@pytest.mark.parametrize("op", list(OPS))
+def test_budget(op: str, profile: str, batches: int, logits: int) -> None:
+    """A profile costs no more than it says."""
+    sizes = [b.x.size for b in plan(op, "float32", profile=profile, seed=0)]
+    assert len(sizes) <= batches
+    assert sum(sizes) <= logits
+
+
+@pytest.mark.parametrize("fmt", ["float64", "bfloat16", "float8_e4m3fn"])
+@pytest.mark.parametrize("op", list(OPS))
+def test_batches_are_calls_of_their_operation(op: str, fmt: str) -> None:
+    """Inputs in order and of the format's dtype, options known and different from their defaults, targets valid."""
+    entry = OPS[op]
+    for batch in plan(op, fmt, profile="quick", seed=0):
+        assert tuple(batch.inputs) == entry.inputs
+        assert set(batch.options) <= set(entry.options)
+        assert batch.x.dtype == FORMATS[fmt].dtype
+        assert all(a.flags.c_contiguous for a in batch.inputs.values())
+        assert REGIMES[batch.regime].applies(op, has_inf=FORMATS[fmt].has_inf)
+        assert batch.layout in LAYOUTS
+        target = batch.inputs.get("target")
+        if target is not None and target.dtype.kind in "iu":
+            ignored = int(batch.options.get("ignore_index", -100))
+            wide = target.astype(object)
+            assert all(0 <= t < batch.x.shape[1] or t == ignored for t in wide), batch.regime
+        elif target is not None and target.size:
+            wide = FORMATS[fmt].widen(target)
+            assert ((wide >= 0) & (wide <= 1)).all()
+
+
+def test_infinities_and_nan_stay_where_they_are_announced() -> None:
+    """Only the mask, infinity and NaN regimes (and sweeps) hold values that are not finite."""
+    special = {"masks", "all_masked", "plus_inf", "nan", "masked_classes", "masked_target", "probabilities"}
+    special |= {"default_call", "state", "every_value"}
+    for op in ("softmax", "cross_entropy", "sigmoid"):
+        for batch in plan(op, "float16", profile="quick", seed=1):
+            assert batch.regime in special or np.isfinite(batch.form.widen(batch.x)).all(), batch.regime
+
+
+def test_sizes_reach_every_power_of_two() -> None:
+    """The standard profile has 2**k - 1, 2**k and 2**k + 1 columns up to 2**13, and longer rows that no tile fits."""
+    widths = {b.x.shape[-1] for b in plan("softmax", "float32", profile="standard") if b.aspect == "size"}
+    assert {2**k + d for k in range(1, 14) for d in (-1, 0, 1)} <= widths
+    assert {8195, 10007, 65537, 131075} <= widths
+
+
+def test_rows_exceed_launch_grids() -> None:
+    """More than 65,535 rows occur in each profile."""
+    for profile in PROFILES:
+        assert max(b.x.shape[0] for b in plan("log_softmax", "float32", profile=profile)) > 65536
+
+
+def test_layouts_and_axes_are_all_there() -> None:
+    """Every memory layout; one to four dimensions; positive and negative axes other than the last."""
+    batches = list(plan("logsumexp", "float32", profile="quick"))
+    assert {b.layout for b in batches} == set(LAYOUTS)
+    assert {b.x.ndim for b in batches} == {1, 2, 3, 4}
+    assert {-4, -3, -2, -1, 0, 1, 2} <= {b.options.get("axis") for b in batches}
+    broadcast = [b.x for b in batches if b.layout == "broadcast"]
+    assert all((x == x[:1]).all() for x in broadcast)
+
+
+def test_long_rows_give_their_tail_weight() -> None:
+    """Whoever drops what comes after the last power of two is off by a large factor, not by a rounding error."""
+    for x in rows_of("long_rows", "float32"):
+        terms = np.exp(x[0] - x[0].max())
+        border = 2 ** ((x.shape[1] - 1).bit_length() - 1)
+        assert terms[border:].sum() > 0.4 * terms.sum()
+
+
+def test_options_meet_in_pairs() -> None:
+    """Every two core levels of different options occur together with everything else at its default."""
+    batches = [b for b in plan("cross_entropy", "float32", profile="quick") if b.regime == "options"]
+    seen = {frozenset(b.options) for b in batches}
+    names = ("reduction", "label_smoothing", "weight", "ignore_index")
+    assert {frozenset(pair) for pair in combinations(names, 2)} <= seen
+    assert frozenset() in seen
+
+
+def test_targets_of_every_integer_type() -> None:
+    """Class indices come in all eight integer types, with ids that 8, 11 and 16 bits do not hold."""
+    batches = [b for b in plan("cross_entropy", "float32", profile="standard") if b.regime == "index_types"]
+    targets = [b.inputs["target"] for b in batches]
+    assert {t.dtype.name for t in targets} == {f"{s}int{k}" for s in ("", "u") for k in (8, 16, 32, 64)}
+    assert any(t.dtype == np.uint8 and (t == 156).any() for t in targets)
+    assert max(int(t.max()) for t in targets) > 2048
+    long = [b for b in plan("cross_entropy", "float32", profile="standard") if b.regime == "long_rows"]
+    assert max(int(b.inputs["target"].max()) for b in long) > 65536
+
+
+def test_ignored_rows_of_every_kind() -> None:
+    """The default ignored index, class 0, another class, -1, one that never occurs, and nothing left."""
+    batches = [b for b in plan("cross_entropy", "float32", profile="quick") if b.regime == "options"]
+    assert {b.options.get("ignore_index") for b in batches} == {None, 0, 4, -1, 255}
+    assert any((b.inputs["target"] == -100).all() for b in batches if b.inputs["target"].ndim == 1)
+    assert any(0 < (b.inputs["target"] == -100).sum() < len(b.x) for b in batches if b.inputs["target"].ndim == 1)
+
+
+def test_a_narrow_total_overflows() -> None:
+    """float16 losses whose sum is infinite although every loss is small."""
+    for fmt in ("float16", "float8_e5m2"):
+        form = FORMATS[fmt]
+        batch = next(b for b in plan("cross_entropy", fmt, profile="quick") if b.regime == "sum_leaves_format")
+        loss = np.ptp(form.widen(batch.x), axis=1)
+        assert loss.sum() > form.max_finite > 30 * loss.max()
+
+
+def test_unknown_names_are_usage_errors() -> None:
+    """A wrong op or profile is named, with what would be right."""
+    with pytest.raises(UnknownNameError, match="did you mean 'softmax'"):
+        next(plan("sotfmax", "float32"))
+    with pytest.raises(UnknownNameError, match="profile"):
+        next(plan("softmax", "float32", profile="slow"))
