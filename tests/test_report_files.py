@@ -80,8 +80,8 @@ def test_text_has_colour_when_asked():
 def test_square_brackets_survive():
     """Names and rows in square brackets are text, not console markup."""
     odd = finding(message="f[bold] of [red]x[/red]")
-    assert "f[bold] of [red]x[/red]" in render_finding("pkg[0]:f", odd)
-    assert "pkg[0]:f" in render_finding("pkg[0]:f", odd)
+    assert "f[bold] of [red]x[/red]" in render_finding(odd, "pkg[0]:f")
+    assert "pkg[0]:f" in render_finding(odd, "pkg[0]:f")
 
 
 def test_markdown_tables_are_rectangular():
@@ -139,5 +139,5 @@ def test_unchecked_is_not_a_pass():
 
 def test_worst_example_with_target_is_told():
     """A cross-entropy example shows logits and target."""
-    shown = render_finding("f", finding(minimal=example(op="cross_entropy", values=(0.0, 200.0))))
+    shown = render_finding(finding(minimal=example(op="cross_entropy", values=(0.0, 200.0))))
     assert "logits = [[0, 200]], target = [0]" in shown

@@ -28,17 +28,17 @@ def render_text(report: Report, *, color: bool | None = None, width: int | None 
             informed += sum(finding.severity == "info" for finding in result.findings)
             for finding in result.findings:
                 if finding.severity != "info":
-                    made.print(_finding(f"{target.target} · {target.op} · {result.dtype}", finding))
+                    made.print(_finding(finding, f"{target.target} · {target.op} · {result.dtype}"))
     if informed:
         made.print(f"{informed} more worth knowing (severity info): see the JSON or findings.md.\n")
     made.print(Text(headline(report), style=_STYLES["pass" if report.ok else "fail"]))
     return written(made)
 
 
-def render_finding(where: str, finding: Finding, *, color: bool | None = None, width: int | None = None) -> str:
+def render_finding(finding: Finding, where: str = "", *, color: bool | None = None, width: int | None = None) -> str:
     """One finding in full; ``where`` names target, op and dtype."""
     made = console(color=color, width=width)
-    made.print(_finding(where, finding))
+    made.print(_finding(finding, where))
     return written(made)
 
 
@@ -68,7 +68,7 @@ def _cells(row: Any, classes: list[str]) -> list[Text]:
     return [*cells, *(Text(count_text(row[name]) if row[name] else "·") for name in classes)]
 
 
-def _finding(where: str, finding: Finding) -> Text:
+def _finding(finding: Finding, where: str) -> Text:
     text = Text(f"{finding.severity.upper()} ", style=_STYLES[finding.severity])
     text.append(f"{finding.kind}", style="bold")
     text.append(f"  {where}\n", style="dim")

@@ -63,7 +63,9 @@ def number_text(value: float | None) -> str:
         return "–"
     if math.isinf(value):
         return "inf" if value > 0 else "-inf"
-    if value == 0 or 1e-3 <= abs(value) < 1e5:
+    if 0 < abs(value) < 1e-3:
+        return "< 0.001"
+    if abs(value) < 1e5:
         return f"{value:.4g}"
     return f"{value:.2e}"
 
@@ -158,7 +160,7 @@ def _measured(example: Example) -> list[tuple[str, str]]:
 def _element(value: Any) -> str:
     if isinstance(value, np.integer | np.bool_):
         return str(value)
-    return str(value).removesuffix(".0") if np.isfinite(value) else str(float(value))
+    return repr(float(str(value))).removesuffix(".0")  # str: shortest in its own format
 
 
 def _option(value: Any) -> str:
