@@ -324,6 +324,15 @@ def test_empty_rows(op: str) -> None:
         assert entry.call(np.zeros((0, 3), np.float32)).shape == ((0,) if op == "logsumexp" else (0, 3))
 
 
+@pytest.mark.parametrize("entry", LOSS_SOUND, ids=lambda e: e.qualified)
+def test_no_rows_give_no_losses(entry: Any) -> None:
+    """A batch of no rows has no losses, a sum of 0 and, as in torch, a mean of NaN."""
+    x, target = np.zeros((0, 3), np.float32), np.zeros(0, int)
+    assert entry.call(x, target, reduction="none").shape == (0,)
+    assert entry.call(x, target, reduction="sum") == 0
+    assert np.isnan(entry.call(x, target))
+
+
 f32 = np.float32
 FAILURES = [
     ("softmax.naive", ([89.0, 0.0],), {}, f32, "nan"),

@@ -6,6 +6,9 @@ and listed on demand (``family="faulty"``), and are no part of a normal listing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from xent_verify.implementations import gradients, naive, siblings, stable
 from xent_verify.implementations.entries import Family, Implementation
 from xent_verify.implementations.faulty import ZOO
@@ -18,13 +21,11 @@ _ONE_MINUS = "log(1 - p) once p rounds to 1"
 _OFFSET = "a common offset c: the difference cancels, absolute error about |c|·u"
 
 
-def _naive(op: str, name: str, call: object, where: str) -> Implementation:
-    assert callable(call)
+def _naive(op: str, name: str, call: Callable[..., Any], where: str) -> Implementation:
     return Implementation(name, op, call, "naive", sound=False, where_it_fails=where)
 
 
-def _stable(op: str, name: str, call: object, policy: str = "standard") -> Implementation:
-    assert callable(call)
+def _stable(op: str, name: str, call: Callable[..., Any], policy: str = "standard") -> Implementation:
     return Implementation(name, op, call, "stable", sound=True, policy=policy)
 
 

@@ -16,7 +16,17 @@ import numpy as np
 
 from xent_verify.implementations.rows import Array
 
-__all__ = ["Normalise", "Normaliser", "chunked", "log1p_form", "online", "online_textbook", "pairwise", "shifted"]
+__all__ = [
+    "Normalise",
+    "Normaliser",
+    "chunked",
+    "finite_or_zero",
+    "log1p_form",
+    "online",
+    "online_textbook",
+    "pairwise",
+    "shifted",
+]
 
 
 class Normaliser(NamedTuple):
@@ -42,6 +52,12 @@ def _normaliser(reference: Array, total: Array) -> Normaliser:
     return Normaliser(reference, total, np.log(total))
 
 
+def _padded(rows: Array, width: int) -> Array:
+    """Rows filled up with -inf, which adds nothing, to a multiple of ``width``."""
+    missing = -rows.shape[-1] % width
+    return np.pad(rows, ((0, 0), (0, missing)), constant_values=-np.inf)
+
+
 def shifted(rows: Array) -> Normaliser:
     """Subtract the maximum, exponentiate, sum (NumPy's pairwise sum)."""
     reference = finite_or_zero(rows.max(axis=-1, keepdims=True))
@@ -65,10 +81,7 @@ def chunked(rows: Array) -> Normaliser:
     A term is rescaled once, by exp(chunk maximum - row maximum); its two shifts add up to the shift of ``shifted``,
     so the error grows by one exponential and one product only. The last chunk is padded with -inf, which adds 0.
     """
-    count, n = rows.shape
-    padded = np.full((count, -(-n // CHUNK) * CHUNK), -np.inf, rows.dtype)
-    padded[:, :n] = rows
-    chunks = padded.reshape(count, -1, CHUNK)
+    chunks = _padded(rows, CHUNK).reshape(rows.shape[0], -(-rows.shape[-1] // CHUNK), CHUNK)
     peaks = chunks.max(axis=-1)
     sums = np.exp(chunks - finite_or_zero(peaks)[..., None]).sum(axis=-1)
     reference = finite_or_zero(peaks.max(axis=-1, keepdims=True))
@@ -121,12 +134,10 @@ def online(rows: Array) -> Normaliser:
     sum. The reference moves only when a logit exceeds it by more than 1: a term at distance d from the final maximum
     is then rescaled at most d + 1 times, where a slowly rising row would rescale n times.
     """
-    count, n = rows.shape
-    padded = np.full((count, -(-n // LANES) * LANES), -np.inf, rows.dtype)
-    padded[:, :n] = rows
-    start = np.zeros((count, LANES), rows.dtype)
+    padded = _padded(rows, LANES)
+    start = np.zeros((rows.shape[0], LANES), rows.dtype)
     state = _Running(np.full_like(start, -np.inf), start, start)
-    for left in range(0, n, LANES):
+    for left in range(0, rows.shape[-1], LANES):
         column = padded[:, left : left + LANES]
         state = _merge(state, _Running(column, np.ones_like(column), start))
     while state.total.shape[-1] > 1:
