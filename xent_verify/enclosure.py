@@ -167,9 +167,14 @@ class Enclosure:
         return self.finite & (units.quantum >= form.max_ulp_exponent) & (magnitude >= top)
 
     def decided(self, fmt: str | FloatFormat) -> NDArray[np.bool_]:
-        """True where both the correctly rounded value and error_ulp to 2**-20 ulp follow from the enclosure."""
-        _, units, rounding = self._round(format_named(fmt))
-        return (rounding & (units.radius <= DECISION)) | ~self.finite
+        """True where both the correctly rounded value and error_ulp to 2**-20 ulp follow from the enclosure.
+
+        A value that rounds beyond M is measured as one at M + Q, wherever it lies: its rounding alone decides.
+        """
+        form = format_named(fmt)
+        magnitude, units, rounding = self._round(form)
+        over = (units.quantum >= form.max_ulp_exponent) & (magnitude >= form.infinity_units)
+        return (rounding & ((units.radius <= DECISION) | over)) | ~self.finite
 
     def error_ulp(self, values: ArrayLike, fmt: str | FloatFormat) -> FloatArray:
         """CONTRACT section 3: |y - t| / ulp(t), to 2**-20 ulp where ``decided``.

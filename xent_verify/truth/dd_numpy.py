@@ -1,0 +1,171 @@
+"""Tier 2 in NumPy: softmax, log-softmax and logsumexp of rows in double-double, exponents apart.
+
+For a row with maximum m: d = x - m exactly (two_sum), e**d = (h + l) 2**k, and T = the sum of all terms but one
+maximal one. Then S = 1 + T, log S = log1p(T): relatively accurate however small it is (log of the whole sum is not,
+at the argmax). T and log S are carried times 2**500. Bounds: ``bounds.FAST_RELATIVE`` (``FULL_RELATIVE``).
+
+What lies outside the arguments' range, d < -20000, is clamped for the sum and answered by (0, 2**-28852) for p itself.
+In the sum, terms below 2**-1400 count as something in (0, 2**-1398): T is off by less than n 2**-1390. Hence every log S
+below 2**-1150 is answered by (0, 2**-1149), and above it the fuzz is below 2**-200 for any row that fits a memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xent_verify.formats import FloatArray, IntArray
+from xent_verify.truth import bounds
+from xent_verify.truth import doubledouble as dd
+from xent_verify.truth.pieces import VANISHED, Piece, normalised, vanish
+
+__all__ = ["SCALE", "TIER", "Part", "Row", "log_softmax", "logsumexp", "part", "row", "softmax"]
+
+TIER = 2
+SCALE = 500
+"""T and log S are held times 2**SCALE."""
+
+_LOWEST = -20000.0
+_FLUSHED = -900  # exponent, scaled, at which terms of the sum are held up
+_SMALL = 2.0**-130  # below, log1p(T) = T to 2**-131
+_NOTHING = -1150  # exponent of logs that are only bounded
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The terms e**d of some columns of a group of rows: (high + low) 2**exponent, and their sum times 2**500.
+
+    ``far``: d < -20000 (None: nowhere); ``holes``: logits of -inf (None: nowhere).
+    """
+
+    x: FloatArray
+    high: FloatArray
+    low: FloatArray
+    exponent: IntArray
+    far: NDArray[np.bool_] | None
+    total: dd.Pair
+    ties: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a whole row knows (arrays keep the reduced axis): m, T and log S times 2**500, 1/S.
+
+    ``alone``: no other finite logit, T = 0 exactly. ``relative`` bounds the relative error of p and log S.
+    """
+
+    m: FloatArray
+    log: dd.Pair
+    inverse: dd.Pair
+    alone: NDArray[np.bool_]
+    relative: float
+
+
+def part(x: FloatArray, m: FloatArray, axis: int, holes: NDArray[np.bool_] | None = None, *, full: bool = False) -> Part:
+    """Terms of the columns ``x`` (finite; holes stand for -inf); m is the row maximum, kept as an axis of length 1."""
+    with np.errstate(all="ignore"):  # x - m may overflow: such terms are far away
+        d, rest = dd.two_sum(x, np.broadcast_to(-m, x.shape))
+    far = None
+    if not d.min(initial=0.0) >= _LOWEST:
+        far = ~(d >= _LOWEST)
+        np.copyto(d, _LOWEST, where=far)
+        np.copyto(rest, 0.0, where=far)
+    np.copyto(d, 0.0, where=d > -(2.0**-300))  # e**d = 1 to 2**-300; keeps subnormals out
+    high, low, exponent = dd.exp(d, rest, full=full)
+    weight = dd.power_of_two(np.maximum(exponent + SCALE, _FLUSHED))
+    tie = np.equal(x, m)
+    np.copyto(weight, 0.0, where=tie)
+    if holes is not None:
+        np.copyto(weight, 0.0, where=holes)
+        tie &= ~holes
+    total = dd.tree_sum(high * weight, low * weight, axis)
+    ties = np.add.reduce(tie, axis=axis, dtype=np.float64, keepdims=True)
+    return Part(x, high, low, exponent, far, total, ties)
+
+
+def row(m: FloatArray, parts: Sequence[Part], axis: int, *, full: bool = False) -> Row:
+    """Sums over all parts, less one maximal term."""
+    sums = parts[0].total
+    if len(parts) > 1:
+        sums = dd.tree_sum(*(np.concatenate([p.total[i] for p in parts], axis=axis) for i in (0, 1)), axis)
+    ties = sum((p.ties for p in parts[1:]), parts[0].ties)
+    t = dd.add(sums, ((ties - 1.0) * 2.0**SCALE, np.zeros_like(ties)))
+    unscaled = (t[0] * 2.0**-SCALE, t[1] * 2.0**-SCALE)
+    s, e = dd.two_sum(np.ones_like(ties), unscaled[0])
+    inverse = dd.reciprocal(dd.fast_two_sum(s, e + unscaled[1]))
+    small = unscaled[0] < _SMALL
+    log = dd.log1p((np.where(small, 1.0, unscaled[0]), np.where(small, 0.0, unscaled[1])))
+    log = (np.where(small, t[0], log[0] * 2.0**SCALE), np.where(small, t[1], log[1] * 2.0**SCALE))
+    relative = bounds.FULL_RELATIVE if full else bounds.FAST_RELATIVE
+    return Row(m, log, inverse, t[0] == 0, relative)
+
+
+def _settled(piece: Piece, far: NDArray[np.bool_] | None) -> Piece:
+    return piece if far is None else vanish(piece, far, VANISHED)
+
+
+def softmax(part: Part, row: Row) -> Piece:
+    """p = e**d / S."""
+    r, r_low = row.inverse
+    halves = dd.split(r)
+    p, e = dd.two_product(part.high, r, halves)
+    e += part.high * r_low
+    e += part.low * r
+    p, e = dd.fast_two_sum(p, e)
+    return _settled(normalised(p, e, part.exponent, 2 * row.relative, TIER), part.far)
+
+
+def log_softmax(part: Part, row: Row) -> Piece:
+    """d - log S, from x/4 and m/4 so that nothing overflows; where d = 0, -log S alone, with its scale.
+
+    d <= 0 and log S >= 0: no cancellation, the relative error is at most log S's. If d != 0 and log S < 1/2 then
+    |d| > 0.4, and neither x/4 rounding (x subnormal) nor log S times 2**-302 underflowing weighs more than 2**-1000.
+    """
+    d, rest = dd.two_sum(part.x * 0.25, np.broadcast_to(row.m * -0.25, part.x.shape))
+    back = -(2.0 ** (-SCALE - 2))
+    high, low = dd.add((d, rest), (row.log[0] * back, row.log[1] * back))
+    exponent: IntArray | int = 2
+    small = (d == 0) & (row.log[0] < 2.0 ** (SCALE - 200))
+    if small.any():
+        high = np.where(small, -row.log[0], high)
+        low = np.where(small, -row.log[1], low)
+        exponent = np.where(small, -SCALE, 2)
+    piece = normalised(high, low, exponent, 2 * row.relative, TIER)
+    return vanish(piece, small & _nothing(row), _NOTHING, sign=-1.0)
+
+
+def _nothing(row: Row) -> NDArray[np.bool_]:
+    """Rows with 0 < log S, known only to be below 2**-1149."""
+    return ~row.alone & (row.log[0] < 2.0 ** (SCALE + _NOTHING))
+
+
+def logsumexp(row: Row) -> Piece:
+    """m + log S; what cancellation leaves shows in the radius. Times 2**500 where both terms are small.
+
+    Either way the sum is 0 or normal (a multiple of 2**-800). Absolute error: log S's, and u**2 (|t| + log S) for
+    adding the low word: 2**-100 of the binade covers it together with the fuzz of rows with m != 0.
+    """
+    small = (np.abs(row.m) < 2.0**-600) & (row.log[0] < 2.0 ** (SCALE - 600))
+    shift = np.where(small, 1.0, 2.0**-SCALE)
+    high, low = dd.two_sum(row.m * np.where(small, 2.0**SCALE, 1.0), row.log[0] * shift)
+    high, low = dd.fast_two_sum(high, low + row.log[1] * shift)
+    exponent = np.where(small, -SCALE, 0)
+    piece = normalised(high, low, exponent, 0.0, TIER)
+    error = 1.0001 * row.relative * row.log[0] * shift
+    scaled = dd.power_of_two(np.clip(exponent - piece.exponent, -1022, 1023))
+    radius = np.where(row.alone, 0.0, error * scaled + 2.0**-100)
+    piece = replace(piece, radius=radius)
+    lost = ~row.alone & ((high == 0) | (radius > 0.5))
+    if lost.any():  # |t| < |high| + error: the interval (-1, 3) holds it in units of the next power of two
+        beyond = np.frexp(np.abs(high) + error)[1] + exponent
+        piece = Piece(
+            np.where(lost, 1.0, piece.hi),
+            np.where(lost, beyond, piece.exponent),
+            np.where(lost, 0.0, piece.lo),
+            np.where(lost, 2.0, radius),
+            TIER,
+        )
+    return vanish(piece, (row.m == 0) & _nothing(row), _NOTHING)

@@ -1,0 +1,253 @@
+"""Double-double arithmetic on NumPy arrays: error-free transforms, exp and log1p with derived bounds.
+
+A number is an unevaluated sum of two doubles. u = 2**-53 throughout; "relative error e" of a result r of t means
+|r - t| <= e |t|. IEEE 754 binary64, round to nearest, subnormals kept: NumPy's +, -, *, /, rint are correctly rounded on
+every platform it supports, and they are the only operations that bounds rest on (an approximate log1p is corrected,
+and the correction is checked).
+
+Error-free transforms (Dekker 1971, Knuth; Muller et al., *Handbook of Floating-Point Arithmetic*, 2nd ed., ch. 4.3-4.4):
+``two_sum`` and ``fast_two_sum`` (|a| >= |b| or a = 0) are exact without overflow; ``two_product`` (Veltkamp splits) is
+exact when nothing overflows and the product is 0 or at least 2**-969; below, it is off by at most 2**-1070.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from xent_verify.formats import FloatArray, IntArray
+from xent_verify.truth.tables import tables
+
+__all__ = [
+    "add",
+    "exp",
+    "fast_two_sum",
+    "log1p",
+    "power_of_two",
+    "reciprocal",
+    "split",
+    "tree_sum",
+    "two_product",
+    "two_sum",
+]
+
+_SPLITTER = 134217729.0  # 2**27 + 1
+
+Pair = tuple[FloatArray, FloatArray]
+
+
+def two_sum(a: FloatArray, b: FloatArray) -> Pair:
+    """s + e = a + b exactly, s = fl(a + b)."""
+    s = a + b
+    v = s - a
+    e = s - v
+    np.subtract(a, e, out=e)
+    np.subtract(b, v, out=v)
+    e += v
+    return s, e
+
+
+def fast_two_sum(a: FloatArray, b: FloatArray) -> Pair:
+    """As ``two_sum``, where |a| >= |b| or a = 0."""
+    s = a + b
+    e = s - a
+    np.subtract(b, e, out=e)
+    return s, e
+
+
+def split(a: FloatArray) -> Pair:
+    """a = top + bottom, each of at most 26 bits (Veltkamp)."""
+    c = a * _SPLITTER
+    top = c - a
+    np.subtract(c, top, out=top)
+    np.subtract(a, top, out=c)
+    return top, c
+
+
+def two_product(a: FloatArray, b: FloatArray, halves: Pair | None = None) -> Pair:
+    """p + e = a * b exactly, p = fl(a * b) (Dekker); ``halves`` may hold ``split(b)``."""
+    a1, a2 = split(a)
+    b1, b2 = split(b) if halves is None else halves
+    p = a * b
+    e = a1 * b1
+    e -= p
+    a1 *= b2
+    e += a1
+    e += a2 * b1
+    a2 *= b2
+    e += a2
+    return p, e
+
+
+def power_of_two(exponent: IntArray) -> FloatArray:
+    """2.0**exponent for -1022 <= exponent <= 1023, by its bits."""
+    return ((exponent + 1023) << 52).view(np.float64)
+
+
+def add(a: Pair, b: Pair) -> Pair:
+    """a + b. Relative error 4 u**2 if the signs agree; in general 4 u**2 (|a| + |b|) absolute.
+
+    two_sum is exact; the two roundings of the low words are each at most u * 2 u (|a| + |b|).
+    """
+    s, e = two_sum(a[0], b[0])
+    e += a[1] + b[1]
+    return fast_two_sum(s, e)
+
+
+def tree_sum(high: FloatArray, low: FloatArray | None, axis: int) -> Pair:
+    """Sum along ``axis`` (kept, with length 1) in a fixed tree: bit for bit the same however rows are grouped.
+
+    Depth D = ceil(log2 n). High words are added without error; a low word takes two roundings per level, each at most
+    u times a low word of at most (D + 1) u sum|x|: absolute error at most 2 (D + 1)**2 u**2 * sum|x|. ``low=None``: zeros.
+    """
+    high = np.moveaxis(high, axis, 0)
+    low = np.zeros(high.shape) if low is None else np.moveaxis(low, axis, 0)
+    width = high.shape[0]
+    while width > 1:
+        half = (width + 1) // 2
+        pairs = width - half
+        s, e = two_sum(high[:pairs], high[half:width])
+        e += low[:pairs]
+        e += low[half:width]
+        high = s if pairs == half else np.concatenate((s, high[pairs:half]))
+        low = e if pairs == half else np.concatenate((e, low[pairs:half]))
+        width = half
+    total = fast_two_sum(high, low) if width else (np.zeros((1, *high.shape[1:])),) * 2
+    return np.moveaxis(total[0], 0, axis), np.moveaxis(total[1], 0, axis)
+
+
+def _reduced(high: FloatArray, low: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """(k, r) with high + low = k ln2/256 + r, |r| <= 2**-9.5, for |high| <= 20000, |low| <= ulp(high)/2.
+
+    |k| < 2**23, so k * c1 and k * c2 are exact (30-bit constants). high - k c1 is exact: for k = 0 trivially; else
+    |high| > 2**-9.54, so both terms are multiples of 2**-62, and the difference is below 2**-9. What rounds is
+    k * c3 (2**-46 u), low - k c3 and the sum with two_sum's low word (|.| <= 2**-39: 2 * 2**-39 u), and c3 itself
+    (2**-128 k): less than 2**-90.9 in all, which is a relative error of the exponential.
+    """
+    t = tables()
+    k = high * t.inverse
+    np.rint(k, out=k)
+    head = high - k * t.c1
+    top, bottom = two_sum(head, k * -t.c2)
+    bottom += low - k * t.c3
+    r, rest = two_sum(top, bottom)
+    return k, r, rest
+
+
+def _tail(r: FloatArray, coefficients: tuple[float, ...]) -> FloatArray:
+    """Horner's rule in double."""
+    q = r * coefficients[0]
+    q += coefficients[1]
+    for coefficient in coefficients[2:]:
+        q *= r
+        q += coefficient
+    return q
+
+
+def _expm1_fast(r: FloatArray, rest: FloatArray) -> Pair:
+    """e**r - 1 = r + r**2/2 + r**3 q, the cubic and higher terms in double.
+
+    With R = 2**-9.5 (errors absolute): cubic term R**3/6, five roundings: 5.1 u R**3/6 = 2**-81.8; neglected r * rest:
+    3 R**2 * u R / 2 = 2**-80.9... of which rest <= u R; truncation R**8/8! = 2**-91; three additions to the low word,
+    each u (R**3/6 + 4 u R): 2**-81.9.
+    """
+    square, error = two_product(r, r)
+    q = _tail(r, (1 / 5040, 1 / 720, 1 / 120, 1 / 24, 1 / 6))
+    q *= r
+    q *= square
+    error *= 0.5
+    error += r * rest
+    square *= 0.5
+    s, e = fast_two_sum(r, square)
+    error += q
+    error += rest
+    e += error
+    return s, e
+
+
+def _multiply(a: Pair, b: Pair) -> Pair:
+    """a * b, relative error 8 u**2: the product of the high words is exact, four small roundings remain."""
+    p, e = two_product(a[0], b[0])
+    e += a[0] * b[1] + a[1] * b[0]
+    return fast_two_sum(p, e)
+
+
+def _expm1_full(r: FloatArray, rest: FloatArray) -> Pair:
+    """e**r - 1 = r (1 + r (1/2 + r (1/6 + r (1/24 + r q)))), in double-double but for q = 1/120 + r/720 + ... .
+
+    Relative to r: q holds five roundings, 5 u R**4/120 = 2**-95.7; truncation R**8/9! = 2**-94.7; the coefficients'
+    low words and eight double-double operations 8 * 8 u**2 = 2**-100. Together less than 2**-94.
+    """
+    x = (r, rest)
+    q = _tail(r, (1 / 40320, 1 / 5040, 1 / 720, 1 / 120))
+    value = (q, np.zeros_like(q))
+    for high, low in ((1 / 24, _SIXTH_LOW / 4), (1 / 6, _SIXTH_LOW), (0.5, 0.0)):
+        value = add((np.full_like(r, high), np.full_like(r, low)), _multiply(x, value))
+    return add(x, _multiply(x, _multiply(x, value)))
+
+
+_SIXTH_LOW = float.fromhex("0x1.5555555555555p-57")  # 1/6 - fl(1/6), to 2**-110; a quarter of it for 1/24
+
+
+def exp(high: FloatArray, low: FloatArray, *, full: bool = False) -> tuple[FloatArray, FloatArray, IntArray]:
+    """e**(high + low) = (h + l) * 2**k, 0.99 <= h < 2.01, for -20000 <= high <= 20000.
+
+    e**d = 2**(k/256) * (1 + p), p = e**r - 1. Beside the errors of the reduction and of p: the table (2**-106), three
+    products and four additions in the low word (fast: 7 u (R**3/6 + 4 u) = 2**-81). Sums: see ``bounds``.
+    """
+    t = tables()
+    step, r, rest = _reduced(high, low)
+    index = step.astype(np.int64)
+    place = index & 255
+    index >>= 8
+    p, p_low = (_expm1_full if full else _expm1_fast)(r, rest)
+    root = t.root.take(place)
+    a, a_low = two_product(p, root, (t.root_top.take(place), t.root_bottom.take(place)))
+    p *= t.root_low.take(place)
+    a_low += p
+    p_low *= root
+    a_low += p_low
+    a_low += t.root_low.take(place)
+    s, e = fast_two_sum(root, a)
+    e += a_low
+    h, l = fast_two_sum(s, e)
+    return h, l, index
+
+
+def reciprocal(s: Pair) -> Pair:
+    """1 / s for 1 <= s < 2**900: one Newton step on q = fl(1/s_high).
+
+    r = 1 - q s, computed exactly up to two roundings of terms of size 2 u; q + q r (1 + r) leaves r**3 ~ 2**-156
+    and the roundings of a correction of size 2 u: relative error at most 8 u**2.
+    """
+    q = 1.0 / s[0]
+    p, e = two_product(q, s[0])
+    r = ((1.0 - p) - e) - q * s[1]
+    return fast_two_sum(q, q * (r + r * r))
+
+
+def log1p(t: Pair) -> Pair:
+    """log(1 + t) for 2**-130 <= t < 2**60, relative error at most 2**-92; NaN if NumPy's log1p misled it.
+
+    y = np.log1p(t_high) is only a guess. With z = e**y - 1 and w = (t - z) / (1 + t), log(1 + t) = y - log(1 - w)
+    = y + w + w**2/2 + w**3/3 + ... . NumPy's function is not trusted: unless |w| <= 2**-40 y the answer is NaN, so what
+    is left out is below 2**-121 y. The error of z divided by (1 + t) y is what counts: for k = 0, z is p itself, 2**-94;
+    otherwise y >= 2**-9.6, and p (2**-94 R), the table (2**-106) and the low-word roundings of ``b`` and of the sum
+    (8 u * 2**-60) give 2**-93.4. The roundings of w act on |w| <= 2**-40 y: 2**-92.9 could come from them if NumPy were
+    that bad; at its 4 ulp they are 2**-100.
+    """
+    y = np.log1p(t[0])
+    table = tables()
+    step, r, rest = _reduced(y, np.zeros_like(y))
+    index = step.astype(np.int64)
+    p, p_low = _expm1_full(r, rest)
+    place = index & 255
+    scale = power_of_two(index >> 8)
+    root, root_low = table.root.take(place) * scale, table.root_low.take(place) * scale
+    a, b = two_product(root, p)
+    b += root * p_low + root_low * p
+    z, z_low = two_sum(root, np.full_like(root, -1.0))
+    z, rest = two_sum(z, a)
+    w = (t[0] - z) + ((t[1] - (rest + z_low)) - (b + root_low))
+    w /= 1.0 + t[0]
+    w = np.where(np.abs(w) <= y * 2.0**-40, w, np.nan)
+    return fast_two_sum(y, w + 0.5 * w * w)

@@ -1,0 +1,125 @@
+"""The fast tiers under one signature, so that every composition is written once.
+
+An engine makes parts of rows, joins them to rows, and answers from both; ``log`` and ``relative`` let compositions
+outside build on log S. ``block`` is the number of elements worked on at a time: enough to amortise NumPy's calls, few
+enough for the scratch arrays (some 20) to stay in the cache. It also fixes where rows longer than it are cut, so it
+belongs to the algorithm: results do not depend on how rows are grouped, and never on the number of processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xent_verify.formats import FloatArray, FloatFormat
+from xent_verify.truth import bounds, dd_numpy, float64_tier
+from xent_verify.truth import doubledouble as dd
+from xent_verify.truth.pieces import Piece
+
+__all__ = ["FAST", "FLOAT64", "FULL", "Engine", "Terms", "chain", "terms"]
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """One fast tier (see the module docstring)."""
+
+    tier: int
+    block: int
+    radius: float
+    relative: float
+    part: Callable[..., Any]
+    row: Callable[..., Any]
+    softmax: Callable[[Any, Any], Piece]
+    log_softmax: Callable[[Any, Any], Piece]
+    logsumexp: Callable[[Any], Piece]
+    log: Callable[[Any], dd.Pair]
+
+
+def _tier1_log(row: float64_tier.Row) -> dd.Pair:
+    return row.log, np.zeros_like(row.log)
+
+
+def _tier2_log(row: dd_numpy.Row) -> dd.Pair:
+    return row.log[0] * 2.0**-dd_numpy.SCALE, row.log[1] * 2.0**-dd_numpy.SCALE
+
+
+FLOAT64 = Engine(
+    tier=float64_tier.TIER,
+    block=8192,
+    radius=bounds.TIER1_RADIUS,
+    relative=bounds.TIER1_RELATIVE,
+    part=float64_tier.part,
+    row=float64_tier.row,
+    softmax=float64_tier.softmax,
+    log_softmax=float64_tier.log_softmax,
+    logsumexp=float64_tier.logsumexp,
+    log=_tier1_log,
+)
+"""Tier 1."""
+
+
+def _tier2(*, full: bool) -> Engine:
+    return Engine(
+        tier=dd_numpy.TIER,
+        block=4096,
+        radius=bounds.FULL_RADIUS if full else bounds.FAST_RADIUS,
+        relative=bounds.FULL_RELATIVE if full else bounds.FAST_RELATIVE,
+        part=partial(dd_numpy.part, full=full),
+        row=partial(dd_numpy.row, full=full),
+        softmax=dd_numpy.softmax,
+        log_softmax=dd_numpy.log_softmax,
+        logsumexp=dd_numpy.logsumexp,
+        log=_tier2_log,
+    )
+
+
+FAST = _tier2(full=False)
+"""Tier 2, exponentials to 2**-80."""
+
+FULL = _tier2(full=True)
+"""Tier 2, exponentials to 2**-90: for the few elements that FAST leaves open, so that tier 3 sees almost none."""
+
+
+def chain(fmt: FloatFormat) -> tuple[Engine, ...]:
+    """The engines to try for a target format, cheapest first."""
+    if fmt.bits < 64 and float64_tier.trusted():
+        return (FLOAT64, FAST, FULL)
+    return (FAST, FULL)
+
+
+_COLUMN_LIMIT = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """A group of rows after its exponentials: parts (with the columns they cover), rows, layout."""
+
+    engine: Engine
+    parts: tuple[Any, ...]
+    columns: tuple[slice, ...]
+    row: Any
+    axis: int  # 0: short rows stand as columns, so that inner loops run over rows
+
+
+def terms(engine: Engine, x: FloatArray, holes: NDArray[np.bool_] | None) -> Terms:
+    """Parts and rows of finite logits ``x`` (k, n), n > 0."""
+    n = x.shape[1]
+    axis = 0 if n <= _COLUMN_LIMIT else 1
+    if axis == 0:
+        x = np.ascontiguousarray(x.T)
+        holes = None if holes is None else np.ascontiguousarray(holes.T)
+    if holes is not None:
+        x = np.where(holes, -np.finfo(np.float64).max, x)
+    m = x.max(axis=axis, keepdims=True)
+    if n <= engine.block:
+        columns = (slice(0, n),)
+        parts = (engine.part(x, m, axis, holes),)
+    else:
+        columns = tuple(slice(a, min(a + engine.block, n)) for a in range(0, n, engine.block))
+        parts = tuple(engine.part(x[:, c], m, axis, None if holes is None else holes[:, c]) for c in columns)
+    return Terms(engine, parts, columns, engine.row(m, parts, axis), axis)

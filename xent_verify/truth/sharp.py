@@ -1,0 +1,53 @@
+"""Sums of an exact number and a small certified one, close to rounding boundaries.
+
+log-softmax d - log S and logsumexp m + log S are often within 2**-1000 of a midpoint: d = x - m has one bit more than
+the format, and log S is e**-700. No relative bound of the sum decides that, but the parts do: d is known exactly
+(two_sum), log S has a known sign, and enclosures are open. So, in units of d's binade, for d = h + r and a small
+part s with |error| < e |s|:
+
+* |s| >= 2**-101: h + r + s by error-free sums, with radius e |s| plus what is dropped (2**-53 of the low word);
+* |s| < 2**-101: with w = 2**-101 signed like s, the value lies strictly between h + r and h + r + 2 w. That is the
+  centre h + (r + w) with radius |w|, provided that r + w is exact; else h + r with radius 2 |w|.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from xent_verify.formats import FloatArray
+from xent_verify.truth import doubledouble as dd
+from xent_verify.truth.pieces import Piece
+
+__all__ = ["exact_plus_small", "usable"]
+
+_W = 2.0**-101
+
+
+def usable(*exact: FloatArray) -> FloatArray:
+    """Where two_sum of these numbers neither overflows nor loses bits in ``exact_plus_small``."""
+    return np.logical_and.reduce([np.abs(number) < 2.0**1000 for number in exact])
+
+
+def exact_plus_small(exact: dd.Pair, small: FloatArray, relative: float, tier: int) -> Piece:
+    """Enclosures of h + r + s (1-D arrays): ``exact`` = (h, r) normalised, 2**-1000 < |h|, 0 < |s| < 2**-20 |h|.
+
+    ``small`` approximates s to ``relative`` + 2**-52 (its low word left out), or is 0 for an s that underflows; its
+    sign, that of -0.0 and 0.0 included, is s's.
+    """
+    _, power = np.frexp(exact[0])
+    h, r, s = (np.ldexp(value, 1 - power) for value in (*exact, small))
+    a, b = dd.two_sum(h, s)
+    c, dropped = dd.two_sum(b, r)
+    hi, lo = dd.fast_two_sum(a, c)
+    radius = np.abs(s) * ((relative + 2.0**-52) * 1.0001) + np.abs(dropped) * 1.0001
+    w = np.copysign(_W, s)
+    shifted, inexact = dd.two_sum(r, w)
+    near = np.abs(s) < _W
+    one_sided = near & (inexact == 0)
+    return Piece(
+        np.where(near, h, hi),
+        power.astype(np.int64) - 1,
+        np.where(one_sided, shifted, np.where(near, r, lo)),
+        np.where(one_sided, _W, np.where(near, 2 * _W, radius)),
+        tier,
+    )
