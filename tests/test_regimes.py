@@ -104,7 +104,7 @@ def test_plan_is_a_function_of_its_seed(op: str) -> None:
     assert first != [describe(b) for b in plan(op, "float32", profile="quick", seed=4)]
 
 
-@pytest.mark.parametrize(("profile", "batches", "logits"), [("quick", 260, 350_000), ("standard", 460, 2_200_000)])
+@pytest.mark.parametrize(("profile", "batches", "logits"), [("quick", 270, 400_000), ("standard", 470, 2_200_000)])
 @pytest.mark.parametrize("op", list(OPS))
 def test_budget(op: str, profile: str, batches: int, logits: int) -> None:
     """A profile costs no more than it says."""
@@ -138,7 +138,7 @@ def test_batches_are_calls_of_their_operation(op: str, fmt: str) -> None:
 def test_infinities_and_nan_stay_where_they_are_announced() -> None:
     """Only the mask, infinity and NaN regimes (and sweeps) hold values that are not finite."""
     special = {"masks", "all_masked", "plus_inf", "nan", "masked_classes", "masked_target", "probabilities"}
-    special |= {"default_call", "state", "every_value"}
+    special |= {"default_call", "ignored_rows", "state", "every_value"}
     for op in ("softmax", "cross_entropy", "sigmoid"):
         for batch in plan(op, "float16", profile="quick", seed=1):
             assert batch.regime in special or np.isfinite(batch.form.widen(batch.x)).all(), batch.regime
@@ -169,8 +169,8 @@ def test_layouts_and_axes_are_all_there() -> None:
 
 def test_long_rows_give_their_tail_weight() -> None:
     """Whoever drops what comes after the last power of two is off by a large factor, not by a rounding error."""
-    for x in rows_of("long_rows", "float32"):
-        terms = np.exp(x[0] - x[0].max())
+    for x in rows_of("long_rows", "float32", profile="standard"):
+        terms = np.exp(x[1] - x[1].max())
         border = 2 ** ((x.shape[1] - 1).bit_length() - 1)
         assert terms[border:].sum() > 0.4 * terms.sum()
 

@@ -32,6 +32,7 @@ from xent_verify.regimes.specials import masks
 
 __all__ = [
     "default_call",
+    "ignored_rows",
     "index_types",
     "masked_classes",
     "masked_target",
@@ -80,7 +81,7 @@ _INDEX_TYPES: tuple[tuple[str, int, int], ...] = (
 )
 """dtype, rows, classes. 300 x 5 does not fit an 8-bit product, 7000 x 5 no 16-bit one; 65440 holds 2**16 - 100."""
 
-_TELLING_IDS = (2**8 - 100, 2**16 - 100, 255, 256, 127, 2049)
+_TELLING_IDS = (2049, 2**8 - 100, 2**16 - 100, 255, 256, 127)
 """Class ids that a conversion to a narrower type, or of the default ignore_index, would change."""
 
 
@@ -109,7 +110,10 @@ def square(context: Context) -> Iterator[Batch]:
 
 
 def probabilities(context: Context) -> Iterator[Batch]:
-    """Probability targets: dense, one-hot, uniform, sparse, on the least likely class; zeros on masked logits."""
+    """Probability targets: dense, one-hot, uniform, sparse, on the least likely class; zeros on masked logits.
+
+    The gradient is asked for targets that add up to less than 1, too: there p sum(y) - y is not p - y.
+    """
     makers: tuple[Maker, ...] = (ordinary, dominated, wide_spread, common_offset)
     if context.draw.fmt.has_inf:
         makers = (*makers, masks)
@@ -119,6 +123,10 @@ def probabilities(context: Context) -> Iterator[Batch]:
         yield context.around(inputs, options=dict(context.call.options or {}))
     if context.op == "cross_entropy":
         yield context.around(inputs)
+    else:
+        share = context.draw.cycle((0.5, 0.25, 0.75), len(logits))
+        partial = context.draw.narrow(context.draw.fmt.widen(inputs["target"]) * share)
+        yield context.around({"logits": logits, "target": partial})
 
 
 def masked_classes(context: Context) -> Iterator[Batch]:
@@ -141,7 +149,7 @@ def masked_target(context: Context) -> Iterator[Batch]:
 def wide_options(context: Context) -> Iterator[Batch]:
     """Options on wide rows: smoothing over sharded vocabularies, weights over padded ones."""
     for n in (65, 513, 2049):
-        logits = context.draw.narrow(structured(context.draw, 2, n, first=7))
+        logits = context.draw.narrow(structured(context.draw, 2, n, first=8))
         inputs = {"logits": logits, "target": class_targets(context.draw, logits)}
         weight = context.draw.narrow(context.draw.rng.uniform(0.5, 2.0, n))
         for options in ({"label_smoothing": 0.1}, {"weight": weight}, {"label_smoothing": 0.1, "weight": weight}):
@@ -161,7 +169,7 @@ def reductions(context: Context) -> Iterator[Batch]:
 
 
 def sum_leaves_format(context: Context) -> Iterator[Batch]:
-    """Losses whose sum is beyond the largest finite value although each loss and their mean are far below it."""
+    """Losses whose sum, or weighted loss, is beyond the largest value although losses and mean are far below it."""
     top = context.draw.fmt.max_finite
     loss = float(context.draw.fmt.widen(context.draw.narrow(max(top / 1024.0, 8.0))))
     rows = math.ceil(1.2 * (top / loss)) + 1
@@ -169,6 +177,21 @@ def sum_leaves_format(context: Context) -> Iterator[Batch]:
     inputs = {"logits": logits, "target": np.ones(rows, dtype=np.int64)}
     for options in ({}, {"label_smoothing": 0.1}, {"reduction": "sum"}):
         yield context.around(inputs, options=options)
+    root = 2.0 ** (context.draw.fmt.e_max // 2 + 2)
+    heavy = {"logits": context.draw.narrow([[root, 0.0], [0.0, 1.0]]), "target": np.array([1, 0])}
+    yield context.around(heavy, options={"weight": context.draw.narrow([1.0, root])})
+
+
+def ignored_rows(context: Context) -> Iterator[Batch]:
+    """Rows that are ignored hold NaN, infinities and the largest values: nothing of them may come out."""
+    draw = context.draw
+    top = draw.fmt.max_finite
+    anything = np.array([[np.nan, 0.0, 1.0], [top, -top, 0.0], [np.inf, 0.0, -np.inf], [-np.inf, -np.inf, -np.inf]])
+    for rows in (anything, anything[:1], anything[2:]) if draw.fmt.has_inf else (anything[:2],):
+        logits = draw.narrow(np.concatenate([ordinary(draw, 2, 3), rows]))
+        target = np.array([1, 2] + [-100] * len(rows))
+        for options in ({"reduction": "none"}, {"reduction": "sum"}, {}):
+            yield context.around({"logits": logits, "target": target}, options=options)
 
 
 _FACTORS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {

@@ -19,20 +19,24 @@ Build = Callable[[Context], Iterator[Batch]]
 Structure = Callable[[Draw, int], FloatArray]
 
 
-def over(maker: Maker, widths: str = "widths", *, only: tuple[int, ...] = ()) -> Build:
+def over(maker: Maker, widths: str = "widths", *, only: tuple[int, ...] = (), also: tuple[int, ...] = ()) -> Build:
     """A regime that shows one maker's rows at each of the profile's widths (fewer rows where they are long)."""
 
     def build(context: Context) -> Iterator[Batch]:
         most = context.profile.rows
-        for n in only or getattr(context.profile, widths):
+        for n in only or {**dict.fromkeys(getattr(context.profile, widths)), **dict.fromkeys(also)}:
             rows = max(min(most, 100 * most // max(n, 1)), min(most, 8))
             yield context.batch(maker(context.draw, rows, n))
 
     return build
 
 
-def _equal(draw: Draw, n: int) -> FloatArray:  # noqa: ARG001  (the table's signature)
-    return np.full(n, 0.7)
+def _flat(draw: Draw, n: int) -> FloatArray:  # noqa: ARG001  (the table's signature)
+    """Equal terms that are not 1, so that every addition rounds; the last logit can be told from the others."""
+    row = np.full(n, 0.7)
+    row[:1] = 1.0
+    row[-1:] = 0.0
+    return row
 
 
 def _equal_low(draw: Draw, n: int) -> FloatArray:  # noqa: ARG001
@@ -70,6 +74,13 @@ def _last_is_max(draw: Draw, n: int) -> FloatArray:
     return row
 
 
+def _late_peak(draw: Draw, n: int) -> FloatArray:  # noqa: ARG001
+    """A maximum that only the last element has, too high for a shift that missed it."""
+    row = np.zeros(n)
+    row[-1:] = 1000.0
+    return row
+
+
 def _halves(draw: Draw, n: int) -> FloatArray:  # noqa: ARG001
     """Two halves at different levels: what only one shard sees shows."""
     return np.where(np.arange(n) < n // 2, 0.0, 5.0)
@@ -80,8 +91,9 @@ def _scatter(draw: Draw, n: int) -> FloatArray:
 
 
 STRUCTURES: tuple[Structure, ...] = (
+    _flat,
     _balanced,
-    _equal,
+    _late_peak,
     _rising,
     _falling,
     _small_terms,
