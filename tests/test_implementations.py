@@ -248,6 +248,15 @@ def test_a_loss_survives_intermediate_overflow(entry: Any) -> None:
     assert entry.call(steep, np.ones(4, int)) == pytest.approx(top / 4 * 3)
 
 
+@pytest.mark.parametrize("entry", LOSS_SOUND, ids=lambda e: e.qualified)
+def test_a_mean_over_no_weight_is_nan(entry: Any) -> None:
+    """All rows ignored, or all target weights 0 (smoothing or not): the mean divides by nothing and is NaN."""
+    x, target = np.array([[0.0, 1.0]]), np.array([0])
+    assert np.isnan(entry.call(x, np.array([-100])))
+    for smoothing in (0.0, 0.5):
+        assert np.isnan(entry.call(x, target, weight=np.array([0.0, 1.0]), label_smoothing=smoothing))
+
+
 def test_tiny_losses_keep_their_digits_in_the_log1p_forms() -> None:
     """A loss of 2e-9 is 0 in shifted log-softmax at float32 and right to the last bits in the log1p form."""
     x, target = np.array([[20.0, 0.0]], np.float32), np.array([0])

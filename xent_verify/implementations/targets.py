@@ -163,14 +163,15 @@ def coefficients(task: Task, dtype: np.dtype[Any] | None = None) -> Coefficients
 
 
 def reduce_losses(losses: Array, masses: Array, reduction: str) -> Array:
-    """``none``, ``sum`` or ``mean`` (Σ losses / Σ masses; NaN for the mean over nothing, as in torch)."""
+    """``none``, ``sum`` or ``mean`` (Σ losses / Σ masses; NaN where the masses add up to 0, as in torch)."""
     match reduction:
         case "none":
             return losses
         case "sum":
             return np.asarray(losses.sum())
         case "mean":
-            return np.asarray(losses.sum() / masses.sum())
+            divisor = masses.sum()
+            return np.asarray(losses.sum() / (divisor if divisor != 0 else np.nan), dtype=losses.dtype)
     raise ValueError(f"reduction is {reduction!r}, but should be 'none', 'sum' or 'mean'")
 
 
