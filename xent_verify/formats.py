@@ -147,7 +147,8 @@ class FloatFormat:
         """
         first, second = self.ordinal(a), self.ordinal(b)
         high, low = np.maximum(first, second), np.minimum(first, second)
-        return high.astype(np.uint64) - low.astype(np.uint64)  # modular: right although the int64 difference wraps
+        with np.errstate(over="ignore"):  # modular: right although the int64 difference wraps
+            return np.asarray(high.astype(np.uint64) - low.astype(np.uint64))
 
     def next_up(self, values: ArrayLike) -> NDArray[Any]:
         """The neighbour above (M's neighbour is +inf; ``ValueError`` beyond the last value)."""

@@ -40,10 +40,11 @@ __all__ = ["OP", "reduce_bound"]
 def formula(a: Arithmetic, row: RowInputs, wanted: Sequence[int]) -> list[Any]:
     """sum_c a_c (-log p_c), with the coefficients a_c of the module docstring."""
     logits, target = row.values
-    terms = a.row(logits)
+    used = [(c, value) for c, value in _coefficients(a, row, len(logits), target) if not value.is_zero]
     total = a.number(0)
-    for c, coefficient in _coefficients(a, row, len(logits), target):
-        if not coefficient.is_zero:
+    if used:  # an ignored row is not looked at: it may hold anything
+        terms = a.row(logits)
+        for c, coefficient in used:
             total = total - coefficient * terms.log_p(c)
     return [total for _ in wanted]
 

@@ -46,7 +46,8 @@ def bound(batch: Batch, model: ErrorModel) -> FloatArray:
     """See the module docstring."""
     axis = int(OP.option(batch, "axis"))
     flat = [np.moveaxis(value, axis, -1) for value in batch.inputs.values()]
-    p, q = (row_terms(value.reshape(-1, value.shape[-1])) for value in flat)
+    count = int(np.prod(flat[0].shape[:-1], dtype=np.int64))
+    p, q = (row_terms(value.reshape(count, value.shape[-1])) for value in flat)
     with np.errstate(all="ignore"):
         ratio = np.abs(q.loss - p.loss)
         relative = p.softmax_relative(model) + 2 * model.u

@@ -31,9 +31,10 @@ def bound(batch: Batch, model: ErrorModel) -> FloatArray:
     """See the module docstring."""
     temperature = float(OP.option(batch, "temperature"))
     with np.errstate(all="ignore"):
-        rows = rows_of(OP, batch).astype(np.float64) / temperature
-        terms = row_terms(rows)
-        largest = np.where(np.isfinite(rows), np.abs(rows), 0.0).max(axis=1, initial=0.0)
+        logits = rows_of(OP, batch).astype(np.float64)
+        top = (logits.max if temperature > 0 else logits.min)(axis=1, keepdims=True, initial=-np.inf * temperature)
+        terms = row_terms((logits / 2 - top / 2) / temperature * 2)  # halves: the difference may leave float64's range
+        largest = np.where(np.isfinite(logits), np.abs(logits), 0.0).max(axis=1, initial=0.0) / abs(temperature)
         relative = terms.softmax_relative(model) + (2 * largest[:, None] + terms.gap) * model.u
         relative = relative + (terms.gap + terms.mean_gap[:, None] + 1) * model.u_store
         absolute = np.where(terms.p > 0, terms.p * relative, 0.0) + model.eta

@@ -11,7 +11,8 @@ logit is finite; p_i Y - y_i only when all tie or Y = 0. In those cases ``Interv
 (ties are an exact integer) and the ends coincide or enclose a non-dyadic quotient. Everywhere else the true value is
 irrational and so lies strictly between its dyadic ends: the interval may be taken as open, which is what lets a value
 2**-1477 away from a midpoint be decided at 128 bits. Formulas without such a proof go through ``unproved``, which moves
-the ends out by a unit.
+the ends out by a unit; for them a value may stay beside a boundary at the last precision, and then its error_ulp is decided
+to 2**-20 ulp although the side it rounds to is not.
 
 Special values (CONTRACT section 5) never come here: ``special.resolve`` settles them by definition.
 """
@@ -27,7 +28,7 @@ from mpmath import libmp
 from numpy.typing import NDArray
 
 from xent_verify import enclosure
-from xent_verify.enclosure import TIERS, Enclosure
+from xent_verify.enclosure import DECISION, TIERS, Enclosure
 from xent_verify.failures import UndecidedError
 from xent_verify.formats import FloatFormat, IntArray, format_named
 from xent_verify.model import Batch
@@ -115,6 +116,8 @@ def _decide(formula: Any, wanted: IntArray, form: FloatFormat) -> Enclosure:
         numbers = formula(BigArithmetic(prec), [int(wanted[k]) for k in pending])
         enclosed = enclose(numbers)
         done = enclosed.decided(form)
+        if prec == PRECISIONS[-1]:  # a value beside a boundary, of a formula without a proof: its error is decided
+            done = enclosed.units(form).radius <= DECISION
         for k, ok, i in zip(pending, done, range(len(pending)), strict=True):
             if ok:
                 found[k] = enclosed[i : i + 1]
