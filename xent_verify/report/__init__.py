@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from xent_verify.report.files import Saved, save
     from xent_verify.report.frames import elements_frame, findings_frame, regime_frame, summary_frame
+    from xent_verify.report.html import render_html
     from xent_verify.report.json import from_json, to_json
     from xent_verify.report.markdown import render_findings, render_markdown
     from xent_verify.report.text import render_finding, render_text
@@ -24,6 +25,7 @@ __all__ = [
     "regime_frame",
     "render_finding",
     "render_findings",
+    "render_html",
     "render_markdown",
     "render_text",
     "save",
@@ -39,6 +41,7 @@ _HOME = {
     "regime_frame": "frames",
     "render_finding": "text",
     "render_findings": "markdown",
+    "render_html": "html",
     "render_markdown": "markdown",
     "render_text": "text",
     "save": "files",

@@ -78,6 +78,12 @@ def _csv(name: str, function: str) -> Callable[[Report], Files]:
     return files
 
 
+def _plots(report: Report) -> Files:
+    from xent_verify.report.plots import plot_files
+
+    yield from plot_files(report)
+
+
 def _elements(report: Report) -> Files:
     """Parquet where pyarrow is installed, else CSV."""
     from xent_verify.report.frames import elements_frame
@@ -96,4 +102,6 @@ RENDERERS = (
     Renderer("summary table", (), _csv("summary.csv", "summary_frame")),
     Renderer("regime table", (), _csv("regimes.csv", "regime_frame")),
     Renderer("element table", (), _elements),
+    Renderer("plots", ("matplotlib",), _plots),
+    Renderer("page", ("matplotlib", "jinja2"), _text("report.html", "html", "render_html")),
 )

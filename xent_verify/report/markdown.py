@@ -7,7 +7,16 @@ from typing import Any
 
 from xent_verify.model import DtypeResult, Finding, Report, TargetResult
 from xent_verify.report import frames
-from xent_verify.report.words import MARKS, count_text, finding_lines, headline, number_text, share_text, verdict
+from xent_verify.report.words import (
+    MARKS,
+    count_text,
+    finding_lines,
+    headline,
+    number_text,
+    share_text,
+    shortened,
+    verdict,
+)
 
 __all__ = ["render_findings", "render_markdown", "table"]
 
@@ -71,7 +80,7 @@ def _row(row: Any, classes: list[str]) -> list[str]:
     cells += [number_text(row[name]) for name in ("max_ulp", "p99_ulp", "p50_ulp")]
     cells += [share_text(row["correctly_rounded"]), number_text(row["max_bound_ratio"])]
     cells += [count_text(row[name]) if row[name] else "·" for name in classes]
-    return [*cells, _code(_shortened(row["worst_input"]))]
+    return [*cells, _code(shortened(row["worst_input"]))]
 
 
 def _failures(report: Report) -> list[str]:
@@ -104,7 +113,3 @@ def _line(cells: Iterable[str]) -> str:
 
 def _code(text: str) -> str:
     return f"`{text}`" if text else ""
-
-
-def _shortened(text: str, limit: int = 80) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"

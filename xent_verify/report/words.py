@@ -19,11 +19,18 @@ __all__ = [
     "bits_text",
     "call_text",
     "count_text",
+    "digits_text",
     "error_text",
+    "example_lines",
+    "examples",
+    "fact_lines",
     "finding_lines",
     "headline",
+    "lengths_text",
     "number_text",
+    "plain_text",
     "share_text",
+    "shortened",
     "value_text",
     "verdict",
 ]
@@ -121,6 +128,30 @@ def bits_text(array: NDArray[Any]) -> str:
     return " ".join(f"0x{bits:0{form.bits // 4}x}" for bits in form.to_bits(array).reshape(-1).tolist())
 
 
+def shortened(text: str, limit: int = 80) -> str:
+    """Cut to ``limit`` characters."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def plain_text(value: float) -> str:
+    """A value to nine digits."""
+    return f"{value:.9g}"
+
+
+def digits_text(digits: str) -> str:
+    """The first digits of a true value given to 30."""
+    try:
+        return f"{float(digits):.9g}" if float(digits) else digits[:12]
+    except ValueError:
+        return digits
+
+
+def lengths_text(result: DtypeResult) -> str:
+    """Smallest and largest row length that was checked."""
+    lengths = {length for regime in result.regimes for length in regime.length_max}
+    return f"{min(lengths)} to {count_text(max(lengths))}" if lengths else "·"
+
+
 def call_text(example: Example) -> str:
     """One call in a line: its inputs, options and memory layout."""
     parts = [f"{name} = {array_text(array)}" for name, array in example.inputs.items()]
@@ -131,16 +162,39 @@ def call_text(example: Example) -> str:
 
 
 def finding_lines(finding: Finding) -> list[tuple[str, str]]:
-    """(label, text) of everything worth telling about one finding, the script apart."""
+    """(label, text) of everything worth telling about one finding, the script apart; an example's lines indented."""
+    lines = fact_lines(finding)
+    for label, example in examples(finding):
+        (_, call), *rest = example_lines(example)
+        lines += [(label, call), *((f"  {name}", text) for name, text in rest)]
+    return lines
+
+
+def fact_lines(finding: Finding) -> list[tuple[str, str]]:
+    """(label, text): how often, where, why."""
     lines = [
         ("hit", f"{count_text(finding.count)} of {count_text(finding.cases)} cases ({share_text(finding.share)})"),
         ("regimes", ", ".join(finding.regimes)),
         ("likely cause", finding.diagnosis),
     ]
-    for label, example in (("minimal", finding.minimal), ("worst", finding.worst)):
-        if example is not None:
-            lines += [(label, call_text(example)), *_measured(example)]
     return [(label, text) for label, text in lines if text]
+
+
+def examples(finding: Finding) -> list[tuple[str, Example]]:
+    """The minimal and the worst example, those there are; one that is both is told once."""
+    found = [("minimal", finding.minimal), ("worst", finding.worst)]
+    if finding.minimal is not None and finding.worst is not None and _same_call(finding.minimal, finding.worst):
+        found = found[:1]
+    return [(label, example) for label, example in found if example is not None]
+
+
+def _same_call(a: Example, b: Example) -> bool:
+    return call_text(a) == call_text(b) and a.index == b.index
+
+
+def example_lines(example: Example) -> list[tuple[str, str]]:
+    """(label, text): the call, its bits, what is true, what should come out, what did, how far off."""
+    return [("call", call_text(example)), *((label, text) for label, text in _measured(example) if text)]
 
 
 def _measured(example: Example) -> list[tuple[str, str]]:
@@ -149,11 +203,11 @@ def _measured(example: Example) -> list[tuple[str, str]]:
     error = "" if example.error_ulp is None else error_text(example.error_ulp)
     ratio = "" if example.bound_ratio is None else f"{number_text(example.bound_ratio)} × the bound"
     return [
-        ("  bits", bits_text(logits)),
-        (f"  true{place}", example.true_digits),
-        ("  rounded", value_text(example.rounded)),
-        ("  observed", value_text(example.observed)),
-        ("  error", ", ".join(part for part in (error, ratio) if part)),
+        ("bits", bits_text(logits)),
+        (f"true{place}", example.true_digits),
+        ("rounded", value_text(example.rounded)),
+        ("observed", value_text(example.observed)),
+        ("error", ", ".join(part for part in (error, ratio) if part)),
     ]
 
 

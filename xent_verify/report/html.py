@@ -1,0 +1,247 @@
+"""The report as one HTML file: self-contained, no script, no request leaves it, under a megabyte.
+
+What grows without limit (scripts, plots, the embedded JSON) has a budget each; what no longer fits is named with the
+file beside the page that holds it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from itertools import count
+from typing import Any
+
+import jinja2
+from markupsafe import Markup, escape
+
+from xent_verify.enclosure import TIERS
+from xent_verify.model import DtypeResult, Finding, Report, TargetResult
+from xent_verify.report import frames, plots, words
+from xent_verify.report.json import as_json
+
+__all__ = ["render_html"]
+
+PLOT_BUDGET, SCRIPT_BUDGET, JSON_BUDGET = 420_000, 150_000, 150_000
+"""Bytes of the page that each may take."""
+
+LAW_KINDS = ("property", "batch_dependence", "layout_dependence", "nondeterministic", "stateful", "input_mutated")
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A finding with its place in the report and on the page."""
+
+    anchor: str
+    target: TargetResult
+    result: DtypeResult
+    finding: Finding
+    script: str
+
+    @property
+    def example(self) -> Any:
+        return self.finding.minimal or self.finding.worst
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One plot, inline, or the name of its file where the page is full."""
+
+    title: str
+    describe: str
+    svg: Markup
+    file: str
+
+
+def render_html(report: Report) -> str:
+    """The page. The same report gives the same bytes."""
+    told = list(_told(report))
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            headline=words.headline(report),
+            style=Markup(_resource("report.css")),  # noqa: S704  our own style sheet
+            caveats=_caveats(report),
+            ops=_ops(report),
+            classes=[name for name in frames.class_columns(report) if _any(report, name)],
+            fails=[item for item in told if item.finding.severity == "fail"],
+            failures=_failures(told),
+            told=told,
+            laws=[item for item in told if item.finding.kind in LAW_KINDS],
+            pictures=list(_pictures(report)),
+            heat=list(_heat(report)),
+            tiers=_tiers(report),
+            runs=[_command(report, target) for target in report.targets],
+            embedded=_embedded(report),
+            words=words,
+        )
+    )
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    loader = jinja2.FunctionLoader(_resource)
+    made = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    made.filters |= {
+        "groupby_in_order": _grouped,
+        "number": words.number_text,
+        "count": words.count_text,
+        "share": words.share_text,
+    }
+    return made
+
+
+def _resource(name: str) -> str:
+    return (resources.files("xent_verify.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _grouped(rows: Sequence[Mapping[str, Any]], key: str) -> list[tuple[Any, list[Mapping[str, Any]]]]:
+    """Rows by the value of a column, in the order of first appearance."""
+    return [(value, [row for row in rows if row[key] == value]) for value in dict.fromkeys(row[key] for row in rows)]
+
+
+def _told(report: Report) -> Iterator[Told]:
+    """Every finding, failures first within its pair, with scripts while the budget lasts."""
+    numbers, left = count(1), SCRIPT_BUDGET
+    for target in report.targets:
+        for result in target.dtypes:
+            for finding in sorted(result.findings, key=lambda f: ("fail", "warn", "info").index(f.severity)):
+                script = finding.script if len(finding.script) <= left else ""
+                left -= len(script)
+                yield Told(f"finding-{next(numbers)}", target, result, finding, script)
+
+
+def _failures(told: Sequence[Told]) -> list[tuple[Told, list[Told]]]:
+    """Failures, those of one target that differ only in the format together: (first, all)."""
+    groups: dict[tuple[str, ...], list[Told]] = {}
+    for item in told:
+        if item.finding.severity == "fail":
+            key = (item.target.target, item.target.op, item.finding.kind, item.finding.diagnosis)
+            groups.setdefault(key, []).append(item)
+    return [(items[0], items) for items in groups.values()]
+
+
+def _caveats(report: Report) -> list[str]:
+    """What makes a pass worth less, said once for all pairs that share it."""
+    shared: dict[str, list[str]] = {}
+    for target in report.targets:
+        for result in target.dtypes:
+            for note in (*result.notes, *_missed(result)):
+                shared.setdefault(note, []).append(f"{target.target} {target.op} {result.dtype}")
+    pairs = sum(len(target.dtypes) for target in report.targets)
+    lines = [f"{note} ({'everywhere' if len(places) == pairs else _few(places)})" for note, places in shared.items()]
+    if _any(report, "flushed"):
+        lines.append("Subnormal results were flushed to zero; the setting “flush” says whether that fails.")
+    return lines
+
+
+def _missed(result: DtypeResult) -> Iterator[str]:
+    missing = [name for name, offered in result.offered.items() if not offered]
+    if missing:
+        yield f"Not offered, so not tested: {', '.join(missing)}"
+    if result.cases == 0:
+        yield "Nothing was checked"
+
+
+def _few(places: list[str], shown: int = 4) -> str:
+    rest = len(places) - shown
+    return "; ".join(places[:shown]) + (f"; and {rest} more" if rest > 0 else "")
+
+
+def _ops(report: Report) -> list[tuple[str, list[dict[str, Any]]]]:
+    """(op, rows of the summary)."""
+    frame = frames.summary_frame(report)
+    return [(str(op), list(rows.to_dict("records"))) for op, rows in frame.groupby("op", sort=False)]  # type: ignore[arg-type]
+
+
+def _any(report: Report, name: str) -> bool:
+    return any(result.classes.get(name, 0) for target in report.targets for result in target.dtypes)
+
+
+def _pictures(report: Report) -> Iterator[Picture]:
+    """Plots kind by kind over the operations, inline while the budget lasts. The page has regimes as a table."""
+    left, numbers = PLOT_BUDGET, count(1)
+    for plot in (plot for plot in plots.PLOTS if plot.name != "regimes"):
+        for op in dict.fromkeys(target.op for target in report.targets):
+            drawn = plots.svg_of(plot, [target for target in report.targets if target.op == op], background="none")
+            if not drawn:
+                continue
+            fits = len(drawn) <= left
+            left -= len(drawn) if fits else 0
+            svg = _inline(drawn, f"s{next(numbers)}", f"{plot.title}, {op}. {plot.describe}") if fits else Markup("")
+            yield Picture(f"{plot.title}: {op}", plot.describe, svg, f"plots/{op}-{plot.name}.svg")
+
+
+def _inline(svg: str, prefix: str, label: str) -> Markup:
+    """An SVG for the middle of a page: ids made unique, ink in the page's colour, scaled to its box, with a name."""
+    body = (
+        re.sub(r'id="|url\(#|href="#', lambda found: found.group() + prefix, svg)
+        .replace(plots.INK, "currentColor")
+        .replace(plots.BAD, "var(--fail)")
+    )
+    body = re.sub(r'(<path d="[^"]*" style="fill: )(?:none|#ffffff)("/>)', r"\1none\2", body)
+    body = body.replace("'DejaVu Sans', sans-serif", "inherit").replace("xlink:href", "href")
+    body = re.sub(r"<style[^>]*>.*?</style>", "", body, flags=re.DOTALL)
+    size = re.search(r'width="([\d.]+)pt" height="[\d.]+pt"', body)
+    assert size is not None
+    wide = float(size.group(1))
+    box = f"max-width:{wide:.0f}pt;min-width:{wide * 0.8:.0f}px"
+    named = f'role="img" aria-label="{escape(label)}" style="{box}"'
+    return Markup(body.replace(size.group(), named, 1).replace(' xmlns:xlink="http://www.w3.org/1999/xlink"', ""))  # noqa: S704
+
+
+def _heat(report: Report) -> Iterator[dict[str, Any]]:
+    """Per op: regimes down, target × dtype across, the largest error and how many values were not numbers of ulps."""
+    for op in dict.fromkeys(target.op for target in report.targets):
+        pairs = [(target, result) for target in report.targets if target.op == op for result in target.dtypes]
+        names = dict.fromkeys(regime.regime for _, result in pairs for regime in result.regimes)
+        by_pair = [{regime.regime: regime for regime in result.regimes} for _, result in pairs]
+        rows = [(name, [_tile(regimes.get(name)) for regimes in by_pair]) for name in names]
+        spans = [(target.target, len(target.dtypes)) for target in report.targets if target.op == op]
+        if rows:
+            yield {"op": op, "spans": spans, "dtypes": [result.dtype for _, result in pairs], "rows": rows}
+
+
+def _tile(regime: Any) -> tuple[str, str]:
+    """(shade, text)."""
+    if regime is None:
+        return "", "·"
+    bad = sum(regime.classes.get(name, 0) for name in frames.SHOWN_CLASSES)
+    text = f"{'✗ ' if bad else ''}{words.number_text(regime.max_ulp)}"
+    return f"h{sum(regime.max_ulp >= step for step in (1, 16, 1000))}", text
+
+
+def _tiers(report: Report) -> list[tuple[str, int]]:
+    """How many values each way of proof decided."""
+    totals = [0] * len(TIERS)
+    for target in report.targets:
+        for result in target.dtypes:
+            for regime in result.regimes:
+                for tier, decided in enumerate(regime.tiers):
+                    totals[tier] += decided
+    return list(zip(TIERS, totals, strict=True))
+
+
+def _command(report: Report, target: TargetResult) -> str:
+    """The command that audits one target again with the same settings."""
+    parts = ["xent-verify", "audit", target.target, "--op", target.op]
+    parts += ["--dtype", ",".join(result.dtype for result in target.dtypes)]
+    for name in ("policy", "special", "profile", "seed"):
+        if name in report.settings:
+            parts += [f"--{name}", str(report.settings[name])]
+    return shlex.join(parts)
+
+
+def _embedded(report: Report) -> Markup:
+    """The findings as JSON inside the page; empty where that would be too long."""
+    data: Mapping[str, Any] = as_json(report, regimes=False)
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
+    return Markup(text if len(text) <= JSON_BUDGET else "")  # noqa: S704  "<" is escaped

@@ -1,0 +1,322 @@
+"""Plots of a report (the only matplotlib): per operation one panel a target, naive and stable side by side.
+
+SVG with text as text, no dates and fixed ids: the same report gives the same bytes. Formats differ in colour, marker
+and line style; what is not a number of ulps (overflow, NaN …) is written into the panel, never plotted as one.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
+from numpy.typing import NDArray
+
+from xent_verify.measure import ERROR_EDGES, MAGNITUDE_EDGES
+from xent_verify.model import DtypeResult, Report, TargetResult
+from xent_verify.report.frames import SHOWN_CLASSES, histogram_of
+
+__all__ = ["BAD", "INK", "PLOTS", "Plot", "plot_files", "svg_of"]
+
+INK = "#1a1b1c"
+"""Colour of all text and axes: the page replaces it by its own (``currentColor``)."""
+
+BAD = "#c2342b"
+"""Colour of what is wrong; replaced likewise."""
+
+_STYLE: Any = {
+    "svg.hashsalt": "xent-verify",
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "xtick.bottom": False,
+    "ytick.left": False,
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.grid": True,
+    "grid.color": "#8888887f",
+    "grid.linewidth": 0.4,
+    "legend.frameon": False,
+} | dict.fromkeys(
+    ("text.color", "axes.labelcolor", "axes.edgecolor", "axes.titlecolor", "xtick.color", "ytick.color"), INK
+)
+
+_LINES: dict[str, tuple[str, str, str]] = {
+    "float64": ("#2f6fd0", "o", "-"),
+    "float32": ("#d97400", "s", "-"),
+    "float16": ("#00917f", "^", "--"),
+    "bfloat16": ("#c2378f", "D", "--"),
+    "float8_e4m3fn": ("#7a6ad8", "v", ":"),
+    "float8_e5m2": ("#8a7a3c", "P", ":"),
+}
+_HEAT = ("#e8f1fb", "#f7d9a8", "#e98a4b", "#c2342b")
+_COLUMNS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """One kind of plot: ``describe`` says in a sentence what it shows (also for those who cannot see it)."""
+
+    name: str
+    title: str
+    describe: str
+    draw: Callable[[Sequence[TargetResult]], Figure]
+
+
+def plot_files(report: Report) -> Iterator[tuple[str, bytes]]:
+    """(file name, SVG) of every plot of every operation."""
+    for op in dict.fromkeys(target.op for target in report.targets):
+        for plot in PLOTS:
+            drawn = svg_of(plot, [target for target in report.targets if target.op == op])
+            if drawn:
+                yield f"plots/{op}-{plot.name}.svg", drawn.encode()
+
+
+def svg_of(plot: Plot, targets: Sequence[TargetResult], *, background: str = "white") -> str:
+    """One plot of one operation's targets as SVG; empty where there is nothing to plot."""
+    if not any(regime.histogram.any() for target in targets for result in target.dtypes for regime in result.regimes):
+        return ""
+    drawn = io.StringIO()
+    with rc_context(_STYLE):
+        figure = plot.draw(targets)
+        figure.savefig(drawn, format="svg", facecolor=background, metadata={"Date": None, "Creator": None})
+    return _slim(drawn.getvalue())
+
+
+def _slim(svg: str) -> str:
+    """The same picture in a third of the bytes: no preamble, no comments, no group names, two decimals."""
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.DOTALL)
+    body = re.sub(r'<g id="[^"]*">', "<g>", body)
+    body = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag.group()), body)
+    body = re.sub(r"\s*\n\s*", "\n", body)
+    return re.sub(r"<g>\n<g>\n(<(?:path|text|use)[^>]*>(?:[^<]*</text>)?)\n</g>\n</g>", r"\1", body).strip() + "\n"
+
+
+def _sheet(rows: int, columns: int, *, width: float, height: float, left: float) -> tuple[Figure, list[Any]]:
+    """Panels of a size in inches with fixed margins (a computed layout takes seconds for many panels)."""
+    gap_x, gap_y, top, bottom, right = 0.2, 0.62, 0.75, 0.62, 0.12
+    wide = left + columns * width + (columns - 1) * gap_x + right
+    high = top + rows * height + (rows - 1) * gap_y + bottom
+    figure = Figure(figsize=(wide, high))
+    figure.subplots_adjust(
+        left=left / wide,
+        right=1 - right / wide,
+        top=1 - top / high,
+        bottom=bottom / high,
+        wspace=gap_x / width,
+        hspace=gap_y / height,
+    )
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel().tolist()
+    return figure, panels
+
+
+def _grid(
+    targets: Sequence[TargetResult], *, height: float = 1.5, left: float = 0.75, log_x: int = 0, log_y: bool = False
+) -> tuple[Figure, list[Any]]:
+    """One titled panel per target; what is not a number of ulps stands in words below the title."""
+    columns = min(_COLUMNS, len(targets))
+    figure, panels = _sheet(math.ceil(len(targets) / columns), columns, width=2.9, height=height, left=left)
+    for panel, target in zip(panels, targets, strict=False):
+        note = _note(target)
+        panel.set_title(_short(target.target), pad=15 if note else 6)
+        panel.annotate(note, (0, 1), (0, 3), "axes fraction", "offset points", color=BAD, fontsize=7.5)
+    for panel in panels[len(targets) :]:
+        panel.remove()
+    used = panels[: len(targets)]
+    for panel in used[-columns:]:
+        panel.tick_params(labelbottom=True)
+    if log_x:
+        _log_axis(used[0].set_xscale, [panel.xaxis for panel in used], log_x)
+    if log_y:
+        _log_axis(used[0].set_yscale, [panel.yaxis for panel in used], 10)
+    return figure, used
+
+
+def _log_axis(set_scale: Callable[..., None], axes: Sequence[Any], base: int) -> None:
+    set_scale("log", base=base)
+    for axis in axes:
+        axis.set_major_locator(LogLocator(base=base, numticks=6))
+        axis.set_major_formatter(_tick)
+        axis.set_minor_locator(NullLocator())
+
+
+def _tick(value: float, _position: int = 0) -> str:
+    return f"{value:g}" if 1e-3 <= value < 1e5 else f"1e{round(math.log10(value))}" if value > 0 else ""
+
+
+def _finish(figure: Figure, panels: Sequence[Any], x_label: str, y_label: str) -> Figure:
+    """Axis labels once, and a legend of the formats above the panels."""
+    wide, high = figure.get_size_inches()
+    figure.text(0.5, 0.1 / high, x_label, ha="center", va="bottom")
+    figure.text(0.08 / wide, 0.5, y_label, ha="left", va="center", rotation=90)
+    handles: dict[str, Any] = {}
+    for panel in panels:
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    if handles:
+        place = (0, 1 - 0.34 / high)
+        figure.legend(handles.values(), handles.keys(), loc="lower left", bbox_to_anchor=place, ncols=6, borderpad=0.2)
+    return figure
+
+
+def _line(panel: Any, x: Sequence[float], y: Sequence[float], result: DtypeResult) -> None:
+    color, marker, style = _LINES[result.dtype]
+    panel.plot(x, y, style, color=color, marker=marker, markersize=3.2, linewidth=1.2, label=result.dtype)
+
+
+def _note(target: TargetResult) -> str:
+    """Overflow, NaN … of a target, in words."""
+    totals = {name: sum(result.classes.get(name, 0) for result in target.dtypes) for name in SHOWN_CLASSES}
+    text = " · ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in totals.items() if count)
+    return f"✗ {text}" if text else ""
+
+
+def by_magnitude(targets: Sequence[TargetResult]) -> Figure:
+    """Largest error in each bin of result magnitude."""
+    figure, panels = _grid(targets, log_y=True)
+    for panel, target in zip(panels, targets, strict=True):
+        panel.axhline(0.5, color=INK, linewidth=0.6)
+        for result in target.dtypes:
+            table = histogram_of(result.regimes)
+            used = np.flatnonzero(table.any(axis=0))
+            tops = [int(np.flatnonzero(table[:, column])[-1]) for column in used]
+            _line(panel, _centres(MAGNITUDE_EDGES)[used].tolist(), _capped(tops, result.max_ulp), result)
+    return _finish(figure, panels, "log2 of the true result's magnitude", "largest error (ulp)")
+
+
+def by_length(targets: Sequence[TargetResult]) -> Figure:
+    """Largest error at each row length."""
+    figure, panels = _grid(targets, log_x=2, log_y=True)
+    for panel, target in zip(panels, targets, strict=True):
+        panel.axhline(0.5, color=INK, linewidth=0.6)
+        for result in target.dtypes:
+            largest: dict[int, float] = {}
+            for regime in result.regimes:
+                for length, error in regime.length_max.items():
+                    if length and np.isfinite(error):
+                        largest[length] = max(largest.get(length, _FLOOR), error)
+            _line(panel, sorted(largest), [largest[n] for n in sorted(largest)], result)
+    return _finish(figure, panels, "row length", "largest error (ulp)")
+
+
+def tail(targets: Sequence[TargetResult]) -> Figure:
+    """Share of elements with an error above e."""
+    figure, panels = _grid(targets, log_x=10, log_y=True)
+    for panel, target in zip(panels, targets, strict=True):
+        panel.axvline(0.5, color=INK, linewidth=0.6)
+        for result in target.dtypes:
+            counts = histogram_of(result.regimes).sum(axis=1)
+            beyond = counts[::-1].cumsum()[::-1]
+            shown = np.flatnonzero((beyond > 0) & (ERROR_EDGES[:-1] >= _FLOOR))
+            color, _, style = _LINES[result.dtype]
+            share = beyond[shown] / max(int(counts.sum()), 1)
+            panel.plot(ERROR_EDGES[shown], share, style, color=color, linewidth=1.3, label=result.dtype)
+    return _finish(figure, panels, "error e (ulp)", "share with error > e")
+
+
+def against_bound(targets: Sequence[TargetResult]) -> Figure:
+    """Largest error ÷ a-priori bound, target by target."""
+    figure, (panel,) = _sheet(1, 1, width=6.6, height=0.36 * len(targets) + 0.2, left=2.9)
+    _log_axis(panel.set_xscale, [panel.xaxis], 10)
+    panel.axvline(1, color=BAD, linewidth=1.2)
+    for row, target in enumerate(targets):
+        for offset, result in enumerate(target.dtypes):
+            color, marker, _ = _LINES[result.dtype]
+            place = row + (offset - (len(target.dtypes) - 1) / 2) * 0.12
+            ratios = [max(regime.max_bound_ratio, _RATIO_FLOOR) for regime in result.regimes]
+            panel.plot(ratios, [place] * len(ratios), ".", color=color, markersize=2.5, alpha=0.5)
+            top = min(max(result.max_bound_ratio, _RATIO_FLOOR), 1e30)
+            panel.plot([top], [place], marker, color=color, markersize=5, linestyle="none", label=result.dtype)
+    panel.set_yticks(range(len(targets)), [_short(target.target) for target in targets])
+    panel.set_ylim(len(targets) - 0.5, -0.5)
+    return _finish(
+        figure, [panel], "largest error ÷ bound (small dots: single regimes; beyond the red line: fails)", ""
+    )
+
+
+def by_regime(targets: Sequence[TargetResult]) -> Figure:
+    """Largest error of each regime in each format, as shaded figures."""
+    regimes = list(dict.fromkeys(r.regime for target in targets for result in target.dtypes for r in result.regimes))
+    dtypes = list(dict.fromkeys(result.dtype for target in targets for result in target.dtypes))
+    figure, panels = _grid(targets, height=0.17 * len(regimes), left=1.75)
+    for panel, target in zip(panels, targets, strict=True):
+        panel.grid(visible=False)
+        panel.set_xticks(range(len(dtypes)), [name.replace("float", "f") for name in dtypes])
+        panel.set_yticks(range(len(regimes)), regimes, fontsize=7.5)
+        panel.set_xlim(-0.5, len(dtypes) - 0.5)
+        panel.set_ylim(len(regimes) - 0.5, -0.5)
+        for result in target.dtypes:
+            for regime in result.regimes:
+                bad = sum(regime.classes.get(name, 0) for name in SHOWN_CLASSES)
+                _tile(panel, dtypes.index(result.dtype), regimes.index(regime.regime), regime.max_ulp, bad)
+    return _finish(figure, panels, "largest error in ulp (shade); ✗: overflow, NaN, log 0 or the like", "")
+
+
+PLOTS = (
+    Plot(
+        "magnitude",
+        "Error against magnitude",
+        "Largest error in ulps over the size of the true result, one panel a target; the line is 0.5 ulp.",
+        by_magnitude,
+    ),
+    Plot("regimes", "Error by regime", "Largest error of each regime and format, one panel a target.", by_regime),
+    Plot(
+        "length",
+        "Error against row length",
+        "Largest error in ulps over the length of the row: a sum that loses digits rises with it.",
+        by_length,
+    ),
+    Plot("tail", "Tail of the distribution", "Share of results whose error exceeds a given number of ulps.", tail),
+    Plot(
+        "bound",
+        "Bound against observed",
+        "Largest error over the a-priori bound, a row a target; marks right of 1 break the bound.",
+        against_bound,
+    ),
+)
+
+_FLOOR = 2.0**-6
+_RATIO_FLOOR = 1e-3
+
+
+def _centres(edges: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Middles of bins; open bins at their finite end."""
+    low, high = edges[:-1], edges[1:]
+    return np.where(np.isinf(low), high, np.where(np.isinf(high), low, (np.where(np.isinf(low), 0, low) + high) / 2))
+
+
+def _capped(bins: Sequence[int], largest: float) -> list[float]:
+    """Upper edges of error bins, at most the true maximum, at least the floor of the plot."""
+    return [max(min(float(ERROR_EDGES[i + 1]), largest), _FLOOR) for i in bins]
+
+
+def _tile(panel: Any, x: int, y: int, error: float, bad: int) -> None:
+    level = 3 if not np.isfinite(error) else int(np.searchsorted([1.0, 16.0, 1000.0], error, side="right"))
+    panel.fill([x - 0.48, x + 0.48, x + 0.48, x - 0.48], [y - 0.46, y - 0.46, y + 0.46, y + 0.46], _HEAT[level])
+    text = (
+        "< 0.1"
+        if error < 0.1
+        else f"{error:.2g}"
+        if error < 99.5
+        else f"{error:.0f}"
+        if error < 1e4
+        else f"{error:.0e}"
+    )
+    ink = "white" if level == 3 else "#202020"
+    panel.text(x, y, f"✗ {text}" if bad else text, ha="center", va="center", fontsize=6.5, color=ink)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 38 else f"…{name[-37:]}"
