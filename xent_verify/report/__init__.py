@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from xent_verify.report.files import Saved, save
     from xent_verify.report.frames import elements_frame, findings_frame, regime_frame, summary_frame
+    from xent_verify.report.github import render_annotations, render_step_summary
     from xent_verify.report.html import render_html
     from xent_verify.report.json import from_json, to_json
+    from xent_verify.report.junit import render_junit
     from xent_verify.report.markdown import render_findings, render_markdown
+    from xent_verify.report.sarif import render_sarif
     from xent_verify.report.text import render_finding, render_text
 
 __all__ = [
@@ -23,10 +26,14 @@ __all__ = [
     "findings_frame",
     "from_json",
     "regime_frame",
+    "render_annotations",
     "render_finding",
     "render_findings",
     "render_html",
+    "render_junit",
     "render_markdown",
+    "render_sarif",
+    "render_step_summary",
     "render_text",
     "save",
     "summary_frame",
@@ -44,6 +51,10 @@ _HOME = {
     "render_html": "html",
     "render_markdown": "markdown",
     "render_text": "text",
+    "render_annotations": "github",
+    "render_junit": "junit",
+    "render_sarif": "sarif",
+    "render_step_summary": "github",
     "save": "files",
     "summary_frame": "frames",
     "to_json": "json",

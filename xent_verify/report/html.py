@@ -92,6 +92,7 @@ def _environment() -> jinja2.Environment:
     )
     made.filters |= {
         "groupby_in_order": _grouped,
+        "listed": _listed,
         "number": words.number_text,
         "count": words.count_text,
         "share": words.share_text,
@@ -106,6 +107,11 @@ def _resource(name: str) -> str:
 def _grouped(rows: Sequence[Mapping[str, Any]], key: str) -> list[tuple[Any, list[Mapping[str, Any]]]]:
     """Rows by the value of a column, in the order of first appearance."""
     return [(value, [row for row in rows if row[key] == value]) for value in dict.fromkeys(row[key] for row in rows)]
+
+
+def _listed(value: Any) -> str:
+    """A setting in a line; a mapping as ``name value, …``."""
+    return ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, Mapping) else str(value)
 
 
 def _told(report: Report) -> Iterator[Told]:
@@ -138,6 +144,8 @@ def _caveats(report: Report) -> list[str]:
                 shared.setdefault(note, []).append(f"{target.target} {target.op} {result.dtype}")
     pairs = sum(len(target.dtypes) for target in report.targets)
     lines = [f"{note} ({'everywhere' if len(places) == pairs else _few(places)})" for note, places in shared.items()]
+    if report.settings.get("interrupted"):
+        lines.insert(0, "The audit was interrupted: the report holds what had been measured until then.")
     if _any(report, "flushed"):
         lines.append("Subnormal results were flushed to zero; the setting “flush” says whether that fails.")
     return lines
@@ -237,6 +245,8 @@ def _command(report: Report, target: TargetResult) -> str:
     for name in ("policy", "special", "profile", "seed"):
         if name in report.settings:
             parts += [f"--{name}", str(report.settings[name])]
+    if report.settings.get("kwargs"):
+        parts += ["--kwargs", json.dumps(report.settings["kwargs"])]
     return shlex.join(parts)
 
 

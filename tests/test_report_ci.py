@@ -1,0 +1,145 @@
+"""What CI systems read: JUnit XML, SARIF, GitHub annotations and step summary."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import jsonschema
+import junitparser
+import pytest
+from report_factory import finding, odd_example, passing, report
+
+from xent_verify.model import FINDING_KINDS, DtypeResult, Report, TargetResult
+from xent_verify.report import render_annotations, render_junit, render_sarif, render_step_summary
+from xent_verify.report.places import source_file
+from xent_verify.report.sarif import RULES
+
+
+def closed(required=(), **properties):
+    """An object schema that knows these keys and no other."""
+    return {"type": "object", "additionalProperties": False, "required": list(required), "properties": properties}
+
+
+STRING, TEXT = {"type": "string"}, closed(["text"], text={"type": "string", "minLength": 1})
+LOCATION = closed(
+    physicalLocation=closed(
+        artifactLocation=closed(uri={"type": "string", "pattern": "^[^ ]+$"}),
+        region=closed(startLine={"type": "integer", "minimum": 1}),
+    ),
+    logicalLocations={
+        "type": "array",
+        "items": closed(fullyQualifiedName=STRING, name=STRING, kind=STRING),
+    },
+)
+RESULT = closed(
+    ["message"],
+    ruleId=STRING,
+    ruleIndex={"type": "integer", "minimum": -1},
+    level={"enum": ["none", "note", "warning", "error"]},
+    message=TEXT,
+    locations={"type": "array", "items": LOCATION},
+    partialFingerprints={"type": "object", "additionalProperties": STRING},
+    properties={"type": "object"},
+)
+RULE = closed(["id"], id=STRING, name=STRING, shortDescription=TEXT)
+DRIVER = closed(["name"], name=STRING, rules={"type": "array", "uniqueItems": True, "items": RULE})
+RUN = closed(["tool"], tool=closed(["driver"], driver=DRIVER), results={"type": "array", "items": RESULT})
+SARIF = closed(
+    ["version", "runs"], **{"$schema": STRING, "version": {"const": "2.1.0"}, "runs": {"type": "array", "items": RUN}}
+)
+"""The part of the SARIF 2.1.0 schema that is used here, with its required keys and without room for others."""
+
+
+def hostile() -> Report:
+    """Names and messages with everything that needs escaping."""
+    bad = finding(message='50% of "rows"\nare <wrong> & \x00late', minimal=odd_example("float16"))
+    result = DtypeResult("float16", 9, 2.0, 3.0, {}, (bad,))
+    return Report((TargetResult("src/my loss.py:f<a>,b", "softmax", (result,)),), {}, {})
+
+
+@pytest.mark.parametrize(
+    "made", [report(), passing(), hostile(), Report((), {}, {})], ids=["failing", "passing", "hostile", "empty"]
+)
+def test_sarif_keeps_its_schema(made):
+    """The SARIF validates, and every result names a rule that is there."""
+    data = json.loads(render_sarif(made))
+    jsonschema.validate(data, SARIF)
+    run = data["runs"][0]
+    assert len(run["results"]) == len(made.findings)
+    for result in run["results"]:
+        assert run["tool"]["driver"]["rules"][result["ruleIndex"]]["id"] == result["ruleId"]
+
+
+def test_sarif_fingerprints_outlive_numbers():
+    """A finding keeps its fingerprint when its counts change, and differs from every other one."""
+    first = json.loads(render_sarif(report()))["runs"][0]["results"]
+    second = json.loads(render_sarif(report(seed=5)))["runs"][0]["results"]
+    prints = [result["partialFingerprints"]["finding/v1"] for result in first]
+    assert prints == [result["partialFingerprints"]["finding/v1"] for result in second]
+    assert len(set(prints)) == len(prints)
+
+
+def test_every_kind_has_a_rule():
+    """Each kind of finding is described."""
+    assert tuple(RULES) == FINDING_KINDS
+
+
+def test_junit_reads_back():
+    """JUnit readers see one failed case per failing finding and a passed case per clean dtype."""
+    document = junitparser.JUnitXml.fromstring(render_junit(report()))
+    assert (document.tests, document.failures, document.errors) == (8, 4, 0)
+    cases = [case for suite in document for case in suite]
+    assert [case.name for case in cases][:2] == ["float32 overflow", "bfloat16 overflow"]
+    assert "x = [[89]]" in cases[0].result[0].text
+
+
+def test_junit_of_hostile_text_and_nothing():
+    """Control characters and markup survive as text; an unchecked dtype is skipped, not passed."""
+    document = junitparser.JUnitXml.fromstring(render_junit(hostile()))
+    assert document.failures == 1
+    nothing = DtypeResult("float32", 0, 0.0, 0.0, {}, ())
+    skipped = render_junit(Report((TargetResult("f", "softmax", (nothing,)),), {}, {}))
+    assert junitparser.JUnitXml.fromstring(skipped).skipped == 1
+
+
+def test_annotations_are_at_most_ten_and_one_line_each():
+    """Failures come first, the last line counts the rest, newlines and commas are escaped."""
+    made = report(dtypes=("float64", "float32", "float16", "bfloat16"))
+    lines = render_annotations(made).splitlines()
+    assert len(lines) == 10
+    assert all(line.startswith("::error ") for line in lines[:8])
+    assert "7 more findings" in lines[-1]
+    (line,) = render_annotations(hostile()).splitlines()
+    assert line.startswith(
+        "::error file=src/my loss.py,title=overflow%3A src/my loss.py%3Af<a>%2Cb softmax float16::50%25"
+    )
+    assert "%0Aare" in line
+    assert render_annotations(passing()) == ""
+
+
+def test_step_summary_stays_under_the_limit():
+    """A summary of very many findings is cut to what GitHub takes, and says so."""
+    assert "✗ fail" in render_step_summary(report())
+    made = report()
+    target = made.targets[0]
+    many = tuple(finding(script="x = 1\n" * 4000, message=f"case {i} " * 40) for i in range(3000))
+    big = Report((replace(target, dtypes=(replace(target.dtypes[0], findings=many),)),), {}, {})
+    text = render_step_summary(big)
+    assert len(text.encode()) < 2**20
+    assert "Cut here" in text
+
+
+@pytest.mark.parametrize(
+    ("target", "file"),
+    [
+        ("src/loss.py:softmax", "src/loss.py"),
+        ("pkg.loss:Class.method", "pkg/loss.py"),
+        ("naive", ""),
+        ("model.onnx:out", "model.onnx"),
+        ("a b:c", ""),
+    ],
+)
+def test_source_files_are_told_by_names(target, file):
+    """The file a target stands in, as far as its name says so."""
+    assert source_file(target) == file

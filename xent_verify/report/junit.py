@@ -1,0 +1,65 @@
+"""JUnit XML: one suite per target and op, one case per dtype, and one failed case per failing finding.
+
+No times and no host names: the same report gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from xent_verify.failures import MissingExtraError
+from xent_verify.model import DtypeResult, Finding, Report, TargetResult
+from xent_verify.report.words import finding_lines, number_text, verdict
+
+try:
+    import junitparser
+except ModuleNotFoundError:  # pragma: no cover
+    raise MissingExtraError("junitparser", "report", "JUnit output") from None
+
+__all__ = ["render_junit"]
+
+
+def render_junit(report: Report) -> str:
+    """The report as JUnit XML."""
+    document: Any = junitparser.JUnitXml("xent-verify")
+    for target in report.targets:
+        suite = junitparser.TestSuite(f"{target.target} {target.op}")
+        for case in _cases(target):
+            suite.add_testcase(case)
+        document.add_testsuite(suite)
+    document.update_statistics()
+    return str(document.tostring().decode()) + "\n"
+
+
+def _cases(target: TargetResult) -> Iterator[junitparser.TestCase]:
+    for result in target.dtypes:
+        failing = [finding for finding in result.findings if finding.severity == "fail"]
+        for finding in failing:
+            case = junitparser.TestCase(f"{result.dtype} {finding.kind}", f"{target.target}.{target.op}")
+            failure = junitparser.Failure(_clean(finding.message), finding.kind)
+            failure.text = _clean(_told(finding))
+            case.result = [failure]
+            yield case
+        if not failing:
+            yield _passed(target, result)
+
+
+def _passed(target: TargetResult, result: DtypeResult) -> junitparser.TestCase:
+    case = junitparser.TestCase(result.dtype, f"{target.target}.{target.op}")
+    if verdict(result) == "unchecked":
+        case.result = [junitparser.Skipped("nothing was checked")]
+    warned = [f"warning: {finding.message}" for finding in result.findings if finding.severity == "warn"]
+    measured = f"{result.cases} values, max {number_text(result.max_ulp)} ulp"
+    case.system_out = _clean("\n".join([measured, *warned]))
+    return case
+
+
+def _told(finding: Finding) -> str:
+    lines = [f"{label:<14}{text}" for label, text in finding_lines(finding)]
+    return "\n".join([finding.message, *lines, "", finding.script])
+
+
+def _clean(text: str) -> str:
+    """Without the control characters that XML 1.0 cannot hold."""
+    return "".join(c for c in text if c in "\n\t" or (c >= " " and c not in "\ufffe\uffff"))
