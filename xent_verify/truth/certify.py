@@ -14,25 +14,29 @@ Results are the same bits for the same rows, however the batch is cut and howeve
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
-
 import numpy as np
 
 from xent_verify.enclosure import Enclosure
 from xent_verify.formats import FloatFormat, IntArray, format_named
 from xent_verify.model import Batch
-from xent_verify.truth.compose import ROW_OPS, certify_rows
+from xent_verify.truth import gradients, losses
+from xent_verify.truth.compose import RowOp, certify_elements
 from xent_verify.truth.engines import chain
-from xent_verify.truth.rows import normal_axis, rows_of
+from xent_verify.truth.rows import class_axis, loss_rows, normal_axis, output_shape, rows_of
 
 __all__ = ["certify"]
+
+
+_ROW_OPS = ("softmax", "log_softmax", "logsumexp")
 
 
 def certify(batch: Batch, *, fmt: str | FloatFormat | None = None, jobs: int = 1) -> Enclosure:
     """Certified true values of a batch, in the op's output shape, decided for ``fmt`` (default: the batch's own)."""
     form = format_named(batch.fmt if fmt is None else fmt)
-    if batch.op in ROW_OPS and np.asarray(batch.x).ndim:
-        return _row_op(batch, form, jobs)
+    if batch.op in _ROW_OPS and np.asarray(batch.x).ndim:
+        return _row_op(batch, form)
+    if batch.op in ("cross_entropy", "cross_entropy_grad") and np.asarray(batch.x).ndim and np.asarray(batch.x).size:
+        return _loss(batch, form) if batch.op == "cross_entropy" else _gradient(batch, form)
     return _exact(batch, form, None)
 
 
@@ -42,16 +46,39 @@ def _exact(batch: Batch, form: FloatFormat, index: IntArray | None) -> Enclosure
     return exact.evaluate(batch, form, index)
 
 
-def _row_op(batch: Batch, form: FloatFormat, jobs: int) -> Enclosure:
+def _row_op(batch: Batch, form: FloatFormat) -> Enclosure:
     x = np.asarray(batch.x)
     axis = normal_axis(int(batch.options.get("axis", -1)), x.ndim)
     rows = rows_of(x, axis)
-    sink, left = certify_rows(batch.op, rows, form, chain(form))
+    sink, left = certify_elements(RowOp(batch.op, rows), form, chain(form))
     if left.size:
-        plain = replace(batch, inputs={"x": rows}, options={})
-        sink.write_flat(left, _exact(plain, form, left))
+        sink.write_flat(left, _exact(replace(batch, inputs={"x": rows}, options={}), form, left))
     lead = x.shape[:axis] + x.shape[axis + 1 :]
-    result = sink.finished()
     if batch.op == "logsumexp":
-        return result.reshape(lead)
-    return result.reshape(*lead, x.shape[axis]).moveaxis(-1, axis)
+        return sink.finished().reshape(lead)
+    return sink.finished().reshape(*lead, x.shape[axis]).moveaxis(-1, axis)
+
+
+def _loss(batch: Batch, form: FloatFormat) -> Enclosure:
+    loss = loss_rows(batch)
+    if not losses.suitable(loss):
+        return _exact(batch, form, None)
+    if loss.reduction != "none":
+        total = losses.reduced(loss, form, chain(form))
+        return _exact(batch, form, None) if total is None else total.reshape(())
+    sink, left = certify_elements(losses.Losses(loss), form, chain(form))
+    if left.size:
+        sink.write_flat(left, _exact(batch, form, left))
+    return sink.finished().reshape(output_shape(batch))
+
+
+def _gradient(batch: Batch, form: FloatFormat) -> Enclosure:
+    loss, x = loss_rows(batch), np.asarray(batch.x)
+    if not gradients.suitable(loss):
+        return _exact(batch, form, None)
+    sink, left = certify_elements(gradients.Gradients(loss), form, chain(form))
+    moved = np.moveaxis(np.empty(x.shape, bool), class_axis(x), -1).shape
+    if left.size:
+        places = np.moveaxis(np.arange(x.size).reshape(x.shape), class_axis(x), -1).reshape(-1)[left]
+        sink.write_flat(left, _exact(batch, form, places))
+    return sink.finished().reshape(moved).moveaxis(-1, class_axis(x))

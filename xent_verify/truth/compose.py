@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,16 +14,43 @@ from xent_verify.formats import FloatArray, FloatFormat, IntArray
 from xent_verify.model import Batch
 from xent_verify.truth import doubledouble as dd
 from xent_verify.truth import special
-from xent_verify.truth.engines import Engine, Terms, terms
+from xent_verify.truth.engines import SCALE, Engine, Terms, terms
 from xent_verify.truth.pieces import Piece, Sink, undecided
 from xent_verify.truth.rows import wide
 from xent_verify.truth.sharp import exact_plus_small, usable
 
-__all__ = ["ROW_OPS", "Group", "certify_rows", "groups", "loaded"]
-
-ROW_OPS = ("softmax", "log_softmax", "logsumexp")
+__all__ = ["Answer", "Group", "Problem", "RowOp", "certify_elements", "groups", "loaded", "log_softmax"]
 
 Mask = NDArray[np.bool_]
+Rows = slice | IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an engine says about a group of rows: (columns, piece, undecided) each, rows first, or 1-D for one a row.
+
+    ``values`` and ``decided`` hold what special values decide (None: nothing).
+    """
+
+    parts: Sequence[tuple[slice, Piece, Mask]]
+    values: FloatArray | None = None
+    decided: Mask | None = None
+
+
+class Problem(Protocol):
+    """Elements to certify: ``rows`` rows of ``n`` logits, ``width`` answers a row (0: one, as a 1-D result)."""
+
+    @property
+    def rows(self) -> int: ...
+
+    @property
+    def n(self) -> int: ...
+
+    @property
+    def width(self) -> int: ...
+
+    def answer(self, engine: Engine, rows: Rows, fmt: FloatFormat) -> Answer:
+        """The engine's answers for some rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +59,17 @@ class Group:
 
     x: FloatArray
     holes: Mask | None
-    finite: bool
 
 
 def loaded(x: NDArray[Any]) -> Group:
     """Rows as float64, special logits set aside."""
     values = np.ascontiguousarray(wide(x))
     if np.isfinite(values).all():
-        return Group(values, None, True)
+        return Group(values, None)
     unsound = special.row_flags(values, 1).unsound
     values = np.where(unsound, 0.0, values)
     holes = values == -np.inf
-    return Group(np.where(holes, 0.0, values), holes, False)
+    return Group(np.where(holes, 0.0, values), holes)
 
 
 def groups(rows: int, n: int, engine: Engine) -> Iterator[slice]:
@@ -53,82 +79,89 @@ def groups(rows: int, n: int, engine: Engine) -> Iterator[slice]:
         yield slice(start, min(start + step, rows))
 
 
-def certify_rows(op: str, x: NDArray[Any], fmt: FloatFormat, engines: tuple[Engine, ...]) -> tuple[Sink, IntArray]:
-    """Enclosures of a row op over 2-D ``x``, and flat positions that no engine decided.
+def certify_elements(problem: Problem, fmt: FloatFormat, engines: Sequence[Engine]) -> tuple[Sink, IntArray]:
+    """Enclosures of all elements, and flat positions of those that no engine decided.
 
     The first engine answers everything; each later one only rows with elements that are still open.
     """
-    rows, n = x.shape
-    shape = (rows,) if op == "logsumexp" else (rows, n)
-    sink = Sink(shape, engines[0].tier, engines[0].radius)
-    width = 1 if op == "logsumexp" else n
+    width = max(problem.width, 1)
+    sink = Sink((problem.rows, width), engines[0].tier, engines[0].radius)
     left: list[IntArray] = []
-    for here in groups(rows, n, engines[0]) if n else ():
-        left.extend(_first(op, x[here], here.start * width, fmt, engines[0], sink))
-    if not n:
-        values, _ = special.resolve(_sub_batch(op, x))
-        sink.write_enclosure(slice(None), enclosure.exact(values))
+    for here in groups(problem.rows, problem.n, engines[0]):
+        answer = problem.answer(engines[0], here, fmt)
+        for columns, piece, mask in answer.parts:
+            sink.write((here, columns), _tall(piece) if problem.width == 0 else piece)
+            mask = mask if answer.decided is None else mask & ~_window(answer.decided, columns, problem.width)
+            if mask.any():
+                where = np.nonzero(mask.reshape(mask.shape[0], -1))
+                left.append((where[0] + here.start) * width + where[1] + columns.start)
+        if answer.decided is not None and answer.values is not None and answer.decided.any():
+            where = np.nonzero(answer.decided.reshape(-1, width))
+            chosen = enclosure.exact(answer.values.reshape(-1, width)[where])
+            sink.write_enclosure((where[0] + here.start, where[1]), chosen)
     todo = np.concatenate(left) if left else np.empty(0, np.int64)
     for engine in engines[1:]:
-        todo = _again(op, x, todo, fmt, engine, sink)
+        todo = _again(problem, todo, fmt, engine, sink)
     return sink, todo
 
 
-def _sub_batch(op: str, x: NDArray[Any]) -> Batch:
-    return Batch(op, "float64", "", {"x": x})
+def _tall(piece: Piece) -> Piece:
+    return piece[:, None]
 
 
-def _first(op: str, x: NDArray[Any], start: int, fmt: FloatFormat, engine: Engine, sink: Sink) -> Iterator[IntArray]:
-    """Answer a group, write it, give the flat positions of what stays open."""
-    group = loaded(x)
-    n = group.x.shape[1]
-    decided = None
-    if not group.finite:
-        values, decided = special.resolve(_sub_batch(op, x))
-    first = start if op == "logsumexp" else start // n
-    rows = slice(first, first + group.x.shape[0])
-    for columns, piece, mask in answers(op, terms(engine, group.x, group.holes), fmt):
-        key = rows if op == "logsumexp" else (rows, columns)
-        sink.write(key, piece)
-        if decided is not None:
-            mask = mask & ~(decided if op == "logsumexp" else decided[:, columns])
-        if mask.any():
-            yield _flat(mask, columns.start, start, n)
-    if decided is not None and decided.any():
-        where = np.nonzero(decided)
-        sink.write_enclosure((where[0] + first, *where[1:]), enclosure.exact(values[where]))
+def _window(mask: Mask, columns: slice, width: int) -> Mask:
+    return mask if width == 0 else mask[:, columns]
 
 
-def _flat(mask: Mask, column: int, start: int, n: int) -> IntArray:
-    where = np.nonzero(mask)
-    if len(where) == 1:
-        return where[0].astype(np.int64) + start
-    return where[0].astype(np.int64) * n + where[1] + (start + column)
-
-
-def _again(op: str, x: NDArray[Any], todo: IntArray, fmt: FloatFormat, engine: Engine, sink: Sink) -> IntArray:
+def _again(problem: Problem, todo: IntArray, fmt: FloatFormat, engine: Engine, sink: Sink) -> IntArray:
     """Answer the elements at flat positions ``todo``; gives back those still open."""
-    n = 1 if op == "logsumexp" else x.shape[1]
+    width = max(problem.width, 1)
+    rows = np.unique(todo // width)
     left = []
-    rows = np.unique(todo // n) if todo.size else todo
-    for here in groups(rows.size, x.shape[1], engine):
+    for here in groups(rows.size, problem.n, engine):
         chosen = rows[here]
-        group = loaded(x[chosen])
-        wanted = np.zeros((chosen.size, n), bool)
-        mine = todo[(todo >= chosen[0] * n) & (todo < (chosen[-1] + 1) * n)]
-        wanted[np.searchsorted(chosen, mine // n), mine % n] = True
-        for columns, piece, mask in answers(op, terms(engine, group.x, group.holes), fmt):
-            ask = wanted[:, 0] if op == "logsumexp" else wanted[:, columns]
-            good = np.nonzero(ask & ~mask)
-            where = (chosen[good[0]], *(index + columns.start for index in good[1:]))
-            sink.write(where, piece[good])
-            bad = np.nonzero(ask & mask)
-            left.append(chosen[bad[0]] * n + (bad[1] + columns.start if len(bad) > 1 else 0))
+        mine = todo[(todo >= chosen[0] * width) & (todo < (chosen[-1] + 1) * width)]
+        wanted = np.zeros((chosen.size, width), bool)
+        wanted[np.searchsorted(chosen, mine // width), mine % width] = True
+        for columns, piece, mask in problem.answer(engine, chosen, fmt).parts:
+            piece, mask = (_tall(piece), mask[:, None]) if problem.width == 0 else (piece, mask)
+            good, bad = (np.nonzero(wanted[:, columns] & which) for which in (~mask, mask))
+            sink.write((chosen[good[0]], good[1] + columns.start), piece[good])
+            left.append(chosen[bad[0]] * width + bad[1] + columns.start)
     return np.concatenate(left) if left else np.empty(0, np.int64)
 
 
-def answers(op: str, t: Terms, fmt: FloatFormat) -> Iterator[tuple[slice, Piece, Mask]]:
-    """(columns, piece, undecided) for each part of a group, rows first; one 1-D answer for ``logsumexp``."""
+@dataclass(frozen=True, slots=True)
+class RowOp:
+    """softmax, log_softmax or logsumexp of the rows of a 2-D array."""
+
+    op: str
+    x: NDArray[Any]
+
+    @property
+    def rows(self) -> int:
+        return int(self.x.shape[0])
+
+    @property
+    def n(self) -> int:
+        return int(self.x.shape[1])
+
+    @property
+    def width(self) -> int:
+        return 0 if self.op == "logsumexp" else self.n
+
+    def answer(self, engine: Engine, rows: Rows, fmt: FloatFormat) -> Answer:
+        x = self.x[rows]
+        if not self.n:
+            return Answer((), *special.resolve(Batch(self.op, fmt.name, "", {"x": x})))
+        group = loaded(x)
+        parts = tuple(_parts(self.op, terms(engine, group.x, group.holes), fmt))
+        if group.holes is None:
+            return Answer(parts)
+        return Answer(parts, *special.resolve(Batch(self.op, fmt.name, "", {"x": x})))
+
+
+def _parts(op: str, t: Terms, fmt: FloatFormat) -> Iterator[tuple[slice, Piece, Mask]]:
     if op == "logsumexp":
         piece = t.engine.logsumexp(t.row)
         piece, mask = _sharpened(piece, t.row.m, np.zeros_like(t.row.m), 1.0, t, fmt)
@@ -139,8 +172,13 @@ def answers(op: str, t: Terms, fmt: FloatFormat) -> Iterator[tuple[slice, Piece,
             piece = t.engine.softmax(part, t.row)
             mask = undecided(piece, fmt)
         else:
-            piece, mask = _sharpened(t.engine.log_softmax(part, t.row), part.x, -t.row.m, -1.0, t, fmt)
+            piece, mask = log_softmax(t, part.x, fmt)
         yield (columns, piece, mask) if t.axis else (columns, piece.transposed, mask.T)
+
+
+def log_softmax(t: Terms, x: FloatArray, fmt: FloatFormat) -> tuple[Piece, Mask]:
+    """log p of some logits of the rows (in the layout of ``t``), and what ``fmt`` leaves undecided."""
+    return _sharpened(t.engine.log_softmax(x, t.row), x, -t.row.m, -1.0, t, fmt)
 
 
 def _sharpened(
@@ -151,7 +189,8 @@ def _sharpened(
     if not mask.any():
         return piece, mask
     a, b, log, alone = (
-        np.broadcast_to(value, mask.shape)[mask] for value in (a, b, t.engine.log(t.row)[0], t.row.alone)
+        np.broadcast_to(value, mask.shape)[mask]
+        for value in (a, b, t.engine.log(t.row)[0] * 2.0**-SCALE, t.row.alone)
     )
     with np.errstate(all="ignore"):
         exact = dd.two_sum(a, b)

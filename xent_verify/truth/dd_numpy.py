@@ -22,7 +22,7 @@ from xent_verify.truth import bounds
 from xent_verify.truth import doubledouble as dd
 from xent_verify.truth.pieces import VANISHED, Piece, normalised, vanish
 
-__all__ = ["SCALE", "TIER", "Part", "Row", "log_softmax", "logsumexp", "part", "row", "softmax"]
+__all__ = ["SCALE", "TIER", "Part", "Row", "log_softmax", "logsumexp", "others", "part", "row", "softmax"]
 
 TIER = 2
 SCALE = 500
@@ -58,6 +58,7 @@ class Row:
     """
 
     m: FloatArray
+    t: dd.Pair
     log: dd.Pair
     inverse: dd.Pair
     alone: NDArray[np.bool_]
@@ -90,7 +91,8 @@ def row(m: FloatArray, parts: Sequence[Part], axis: int, *, full: bool = False) 
     """Sums over all parts, less one maximal term."""
     sums = parts[0].total
     if len(parts) > 1:
-        sums = dd.tree_sum(*(np.concatenate([p.total[i] for p in parts], axis=axis) for i in (0, 1)), axis)
+        high, low = (np.concatenate([p.total[i] for p in parts], axis=axis) for i in (0, 1))
+        sums = dd.tree_sum(high, low, axis)
     ties = sum((p.ties for p in parts[1:]), parts[0].ties)
     t = dd.add(sums, ((ties - 1.0) * 2.0**SCALE, np.zeros_like(ties)))
     unscaled = (t[0] * 2.0**-SCALE, t[1] * 2.0**-SCALE)
@@ -100,7 +102,7 @@ def row(m: FloatArray, parts: Sequence[Part], axis: int, *, full: bool = False) 
     log = dd.log1p((np.where(small, 1.0, unscaled[0]), np.where(small, 0.0, unscaled[1])))
     log = (np.where(small, t[0], log[0] * 2.0**SCALE), np.where(small, t[1], log[1] * 2.0**SCALE))
     relative = bounds.FULL_RELATIVE if full else bounds.FAST_RELATIVE
-    return Row(m, log, inverse, t[0] == 0, relative)
+    return Row(m, t, log, inverse, t[0] == 0, relative)
 
 
 def _settled(piece: Piece, far: NDArray[np.bool_] | None) -> Piece:
@@ -118,13 +120,13 @@ def softmax(part: Part, row: Row) -> Piece:
     return _settled(normalised(p, e, part.exponent, 2 * row.relative, TIER), part.far)
 
 
-def log_softmax(part: Part, row: Row) -> Piece:
+def log_softmax(x: FloatArray, row: Row) -> Piece:
     """d - log S, from x/4 and m/4 so that nothing overflows; where d = 0, -log S alone, with its scale.
 
     d <= 0 and log S >= 0: no cancellation, the relative error is at most log S's. If d != 0 and log S < 1/2 then
     |d| > 0.4, and neither x/4 rounding (x subnormal) nor log S times 2**-302 underflowing weighs more than 2**-1000.
     """
-    d, rest = dd.two_sum(part.x * 0.25, np.broadcast_to(row.m * -0.25, part.x.shape))
+    d, rest = dd.two_sum(x * 0.25, np.broadcast_to(row.m * -0.25, x.shape))
     back = -(2.0 ** (-SCALE - 2))
     high, low = dd.add((d, rest), (row.log[0] * back, row.log[1] * back))
     exponent: IntArray | int = 2
@@ -135,6 +137,12 @@ def log_softmax(part: Part, row: Row) -> Piece:
         exponent = np.where(small, -SCALE, 2)
     piece = normalised(high, low, exponent, 2 * row.relative, TIER)
     return vanish(piece, small & _nothing(row), _NOTHING, sign=-1.0)
+
+
+def others(row: Row) -> Piece:
+    """T / S = 1 - p at a maximal logit, relatively accurate."""
+    high, low = dd.multiply(row.t, row.inverse)
+    return vanish(normalised(high, low, -SCALE, 2 * row.relative, TIER), _nothing(row), _NOTHING)
 
 
 def _nothing(row: Row) -> NDArray[np.bool_]:

@@ -22,6 +22,7 @@ __all__ = [
     "exp",
     "fast_two_sum",
     "log1p",
+    "multiply",
     "power_of_two",
     "reciprocal",
     "split",
@@ -70,11 +71,9 @@ def two_product(a: FloatArray, b: FloatArray, halves: Pair | None = None) -> Pai
     p = a * b
     e = a1 * b1
     e -= p
-    a1 *= b2
-    e += a1
+    e += a1 * b2
     e += a2 * b1
-    a2 *= b2
-    e += a2
+    e += a2 * b2
     return p, e
 
 
@@ -164,7 +163,7 @@ def _expm1_fast(r: FloatArray, rest: FloatArray) -> Pair:
     return s, e
 
 
-def _multiply(a: Pair, b: Pair) -> Pair:
+def multiply(a: Pair, b: Pair) -> Pair:
     """a * b, relative error 8 u**2: the product of the high words is exact, four small roundings remain."""
     p, e = two_product(a[0], b[0])
     e += a[0] * b[1] + a[1] * b[0]
@@ -181,8 +180,8 @@ def _expm1_full(r: FloatArray, rest: FloatArray) -> Pair:
     q = _tail(r, (1 / 40320, 1 / 5040, 1 / 720, 1 / 120))
     value = (q, np.zeros_like(q))
     for high, low in ((1 / 24, _SIXTH_LOW / 4), (1 / 6, _SIXTH_LOW), (0.5, 0.0)):
-        value = add((np.full_like(r, high), np.full_like(r, low)), _multiply(x, value))
-    return add(x, _multiply(x, _multiply(x, value)))
+        value = add((np.full_like(r, high), np.full_like(r, low)), multiply(x, value))
+    return add(x, multiply(x, multiply(x, value)))
 
 
 _SIXTH_LOW = float.fromhex("0x1.5555555555555p-57")  # 1/6 - fl(1/6), to 2**-110; a quarter of it for 1/24

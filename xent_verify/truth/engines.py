@@ -1,7 +1,7 @@
 """The fast tiers under one signature, so that every composition is written once.
 
-An engine makes parts of rows, joins them to rows, and answers from both; ``log`` and ``relative`` let compositions
-outside build on log S. ``block`` is the number of elements worked on at a time: enough to amortise NumPy's calls, few
+An engine makes parts of rows, joins them to rows, and answers from both. Compositions build on log S: ``log`` gives it
+times 2**SCALE, true to ``relative`` of itself plus ``fuzz`` (absolute; rows of up to 2**40). ``block`` is the number of elements worked on at a time: enough to amortise NumPy's calls, few
 enough for the scratch arrays (some 20) to stay in the cache. It also fixes where rows longer than it are cut, so it
 belongs to the algorithm: results do not depend on how rows are grouped, and never on the number of processes.
 """
@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from xent_verify.formats import FloatArray, FloatFormat
 from xent_verify.truth import bounds, dd_numpy, float64_tier
 from xent_verify.truth import doubledouble as dd
+from xent_verify.truth.dd_numpy import SCALE
 from xent_verify.truth.pieces import Piece
 
-__all__ = ["FAST", "FLOAT64", "FULL", "Engine", "Terms", "chain", "terms"]
+__all__ = ["FAST", "FLOAT64", "FULL", "SCALE", "Engine", "Terms", "chain", "terms"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +38,17 @@ class Engine:
     softmax: Callable[[Any, Any], Piece]
     log_softmax: Callable[[Any, Any], Piece]
     logsumexp: Callable[[Any], Piece]
+    others: Callable[[Any], Piece]
     log: Callable[[Any], dd.Pair]
+    fuzz: float
 
 
 def _tier1_log(row: float64_tier.Row) -> dd.Pair:
-    return row.log, np.zeros_like(row.log)
+    return row.log * 2.0**SCALE, np.zeros_like(row.log)
 
 
 def _tier2_log(row: dd_numpy.Row) -> dd.Pair:
-    return row.log[0] * 2.0**-dd_numpy.SCALE, row.log[1] * 2.0**-dd_numpy.SCALE
+    return row.log
 
 
 FLOAT64 = Engine(
@@ -58,7 +61,9 @@ FLOAT64 = Engine(
     softmax=float64_tier.softmax,
     log_softmax=float64_tier.log_softmax,
     logsumexp=float64_tier.logsumexp,
+    others=float64_tier.others,
     log=_tier1_log,
+    fuzz=2.0 ** (SCALE - 176),
 )
 """Tier 1."""
 
@@ -74,7 +79,9 @@ def _tier2(*, full: bool) -> Engine:
         softmax=dd_numpy.softmax,
         log_softmax=dd_numpy.log_softmax,
         logsumexp=dd_numpy.logsumexp,
+        others=dd_numpy.others,
         log=_tier2_log,
+        fuzz=2.0 ** (SCALE - 1340),
     )
 
 
@@ -116,10 +123,9 @@ def terms(engine: Engine, x: FloatArray, holes: NDArray[np.bool_] | None) -> Ter
     if holes is not None:
         x = np.where(holes, -np.finfo(np.float64).max, x)
     m = x.max(axis=axis, keepdims=True)
-    if n <= engine.block:
-        columns = (slice(0, n),)
+    columns = tuple(slice(a, min(a + engine.block, n)) for a in range(0, n, engine.block))
+    if len(columns) == 1:
         parts = (engine.part(x, m, axis, holes),)
     else:
-        columns = tuple(slice(a, min(a + engine.block, n)) for a in range(0, n, engine.block))
         parts = tuple(engine.part(x[:, c], m, axis, None if holes is None else holes[:, c]) for c in columns)
     return Terms(engine, parts, columns, engine.row(m, parts, axis), axis)

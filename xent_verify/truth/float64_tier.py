@@ -33,7 +33,7 @@ from xent_verify.truth import bounds
 from xent_verify.truth import doubledouble as dd
 from xent_verify.truth.pieces import Piece, normalised, vanish
 
-__all__ = ["TIER", "Part", "Row", "log_softmax", "logsumexp", "part", "row", "softmax", "trusted"]
+__all__ = ["TIER", "Part", "Row", "log_softmax", "logsumexp", "others", "part", "row", "softmax", "trusted"]
 
 TIER = 1
 _LOWEST = -700.0
@@ -112,15 +112,21 @@ def softmax(part: Part, row: Row) -> Piece:
     return vanish(piece, piece.exponent < _SOFTMAX_FLOOR, _SOFTMAX_FLOOR)
 
 
-def log_softmax(part: Part, row: Row) -> Piece:
+def log_softmax(x: FloatArray, row: Row) -> Piece:
     """d - log S, times 1/4 so that nothing overflows."""
-    value = part.x * 0.25
+    value = x * 0.25
     value -= row.m * 0.25
     value -= row.log * 0.25
     piece = normalised(value, None, 2, bounds.TIER1_RADIUS, TIER)
     if piece.exponent.min(initial=0) >= _LOG_FLOOR:
         return piece
     return vanish(piece, (piece.exponent < _LOG_FLOOR) & (piece.hi != 0), _LOG_FLOOR, sign=-1.0)
+
+
+def others(row: Row) -> Piece:
+    """T / S = 1 - p at a maximal logit, relatively accurate."""
+    piece = normalised(row.t * (1.0 / (1.0 + row.t)), None, 0, bounds.TIER1_RADIUS, TIER)
+    return vanish(piece, (piece.exponent < _LOG_FLOOR) & ~row.alone, _LOG_FLOOR)
 
 
 def logsumexp(row: Row) -> Piece:

@@ -1,7 +1,7 @@
 """Parts of an enclosure on their way out: normalised words, the quick test for undecided elements, assembly.
 
-A ``Piece`` is an ``Enclosure`` whose ``lo`` and ``radius`` may be one number for all elements; most fast results need no
-more, and arrays that are never allocated cost nothing. ``Sink`` keeps that up to the finished enclosure, whose
+A ``Piece`` is an ``Enclosure`` whose ``lo`` and ``radius`` may be one number for all elements; most fast results need
+no more, and arrays that are never allocated cost nothing. ``Sink`` keeps that up to the finished enclosure, whose
 constant fields are zero-stride views.
 """
 
@@ -47,13 +47,20 @@ class Piece:
         lo, radius = (value if np.ndim(value) == 0 else np.asarray(value).T for value in (self.lo, self.radius))
         return Piece(self.hi.T, self.exponent.T, lo, radius, self.tier)
 
-    def patched(self, where: NDArray[np.bool_], other: Piece) -> Piece:
-        """This piece with the marked elements taken from ``other`` (which holds just those)."""
-        shape = self.hi.shape
-        fields = [np.array(np.broadcast_to(value, shape)) for value in (self.hi, self.exponent, self.lo, self.radius)]
-        for field, value in zip(fields, (other.hi, other.exponent, other.lo, other.radius), strict=True):
-            field[where] = value
-        return Piece(*fields, self.tier)
+    def patched(self, where: Any, other: Piece) -> Piece:
+        """This piece with ``other`` at ``[where]`` (in place where the fields are arrays already)."""
+        self.hi[where] = other.hi
+        self.exponent[where] = other.exponent
+        return replace(
+            self, lo=self._mixed(self.lo, where, other.lo), radius=self._mixed(self.radius, where, other.radius)
+        )
+
+    def _mixed(self, field: FloatArray | float, where: Any, new: FloatArray | float) -> FloatArray | float:
+        if np.ndim(field) == 0 and np.ndim(new) == 0 and field == new:
+            return field
+        array = np.array(np.broadcast_to(field, self.hi.shape))
+        array[where] = new
+        return array
 
     def enclosure(self) -> Enclosure:
         shape = self.hi.shape
@@ -110,14 +117,14 @@ def vanish(piece: Piece, where: NDArray[np.bool_], exponent: int, *, sign: float
 def _suspects(piece: Piece, fmt: FloatFormat) -> NDArray[np.bool_]:
     """Elements that may be undecided, by integer tests on the significand; the others are decided for certain.
 
-    In units of 2**-52 the value is an integer f (fraction bits) + lo, |lo| <= 1/2. If s = 53 - p + max(0, e_min - e) bits
-    lie below the ulp of ``fmt``, midpoints are the odd multiples of 2**(s-1): for s > 0 the value is clear of them if f
+    In units of 2**-52 the value is an integer f (fraction bits) + lo, |lo| <= 1/2. If s = 53 - p + max(0, e_min - e)
+    bits lie below the ulp of ``fmt``, midpoints are the odd multiples of 2**(s-1): for s > 0 the value is clear of them if f
     mod 2**s is further than radius + 1 from 2**(s-1). (A value below a binade's start, by lo or by radius, is far from
     any midpoint on either side; s > 60 is far below half the smallest subnormal.) For s = 0 only lo can reach one, at
     2**-53, or 2**-54 just below hi = 1.
     """
     wide = fmt.precision == 53
-    radius = np.ceil(np.asarray(piece.radius) * 2.0**52).astype(np.int64) + 1
+    radius = np.ceil(np.minimum(piece.radius, 2.0**7) * 2.0**52).astype(np.int64) + 1
     exponent = piece.exponent
     fraction = (piece.hi.view(np.int64) & _FRACTION) + radius
     lowest = int(exponent.min()) if exponent.size else 0
@@ -159,8 +166,8 @@ class Sink:
     def __init__(self, shape: tuple[int, ...], tier: int, radius: float) -> None:
         self.hi = np.empty(shape)
         self.exponent = np.empty(shape, np.int64)
-        self._rest: dict[str, FloatArray | NDArray[np.uint8]] = {}
-        self._constant = {"lo": 0.0, "radius": radius, "tier": tier}
+        self._rest: dict[str, NDArray[Any]] = {}
+        self._constant: dict[str, Any] = {"lo": np.float64(0.0), "radius": np.float64(radius), "tier": np.uint8(tier)}
 
     def write(self, key: Any, piece: Piece) -> None:
         """Store a piece at ``array[key]``."""
@@ -186,17 +193,16 @@ class Sink:
     def _spread(self, name: str) -> NDArray[Any]:
         """The field as an array of its own from now on."""
         constant = self._constant[name]
-        dtype = np.uint8 if name == "tier" else np.float64
-        array: NDArray[Any] = np.zeros(self.hi.shape, dtype) if constant == 0 else np.full(self.hi.shape, constant, dtype)
+        array = np.zeros(self.hi.shape, constant.dtype)
+        if constant:
+            array.fill(constant)
         self._rest[name] = array
         return array
 
     def finished(self) -> Enclosure:
         """The enclosure."""
-        constants = {"lo": np.float64(0.0), "radius": np.float64(self._constant["radius"])}
-        constants["tier"] = np.uint8(self._constant["tier"])
         lo, radius, tier = (
-            self._rest[name] if name in self._rest else np.broadcast_to(constants[name], self.hi.shape)
+            self._rest[name] if name in self._rest else np.broadcast_to(self._constant[name], self.hi.shape)
             for name in ("lo", "radius", "tier")
         )
         return Enclosure(self.hi, lo, self.exponent, radius, tier)

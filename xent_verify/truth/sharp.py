@@ -13,6 +13,7 @@ part s with |error| < e |s|:
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xent_verify.formats import FloatArray
 from xent_verify.truth import doubledouble as dd
@@ -23,9 +24,9 @@ __all__ = ["exact_plus_small", "usable"]
 _W = 2.0**-101
 
 
-def usable(*exact: FloatArray) -> FloatArray:
+def usable(a: FloatArray, b: FloatArray) -> NDArray[np.bool_]:
     """Where two_sum of these numbers neither overflows nor loses bits in ``exact_plus_small``."""
-    return np.logical_and.reduce([np.abs(number) < 2.0**1000 for number in exact])
+    return (np.abs(a) < 2.0**1000) & (np.abs(b) < 2.0**1000)
 
 
 def exact_plus_small(exact: dd.Pair, small: FloatArray, relative: float, tier: int) -> Piece:

@@ -29,7 +29,7 @@ from xent_verify.formats import FloatArray
 from xent_verify.model import Batch
 from xent_verify.truth.rows import LossRows, loss_rows, normal_axis, output_shape, temperature_of, wide
 
-__all__ = ["RowFlags", "combine", "loss_row_values", "resolve", "row_flags"]
+__all__ = ["RowFlags", "combine", "gradient_values", "loss_divisor", "loss_row_values", "resolve", "row_flags"]
 
 Mask = NDArray[np.bool_]
 Decided = tuple[FloatArray, Mask]
@@ -141,7 +141,7 @@ def loss_row_values(loss: LossRows) -> Decided:
     return np.where(loss.ignored, 0.0, value), loss.ignored | nan | up | down
 
 
-def _divisor(loss: LossRows) -> float:
+def loss_divisor(loss: LossRows) -> float:
     """Divisor of a mean, to a relative 2**-40: only its sign and whether it is 0 or finite matter here."""
     kept = ~loss.ignored
     if loss.labels is None or loss.weight is None:
@@ -163,12 +163,11 @@ def combine(rows: Decided, divisor: float, reduction: str) -> Decided:
 
 def _cross_entropy(batch: Batch) -> Decided:
     loss = loss_rows(batch)
-    return combine(loss_row_values(loss), _divisor(loss), loss.reduction)
+    return combine(loss_row_values(loss), loss_divisor(loss), loss.reduction)
 
 
-def _cross_entropy_grad(batch: Batch) -> Decided:
-    logits = wide(batch.x)
-    loss = loss_rows(batch)
+def gradient_values(loss: LossRows) -> Decided:
+    """Placeholders and mask of the gradient, as rows."""
     rows = wide(loss.logits)
     ignored = loss.ignored[:, None]
     if loss.probabilities is not None:
@@ -178,7 +177,12 @@ def _cross_entropy_grad(batch: Batch) -> Decided:
         y[np.arange(rows.shape[0]), np.asarray(loss.labels)] = 1.0
     unsound = row_flags(rows, 1).unsound | ~np.isfinite(y).all(axis=1, keepdims=True)
     value = np.where(ignored, 0.0, np.where(unsound, np.nan, 0.0 - y))
-    return _as_logits(value, logits), _as_logits(ignored | unsound | (rows == -np.inf), logits)
+    return value, ignored | unsound | (rows == -np.inf)
+
+
+def _cross_entropy_grad(batch: Batch) -> Decided:
+    values, mask = gradient_values(loss_rows(batch))
+    return _as_logits(values, wide(batch.x)), _as_logits(mask, wide(batch.x))
 
 
 def _as_logits(rows: NDArray[Any], logits: FloatArray) -> NDArray[Any]:

@@ -1,0 +1,144 @@
+"""Gradients of the cross entropy: p Y - y with Y = sum y, without cancellation where the target is a label.
+
+Labels (y one-hot): p itself but for the target. There, p - 1 = -T/S if the target's logit is maximal (T leaves out one
+maximal term, and by symmetry it does not matter which); otherwise p <= 1/2 and p - 1 loses nothing: its absolute error
+is p's, at most half of p's relative bound, plus 2**-104 (tier 1: 2**-54).
+
+Probability targets: p Y - y cancels where the fit is good. The absolute error, the bound of p times p Y, plus
+2**-91 p Y for Y (a tree of depth 40) and 2**-100 (p Y + y) for products and sums, is carried in the radius.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from xent_verify.formats import FloatArray, FloatFormat
+from xent_verify.truth import doubledouble as dd
+from xent_verify.truth import special
+from xent_verify.truth.compose import Answer, Group, Rows, loaded
+from xent_verify.truth.engines import Engine, Terms, terms
+from xent_verify.truth.pieces import Piece, normalised, undecided
+from xent_verify.truth.rows import LossRows
+
+__all__ = ["Gradients", "suitable"]
+
+
+def suitable(loss: LossRows) -> bool:
+    """Whether the targets are such that the bounds of this module hold (else tier 3 answers)."""
+    y = loss.probabilities
+    if y is None:
+        return True
+    total = y.sum(axis=1)
+    return bool(((y >= 0) & (y <= 2.0**10)).all() and ((total == 0) | (total >= 2.0**-500)).all())
+
+
+@dataclass(frozen=True, slots=True)
+class Gradients:
+    """The gradient of each row's loss, as a problem of one answer per logit."""
+
+    loss: LossRows
+
+    @property
+    def rows(self) -> int:
+        return int(self.loss.logits.shape[0])
+
+    @property
+    def n(self) -> int:
+        return self.loss.classes
+
+    @property
+    def width(self) -> int:
+        return self.n
+
+    def answer(self, engine: Engine, rows: Rows, fmt: FloatFormat) -> Answer:
+        loss = self.loss.take(rows)
+        group = loaded(loss.logits)
+        values, decided = None, None
+        if group.holes is not None or loss.ignored.any():
+            values, decided = special.gradient_values(loss)
+        t = terms(engine, group.x, group.holes)
+        parts = []
+        for columns, part in zip(t.columns, t.parts, strict=True):
+            piece = engine.softmax(part, t.row)
+            piece = piece if t.axis else piece.transposed
+            if loss.labels is not None:
+                piece = _less_one_hot(piece, columns, t, group, loss)
+            else:
+                piece = _less_target(piece, columns, loss, engine)
+            parts.append((columns, piece, undecided(piece, fmt)))
+        return Answer(tuple(parts), values, decided)
+
+
+def _less_one_hot(piece: Piece, columns: slice, t: Terms, group: Group, loss: LossRows) -> Piece:
+    """p with the target's element, if it lies in these columns, replaced by p - 1."""
+    labels = np.asarray(loss.labels)
+    here = np.nonzero((labels >= columns.start) & (labels < columns.stop))[0]
+    if not here.size:
+        return piece
+    where = here, labels[here] - columns.start
+    top = group.x[here, labels[here]] == np.reshape(t.row.m, -1)[here]
+    rest = t.engine.others(t.row)
+    rest = (rest[:, 0] if t.axis else rest[0])[here]
+    rest = replace(rest, hi=-rest.hi, lo=-rest.lo)
+    below = _minus_one(piece[where], t.engine.radius)
+    if top.any():
+        below = below.patched(top, rest[top])
+    return piece.patched(where, below)
+
+
+def _minus_one(p: Piece, radius: float) -> Piece:
+    """p - 1 for 0 < p <= 1/2, under the radius that p has where it matters (a vanished p errs by less)."""
+    shift = np.maximum(p.exponent, -1000).astype(np.int32)
+    high, low = dd.two_sum(np.ldexp(p.hi, shift), np.full(p.hi.shape, -1.0))
+    if np.ndim(p.lo) == 0:
+        return normalised(high, None, 0, radius, p.tier)
+    high, low = dd.fast_two_sum(high, low + np.ldexp(p.lo, shift))
+    return normalised(high, low, 0, radius, p.tier)
+
+
+def _less_target(piece: Piece, columns: slice, loss: LossRows, engine: Engine) -> Piece:
+    """p Y - y."""
+    y = np.asarray(loss.probabilities)
+    total = dd.tree_sum(y, None, axis=1)
+    y = np.ascontiguousarray(y[:, columns])
+    share = dd.multiply((piece.hi, np.broadcast_to(piece.lo, piece.hi.shape)), total)
+    error = np.abs(share[0]) * 2.0**-91 + piece.radius * total[0]
+    alone = normalised(share[0], share[1], piece.exponent, 0.0, engine.tier)
+    alone = replace(alone, radius=_relative_to(error, piece.exponent, alone))
+    shift = np.maximum(piece.exponent, -1000).astype(np.int32)
+    high, low = dd.add((np.ldexp(share[0], shift), np.ldexp(share[1], shift)), (-y, np.zeros_like(y)))
+    error = np.ldexp(error, shift) + 2.0**-100 * (np.ldexp(share[0], shift) + y) + 2.0**-980
+    return _where(y == 0, alone, _bounded(high, low, error, engine.tier))
+
+
+def _relative_to(error: FloatArray, exponent: FloatArray, piece: Piece) -> FloatArray:
+    """Absolute errors times 2**exponent in units of the piece's binades; 0 for exact zeros."""
+    shift = np.clip(exponent - piece.exponent, -2000, 1000).astype(np.int32)
+    return np.where(piece.hi == 0, 0.0, np.ldexp(error, shift))
+
+
+def _bounded(high: FloatArray, low: FloatArray, error: FloatArray, tier: int) -> Piece:
+    """A piece from values and absolute errors; (-1, 3) times a power of two where the error is all there is."""
+    lost = np.abs(high) <= error
+    piece = normalised(np.where(lost, 1.0, high), low, 0, 0.0, tier)
+    radius = _relative_to(error, 0, piece)
+    beyond = np.frexp(np.abs(high) + error)[1]
+    return Piece(
+        piece.hi,
+        np.where(lost, beyond, piece.exponent),
+        np.where(lost, 0.0, piece.lo),
+        np.where(lost, 2.0, radius),
+        tier,
+    )
+
+
+def _where(mask: FloatArray, first: Piece, second: Piece) -> Piece:
+    return Piece(
+        np.where(mask, first.hi, second.hi),
+        np.where(mask, first.exponent, second.exponent),
+        np.where(mask, first.lo, second.lo),
+        np.where(mask, first.radius, second.radius),
+        first.tier,
+    )

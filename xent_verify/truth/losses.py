@@ -1,0 +1,242 @@
+"""Cross entropy from the engines' log S: per row, then reduced.
+
+With D_c = m - x_c >= 0 (exact) and Lambda = log S, a row's loss is sum_c a_c (Lambda + D_c), where a_c = w_c t_c and
+t is the target distribution, smoothed: t_c = (1 - e) y_c + e / C. Here w, y >= 0 (anything else goes to tier 3), so
+nothing cancels and relative errors only add up:
+
+* one class (labels, e = 0): -w_y log p_y;
+* else: A Lambda + M, M = (1 - e) sum w y D + (e / C) sum w D: products of double-doubles, summed in a fixed tree.
+  Relative error: log S's bound, plus 2**-94 for a tree of depth 40, plus 8 u**2 for each of at most ten products and
+  sums: together below the bound + 2**-91.
+
+D is taken from logits times 2**-70 where some are beyond 2**900, so that no sum overflows; where M = 0 (all mass on a
+maximal logit) Lambda is taken times 2**500. With w <= 2**100 and y <= 2**10, products and low words that underflow lose
+less than n 2**-950 in all, which the radius includes.
+
+Rows are then summed at the exponent of the largest (smaller ones lose less than 2**-1000 of it), and divided by the
+number of rows or by their weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xent_verify import enclosure
+from xent_verify.enclosure import Enclosure
+from xent_verify.formats import FloatArray, FloatFormat, IntArray
+from xent_verify.truth import doubledouble as dd
+from xent_verify.truth import special
+from xent_verify.truth.compose import Answer, Group, Rows, groups, loaded, log_softmax
+from xent_verify.truth.engines import SCALE, Engine, Terms, terms
+from xent_verify.truth.pieces import Piece, normalised, undecided
+from xent_verify.truth.rows import LossRows
+
+__all__ = ["Losses", "reduced", "suitable"]
+
+Mask = NDArray[np.bool_]
+
+_EXTRA = 2.0**-91
+_LIMITS = {"weight": 2.0**100, "probabilities": 2.0**10}
+
+
+def suitable(loss: LossRows) -> bool:
+    """Whether weights and targets are such that the bounds of this module hold (else tier 3 answers)."""
+    for name, limit in _LIMITS.items():
+        factor = getattr(loss, name)
+        if factor is not None and not ((factor >= 0) & (factor <= limit)).all():
+            return False
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """The losses of single rows, as a problem of one answer a row."""
+
+    loss: LossRows
+
+    @property
+    def rows(self) -> int:
+        return int(self.loss.logits.shape[0])
+
+    @property
+    def n(self) -> int:
+        return self.loss.classes
+
+    @property
+    def width(self) -> int:
+        return 0
+
+    def answer(self, engine: Engine, rows: Rows, fmt: FloatFormat) -> Answer:
+        loss = self.loss.take(rows)
+        group = loaded(loss.logits)
+        values, decided = None, None
+        if group.holes is not None or loss.ignored.any():
+            values, decided = special.loss_row_values(loss)
+        t = terms(engine, group.x, group.holes)
+        if loss.labels is not None and loss.smoothing == 0:
+            piece, mask = _of_label(t, group, loss, fmt)
+        else:
+            piece = _of_distribution(t, group, loss)
+            mask = undecided(piece, fmt)
+        return Answer(((slice(0, 1), piece, mask),), values, decided)
+
+
+def _of_label(t: Terms, group: Group, loss: LossRows, fmt: FloatFormat) -> tuple[Piece, Mask]:
+    """-w_y log p_y."""
+    labels = np.asarray(loss.labels)
+    x = np.take_along_axis(group.x, labels[:, None], axis=1)
+    piece, mask = log_softmax(t, x if t.axis else x.T, fmt)
+    piece, mask = (piece[:, 0], mask[:, 0]) if t.axis else (piece[0], mask[0])
+    piece = replace(piece, hi=-piece.hi, lo=-piece.lo)
+    if loss.weight is None:
+        return piece, mask
+    piece = times(piece, loss.weight[labels])
+    return piece, undecided(piece, fmt)
+
+
+def times(piece: Piece, factor: FloatArray) -> Piece:
+    """The piece times exact factors: one rounding of the low word (2**-100), none if the piece is exact with lo = 0."""
+    mantissa, power = np.frexp(factor)
+    high, low = dd.two_product(piece.hi, mantissa)
+    high, low = dd.fast_two_sum(high, low + piece.lo * mantissa)
+    product = normalised(high, low, piece.exponent + power, 0.0, piece.tier)
+    radius, lo = np.broadcast_to(piece.radius, high.shape), np.broadcast_to(piece.lo, high.shape)
+    shift = np.clip(piece.exponent + power - product.exponent, -1, 1)
+    spread = np.ldexp(radius * np.abs(mantissa) * 1.0001, shift) + np.where((radius > 0) | (lo != 0), 2.0**-100, 0.0)
+    return replace(product, radius=np.where(high == 0, 0.0, spread))
+
+
+def _constant(value: float) -> dd.Pair:
+    return np.full((1, 1), value), np.zeros((1, 1))
+
+
+def _of_distribution(t: Terms, group: Group, loss: LossRows) -> Piece:
+    """A Lambda + M (see the module docstring), for each row."""
+    m, alone = np.reshape(t.row.m, (-1, 1)), np.reshape(t.row.alone, (-1, 1))
+    shrink = np.where(np.abs(group.x).max(axis=1, keepdims=True) > 2.0**900, 2.0**-70, 1.0)
+    distance = dd.two_sum(np.broadcast_to(m * shrink, group.x.shape), group.x * -shrink)
+    if group.holes is not None:
+        distance = (np.where(group.holes, 0.0, distance[0]), np.where(group.holes, 0.0, distance[1]))
+    mass, mean = _weighted(loss, distance)
+    log, log_low = (np.reshape(part, (-1, 1)) for part in t.engine.log(t.row))
+    small = (mean[0] == 0) & (log < 2.0 ** (SCALE - 400))
+    scale = np.where(small, 1.0, 2.0**-SCALE)
+    high, low = dd.add(dd.multiply(mass, (log * (scale * shrink), log_low * (scale * shrink))), mean)
+    exponent = np.where(shrink < 1, 70, 0) + np.where(small, -SCALE, 0)
+    loose = np.where(alone, 0.0, mass[0] * t.engine.fuzz * scale) + loss.classes * 2.0**-950
+    return _with_error(high, low, exponent, t.engine, loose, exact=alone & (mean[0] == 0))
+
+
+def _with_error(
+    high: FloatArray, low: FloatArray, exponent: IntArray, engine: Engine, loose: FloatArray, *, exact: Mask
+) -> Piece:
+    """Columns (rows, 1) as a 1-D piece with relative bound of the engine plus an absolute one, ``loose``.
+
+    Where too little is left to be a normal number, (-1, 3) times a power of two above it answers.
+    """
+    high, low, exponent, loose, exact = (part[:, 0] for part in (high, low, exponent, loose, exact))
+    lost = (high < 2.0**-900) & ~exact
+    piece = normalised(np.where(lost, 1.0, np.where(exact, 0.0, high)), low, exponent, 0.0, engine.tier)
+    radius = 2 * (engine.relative + _EXTRA) + np.ldexp(loose, np.clip(exponent - piece.exponent, -2000, 1000))
+    beyond = np.frexp(np.maximum(high + loose, 2.0**-900))[1]
+    return replace(
+        piece,
+        lo=np.where(lost, 0.0, piece.lo),
+        exponent=np.where(lost, beyond + exponent, piece.exponent),
+        radius=np.where(lost, 2.0, np.where(exact, 0.0, radius)),
+    )
+
+
+def _weighted(loss: LossRows, distance: dd.Pair) -> tuple[dd.Pair, dd.Pair]:
+    """(A, M): the mass of the smoothed, weighted target and its mean distance, (rows, 1) or (1, 1) each."""
+    e = loss.smoothing
+    parts = []
+    if e < 1:
+        keep = dd.two_sum(np.ones((1, 1)), np.full((1, 1), -e))
+        parts.append((keep, *(_label_sums if loss.labels is not None else _target_sums)(loss, distance)))
+    if e > 0:
+        share = dd.multiply(dd.reciprocal(_constant(float(loss.classes))), _constant(e))
+        if loss.weight is None:
+            parts.append((share, _constant(float(loss.classes)), dd.tree_sum(*distance, axis=1)))
+        else:
+            weight = np.broadcast_to(loss.weight, distance[0].shape)
+            parts.append((share, *_sums((weight, np.zeros_like(weight)), distance)))
+    scaled = [(dd.multiply(factor, mass), dd.multiply(factor, mean)) for factor, mass, mean in parts]
+    if len(scaled) == 1:
+        return scaled[0]
+    return dd.add(scaled[0][0], scaled[1][0]), dd.add(scaled[0][1], scaled[1][1])
+
+
+def _sums(factor: dd.Pair, distance: dd.Pair) -> tuple[dd.Pair, dd.Pair]:
+    return dd.tree_sum(*factor, axis=1), dd.tree_sum(*dd.multiply(factor, distance), axis=1)
+
+
+def _label_sums(loss: LossRows, distance: dd.Pair) -> tuple[dd.Pair, dd.Pair]:
+    labels = np.asarray(loss.labels)[:, None]
+    weight = np.ones(labels.shape) if loss.weight is None else loss.weight[labels]
+    factor = (weight, np.zeros_like(weight))
+    high, low = (np.take_along_axis(part, labels, axis=1) for part in distance)
+    return factor, dd.multiply(factor, (high, low))
+
+
+def _target_sums(loss: LossRows, distance: dd.Pair) -> tuple[dd.Pair, dd.Pair]:
+    y = np.asarray(loss.probabilities)
+    factor = (y, np.zeros_like(y))
+    if loss.weight is not None:
+        factor = dd.two_product(y, np.broadcast_to(loss.weight, y.shape))
+    return _sums(factor, distance)
+
+
+def reduced(loss: LossRows, fmt: FloatFormat, engines: Sequence[Engine]) -> Enclosure | None:
+    """The sum or mean over all rows, as one element; None if no engine decides it."""
+    kept = loss.take(~loss.ignored)
+    divisor = special.loss_divisor(loss)
+    if not kept.logits.size or (divisor == 0 and loss.reduction == "mean"):
+        rows = np.zeros(kept.ignored.shape), np.zeros(kept.ignored.shape, bool)
+        values, decided = special.combine(rows, divisor, loss.reduction)
+        return enclosure.exact(values.reshape(1)) if decided.all() else None
+    for engine in engines:
+        pieces = []
+        for here in groups(kept.logits.shape[0], kept.classes, engine):
+            answer = Losses(kept).answer(engine, here, fmt)
+            if answer.values is not None and answer.decided is not None and answer.decided.any():
+                values, _ = special.combine(special.loss_row_values(kept), divisor, loss.reduction)
+                return enclosure.exact(values.reshape(1))
+            pieces.append(answer.parts[0][1])
+        piece = _total(pieces, kept)
+        if not undecided(piece, fmt).any():
+            return piece.enclosure()
+    return None
+
+
+def _total(pieces: Sequence[Piece], loss: LossRows) -> Piece:
+    """Sum or mean of non-negative rows at the exponent of the largest; radii add up, the tree adds 2**-94."""
+    whole = Enclosure.concatenate([piece.enclosure() for piece in pieces])
+    top = int(whole.exponent[whole.hi != 0].max(initial=-(2**40)))
+    shift = np.clip(whole.exponent - top, -2000, 0).astype(np.int32)
+    high, low, radius = (np.ldexp(part, shift) for part in (whole.hi, whole.lo, whole.radius))
+    total = dd.tree_sum(high, low, axis=0)
+    error = float(radius.sum() * 1.001 + high.sum() * 2.0**-93 + high.size * 2.0**-1060 * bool(radius.any()))
+    power = top
+    if loss.reduction == "mean":
+        weight, exponent = divisor(loss)
+        power -= exponent
+        total = dd.multiply(total, dd.reciprocal(weight))
+        error = error * 1.001 + float(total[0][0]) * 2.0**-93
+    piece = normalised(total[0], total[1], power, 0.0, pieces[0].tier)
+    spread = np.ldexp(np.full(1, error), np.clip(power - piece.exponent, -2000, 1000).astype(np.int32))
+    return replace(piece, radius=np.where(total[0] == 0, 0.0, spread))
+
+
+def divisor(loss: LossRows) -> tuple[dd.Pair, int]:
+    """What a mean divides by, as (pair in [1, 2), exponent): the rows, or the weights of their labels."""
+    if loss.labels is None or loss.weight is None:
+        total = (np.full(1, float(loss.logits.shape[0])), np.zeros(1))
+    else:
+        total = dd.tree_sum(loss.weight[loss.labels], None, axis=0)
+    power = int(np.frexp(total[0][0])[1]) - 1
+    return (np.ldexp(total[0], -power), np.ldexp(total[1], -power)), power
