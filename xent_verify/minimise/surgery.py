@@ -95,7 +95,7 @@ def flattened(batch: Batch, ndim: int) -> Batch:
         if not isinstance(value, np.ndarray) or value.shape != x.shape:
             return value
         moved = np.ascontiguousarray(np.moveaxis(value, axis, -1))
-        return moved.reshape((-1, x.shape[axis]) if ndim == 2 else -1)
+        return moved.reshape((math.prod(moved.shape[:-1]), x.shape[axis]) if ndim == 2 else -1)
 
     options = {name: flat(value) for name, value in batch.options.items() if name != "axis"}
     return replace(batch, inputs={name: flat(array) for name, array in batch.inputs.items()}, options=options)
