@@ -22,7 +22,7 @@ from xent_verify.model import Batch
 from xent_verify.truth import gradients, losses
 from xent_verify.truth.compose import RowOp, certify_elements
 from xent_verify.truth.engines import chain
-from xent_verify.truth.rows import class_axis, loss_rows, normal_axis, output_shape, rows_of
+from xent_verify.truth.rows import class_axis, flattened, loss_rows, normal_axis, output_shape, rows_of
 
 __all__ = ["certify"]
 
@@ -62,23 +62,24 @@ def _row_op(batch: Batch, form: FloatFormat) -> Enclosure:
 def _loss(batch: Batch, form: FloatFormat) -> Enclosure:
     loss = loss_rows(batch)
     if not losses.suitable(loss):
-        return _exact(batch, form, None)
+        return _exact(flattened(batch), form, None).reshape(output_shape(batch))
     if loss.reduction != "none":
         total = losses.reduced(loss, form, chain(form))
-        return _exact(batch, form, None) if total is None else total.reshape(())
+        return _exact(flattened(batch), form, None) if total is None else total.reshape(())
     sink, left = certify_elements(losses.Losses(loss), form, chain(form))
     if left.size:
-        sink.write_flat(left, _exact(batch, form, left))
+        sink.write_flat(left, _exact(flattened(batch), form, left))
     return sink.finished().reshape(output_shape(batch))
 
 
 def _gradient(batch: Batch, form: FloatFormat) -> Enclosure:
     loss, x = loss_rows(batch), np.asarray(batch.x)
-    if not gradients.suitable(loss):
-        return _exact(batch, form, None)
-    sink, left = certify_elements(gradients.Gradients(loss), form, chain(form))
-    moved = np.moveaxis(np.empty(x.shape, bool), class_axis(x), -1).shape
-    if left.size:
-        places = np.moveaxis(np.arange(x.size).reshape(x.shape), class_axis(x), -1).reshape(-1)[left]
-        sink.write_flat(left, _exact(batch, form, places))
-    return sink.finished().reshape(moved).moveaxis(-1, class_axis(x))
+    axis = class_axis(x)
+    if gradients.suitable(loss):
+        sink, left = certify_elements(gradients.Gradients(loss), form, chain(form))
+        if left.size:
+            sink.write_flat(left, _exact(flattened(batch), form, left))
+        rows = sink.finished()
+    else:
+        rows = _exact(flattened(batch), form, None)
+    return rows.reshape(np.moveaxis(x, axis, -1).shape).moveaxis(-1, axis)

@@ -7,7 +7,7 @@ real numbers that their floats store.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from xent_verify.failures import UsageError
 from xent_verify.formats import FloatArray, IntArray
 from xent_verify.model import Batch
 
-__all__ = ["LossRows", "class_axis", "loss_rows", "normal_axis", "output_shape", "rows_of", "temperature_of", "wide"]
+__all__ = ["LossRows", "class_axis", "flattened", "loss_rows", "normal_axis", "output_shape", "rows_of", "temperature_of", "wide"]
 
 REDUCTIONS = ("mean", "sum", "none")
 SAME_SHAPE = ("softmax", "log_softmax", "softmax_temperature", "cross_entropy_grad", "sigmoid", "log_sigmoid")
@@ -108,6 +108,14 @@ class LossRows:
             self.ignored[rows],
             self.reduction,
         )
+
+
+def flattened(batch: Batch) -> Batch:
+    """The same losses with 2-D logits [rows, classes]: what ``LossRows`` sees, as a batch."""
+    logits, target = (np.asarray(value) for value in list(batch.inputs.values())[:2])
+    axis = class_axis(logits)
+    flat = target.reshape(-1) if target.dtype.kind in "iub" else rows_of(target, axis)
+    return replace(batch, inputs={"logits": rows_of(logits, axis), "target": flat})
 
 
 def loss_rows(batch: Batch) -> LossRows:
