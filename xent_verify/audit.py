@@ -12,7 +12,7 @@ from xent_verify import companions, conventions, laws
 from xent_verify.candidates import Candidate, open_candidate
 from xent_verify.environment import describe
 from xent_verify.failures import UnknownNameError, UsageError
-from xent_verify.findings import Asker, build, inferred
+from xent_verify.findings import Asker, build, inferred, worst_examples
 from xent_verify.formats import format_named
 from xent_verify.judge import FLUSH_CHOICES, Rules
 from xent_verify.ledger import Ledger
@@ -188,6 +188,7 @@ def audit_dtype(
         _compare(asker, ledger, answered, settings)
     ledger.close()
     findings = build(asker, ledger)
+    worst_examples(op, ledger)
     passed = all(finding.severity != "fail" for finding in findings)
     notes = [f"not asked (not offered): {name}, {count} call(s)" for name, count in sorted(skipped.items())]
     notes += [f"{name}: answers {', '.join(words)}" for name, words in ledger.conventions.items()]

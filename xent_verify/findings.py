@@ -18,12 +18,13 @@ from xent_verify.scripts import script
 from xent_verify.truth import certify
 from xent_verify.truth.exact import digits
 
-__all__ = ["Asker", "build", "focus", "inferred"]
+__all__ = ["Asker", "build", "focus", "inferred", "worst_examples"]
 
 Ask = Callable[[Batch], Outcome]
 
 _OUTCOME_KINDS = frozenset({"crash", "timeout", "exception"})
 _MINIMISED_SEVERITIES = frozenset({"fail", "warn"})
+_EXAMPLE_LIMIT = 300
 _EVIDENCE_LIMIT = 300_000
 """Elements of the worst call beyond which the diagnosis looks at its single row instead."""
 
@@ -175,6 +176,39 @@ def _diagnosis(asker: Asker, entry: Entry, single: Batch) -> str:
         if found is not None:
             return found.text
     return ""
+
+
+def worst_examples(op: Op, ledger: Ledger) -> None:
+    """Give every regime's tally the call behind its largest error, as one row where rows are separate.
+
+    Calls that stay longer than ``_EXAMPLE_LIMIT`` logits are left out: the number stands, the row would swamp the report.
+    """
+    for regime, (batch, outcome, index) in ledger.worst_calls.items():
+        single = focus(op, batch, index)
+        if single.x.size > _EXAMPLE_LIMIT:
+            continue
+        truth = certify(single)
+        flat = index if single is batch else _place_in_row(op, batch, index)
+        one = truth.reshape(-1)[flat]
+        ledger.tallies[regime].worst = Example(
+            single.inputs,
+            single.options,
+            single.layout,
+            tuple(int(i) for i in np.unravel_index(flat, truth.shape)),
+            digits(one),
+            float(one.rounded(batch.fmt)),
+            float(outcome.value.reshape(-1)[index]),
+            float(one.error_ulp(outcome.value.reshape(-1)[index], batch.fmt)),
+            None,
+        )
+
+
+def _place_in_row(op: Op, batch: Batch, index: int) -> int:
+    """Where a flat result element lies in its own row's result."""
+    if op.result != "elements":
+        return 0
+    axis = int(op.option(batch, "axis")) % batch.x.ndim if "axis" in op.options else 1
+    return int(np.unravel_index(index, op.result_shape(batch))[axis])
 
 
 def inferred(asker: Asker, fmt: str) -> tuple[str, ...]:

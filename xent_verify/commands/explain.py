@@ -1,0 +1,33 @@
+"""``xent-verify explain``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from xent_verify.commands.shared import dtypes_of
+
+__all__ = ["command"]
+
+
+@click.command(name="explain", context_settings={"ignore_unknown_options": True})
+@click.argument("logits", type=str)
+@click.option("--target", type=int, default=None, help="Class whose loss is worked out. [default: the largest logit]")
+@click.option("--dtype", "dtypes", default="", help="Formats, comma-separated. [default: the four usual ones]")
+@click.option("--json", "json_to", default="", help="Write the numbers as JSON here; '-' for stdout.")
+def command(logits: str, target: int | None, dtypes: str, json_to: str) -> int:
+    """Work one row of LOGITS (comma-separated) through: true values, every implementation's, their errors.
+
+    \b
+    xent-verify explain 3,1,-1 --target 0
+    """
+    from xent_verify import explain
+
+    row = explain.logits_of(logits)
+    names = dtypes_of(dtypes)
+    worked = explain.explain(row, target) if names is None else explain.explain(row, target, names)
+    if json_to and json_to != "-":
+        Path(json_to).write_text(explain.to_json(worked), encoding="utf-8")
+    click.echo(explain.to_json(worked) if json_to == "-" else explain.render(worked), nl=False)
+    return 0
