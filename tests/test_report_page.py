@@ -14,7 +14,7 @@ from report_factory import finding, odd_example, passing, report
 from xent_verify.formats import FORMATS
 from xent_verify.model import Report
 from xent_verify.report import render_html
-from xent_verify.report.plots import PLOTS, plot_files, svg_of
+from xent_verify.report.plots import PLOTS, drawings, svg_of
 
 
 class Page(HTMLParser):
@@ -146,5 +146,5 @@ def test_plots_of_nothing():
     """Targets without a measured number draw no plot and break nothing."""
     made = report(ops=("softmax",))
     bare = tuple(replace(t, dtypes=tuple(replace(d, regimes=()) for d in t.dtypes)) for t in made.targets)
-    assert list(plot_files(Report(bare, {}, {}))) == []
+    assert drawings(Report(bare, {}, {})) == []
     assert "Plots" in render_html(Report(bare, {}, {}))

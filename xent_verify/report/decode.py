@@ -173,18 +173,31 @@ def _regime(node: Node) -> RegimeResult:
         classes=node.counts("classes"),
         tiers=_integers(node, "tiers"),
         worst=node.optional("worst", _example),
-        length_max={item.count("length"): item.number("max_ulp") for item in node.children("length_max")},
+        length_max=dict(_length(item, node) for item in node.typed("length_max", list, "a list")),
     )
+
+
+def _length(item: Any, node: Node) -> tuple[int, float]:
+    match item:
+        case [length, error, twin]:
+            entry = Node({"length": length, "max_ulp": error, "max_ulp_hex": twin}, f"{node.where}.length_max")
+            return entry.count("length"), entry.number("max_ulp")
+        case _:
+            raise node.fail("length_max", item, "[row length, largest error, hex]")
 
 
 def _histogram(node: Node) -> NDArray[np.int64]:
     table = np.zeros((len(ERROR_EDGES) - 1, len(MAGNITUDE_EDGES) - 1), dtype=np.int64)
-    for cell in node.typed("histogram", list, "a list of cells"):
-        match cell:
-            case [int(i), int(j), int(n)] if 0 <= i < table.shape[0] and 0 <= j < table.shape[1] and n >= 0:
-                table[i, j] = n
+    for run in node.typed("histogram", list, "a list of runs"):
+        match run:
+            case [int(error), int(first), *counts] if (
+                0 <= error < table.shape[0]
+                and 0 <= first <= table.shape[1] - len(counts)
+                and all(isinstance(count, int) and count >= 0 for count in counts)
+            ):
+                table[error, first : first + len(counts)] = counts
             case _:
-                raise node.fail("histogram", cell, "[error bin, magnitude bin, count] within the bins")
+                raise node.fail("histogram", run, "[error bin, first magnitude bin, counts …] within the bins")
     return table
 
 

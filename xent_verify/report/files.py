@@ -78,10 +78,15 @@ def _csv(name: str, function: str) -> Callable[[Report], Files]:
     return files
 
 
-def _plots(report: Report) -> Files:
-    from xent_verify.report.plots import plot_files
+def _pictures(report: Report) -> Files:
+    """The plots as files, and the page that shows them."""
+    from xent_verify.report.html import render_html
+    from xent_verify.report.plots import drawings
 
-    yield from plot_files(report)
+    drawn = drawings(report)
+    for drawing in drawn:
+        yield drawing.file, drawing.on_white.encode()
+    yield "report.html", render_html(report, drawn=drawn).encode()
 
 
 def _elements(report: Report) -> Files:
@@ -102,6 +107,5 @@ RENDERERS = (
     Renderer("summary table", (), _csv("summary.csv", "summary_frame")),
     Renderer("regime table", (), _csv("regimes.csv", "regime_frame")),
     Renderer("element table", (), _elements),
-    Renderer("plots", ("matplotlib",), _plots),
-    Renderer("page", ("matplotlib", "jinja2"), _text("report.html", "html", "render_html")),
+    Renderer("plots and page", ("matplotlib", "jinja2"), _pictures),
 )

@@ -7,7 +7,7 @@ of their own (CONTRACT section 3).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
@@ -16,9 +16,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from xent_verify.enclosure import TIERS
-from xent_verify.measure import ERROR_EDGES, MAGNITUDE_EDGES
+from xent_verify.measure import CLASSES, ERROR_EDGES, MAGNITUDE_EDGES
 from xent_verify.model import FINDING_KINDS, DtypeResult, Example, Finding, RegimeResult, Report, TargetResult
-from xent_verify.report.words import call_text, verdict
+from xent_verify.report.words import call_text, classes_text, verdict
 
 __all__ = [
     "SHOWN_CLASSES",
@@ -29,6 +29,7 @@ __all__ = [
     "lengths_frame",
     "quantile_ulp",
     "regime_frame",
+    "row_classes",
     "summary_frame",
 ]
 
@@ -93,6 +94,11 @@ def class_columns(report: Report) -> list[str]:
     seen = {name for _, result in _results(report) for name, count in result.classes.items() if count}
     known = [name for name in FINDING_KINDS if name in seen and name not in SHOWN_CLASSES]
     return [*SHOWN_CLASSES, *known, *sorted(seen - set(known) - set(SHOWN_CLASSES))]
+
+
+def row_classes(row: Mapping[str, Any]) -> str:
+    """The class counts of a row of the summary or of the regimes in words; empty where all is well."""
+    return classes_text({name: row[name] for name in CLASSES if name in row})
 
 
 def histogram_of(regimes: Sequence[RegimeResult]) -> NDArray[np.int64]:

@@ -26,8 +26,11 @@ from xent_verify.report.json import as_json
 
 __all__ = ["render_html"]
 
-PLOT_BUDGET, SCRIPT_BUDGET, JSON_BUDGET = 420_000, 150_000, 150_000
+PLOT_BUDGET, SCRIPT_BUDGET, JSON_BUDGET = 420_000, 120_000, 120_000
 """Bytes of the page that each may take."""
+
+CASES_SHOWN, TILES_SHOWN = 120, 6000
+"""Findings told in full, failures first, and tiles of the regime table."""
 
 LAW_KINDS = ("property", "batch_dependence", "layout_dependence", "nondeterministic", "stateful", "input_mutated")
 
@@ -57,8 +60,8 @@ class Picture:
     file: str
 
 
-def render_html(report: Report) -> str:
-    """The page. The same report gives the same bytes."""
+def render_html(report: Report, *, drawn: Sequence[plots.Drawing] | None = None) -> str:
+    """The page. The same report gives the same bytes. ``drawn``: the plots, where they have been made already."""
     told = list(_told(report))
     return (
         _environment()
@@ -68,13 +71,14 @@ def render_html(report: Report) -> str:
             headline=words.headline(report),
             style=Markup(_resource("report.css")),  # noqa: S704  our own style sheet
             caveats=_caveats(report),
+            observed=_observed(report),
             ops=_ops(report),
-            classes=[name for name in frames.class_columns(report) if _any(report, name)],
             fails=[item for item in told if item.finding.severity == "fail"],
             failures=_failures(told),
             told=told,
+            cases=_cases(told),
             laws=[item for item in told if item.finding.kind in LAW_KINDS],
-            pictures=list(_pictures(report)),
+            pictures=list(_pictures(plots.drawings(report) if drawn is None else drawn)),
             heat=list(_heat(report)),
             tiers=_tiers(report),
             runs=[_command(report, target) for target in report.targets],
@@ -93,6 +97,7 @@ def _environment() -> jinja2.Environment:
     made.filters |= {
         "groupby_in_order": _grouped,
         "listed": _listed,
+        "classes": frames.row_classes,
         "number": words.number_text,
         "count": words.count_text,
         "share": words.share_text,
@@ -125,6 +130,14 @@ def _told(report: Report) -> Iterator[Told]:
                 yield Told(f"finding-{next(numbers)}", target, result, finding, script)
 
 
+def _cases(told: Sequence[Told]) -> list[Told]:
+    """The failures and warnings to tell in full, failures first where not all of them fit."""
+    grave = [item for item in told if item.finding.severity != "info"]
+    if len(grave) > CASES_SHOWN:
+        grave = sorted(grave, key=lambda item: item.finding.severity != "fail")
+    return grave[:CASES_SHOWN]
+
+
 def _failures(told: Sequence[Told]) -> list[tuple[Told, list[Told]]]:
     """Failures, those of one target that differ only in the format together: (first, all)."""
     groups: dict[tuple[str, ...], list[Told]] = {}
@@ -136,19 +149,35 @@ def _failures(told: Sequence[Told]) -> list[tuple[Told, list[Told]]]:
 
 
 def _caveats(report: Report) -> list[str]:
-    """What makes a pass worth less, said once for all pairs that share it."""
+    """What makes a pass worth less."""
+    lines = [line for note, line in _notes(report) if note.lower().startswith(_CAVEATS)]
+    if report.settings.get("interrupted"):
+        lines.insert(0, "The audit was interrupted: the report holds what had been measured until then.")
+    if any(result.classes.get("flushed", 0) for target in report.targets for result in target.dtypes):
+        lines.append("Subnormal results were flushed to zero; the setting “flush” says whether that fails.")
+    return lines
+
+
+def _observed(report: Report) -> list[str]:
+    """What else was noted: conventions, the formula and the accumulator it was seen to use."""
+    return [line for note, line in _notes(report) if not note.lower().startswith(_CAVEATS)]
+
+
+_CAVEATS = ("not ", "no ", "nothing ", "skipped ", "budget ", "unsupported ")
+"""How notes begin that take from a pass; the others tell what was seen."""
+
+
+def _notes(report: Report) -> list[tuple[str, str]]:
+    """(note, note with the pairs that share it)."""
     shared: dict[str, list[str]] = {}
     for target in report.targets:
         for result in target.dtypes:
             for note in (*result.notes, *_missed(result)):
                 shared.setdefault(note, []).append(f"{target.target} {target.op} {result.dtype}")
     pairs = sum(len(target.dtypes) for target in report.targets)
-    lines = [f"{note} ({'everywhere' if len(places) == pairs else _few(places)})" for note, places in shared.items()]
-    if report.settings.get("interrupted"):
-        lines.insert(0, "The audit was interrupted: the report holds what had been measured until then.")
-    if _any(report, "flushed"):
-        lines.append("Subnormal results were flushed to zero; the setting “flush” says whether that fails.")
-    return lines
+    everywhere = "everywhere" if pairs > 1 else ""
+    places = {note: everywhere if len(found) == pairs else _few(found) for note, found in shared.items()}
+    return [(note, f"{note} ({place})" if place else note) for note, place in places.items()]
 
 
 def _missed(result: DtypeResult) -> Iterator[str]:
@@ -170,51 +199,51 @@ def _ops(report: Report) -> list[tuple[str, list[dict[str, Any]]]]:
     return [(str(op), list(rows.to_dict("records"))) for op, rows in frame.groupby("op", sort=False)]  # type: ignore[arg-type]
 
 
-def _any(report: Report, name: str) -> bool:
-    return any(result.classes.get(name, 0) for target in report.targets for result in target.dtypes)
-
-
-def _pictures(report: Report) -> Iterator[Picture]:
-    """Plots kind by kind over the operations, inline while the budget lasts. The page has regimes as a table."""
-    left, numbers = PLOT_BUDGET, count(1)
-    for plot in (plot for plot in plots.PLOTS if plot.name != "regimes"):
-        for op in dict.fromkeys(target.op for target in report.targets):
-            drawn = plots.svg_of(plot, [target for target in report.targets if target.op == op], background="none")
-            if not drawn:
-                continue
-            fits = len(drawn) <= left
-            left -= len(drawn) if fits else 0
-            svg = _inline(drawn, f"s{next(numbers)}", f"{plot.title}, {op}. {plot.describe}") if fits else Markup("")
-            yield Picture(f"{plot.title}: {op}", plot.describe, svg, f"plots/{op}-{plot.name}.svg")
+def _pictures(drawn: Sequence[plots.Drawing]) -> Iterator[Picture]:
+    """Plots inline while the budget lasts. The page has regimes as a table."""
+    left = PLOT_BUDGET
+    for number, drawing in enumerate((drawing for drawing in drawn if drawing.plot.name != "regimes"), 1):
+        plot, fits = drawing.plot, len(drawing.svg) <= left
+        left -= len(drawing.svg) if fits else 0
+        label = f"{plot.title}, {drawing.op}. {plot.describe}"
+        svg = _inline(drawing.svg, f"s{number}", label) if fits else Markup("")
+        yield Picture(f"{plot.title}: {drawing.op}", plot.describe, svg, drawing.file)
 
 
 def _inline(svg: str, prefix: str, label: str) -> Markup:
-    """An SVG for the middle of a page: ids made unique, ink in the page's colour, scaled to its box, with a name."""
-    body = (
-        re.sub(r'id="|url\(#|href="#', lambda found: found.group() + prefix, svg)
-        .replace(plots.INK, "currentColor")
-        .replace(plots.BAD, "var(--fail)")
-    )
-    body = re.sub(r'(<path d="[^"]*" style="fill: )(?:none|#ffffff)("/>)', r"\1none\2", body)
-    body = body.replace("'DejaVu Sans', sans-serif", "inherit").replace("xlink:href", "href")
-    body = re.sub(r"<style[^>]*>.*?</style>", "", body, flags=re.DOTALL)
+    """An SVG for the middle of a page: ids and classes unique, ink in the page's colour, scaled to its box, named."""
+    body = re.sub(r'id="|url\(#|href="#|class="|\.(?=c\d+\{)', lambda found: found.group() + prefix, svg)
+    for drawn, wanted in _REPLACED:
+        body = body.replace(drawn, wanted)
     size = re.search(r'width="([\d.]+)pt" height="[\d.]+pt"', body)
     assert size is not None
     wide = float(size.group(1))
     box = f"max-width:{wide:.0f}pt;min-width:{wide * 0.8:.0f}px"
     named = f'role="img" aria-label="{escape(label)}" style="{box}"'
-    return Markup(body.replace(size.group(), named, 1).replace(' xmlns:xlink="http://www.w3.org/1999/xlink"', ""))  # noqa: S704
+    return Markup(body.replace(size.group(), named, 1))  # noqa: S704
+
+
+_REPLACED = (
+    (plots.INK, "currentColor"),
+    (plots.BAD, "var(--fail)"),
+    ("'DejaVu Sans', sans-serif", "inherit"),
+    (' xmlns:xlink="http://www.w3.org/1999/xlink"', ""),
+    ("xlink:href", "href"),
+)
+"""What the page has its own word for."""
 
 
 def _heat(report: Report) -> Iterator[dict[str, Any]]:
-    """Per op: regimes down, target × dtype across, the largest error and how many values were not numbers of ulps."""
+    """Per op: regimes down, target × dtype across, the largest error; a ✗ where values were not numbers of ulps."""
+    left = TILES_SHOWN
     for op in dict.fromkeys(target.op for target in report.targets):
         pairs = [(target, result) for target in report.targets if target.op == op for result in target.dtypes]
         names = dict.fromkeys(regime.regime for _, result in pairs for regime in result.regimes)
         by_pair = [{regime.regime: regime for regime in result.regimes} for _, result in pairs]
-        rows = [(name, [_tile(regimes.get(name)) for regimes in by_pair]) for name in names]
+        left -= len(names) * len(pairs)
+        rows = [(name, [_tile(regimes.get(name)) for regimes in by_pair]) for name in names] if left >= 0 else []
         spans = [(target.target, len(target.dtypes)) for target in report.targets if target.op == op]
-        if rows:
+        if names:
             yield {"op": op, "spans": spans, "dtypes": [result.dtype for _, result in pairs], "rows": rows}
 
 
@@ -223,7 +252,7 @@ def _tile(regime: Any) -> tuple[str, str]:
     if regime is None:
         return "", "·"
     bad = sum(regime.classes.get(name, 0) for name in frames.SHOWN_CLASSES)
-    text = f"{'✗ ' if bad else ''}{words.number_text(regime.max_ulp)}"
+    text = f"{'✗ ' if bad else ''}{words.tile_text(regime.max_ulp)}"
     return f"h{sum(regime.max_ulp >= step for step in (1, 16, 1000))}", text
 
 

@@ -11,8 +11,9 @@
 * FINDING: kind, severity, message, count, cases, share, regimes, minimal, worst (EXAMPLE or null), diagnosis, script.
 * EXAMPLE: inputs (arrays in call order, see ``report.arrays``), options, layout, index, true_value (30 digits),
   rounded, observed, error_ulp, bound_ratio.
-* REGIME: regime, cases, correctly_rounded, max_ulp, max_bound_ratio, histogram (non-empty cells as
-  [error bin, magnitude bin, count]; the edges are in ``bins``), classes, tiers, worst, length_max.
+* REGIME: regime, cases, correctly_rounded, max_ulp, max_bound_ratio, histogram (per error bin that is not empty:
+  [error bin, first magnitude bin, counts from there on]; the edges are in ``bins``), classes, tiers, worst, length_max
+  (row length, largest error in ulps, the same in hex).
 
 Floats: there are no NaN or Infinity literals, they are the strings "nan", "inf", "-inf". A float in a field of its own
 has a sibling ``<field>_hex`` with the exact value; a float among free-form options is ``{"value": …, "hex": …}``.
@@ -115,12 +116,15 @@ def _regime(regime: RegimeResult) -> dict[str, Any]:
     record: dict[str, Any] = {"regime": regime.regime, "cases": regime.cases}
     record["correctly_rounded"] = regime.correctly_rounded
     record |= _number("max_ulp", regime.max_ulp) | _number("max_bound_ratio", regime.max_bound_ratio)
-    cells = np.argwhere(regime.histogram)
-    counts = regime.histogram[tuple(cells.T)]
-    record["histogram"] = [[int(i), int(j), int(n)] for (i, j), n in zip(cells, counts, strict=True)]
+    record["histogram"] = [
+        [error, int(used[0]), *row[used[0] : used[-1] + 1].tolist()]
+        for error, row in enumerate(regime.histogram)
+        if (used := np.flatnonzero(row)).size
+    ]
     record |= {"classes": _counts(regime.classes), "tiers": list(regime.tiers), "worst": _example(regime.worst)}
-    lengths = sorted(regime.length_max.items())
-    record["length_max"] = [{"length": length} | _number("max_ulp", error) for length, error in lengths]
+    record["length_max"] = [
+        [length, *_number("max_ulp", error).values()] for length, error in sorted(regime.length_max.items())
+    ]
     return record
 
 

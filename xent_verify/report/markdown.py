@@ -24,10 +24,9 @@ __all__ = ["render_findings", "render_markdown", "table"]
 def render_markdown(report: Report) -> str:
     """Verdict, one table per op (targets side by side), failing findings in a line each, how it was made."""
     frame = frames.summary_frame(report)
-    classes = frames.class_columns(report)
     blocks = [f"# Audit: {headline(report)}", _LEGEND]
     for op, rows in frame.groupby("op", sort=False):
-        blocks += [f"## {op}", table(_header(classes), (_row(row, classes) for row in rows.to_dict("records")))]
+        blocks += [f"## {op}", table(_HEADER, (_row(row) for row in rows.to_dict("records")))]
     blocks += _failures(report)
     settings = sorted((key, value) for key, value in report.settings.items() if not isinstance(value, dict))
     if settings:
@@ -69,18 +68,19 @@ def _severity(finding: Finding) -> int:
     return _SEVERITY_ORDER.index(finding.severity)
 
 
-def _header(classes: list[str]) -> list[str]:
-    measures = ["values:", "max ulp:", "p99 ulp:", "p50 ulp:", "correctly rounded:", "error ÷ bound:"]
-    return ["target", "dtype", "verdict", *measures, *(f"{name.replace('_', ' ')}:" for name in classes), "worst input"]
+_MEASURES = ("max_ulp", "p99_ulp", "p50_ulp")
+_HEADER = (
+    "target", "dtype", "verdict", "values:", "max ulp:", "p99 ulp:", "p50 ulp:", "correctly rounded:", "error ÷ bound:",
+    "overflow, NaN, beyond the bound …", "worst input",
+)  # fmt: skip
 
 
-def _row(row: Any, classes: list[str]) -> list[str]:
+def _row(row: Any) -> list[str]:
     word = row["verdict"]
     cells = [f"`{row['target']}`", row["dtype"], f"{MARKS[word]} {word}", count_text(row["cases"])]
-    cells += [number_text(row[name]) for name in ("max_ulp", "p99_ulp", "p50_ulp")]
+    cells += [number_text(row[name]) for name in _MEASURES]
     cells += [share_text(row["correctly_rounded"]), number_text(row["max_bound_ratio"])]
-    cells += [count_text(row[name]) if row[name] else "·" for name in classes]
-    return [*cells, _code(shortened(row["worst_input"]))]
+    return [*cells, frames.row_classes(row), _code(shortened(row["worst_input"]))]
 
 
 def _failures(report: Report) -> list[str]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,13 +18,13 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
-from numpy.typing import NDArray
 
 from xent_verify.measure import ERROR_EDGES, MAGNITUDE_EDGES
 from xent_verify.model import DtypeResult, Report, TargetResult
 from xent_verify.report.frames import SHOWN_CLASSES, histogram_of
+from xent_verify.report.words import classes_text, tile_text
 
-__all__ = ["BAD", "INK", "PLOTS", "Plot", "plot_files", "svg_of"]
+__all__ = ["BAD", "INK", "PLOTS", "Drawing", "Plot", "drawings", "svg_of"]
 
 INK = "#1a1b1c"
 """Colour of all text and axes: the page replaces it by its own (``currentColor``)."""
@@ -45,6 +46,7 @@ _STYLE: Any = {
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.grid": True,
+    "axes.facecolor": "none",
     "grid.color": "#8888887f",
     "grid.linewidth": 0.4,
     "legend.frameon": False,
@@ -74,23 +76,40 @@ class Plot:
     draw: Callable[[Sequence[TargetResult]], Figure]
 
 
-def plot_files(report: Report) -> Iterator[tuple[str, bytes]]:
-    """(file name, SVG) of every plot of every operation."""
-    for op in dict.fromkeys(target.op for target in report.targets):
-        for plot in PLOTS:
-            drawn = svg_of(plot, [target for target in report.targets if target.op == op])
-            if drawn:
-                yield f"plots/{op}-{plot.name}.svg", drawn.encode()
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """One plot of one operation."""
+
+    plot: Plot
+    op: str
+    svg: str
+
+    @property
+    def file(self) -> str:
+        return f"plots/{self.op}-{self.plot.name}.svg"
+
+    @property
+    def on_white(self) -> str:
+        """The plot as a file of its own."""
+        start = self.svg.index(">") + 1
+        return f'{self.svg[:start]}\n<rect width="100%" height="100%" fill="white"/>{self.svg[start:]}'
 
 
-def svg_of(plot: Plot, targets: Sequence[TargetResult], *, background: str = "white") -> str:
-    """One plot of one operation's targets as SVG; empty where there is nothing to plot."""
+def drawings(report: Report) -> list[Drawing]:
+    """Every plot of every operation, kind by kind."""
+    by_op = {op: [target for target in report.targets if target.op == op] for op in (t.op for t in report.targets)}
+    made = [Drawing(plot, op, svg_of(plot, targets)) for plot in PLOTS for op, targets in by_op.items()]
+    return [drawing for drawing in made if drawing.svg]
+
+
+def svg_of(plot: Plot, targets: Sequence[TargetResult]) -> str:
+    """One plot of one operation's targets as SVG without a background; empty where there is nothing to plot."""
     if not any(regime.histogram.any() for target in targets for result in target.dtypes for regime in result.regimes):
         return ""
     drawn = io.StringIO()
     with rc_context(_STYLE):
         figure = plot.draw(targets)
-        figure.savefig(drawn, format="svg", facecolor=background, metadata={"Date": None, "Creator": None})
+        figure.savefig(drawn, format="svg", facecolor="none", metadata={"Date": None, "Creator": None})
     return _slim(drawn.getvalue())
 
 
@@ -101,7 +120,17 @@ def _slim(svg: str) -> str:
     body = re.sub(r'<g id="[^"]*">', "<g>", body)
     body = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag.group()), body)
     body = re.sub(r"\s*\n\s*", "\n", body)
-    return re.sub(r"<g>\n<g>\n(<(?:path|text|use)[^>]*>(?:[^<]*</text>)?)\n</g>\n</g>", r"\1", body).strip() + "\n"
+    body = re.sub(r"<g>\n<g>\n(<(?:path|text|use)[^>]*>(?:[^<]*</text>)?)\n</g>\n</g>", r"\1", body)
+    return _shared_styles(body).strip() + "\n"
+
+
+def _shared_styles(body: str) -> str:
+    """Styles that occur often, once each in a style sheet (classes c0, c1, …)."""
+    often = [style for style, uses in Counter(re.findall(r' style="([^"]*)"', body)).most_common() if uses > 2]
+    for number, style in enumerate(often):
+        body = body.replace(f' style="{style}"', f' class="c{number}"')
+    sheet = "".join(f".c{number}{{{style}}}" for number, style in enumerate(often))
+    return re.sub(r"<style[^>]*>.*?</style>", lambda _: f"<style>{sheet}</style>", body, count=1, flags=re.DOTALL)
 
 
 def _sheet(rows: int, columns: int, *, width: float, height: float, left: float) -> tuple[Figure, list[Any]]:
@@ -179,7 +208,7 @@ def _line(panel: Any, x: Sequence[float], y: Sequence[float], result: DtypeResul
 def _note(target: TargetResult) -> str:
     """Overflow, NaN … of a target, in words."""
     totals = {name: sum(result.classes.get(name, 0) for result in target.dtypes) for name in SHOWN_CLASSES}
-    text = " · ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in totals.items() if count)
+    text = classes_text(totals)
     return f"✗ {text}" if text else ""
 
 
@@ -190,25 +219,26 @@ def by_magnitude(targets: Sequence[TargetResult]) -> Figure:
         panel.axhline(0.5, color=INK, linewidth=0.6)
         for result in target.dtypes:
             table = histogram_of(result.regimes)
-            used = np.flatnonzero(table.any(axis=0))
+            used = np.flatnonzero(table.any(axis=0) & np.isfinite(MAGNITUDE_EDGES[:-1]))  # the first bin holds zeros
             tops = [int(np.flatnonzero(table[:, column])[-1]) for column in used]
-            _line(panel, _centres(MAGNITUDE_EDGES)[used].tolist(), _capped(tops, result.max_ulp), result)
+            _line(panel, used.tolist(), _capped(tops, result.max_ulp), result)
+    _bin_ticks(panels[0])
     return _finish(figure, panels, "log2 of the true result's magnitude", "largest error (ulp)")
 
 
 def by_length(targets: Sequence[TargetResult]) -> Figure:
-    """Largest error at each row length."""
+    """Largest error at each row length, lengths of one octave together."""
     figure, panels = _grid(targets, log_x=2, log_y=True)
     for panel, target in zip(panels, targets, strict=True):
         panel.axhline(0.5, color=INK, linewidth=0.6)
         for result in target.dtypes:
             largest: dict[int, float] = {}
-            for regime in result.regimes:
-                for length, error in regime.length_max.items():
-                    if length and np.isfinite(error):
-                        largest[length] = max(largest.get(length, _FLOOR), error)
+            for length, error in (item for regime in result.regimes for item in regime.length_max.items()):
+                octave = 1 << (length.bit_length() - 1) if length else 0
+                if octave and np.isfinite(error):
+                    largest[octave] = max(largest.get(octave, _FLOOR), error)
             _line(panel, sorted(largest), [largest[n] for n in sorted(largest)], result)
-    return _finish(figure, panels, "row length", "largest error (ulp)")
+    return _finish(figure, panels, "row length (from each power of two to the next)", "largest error (ulp)")
 
 
 def tail(targets: Sequence[TargetResult]) -> Figure:
@@ -235,15 +265,15 @@ def against_bound(targets: Sequence[TargetResult]) -> Figure:
         for offset, result in enumerate(target.dtypes):
             color, marker, _ = _LINES[result.dtype]
             place = row + (offset - (len(target.dtypes) - 1) / 2) * 0.12
-            ratios = [max(regime.max_bound_ratio, _RATIO_FLOOR) for regime in result.regimes]
-            panel.plot(ratios, [place] * len(ratios), ".", color=color, markersize=2.5, alpha=0.5)
+            ratios = [min(max(regime.max_bound_ratio, _RATIO_FLOOR), 1e30) for regime in result.regimes]
+            strokes = [(x, y) for x in ratios for x, y in ((x, place - 0.06), (x, place + 0.06), (math.nan, place))]
+            panel.plot(*zip(*strokes, strict=True), color=color, linewidth=0.7)  # one path: the file stays small
             top = min(max(result.max_bound_ratio, _RATIO_FLOOR), 1e30)
             panel.plot([top], [place], marker, color=color, markersize=5, linestyle="none", label=result.dtype)
+    panel.set_xlim(min(panel.get_xlim()[0], 0.5), max(panel.get_xlim()[1], 2))
     panel.set_yticks(range(len(targets)), [_short(target.target) for target in targets])
     panel.set_ylim(len(targets) - 0.5, -0.5)
-    return _finish(
-        figure, [panel], "largest error ÷ bound (small dots: single regimes; beyond the red line: fails)", ""
-    )
+    return _finish(figure, [panel], "largest error ÷ bound (strokes: single regimes; beyond the red line: fails)", "")
 
 
 def by_regime(targets: Sequence[TargetResult]) -> Figure:
@@ -291,10 +321,12 @@ _FLOOR = 2.0**-6
 _RATIO_FLOOR = 1e-3
 
 
-def _centres(edges: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Middles of bins; open bins at their finite end."""
-    low, high = edges[:-1], edges[1:]
-    return np.where(np.isinf(low), high, np.where(np.isinf(high), low, (np.where(np.isinf(low), 0, low) + high) / 2))
+def _bin_ticks(panel: Any) -> None:
+    """About six labelled bins of those in sight: the axis counts bins, which are narrow where formats have values."""
+    low, high = (round(end) for end in panel.get_xlim())
+    step = max(1, round((high - low) / 5))
+    places = [i for i in range(max(low, 1), min(high, len(MAGNITUDE_EDGES) - 2) + 1) if (i - 1) % step == 0]
+    panel.set_xticks(places, [f"{MAGNITUDE_EDGES[i]:.0f}" for i in places])
 
 
 def _capped(bins: Sequence[int], largest: float) -> list[float]:
@@ -305,15 +337,7 @@ def _capped(bins: Sequence[int], largest: float) -> list[float]:
 def _tile(panel: Any, x: int, y: int, error: float, bad: int) -> None:
     level = 3 if not np.isfinite(error) else int(np.searchsorted([1.0, 16.0, 1000.0], error, side="right"))
     panel.fill([x - 0.48, x + 0.48, x + 0.48, x - 0.48], [y - 0.46, y - 0.46, y + 0.46, y + 0.46], _HEAT[level])
-    text = (
-        "< 0.1"
-        if error < 0.1
-        else f"{error:.2g}"
-        if error < 99.5
-        else f"{error:.0f}"
-        if error < 1e4
-        else f"{error:.0e}"
-    )
+    text = tile_text(error)
     ink = "white" if level == 3 else "#202020"
     panel.text(x, y, f"✗ {text}" if bad else text, ha="center", va="center", fontsize=6.5, color=ink)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from rich import box
@@ -21,7 +22,9 @@ _STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red", "unchecked": "
 def render_text(report: Report, *, color: bool | None = None, width: int | None = None) -> str:
     """Table, failures and warnings in words, verdict."""
     made = console(color=color, width=width)
-    made.print(_table(report))
+    for table in _tables(report):
+        made.print(table)
+        made.print()
     informed = 0
     for target in report.targets:
         for result in target.dtypes:
@@ -42,30 +45,27 @@ def render_finding(finding: Finding, where: str = "", *, color: bool | None = No
     return written(made)
 
 
-def _table(report: Report) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    classes = [name for name in frames.class_columns(report) if _any(report, name)]
-    table.add_column("target", overflow="fold")
-    for name in ("op", "dtype", "verdict"):
-        table.add_column(name, overflow="fold")
-    for name in ("values", "max ulp", "p99 ulp", "correctly rounded", "error ÷ bound", *classes):
-        table.add_column(name.replace("_", " "), justify="right")
-    for row in frames.summary_frame(report).to_dict("records"):
-        table.add_row(*_cells(row, classes))
-    return table
+def _tables(report: Report) -> Iterator[Table]:
+    """One table an operation."""
+    for op, rows in frames.summary_frame(report).groupby("op", sort=False):
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        table.add_column(Text(str(op)), overflow="fold")
+        table.add_column("dtype", no_wrap=True)
+        table.add_column("verdict", no_wrap=True)
+        for name in ("values", "max ulp", "p99 ulp", "correct", "÷ bound"):
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("overflow, NaN, beyond the bound …")
+        for row in rows.to_dict("records"):
+            table.add_row(*_cells(row))
+        yield table
 
 
-def _any(report: Report, name: str) -> bool:
-    return any(result.classes.get(name, 0) for target in report.targets for result in target.dtypes)
-
-
-def _cells(row: Any, classes: list[str]) -> list[Text]:
+def _cells(row: Any) -> list[Text]:
     word = row["verdict"]
-    cells = [Text(row[name]) for name in ("target", "op", "dtype")]
-    cells += [Text(f"{MARKS[word]} {word}", style=_STYLES[word]), Text(count_text(row["cases"]))]
-    cells += [Text(number_text(row[name])) for name in ("max_ulp", "p99_ulp")]
+    cells = [Text(row["target"]), Text(row["dtype"]), Text(f"{MARKS[word]} {word}", style=_STYLES[word])]
+    cells += [Text(count_text(row["cases"])), *(Text(number_text(row[name])) for name in ("max_ulp", "p99_ulp"))]
     cells += [Text(share_text(row["correctly_rounded"])), Text(number_text(row["max_bound_ratio"]))]
-    return [*cells, *(Text(count_text(row[name]) if row[name] else "·") for name in classes)]
+    return [*cells, Text(frames.row_classes(row))]
 
 
 def _finding(finding: Finding, where: str) -> Text:

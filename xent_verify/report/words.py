@@ -14,10 +14,12 @@ from xent_verify.formats import FORMATS
 from xent_verify.model import DtypeResult, Example, Finding, Report
 
 __all__ = [
+    "BENIGN",
     "MARKS",
     "array_text",
     "bits_text",
     "call_text",
+    "classes_text",
     "count_text",
     "digits_text",
     "error_text",
@@ -29,8 +31,10 @@ __all__ = [
     "lengths_text",
     "number_text",
     "plain_text",
+    "regimes_text",
     "share_text",
     "shortened",
+    "tile_text",
     "value_text",
     "verdict",
 ]
@@ -38,7 +42,12 @@ __all__ = [
 MARKS = {"pass": "✓", "warn": "!", "fail": "✗", "unchecked": "–"}
 """A sign for every verdict, so that colour never carries it alone."""
 
+BENIGN = ("convention", "tolerated_overflow")
+"""Classes that are counted and are no fault."""
+
 _RUNS_SHOWN = 12
+_ROWS_SHOWN = 3
+_REGIMES_SHOWN = 6
 
 
 def verdict(result: DtypeResult) -> str:
@@ -111,7 +120,8 @@ def array_text(array: NDArray[Any]) -> str:
     if array.ndim == 0:
         return _element(array[()])
     if array.ndim > 1:
-        return "[" + ", ".join(array_text(part) for part in array) + "]"
+        rows = [array_text(part) for part in array[:_ROWS_SHOWN]]
+        return "[" + ", ".join([*rows, *([f"… ({len(array)} rows)"] if len(array) > _ROWS_SHOWN else [])]) + "]"
     words = [(word, len(list(group))) for word, group in groupby(_element(value) for value in array)]
     shown = [f"{word} ×{count}" if count > 3 else ", ".join([word] * count) for word, count in words]
     if len(shown) > _RUNS_SHOWN:
@@ -126,6 +136,30 @@ def bits_text(array: NDArray[Any]) -> str:
     if form is None or array.size > _RUNS_SHOWN:
         return ""
     return " ".join(f"0x{bits:0{form.bits // 4}x}" for bits in form.to_bits(array).reshape(-1).tolist())
+
+
+def tile_text(error: float) -> str:
+    """An error for a small tile: two digits, whole numbers from 100 on."""
+    if math.isnan(error):
+        return "–"
+    if error < 0.1:
+        return "0" if error == 0 else "< 0.1"
+    return f"{error:.2g}" if error < 99.5 else f"{error:.0f}" if error < 1e4 else f"{error:.0e}".replace("e+0", "e")
+
+
+def classes_text(classes: Mapping[str, int]) -> str:
+    """What was no number of ulps, or beyond the bound, in words: ``nan 12 · overflow 3``."""
+    return " · ".join(
+        f"{name.replace('_', ' ')} {count_text(count)}"
+        for name, count in sorted(classes.items(), key=lambda item: -item[1])
+        if count and name not in BENIGN
+    )
+
+
+def regimes_text(finding: Finding) -> str:
+    """The first few regimes and how many more."""
+    rest = len(finding.regimes) - _REGIMES_SHOWN
+    return ", ".join(finding.regimes[:_REGIMES_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def shortened(text: str, limit: int = 80) -> str:
@@ -174,7 +208,7 @@ def fact_lines(finding: Finding) -> list[tuple[str, str]]:
     """(label, text): how often, where, why."""
     lines = [
         ("hit", f"{count_text(finding.count)} of {count_text(finding.cases)} cases ({share_text(finding.share)})"),
-        ("regimes", ", ".join(finding.regimes)),
+        ("regimes", regimes_text(finding)),
         ("likely cause", finding.diagnosis),
     ]
     return [(label, text) for label, text in lines if text]
