@@ -102,7 +102,7 @@ def test_render_and_json():
     assert "exp(x) overflows" in text
     assert "\x1b" not in text
     data = json.loads(to_json(explained), parse_constant=lambda name: pytest.fail(name))
-    assert data["looked_at"] == 1
+    assert data["looked_at"] == 0
     assert {"value", "value_hex", "error_ulp", "bound_ratio"} <= data["answers"][0].keys()
 
 

@@ -60,7 +60,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """One row explained. ``looked_at`` is the class that is compared: the target, else the least likely one."""
+    """One row explained. ``looked_at`` is the class that is compared: the target, else the largest logit."""
 
     logits: tuple[float, ...]
     target: int | None
@@ -86,7 +86,7 @@ def explain(logits: Sequence[float], target: int | None = None, dtypes: Sequence
         raise UsageError(f"logits {list(logits)!r} should be one or more finite numbers")
     if target is not None and not 0 <= target < row.size:
         raise UsageError(f"target {target} should be a class from 0 to {row.size - 1}")
-    place = int(np.argmin(row)) if target is None else target
+    place = int(np.argmax(row)) if target is None else target
     forms = [format_named(name) for name in dtypes]
     quantities = true_quantities(row, place)
     return Explanation(

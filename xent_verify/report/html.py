@@ -20,7 +20,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from xent_verify.enclosure import TIERS
-from xent_verify.model import DtypeResult, Finding, Report, TargetResult
+from xent_verify.model import DtypeResult, Finding, RegimeResult, Report, TargetResult
 from xent_verify.report import frames, plots, words
 from xent_verify.report.json import as_json
 
@@ -234,7 +234,7 @@ _REPLACED = (
 
 
 def _heat(report: Report) -> Iterator[dict[str, Any]]:
-    """Per op: regimes down, target × dtype across, the largest error; a ✗ where values were not numbers of ulps."""
+    """Per op: regimes down, target × dtype across, the largest error, shaded by the bound."""
     left = TILES_SHOWN
     for op in dict.fromkeys(target.op for target in report.targets):
         pairs = [(target, result) for target in report.targets if target.op == op for result in target.dtypes]
@@ -247,13 +247,12 @@ def _heat(report: Report) -> Iterator[dict[str, Any]]:
             yield {"op": op, "spans": spans, "dtypes": [result.dtype for _, result in pairs], "rows": rows}
 
 
-def _tile(regime: Any) -> tuple[str, str]:
-    """(shade, text)."""
+def _tile(regime: RegimeResult | None) -> tuple[str, str]:
+    """(class, text)."""
     if regime is None:
         return "", "·"
-    bad = sum(regime.classes.get(name, 0) for name in frames.SHOWN_CLASSES)
-    text = f"{'✗ ' if bad else ''}{words.tile_text(regime.max_ulp)}"
-    return f"h{sum(regime.max_ulp >= step for step in (1, 16, 1000))}", text
+    shade, text = words.tile(regime)
+    return f"h{shade}", text
 
 
 def _tiers(report: Report) -> list[tuple[str, int]]:

@@ -22,7 +22,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from xent_verify.measure import ERROR_EDGES, MAGNITUDE_EDGES
 from xent_verify.model import DtypeResult, Report, TargetResult
 from xent_verify.report.frames import SHOWN_CLASSES, histogram_of
-from xent_verify.report.words import classes_text, tile_text
+from xent_verify.report.words import classes_text, tile
 
 __all__ = ["BAD", "INK", "PLOTS", "Drawing", "Plot", "drawings", "svg_of"]
 
@@ -207,7 +207,8 @@ def _line(panel: Any, x: Sequence[float], y: Sequence[float], result: DtypeResul
 
 def _note(target: TargetResult) -> str:
     """Overflow, NaN … of a target, in words."""
-    totals = {name: sum(result.classes.get(name, 0) for result in target.dtypes) for name in SHOWN_CLASSES}
+    names = (*SHOWN_CLASSES, "special_value")
+    totals = {name: sum(result.classes.get(name, 0) for result in target.dtypes) for name in names}
     text = classes_text(totals)
     return f"✗ {text}" if text else ""
 
@@ -289,9 +290,9 @@ def by_regime(targets: Sequence[TargetResult]) -> Figure:
         panel.set_ylim(len(regimes) - 0.5, -0.5)
         for result in target.dtypes:
             for regime in result.regimes:
-                bad = sum(regime.classes.get(name, 0) for name in SHOWN_CLASSES)
-                _tile(panel, dtypes.index(result.dtype), regimes.index(regime.regime), regime.max_ulp, bad)
-    return _finish(figure, panels, "largest error in ulp (shade); ✗: overflow, NaN, log 0 or the like", "")
+                _tile(panel, dtypes.index(result.dtype), regimes.index(regime.regime), *tile(regime))
+    legend = "largest error in ulp; shade: error ÷ bound; ✗: beyond the bound, or overflow, NaN, log 0 or the like"
+    return _finish(figure, panels, legend, "")
 
 
 PLOTS = (
@@ -324,7 +325,7 @@ _RATIO_FLOOR = 1e-3
 def _bin_ticks(panel: Any) -> None:
     """About six labelled bins of those in sight: the axis counts bins, which are narrow where formats have values."""
     low, high = (round(end) for end in panel.get_xlim())
-    step = max(1, round((high - low) / 5))
+    step = max(1, round((high - low) / 4))
     places = [i for i in range(max(low, 1), min(high, len(MAGNITUDE_EDGES) - 2) + 1) if (i - 1) % step == 0]
     panel.set_xticks(places, [f"{MAGNITUDE_EDGES[i]:.0f}" for i in places])
 
@@ -334,12 +335,9 @@ def _capped(bins: Sequence[int], largest: float) -> list[float]:
     return [max(min(float(ERROR_EDGES[i + 1]), largest), _FLOOR) for i in bins]
 
 
-def _tile(panel: Any, x: int, y: int, error: float, bad: int) -> None:
-    level = 3 if not np.isfinite(error) else int(np.searchsorted([1.0, 16.0, 1000.0], error, side="right"))
-    panel.fill([x - 0.48, x + 0.48, x + 0.48, x - 0.48], [y - 0.46, y - 0.46, y + 0.46, y + 0.46], _HEAT[level])
-    text = tile_text(error)
-    ink = "white" if level == 3 else "#202020"
-    panel.text(x, y, f"✗ {text}" if bad else text, ha="center", va="center", fontsize=6.5, color=ink)
+def _tile(panel: Any, x: int, y: int, shade: int, text: str) -> None:
+    panel.fill([x - 0.48, x + 0.48, x + 0.48, x - 0.48], [y - 0.46, y - 0.46, y + 0.46, y + 0.46], _HEAT[shade])
+    panel.text(x, y, text, ha="center", va="center", fontsize=6.5, color="white" if shade == 3 else "#202020")
 
 
 def _short(name: str) -> str:

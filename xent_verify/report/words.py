@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify.formats import FORMATS
-from xent_verify.model import DtypeResult, Example, Finding, Report
+from xent_verify.model import DtypeResult, Example, Finding, RegimeResult, Report
 
 __all__ = [
     "BENIGN",
@@ -34,6 +34,7 @@ __all__ = [
     "regimes_text",
     "share_text",
     "shortened",
+    "tile",
     "tile_text",
     "value_text",
     "verdict",
@@ -145,6 +146,18 @@ def tile_text(error: float) -> str:
     if error < 0.1:
         return "0" if error == 0 else "< 0.1"
     return f"{error:.2g}" if error < 99.5 else f"{error:.0f}" if error < 1e4 else f"{error:.0e}".replace("e+0", "e")
+
+
+def tile(regime: RegimeResult) -> tuple[int, str]:
+    """(shade, text) of a regime: the error in ulps, shaded by how it compares with the bound; ✗ for what fails it.
+
+    Shade 0: at most half the bound; 1: within it; 2: up to 100 times beyond, or values that are no number of ulps;
+    3: farther.
+    """
+    shade = sum(regime.max_bound_ratio > step for step in (0.5, 1.0, 100.0))
+    if any(count for name, count in regime.classes.items() if name not in BENIGN):
+        shade = max(shade, 2)
+    return shade, f"{'✗ ' if shade > 1 else ''}{tile_text(regime.max_ulp)}"
 
 
 def classes_text(classes: Mapping[str, int]) -> str:
