@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-import jsonschema
-import junitparser
 import pytest
 from report_factory import finding, odd_example, passing, report
 
@@ -14,6 +12,9 @@ from xent_verify.model import FINDING_KINDS, DtypeResult, Report, TargetResult
 from xent_verify.report import render_annotations, render_junit, render_sarif, render_step_summary
 from xent_verify.report.places import source_file
 from xent_verify.report.sarif import RULES
+
+junitparser = pytest.importorskip("junitparser")
+jsonschema = pytest.importorskip("jsonschema")
 
 
 def closed(required=(), **properties):

@@ -200,14 +200,24 @@ def _ops(report: Report) -> list[tuple[str, list[dict[str, Any]]]]:
 
 
 def _pictures(drawn: Sequence[plots.Drawing]) -> Iterator[Picture]:
-    """Plots inline while the budget lasts. The page has regimes as a table."""
-    left = PLOT_BUDGET
-    for number, drawing in enumerate((drawing for drawing in drawn if drawing.plot.name != "regimes"), 1):
-        plot, fits = drawing.plot, len(drawing.svg) <= left
-        left -= len(drawing.svg) if fits else 0
+    """The plots, inline as far as the budget goes. The page has regimes as a table."""
+    shown = [drawing for drawing in drawn if drawing.plot.name != "regimes"]
+    inline = _affordable(shown)
+    for number, drawing in enumerate(shown, 1):
+        plot = drawing.plot
         label = f"{plot.title}, {drawing.op}. {plot.describe}"
-        svg = _inline(drawing.svg, f"s{number}", label) if fits else Markup("")
+        svg = _inline(drawing.svg, f"s{number}", label) if drawing in inline else Markup("")
         yield Picture(f"{plot.title}: {drawing.op}", plot.describe, svg, drawing.file)
+
+
+def _affordable(shown: Sequence[plots.Drawing]) -> list[plots.Drawing]:
+    """What fits the budget: first the bounds (small, and they carry the verdict), then kind by kind."""
+    left, fitting = PLOT_BUDGET, []
+    for drawing in sorted(shown, key=lambda drawing: drawing.plot.name != "bound"):
+        if len(drawing.svg) <= left:
+            left -= len(drawing.svg)
+            fitting.append(drawing)
+    return fitting
 
 
 def _inline(svg: str, prefix: str, label: str) -> Markup:

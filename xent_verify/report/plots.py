@@ -22,7 +22,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from xent_verify.measure import ERROR_EDGES, MAGNITUDE_EDGES
 from xent_verify.model import DtypeResult, Report, TargetResult
 from xent_verify.report.frames import SHOWN_CLASSES, histogram_of
-from xent_verify.report.words import classes_text, tile
+from xent_verify.report.words import classes_text, shortened, tile
 
 __all__ = ["BAD", "INK", "PLOTS", "Drawing", "Plot", "drawings", "svg_of"]
 
@@ -62,7 +62,8 @@ _LINES: dict[str, tuple[str, str, str]] = {
     "float8_e4m3fn": ("#7a6ad8", "v", ":"),
     "float8_e5m2": ("#8a7a3c", "P", ":"),
 }
-_HEAT = ("#e8f1fb", "#f7d9a8", "#e98a4b", "#c2342b")
+_HEAT = ("#edf3fa", "#d3e2f2", "#f2b06f", "#c2342b")
+_OTHER_LINE = ("#777777", "x", "-.")
 _COLUMNS = 3
 
 
@@ -86,7 +87,7 @@ class Drawing:
 
     @property
     def file(self) -> str:
-        return f"plots/{self.op}-{self.plot.name}.svg"
+        return f"plots/{re.sub(r'[^A-Za-z0-9_.-]', '_', self.op)}-{self.plot.name}.svg"
 
     @property
     def on_white(self) -> str:
@@ -201,7 +202,7 @@ def _finish(figure: Figure, panels: Sequence[Any], x_label: str, y_label: str) -
 
 
 def _line(panel: Any, x: Sequence[float], y: Sequence[float], result: DtypeResult) -> None:
-    color, marker, style = _LINES[result.dtype]
+    color, marker, style = _LINES.get(result.dtype, _OTHER_LINE)
     panel.plot(x, y, style, color=color, marker=marker, markersize=3.2, linewidth=1.2, label=result.dtype)
 
 
@@ -210,7 +211,7 @@ def _note(target: TargetResult) -> str:
     names = (*SHOWN_CLASSES, "special_value")
     totals = {name: sum(result.classes.get(name, 0) for result in target.dtypes) for name in names}
     text = classes_text(totals)
-    return f"✗ {text}" if text else ""
+    return shortened(f"✗ {text}", 46) if text else ""
 
 
 def by_magnitude(targets: Sequence[TargetResult]) -> Figure:
@@ -251,7 +252,7 @@ def tail(targets: Sequence[TargetResult]) -> Figure:
             counts = histogram_of(result.regimes).sum(axis=1)
             beyond = counts[::-1].cumsum()[::-1]
             shown = np.flatnonzero((beyond > 0) & (ERROR_EDGES[:-1] >= _FLOOR))
-            color, _, style = _LINES[result.dtype]
+            color, _, style = _LINES.get(result.dtype, _OTHER_LINE)
             share = beyond[shown] / max(int(counts.sum()), 1)
             panel.plot(ERROR_EDGES[shown], share, style, color=color, linewidth=1.3, label=result.dtype)
     return _finish(figure, panels, "error e (ulp)", "share with error > e")
@@ -264,7 +265,7 @@ def against_bound(targets: Sequence[TargetResult]) -> Figure:
     panel.axvline(1, color=BAD, linewidth=1.2)
     for row, target in enumerate(targets):
         for offset, result in enumerate(target.dtypes):
-            color, marker, _ = _LINES[result.dtype]
+            color, marker, _ = _LINES.get(result.dtype, _OTHER_LINE)
             place = row + (offset - (len(target.dtypes) - 1) / 2) * 0.12
             ratios = [min(max(regime.max_bound_ratio, _RATIO_FLOOR), 1e30) for regime in result.regimes]
             strokes = [(x, y) for x in ratios for x, y in ((x, place - 0.06), (x, place + 0.06), (math.nan, place))]
