@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import fields, is_dataclass
 
 import numpy as np
@@ -134,3 +136,13 @@ def test_run_facts_stay_in_their_block():
     a, b = json.loads(to_json(first)), json.loads(to_json(second))
     assert a.pop("environment") != b.pop("environment")
     assert a == b
+
+
+def test_json_needs_neither_pandas_nor_matplotlib():
+    """Reading and writing JSON loads none of the heavy libraries that tables and plots need."""
+    code = (
+        "import sys; from xent_verify.report import from_json, to_json; from_json, to_json;"
+        "print(*({'pandas', 'matplotlib', 'jinja2', 'rich'} & set(sys.modules)))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert loaded.stdout.split() == []
