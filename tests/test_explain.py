@@ -94,6 +94,17 @@ def test_a_format_that_cannot_hold_the_row_is_left_out():
     assert {found.dtype for found in explain([1e5, 0.0], 0).answers} == {"float64", "float32", "bfloat16"}
 
 
+@pytest.mark.parametrize(
+    "row", [[1e300, 0], [-1.7e308, 1.7e308], [3e38, -3e38], [5e-324, -0.0], [-0.0], [-1e9, -1e9]], ids=str
+)
+def test_extreme_rows_are_explained(row):
+    """Largest finite logits, subnormals, signed zeros and one-logit rows are worked like any other."""
+    for target in range(len(row)):
+        explained = explain(row, target)
+        assert render(explained, color=False)
+        assert json.loads(to_json(explained))["logits_hex"] == [float(value).hex() for value in row]
+
+
 def test_render_and_json():
     """The text marks what is beyond the bound and names the step; the JSON is strict and carries hex."""
     explained = explain([1000, 0], None, ["float32"])

@@ -20,6 +20,7 @@ from xent_verify.failures import UnknownNameError, UsageError
 from xent_verify.model import Batch
 from xent_verify.ops import op_named
 from xent_verify.ops.op import RowInputs
+from xent_verify.report.words import true_text
 from xent_verify.truth import exact, special
 from xent_verify.truth.intervals import BigArithmetic, Interval, IntervalRow
 
@@ -172,7 +173,7 @@ _REQUIRED = {name: min(len(keys), 2) for name, (keys, _) in OPS.items()}
 def _value(number: Interval) -> Value:
     enclosed = exact.enclose([number])
     low, high = _bounds(enclosed)
-    return Value(low, high, exact.digits(enclosed[0]))
+    return Value(low, high, true_text(exact.digits(enclosed[0])))
 
 
 def _bounds(enclosed: Enclosure) -> tuple[Fraction, Fraction]:

@@ -22,7 +22,7 @@ from xent_verify.ops import op_named
 from xent_verify.policies import POLICIES
 from xent_verify.recipes import RECIPES, replay, true_quantities
 from xent_verify.report.terminal import console, written
-from xent_verify.report.words import array_text, number_text
+from xent_verify.report.words import array_text, number_text, true_text
 from xent_verify.truth import exact
 
 __all__ = ["Answer", "Explanation", "Truth", "explain", "logits_of", "render", "to_json"]
@@ -93,20 +93,19 @@ def explain(logits: Sequence[float], target: int | None = None, dtypes: Sequence
         logits=tuple(row.tolist()),
         target=target,
         looked_at=place,
-        truth=_truth(quantities, place),
+        truth=_truth(quantities),
         rounded_rows=_rounded_rows(row, forms),
         answers=tuple(_answers(row, place, forms)),
     )
 
 
-def _truth(quantities: dict[str, Enclosure], place: int) -> Truth:
-    p, log_p = ([exact.digits(element) for element in _elements(quantities[name])] for name in ("p", "log p"))
-    loss = log_p[place].removeprefix("-") if log_p[place] != "0" else "0"
-    return Truth(tuple(p), tuple(log_p), exact.digits(quantities["L"][0]), loss)
+def _truth(quantities: dict[str, Enclosure]) -> Truth:
+    p, log_p, lse, loss = (_digits(quantities[name]) for name in ("p", "log p", "L", "loss"))
+    return Truth(p, log_p, lse[0], loss[0])
 
 
-def _elements(values: Enclosure) -> list[Enclosure]:
-    return [values[i] for i in range(values.size)]
+def _digits(values: Enclosure) -> tuple[str, ...]:
+    return tuple(true_text(exact.digits(values[i])) for i in range(values.size))
 
 
 def _rounded_rows(row: NDArray[np.float64], forms: Sequence[FloatFormat]) -> dict[str, str]:

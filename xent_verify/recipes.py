@@ -26,6 +26,9 @@ Array = NDArray[Any]
 State = dict[str, Array]
 
 _PRECISION = 512
+_HUGE = 2**36
+"""exp of anything larger is beyond every format; this stands in for it."""
+
 _LOST = 8.0
 """Errors up to this many ulps are ordinary rounding: no step is blamed."""
 
@@ -106,7 +109,8 @@ def true_quantities(row: Array, place: int) -> dict[str, Enclosure]:
     terms = a.row([float(value) for value in row])
     top = int(np.argmax(row))
     d = [a.difference(value, x[top]) for value in x]
-    exp_x, exp_d = ([a.number(1) if value.is_zero else a.exp(value) for value in values] for values in (x, d))
+    within = [value if float(number) < _HUGE else a.number(_HUGE) for value, number in zip(x, row, strict=True)]
+    exp_x, exp_d = ([a.number(1) if value.is_zero else a.exp(value) for value in values] for values in (within, d))
     places = range(len(x))
     numbers = {
         "x": x,
@@ -156,15 +160,16 @@ def _broken(step: Step, state: State, truth: Mapping[str, Enclosure], form: Floa
     """An infinity, NaN or zero that the true value is not."""
     value, true = float(form.widen(state[step.makes])[at]), truth[step.makes][at]
     digits = exact.digits(true, 6)
+    told = "far beyond every format" if digits.startswith("2^") else f"the true value is {digits}"
     if np.isnan(value):
         why = "0·(−inf), a class with y = 0 whose log p is −inf" if step.makes == "loss" else "inf/inf or 0/0"
         return Loss(step.text, "is not a number", why)
     if np.isinf(value) and "log" in step.text:
-        return Loss(step.text, "takes the logarithm of 0", f"the true value is {digits}")
+        return Loss(step.text, "takes the logarithm of 0", told)
     if np.isinf(value):
-        return Loss(step.text, "overflows", f"the true value is {digits}")
+        return Loss(step.text, "overflows", told)
     if value == 0 and true.hi != 0 and "log" not in step.text:  # a logarithm that is 0 is a large error, not a range
-        return Loss(step.text, "underflows to 0", f"the true value is {digits}")
+        return Loss(step.text, "underflows to 0", told)
     return None
 
 

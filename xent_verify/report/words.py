@@ -36,6 +36,7 @@ __all__ = [
     "shortened",
     "tile",
     "tile_text",
+    "true_text",
     "value_text",
     "verdict",
 ]
@@ -191,6 +192,12 @@ def digits_text(digits: str) -> str:
         return f"{float(digits):.9g}" if float(digits) else digits[:12]
     except ValueError:
         return digits
+
+
+def true_text(digits: str) -> str:
+    """A true value's digits; where they are only a power of two (``2^-1099511627776``), that it is a limit."""
+    _, power, exponent = digits.partition("2^")
+    return f"below 2^{int(exponent) + 1} in magnitude" if power else digits
 
 
 def lengths_text(result: DtypeResult) -> str:
