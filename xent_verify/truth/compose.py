@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,6 +24,8 @@ __all__ = ["Answer", "Group", "Problem", "RowOp", "certify_elements", "groups", 
 Mask = NDArray[np.bool_]
 Rows = slice | IntArray
 
+_SHIFT = 200  # binades by which sums of numbers near the top of the range are scaled down
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -38,7 +40,7 @@ class Answer:
 
 
 class Problem(Protocol):
-    """Elements to certify: ``rows`` rows of ``n`` logits, ``width`` answers a row (0: one, as a 1-D result)."""
+    """Elements to certify: ``rows`` rows of ``n`` logits, ``width`` answers a row (``single``: one, in 1-D pieces)."""
 
     @property
     def rows(self) -> int: ...
@@ -48,6 +50,9 @@ class Problem(Protocol):
 
     @property
     def width(self) -> int: ...
+
+    @property
+    def single(self) -> bool: ...
 
     def answer(self, engine: Engine, rows: Rows, fmt: FloatFormat) -> Answer:
         """The engine's answers for some rows."""
@@ -64,7 +69,7 @@ class Group:
 def loaded(x: NDArray[Any]) -> Group:
     """Rows as float64, special logits set aside."""
     values = np.ascontiguousarray(wide(x))
-    if np.isfinite(values).all():
+    if np.isfinite(x).all():
         return Group(values, None)
     unsound = special.row_flags(values, 1).unsound
     values = np.where(unsound, 0.0, values)
@@ -84,14 +89,14 @@ def certify_elements(problem: Problem, fmt: FloatFormat, engines: Sequence[Engin
 
     The first engine answers everything; each later one only rows with elements that are still open.
     """
-    width = max(problem.width, 1)
+    width = problem.width
     sink = Sink((problem.rows, width), engines[0].tier, engines[0].radius)
     left: list[IntArray] = []
     for here in groups(problem.rows, problem.n, engines[0]):
         answer = problem.answer(engines[0], here, fmt)
         for columns, piece, mask in answer.parts:
-            sink.write((here, columns), _tall(piece) if problem.width == 0 else piece)
-            mask = mask if answer.decided is None else mask & ~_window(answer.decided, columns, problem.width)
+            sink.write((here, columns), _tall(piece) if problem.single else piece)
+            mask = mask if answer.decided is None else mask & ~(answer.decided if problem.single else answer.decided[:, columns])
             if mask.any():
                 where = np.nonzero(mask.reshape(mask.shape[0], -1))
                 left.append((where[0] + here.start) * width + where[1] + columns.start)
@@ -109,13 +114,9 @@ def _tall(piece: Piece) -> Piece:
     return piece[:, None]
 
 
-def _window(mask: Mask, columns: slice, width: int) -> Mask:
-    return mask if width == 0 else mask[:, columns]
-
-
 def _again(problem: Problem, todo: IntArray, fmt: FloatFormat, engine: Engine, sink: Sink) -> IntArray:
     """Answer the elements at flat positions ``todo``; gives back those still open."""
-    width = max(problem.width, 1)
+    width = problem.width
     rows = np.unique(todo // width)
     left = []
     for here in groups(rows.size, problem.n, engine):
@@ -124,7 +125,7 @@ def _again(problem: Problem, todo: IntArray, fmt: FloatFormat, engine: Engine, s
         wanted = np.zeros((chosen.size, width), bool)
         wanted[np.searchsorted(chosen, mine // width), mine % width] = True
         for columns, piece, mask in problem.answer(engine, chosen, fmt).parts:
-            piece, mask = (_tall(piece), mask[:, None]) if problem.width == 0 else (piece, mask)
+            piece, mask = (_tall(piece), mask[:, None]) if problem.single else (piece, mask)
             good, bad = (np.nonzero(wanted[:, columns] & which) for which in (~mask, mask))
             sink.write((chosen[good[0]], good[1] + columns.start), piece[good])
             left.append(chosen[bad[0]] * width + bad[1] + columns.start)
@@ -148,7 +149,11 @@ class RowOp:
 
     @property
     def width(self) -> int:
-        return 0 if self.op == "logsumexp" else self.n
+        return 1 if self.single else self.n
+
+    @property
+    def single(self) -> bool:
+        return self.op == "logsumexp"
 
     def answer(self, engine: Engine, rows: Rows, fmt: FloatFormat) -> Answer:
         x = self.x[rows]
@@ -192,13 +197,16 @@ def _sharpened(
         np.broadcast_to(value, mask.shape)[mask]
         for value in (a, b, t.engine.log(t.row)[0] * 2.0**-SCALE, t.row.alone)
     )
-    with np.errstate(all="ignore"):
-        exact = dd.two_sum(a, b)
+    large = np.maximum(np.abs(a), np.abs(b)) >= 2.0**900
+    shrink = np.where(large, 2.0**-_SHIFT, 1.0)
+    exact = dd.two_sum(a * shrink, b * shrink)
+    log = log * shrink
     size = np.abs(exact[0])
-    fit = usable(a, b) & (size > 2.0**-900) & (log < size * 2.0**-25) & ~alone
+    fit = usable(a, b, large) & (size > 2.0**-900) & (log < size * 2.0**-25) & ~alone
     if not fit.any():
         return piece, mask
     better = exact_plus_small((exact[0][fit], exact[1][fit]), sign * log[fit], t.engine.relative, t.engine.tier)
+    better = replace(better, exponent=better.exponent + np.where(large[fit], _SHIFT, 0))
     chosen = mask.copy()
     chosen[mask] = fit
     mask = mask.copy()

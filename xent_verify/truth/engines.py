@@ -53,7 +53,7 @@ def _tier2_log(row: dd_numpy.Row) -> dd.Pair:
 
 FLOAT64 = Engine(
     tier=float64_tier.TIER,
-    block=8192,
+    block=16384,
     radius=bounds.TIER1_RADIUS,
     relative=bounds.TIER1_RELATIVE,
     part=float64_tier.part,

@@ -5,7 +5,9 @@ maximal term, and by symmetry it does not matter which); otherwise p <= 1/2 and 
 is p's, at most half of p's relative bound, plus 2**-104 (tier 1: 2**-54).
 
 Probability targets: p Y - y cancels where the fit is good. The absolute error, the bound of p times p Y, plus
-2**-91 p Y for Y (a tree of depth 40) and 2**-100 (p Y + y) for products and sums, is carried in the radius.
+2**-91 p Y for Y (a tree of depth 40) and 2**-100 (p Y + y) for products and sums, is carried in the radius. At a maximal
+logit whose element that leaves open, p Y - y = R - (T/S) Y, where R is the sum of the other targets: for a saturated
+row T/S is tiny and R often exact, so that ``sharp`` decides; where R = 0 the product is relatively accurate.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xent_verify.formats import FloatArray, FloatFormat
 from xent_verify.truth import doubledouble as dd
@@ -21,6 +24,7 @@ from xent_verify.truth.compose import Answer, Group, Rows, loaded
 from xent_verify.truth.engines import Engine, Terms, terms
 from xent_verify.truth.pieces import Piece, normalised, undecided
 from xent_verify.truth.rows import LossRows
+from xent_verify.truth.sharp import exact_plus_small
 
 __all__ = ["Gradients", "suitable"]
 
@@ -52,6 +56,10 @@ class Gradients:
     def width(self) -> int:
         return self.n
 
+    @property
+    def single(self) -> bool:
+        return False
+
     def answer(self, engine: Engine, rows: Rows, fmt: FloatFormat) -> Answer:
         loss = self.loss.take(rows)
         group = loaded(loss.logits)
@@ -67,7 +75,10 @@ class Gradients:
                 piece = _less_one_hot(piece, columns, t, group, loss)
             else:
                 piece = _less_target(piece, columns, loss, engine)
-            parts.append((columns, piece, undecided(piece, fmt)))
+            mask = undecided(piece, fmt)
+            if loss.probabilities is not None and mask.any():
+                piece, mask = _at_maximum(piece, mask, columns, t, group, loss, fmt)
+            parts.append((columns, piece, mask))
         return Answer(tuple(parts), values, decided)
 
 
@@ -80,8 +91,7 @@ def _less_one_hot(piece: Piece, columns: slice, t: Terms, group: Group, loss: Lo
     where = here, labels[here] - columns.start
     top = group.x[here, labels[here]] == np.reshape(t.row.m, -1)[here]
     rest = t.engine.others(t.row)
-    rest = (rest[:, 0] if t.axis else rest[0])[here]
-    rest = replace(rest, hi=-rest.hi, lo=-rest.lo)
+    rest = (rest[:, 0] if t.axis else rest[0])[here].negated
     below = _minus_one(piece[where], t.engine.radius)
     if top.any():
         below = below.patched(top, rest[top])
@@ -104,7 +114,7 @@ def _less_target(piece: Piece, columns: slice, loss: LossRows, engine: Engine) -
     total = dd.tree_sum(y, None, axis=1)
     y = np.ascontiguousarray(y[:, columns])
     share = dd.multiply((piece.hi, np.broadcast_to(piece.lo, piece.hi.shape)), total)
-    error = np.abs(share[0]) * 2.0**-91 + piece.radius * total[0]
+    error = np.abs(share[0]) * 2.0**-91 + piece.full_radius * total[0]
     alone = normalised(share[0], share[1], piece.exponent, 0.0, engine.tier)
     alone = replace(alone, radius=_relative_to(error, piece.exponent, alone))
     shift = np.maximum(piece.exponent, -1000).astype(np.int32)
@@ -139,6 +149,51 @@ def _where(mask: FloatArray, first: Piece, second: Piece) -> Piece:
         np.where(mask, first.hi, second.hi),
         np.where(mask, first.exponent, second.exponent),
         np.where(mask, first.lo, second.lo),
-        np.where(mask, first.radius, second.radius),
+        np.where(mask, first.full_radius, second.full_radius),
         first.tier,
     )
+
+
+def _at_maximum(
+    piece: Piece, mask: NDArray[np.bool_], columns: slice, t: Terms, group: Group, loss: LossRows, fmt: FloatFormat
+) -> tuple[Piece, NDArray[np.bool_]]:
+    """Undecided elements at maximal logits once more, as R - (T/S) Y (see the module docstring)."""
+    rows, places = np.nonzero(mask & (group.x[:, columns] == np.reshape(t.row.m, (-1, 1))))
+    if not rows.size:
+        return piece, mask
+    y = np.array(np.asarray(loss.probabilities)[rows])
+    own = np.take_along_axis(y, (places + columns.start)[:, None], axis=1)
+    np.put_along_axis(y, (places + columns.start)[:, None], 0.0, axis=1)
+    rest = dd.tree_sum(y, None, axis=1)
+    total = dd.add(rest, (own, np.zeros_like(own)))
+    share = t.engine.others(t.row)
+    share = (share[:, 0] if t.axis else share[0])[rows].times(total[0][:, 0], total[1][:, 0])
+    better = _difference((rest[0][:, 0], rest[1][:, 0]), _exact_sum(y, rest[0]), share)
+    mask = mask.copy()
+    mask[rows, places] = undecided(better, fmt)
+    return piece.patched((rows, places), better), mask
+
+
+def _exact_sum(y: FloatArray, total: FloatArray) -> NDArray[np.bool_]:
+    """Rows of y whose tree sum is exact: all multiples of some g, with a sum below 2**100 g.
+
+    High words are summed without error; low words are multiples of g below 2**-52 of the sum (times the depth): they
+    fit in 53 bits. g = 2**-53 of the smallest non-zero y's binade always divides; trailing zeros make it larger.
+    """
+    smallest = np.where(y > 0, y, np.inf).min(axis=1)
+    return total[:, 0] < smallest * 2.0**47
+
+
+def _difference(rest: dd.Pair, exact: NDArray[np.bool_], share: Piece) -> Piece:
+    """rest - share for ``rest`` >= 0 known to 2**-91 of itself, or exactly, and a positive share of any size."""
+    scale = np.maximum(share.exponent, -1000).astype(np.int32)
+    q = np.ldexp(share.hi, scale), np.ldexp(share.lo, scale)
+    high, low = dd.add(rest, (-q[0], -q[1]))
+    error = np.ldexp(np.asarray(share.full_radius), scale) + 2.0**-91 * (rest[0] + q[0]) + 2.0**-980
+    piece = _where(rest[0] == 0, share.negated, _bounded(high, low, error, share.tier))
+    fit = exact & (rest[0] > q[0] * 2.0**25)
+    if fit.any():
+        relative = np.max(np.broadcast_to(share.radius, q[0].shape)[fit])
+        better = exact_plus_small((rest[0][fit], rest[1][fit]), -q[0][fit], float(relative), share.tier)
+        piece = piece.patched(fit, better)
+    return piece

@@ -68,7 +68,11 @@ class Losses:
 
     @property
     def width(self) -> int:
-        return 0
+        return 1
+
+    @property
+    def single(self) -> bool:
+        return True
 
     def answer(self, engine: Engine, rows: Rows, fmt: FloatFormat) -> Answer:
         loss = self.loss.take(rows)
@@ -91,23 +95,11 @@ def _of_label(t: Terms, group: Group, loss: LossRows, fmt: FloatFormat) -> tuple
     x = np.take_along_axis(group.x, labels[:, None], axis=1)
     piece, mask = log_softmax(t, x if t.axis else x.T, fmt)
     piece, mask = (piece[:, 0], mask[:, 0]) if t.axis else (piece[0], mask[0])
-    piece = replace(piece, hi=-piece.hi, lo=-piece.lo)
+    piece = piece.negated
     if loss.weight is None:
         return piece, mask
-    piece = times(piece, loss.weight[labels])
+    piece = piece.times(loss.weight[labels])
     return piece, undecided(piece, fmt)
-
-
-def times(piece: Piece, factor: FloatArray) -> Piece:
-    """The piece times exact factors: one rounding of the low word (2**-100), none if the piece is exact with lo = 0."""
-    mantissa, power = np.frexp(factor)
-    high, low = dd.two_product(piece.hi, mantissa)
-    high, low = dd.fast_two_sum(high, low + piece.lo * mantissa)
-    product = normalised(high, low, piece.exponent + power, 0.0, piece.tier)
-    radius, lo = np.broadcast_to(piece.radius, high.shape), np.broadcast_to(piece.lo, high.shape)
-    shift = np.clip(piece.exponent + power - product.exponent, -1, 1)
-    spread = np.ldexp(radius * np.abs(mantissa) * 1.0001, shift) + np.where((radius > 0) | (lo != 0), 2.0**-100, 0.0)
-    return replace(product, radius=np.where(high == 0, 0.0, spread))
 
 
 def _constant(value: float) -> dd.Pair:

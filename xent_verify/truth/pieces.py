@@ -7,6 +7,7 @@ constant fields are zero-stride views.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from xent_verify.enclosure import DECISION, Enclosure
 from xent_verify.formats import FloatArray, FloatFormat, IntArray
-from xent_verify.truth.doubledouble import power_of_two
+from xent_verify.truth.doubledouble import fast_two_sum, power_of_two, two_product
 
 __all__ = ["VANISHED", "Piece", "Sink", "normalised", "undecided", "vanish"]
 
@@ -29,31 +30,48 @@ _TINY = 2.0**-900
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Certified values of some elements: the fields of ``Enclosure``, scalars allowed for all but hi and exponent."""
+    """Certified values of some elements: the fields of ``Enclosure``, scalars allowed for all but hi and exponent.
+
+    ``void`` marks elements known only to lie in (0, 2 hi 2**exponent): hi = +-1, lo = 0, and radius 1 whatever
+    ``radius`` says.
+    """
 
     hi: FloatArray
     exponent: IntArray
     lo: FloatArray | float
     radius: FloatArray | float
     tier: int
+    void: NDArray[np.bool_] | None = None
+
+    def _each(self, change: Callable[[Any], Any]) -> Piece:
+        lo, radius = (value if np.ndim(value) == 0 else change(value) for value in (self.lo, self.radius))
+        void = None if self.void is None else change(self.void)
+        return Piece(change(self.hi), change(self.exponent), lo, radius, self.tier, void)
 
     def __getitem__(self, key: Any) -> Piece:
-        lo, radius = (value if np.ndim(value) == 0 else np.asarray(value)[key] for value in (self.lo, self.radius))
-        return Piece(self.hi[key], self.exponent[key], lo, radius, self.tier)
+        return self._each(lambda value: value[key])
 
     @property
     def transposed(self) -> Piece:
         """Rows for columns."""
-        lo, radius = (value if np.ndim(value) == 0 else np.asarray(value).T for value in (self.lo, self.radius))
-        return Piece(self.hi.T, self.exponent.T, lo, radius, self.tier)
+        return self._each(np.transpose)
+
+    @property
+    def negated(self) -> Piece:
+        return replace(self, hi=-self.hi, lo=-self.lo)
+
+    @property
+    def full_radius(self) -> FloatArray | float:
+        """The radius with ``void`` written into it."""
+        return self.radius if self.void is None else np.where(self.void, 1.0, self.radius)
 
     def patched(self, where: Any, other: Piece) -> Piece:
         """This piece with ``other`` at ``[where]`` (in place where the fields are arrays already)."""
         self.hi[where] = other.hi
         self.exponent[where] = other.exponent
-        return replace(
-            self, lo=self._mixed(self.lo, where, other.lo), radius=self._mixed(self.radius, where, other.radius)
-        )
+        lo = self._mixed(self.lo, where, other.lo)
+        radius = self._mixed(self.full_radius, where, other.full_radius)
+        return Piece(self.hi, self.exponent, lo, radius, self.tier)
 
     def _mixed(self, field: FloatArray | float, where: Any, new: FloatArray | float) -> FloatArray | float:
         if np.ndim(field) == 0 and np.ndim(new) == 0 and field == new:
@@ -62,16 +80,33 @@ class Piece:
         array[where] = new
         return array
 
+    def times(self, factor: FloatArray, low: FloatArray | None = None) -> Piece:
+        """The piece times factors (2**-900 to 2**900 or 0), exact but for a low word of theirs, known to 2**-91.
+
+        One rounding of the low word, 2**-100; none if the piece is exact with lo = 0.
+        """
+        mantissa, power = np.frexp(factor)
+        high, rest = two_product(self.hi, mantissa)
+        rest = rest + self.lo * mantissa
+        if low is not None:
+            rest += self.hi * np.ldexp(low, -power)
+        high, rest = fast_two_sum(high, rest)
+        product = normalised(high, rest, self.exponent + power, 0.0, self.tier)
+        radius, lo = np.broadcast_to(self.full_radius, high.shape), np.broadcast_to(self.lo, high.shape)
+        shift = np.clip(self.exponent + power - product.exponent, -1, 1)
+        inexact = 2.0**-100 if low is None else 2.0**-89
+        spread = np.ldexp(radius * np.abs(mantissa) * 1.0001, shift)
+        spread += np.where((radius > 0) | (lo != 0), inexact, 0.0)
+        return replace(product, radius=np.where(high == 0, 0.0, spread))
+
     def enclosure(self) -> Enclosure:
         shape = self.hi.shape
-        tier = np.broadcast_to(np.uint8(self.tier), shape)
-        return Enclosure(
-            self.hi, np.broadcast_to(self.lo, shape), self.exponent, np.broadcast_to(self.radius, shape), tier
-        )
+        lo, radius, tier = (np.broadcast_to(value, shape) for value in (self.lo, self.full_radius, np.uint8(self.tier)))
+        return Enclosure(self.hi, lo, self.exponent, radius, tier)
 
 
 def normalised(
-    high: FloatArray, low: FloatArray | None, exponent: IntArray | int, radius: float, tier: int
+    high: FloatArray, low: FloatArray | None, exponent: IntArray | int, radius: FloatArray | float, tier: int
 ) -> Piece:
     """(high + low) * 2**exponent with |hi| in [1, 2), by bits.
 
@@ -80,84 +115,97 @@ def normalised(
     into a radius that is far larger.
     """
     bits = high.view(np.int64)
-    power = (bits >> 52) & 0x7FF
+    power = bits >> 52
+    power &= 0x7FF
+    smallest = int(power.min()) if power.size else 1
     power -= 1023
-    hi = ((bits & ~(0x7FF << 52)) | _ONE).view(np.float64)
+    hi = bits & ~(0x7FF << 52)
+    hi |= _ONE
+    hi = hi.view(np.float64)
     lo: FloatArray | float = 0.0
     if low is not None:
         lo = low * power_of_two(-power)
         np.copyto(lo, 0.0, where=np.abs(lo) < _TINY)
-    zero = high == 0
-    power += exponent
-    piece = Piece(hi, power, lo, radius, tier)
-    if zero.any():
-        piece = replace(
-            piece,
-            hi=np.where(zero, 0.0, hi),
-            lo=np.where(zero, 0.0, lo),
-            exponent=np.where(zero, 0, power),
-            radius=np.where(zero, 0.0, radius),
-        )
-    return piece
+    if smallest == 0:
+        zero = high == 0
+        power += exponent
+        np.copyto(hi, 0.0, where=zero)
+        np.copyto(power, 0, where=zero)
+        lo = lo if low is None else np.where(zero, 0.0, lo)
+        return Piece(hi, power, lo, np.where(zero, 0.0, radius), tier)
+    if np.ndim(exponent) or exponent:
+        power += exponent
+    return Piece(hi, power, lo, radius, tier)
 
 
 def vanish(piece: Piece, where: NDArray[np.bool_], exponent: int, *, sign: float = 1.0) -> Piece:
-    """The piece with (0, 2 * sign * 2**exponent) as its enclosure of the marked elements."""
+    """The piece with (0, 2 * sign * 2**exponent) as its enclosure of the marked elements (fields changed in place)."""
     if not where.any():
         return piece
-    return replace(
-        piece,
-        hi=np.where(where, sign, piece.hi),
-        lo=np.where(where, 0.0, piece.lo),
-        exponent=np.where(where, exponent, piece.exponent),
-        radius=np.where(where, 1.0, piece.radius),
-    )
-
-
-def _suspects(piece: Piece, fmt: FloatFormat) -> NDArray[np.bool_]:
-    """Elements that may be undecided, by integer tests on the significand; the others are decided for certain.
-
-    In units of 2**-52 the value is an integer f (fraction bits) + lo, |lo| <= 1/2. If s = 53 - p + max(0, e_min - e)
-    bits lie below the ulp of ``fmt``, midpoints are the odd multiples of 2**(s-1): for s > 0 the value is clear of them if f
-    mod 2**s is further than radius + 1 from 2**(s-1). (A value below a binade's start, by lo or by radius, is far from
-    any midpoint on either side; s > 60 is far below half the smallest subnormal.) For s = 0 only lo can reach one, at
-    2**-53, or 2**-54 just below hi = 1.
-    """
-    wide = fmt.precision == 53
-    radius = np.ceil(np.minimum(piece.radius, 2.0**7) * 2.0**52).astype(np.int64) + 1
-    exponent = piece.exponent
-    fraction = (piece.hi.view(np.int64) & _FRACTION) + radius
-    lowest = int(exponent.min()) if exponent.size else 0
-    if lowest >= fmt.e_min and not wide:
-        middle = 1 << (52 - fmt.precision)
-        fraction += middle
-        fraction &= 2 * middle - 1
-        suspect = fraction <= 2 * radius
-    elif lowest >= fmt.e_min:
-        suspect = np.zeros(exponent.shape, bool)
-    else:
-        below = np.clip(fmt.e_min - exponent, 0, 61)
-        shift = np.minimum(below + (53 - fmt.precision), 61)
-        middle = np.left_shift(1, np.maximum(shift, 1) - 1)
-        suspect = ((fraction + middle) & (2 * middle - 1)) <= 2 * radius
-        suspect &= shift > 0
-    if wide:
-        lo, spread = np.abs(piece.lo), np.asarray(piece.radius)
-        suspect |= (lo > 2.0**-54 - spread) & ((np.abs(lo - 2.0**-53) <= spread) | (np.abs(piece.hi) == 1.0))
-    if np.max(piece.radius, initial=0.0) > DECISION * 2.0 ** (1 - fmt.precision):
-        below = np.clip(fmt.e_min - exponent, 0, 900).astype(np.float64)
-        suspect |= np.asarray(piece.radius) > DECISION * np.exp2(below + (1 - fmt.precision))
-    if exponent.size and int(exponent.max()) >= fmt.e_max:
-        suspect |= exponent >= fmt.e_max
-    return suspect
+    np.copyto(piece.hi, sign, where=where)
+    np.copyto(piece.exponent, exponent, where=where)
+    if isinstance(piece.lo, np.ndarray):
+        np.copyto(piece.lo, 0.0, where=where)
+    return replace(piece, void=where if piece.void is None else piece.void | where)
 
 
 def undecided(piece: Piece, fmt: FloatFormat) -> NDArray[np.bool_]:
-    """True where the piece does not decide rounding and error (exactly ``~Enclosure.decided``, cheaper)."""
-    mask = _suspects(piece, fmt)
-    if mask.any():
-        mask[mask] = ~piece[mask].enclosure().decided(fmt)
-    return mask
+    """True where the piece does not decide rounding and error (as ``~Enclosure.decided``, cheaper).
+
+    Integer tests on the significands single out suspects: everything else is decided for certain. In units of 2**-52
+    the value is an integer f (fraction bits) + lo, |lo| <= 1/2. If s > 0 bits lie below the ulp of ``fmt``, midpoints
+    are the odd multiples of 2**(s-1), and a value is clear of them if f mod 2**s is further than radius + 1 from
+    2**(s-1); s = 53 - p + max(0, e_min - e). (A value below a binade's start, by lo or by radius, is far from any
+    midpoint on either side; below a quarter of the smallest subnormal all round alike.) For s = 0 only lo can reach
+    a midpoint, at 2**-53, or 2**-54 just below hi = 1. The few suspects are put to ``Enclosure.decided``.
+    """
+    exponent = piece.exponent
+    if not exponent.size:
+        return np.zeros(exponent.shape, bool)
+    bits = piece.hi.view(np.int64)
+    radius = np.ceil(np.minimum(piece.radius, 2.0**7) * 2.0**52).astype(np.int64) + 1
+    suspect = _low_words(piece, bits) if fmt.precision == 53 else _beside(bits, radius, 53 - fmt.precision)
+    if int(exponent.min()) < fmt.e_min:
+        lowest = fmt.e_min - fmt.precision - 2
+        near = np.nonzero((exponent - lowest).view(np.uint64) < fmt.precision + 2)
+        shift = (fmt.e_min - exponent[near]) + (53 - fmt.precision)
+        suspect[near] = _beside(bits[near], radius[near] if radius.ndim else radius, shift)
+    if int(exponent.max()) >= fmt.e_max:
+        suspect |= exponent >= fmt.e_max
+    suspect |= _too_wide(piece, fmt)
+    if suspect.any():
+        suspect[suspect] = ~piece[suspect].enclosure().decided(fmt)
+    return suspect
+
+
+def _beside(bits: IntArray, radius: IntArray, shift: IntArray | int) -> NDArray[np.bool_]:
+    """Where f mod 2**shift is within the radius of 2**(shift-1); 0 < shift <= 60."""
+    middle = np.left_shift(1, shift - 1)
+    distance = (bits if np.ndim(shift) == 0 else bits & _FRACTION) + (radius + middle)
+    distance &= 2 * middle - 1
+    return np.less_equal(distance, 2 * radius)
+
+
+def _low_words(piece: Piece, bits: IntArray) -> NDArray[np.bool_]:
+    """Where the low word is within the radius of half an ulp of hi, or hi is a power of two."""
+    distance = np.abs(np.broadcast_to(piece.lo, bits.shape))
+    distance -= 2.0**-53
+    np.abs(distance, out=distance)
+    suspect = distance <= piece.radius
+    suspect |= (bits & _FRACTION) == 0
+    return suspect
+
+
+def _too_wide(piece: Piece, fmt: FloatFormat) -> NDArray[np.bool_] | bool:
+    """Where the radius may exceed 2**-20 ulp (of the binade below: a low word may put the value there)."""
+    limit = fmt.e_min - fmt.precision - 20
+    wide: NDArray[np.bool_] | bool = False
+    if piece.void is not None and int(piece.exponent[piece.void].max()) > limit:
+        wide = piece.void
+    widest = DECISION * 2.0**-fmt.precision
+    if np.max(piece.radius) > widest:
+        wide = wide | (piece.radius > widest)
+    return wide
 
 
 class Sink:
@@ -173,7 +221,7 @@ class Sink:
         """Store a piece at ``array[key]``."""
         self.hi[key] = piece.hi
         self.exponent[key] = piece.exponent
-        for name, value in (("lo", piece.lo), ("radius", piece.radius), ("tier", piece.tier)):
+        for name, value in (("lo", piece.lo), ("radius", piece.full_radius), ("tier", piece.tier)):
             if name in self._rest:
                 self._rest[name][key] = value
             elif np.ndim(value) or value != self._constant[name]:

@@ -24,9 +24,13 @@ __all__ = ["exact_plus_small", "usable"]
 _W = 2.0**-101
 
 
-def usable(a: FloatArray, b: FloatArray) -> NDArray[np.bool_]:
-    """Where two_sum of these numbers neither overflows nor loses bits in ``exact_plus_small``."""
-    return (np.abs(a) < 2.0**1000) & (np.abs(b) < 2.0**1000)
+def usable(a: FloatArray, b: FloatArray, large: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where a + b may be scaled down, as ``large`` asks (2**-200, so that nothing overflows), without losing a bit."""
+    return ~large | (_scalable(a) & _scalable(b))
+
+
+def _scalable(a: FloatArray) -> NDArray[np.bool_]:
+    return (a == 0) | (np.abs(a) >= 2.0**-700)
 
 
 def exact_plus_small(exact: dd.Pair, small: FloatArray, relative: float, tier: int) -> Piece:
