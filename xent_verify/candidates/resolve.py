@@ -1,0 +1,119 @@
+"""From a target's name to a callable: ``package.module:attribute``, ``file.py:attribute``, a built-in name.
+
+Everything that can be wrong with a name is one clear line (``UsageError``), with the nearest valid choice.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from xent_verify import implementations
+from xent_verify.failures import UnknownNameError, UsageError
+
+__all__ = ["is_builtin", "load", "validate_builtin"]
+
+
+def is_builtin(target: str) -> bool:
+    """A bare name: one of this package's implementations."""
+    return ":" not in target and not target.endswith((".onnx", ".py", ".so"))
+
+
+def validate_builtin(target: str, op: str) -> None:
+    """``UnknownNameError`` unless the package implements ``op`` under that name."""
+    _builtin(target, op)
+
+
+def load(target: str, op: str) -> Callable[..., Any]:
+    """The callable behind a Python target."""
+    if is_builtin(target):
+        return _builtin(target, op)
+    place, _, attribute = target.rpartition(":")
+    if not place or not attribute:
+        raise UsageError(f"target {target!r}: write package.module:attribute or path/to/file.py:attribute")
+    module = _file_module(place) if place.endswith(".py") else _module(place)
+    found = _attribute(module, attribute, place)
+    if not callable(found):
+        raise UsageError(f"target {target}: {attribute} is a {type(found).__name__}, not callable")
+    return found  # type: ignore[no-any-return]
+
+
+def _builtin(target: str, op: str) -> Callable[..., Any]:
+    try:
+        return implementations.find(target, op).call
+    except KeyError:
+        names = [entry.name for entry in implementations.implementations(op=op)]
+        if not names:
+            raise UsageError(f"target {target!r}: no built-in implementation of {op}; write module:attribute") from None
+        raise UnknownNameError(f"implementation of {op}", target, names) from None
+
+
+def _file_module(place: str) -> ModuleType:
+    path = Path(place)
+    if not path.is_file():
+        raise UsageError(f"target file {place}: not found")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"target file {place}: cannot be loaded as Python")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    sys.path.insert(0, str(path.resolve().parent))
+    _guarded(lambda: spec.loader.exec_module(module), place)  # type: ignore[union-attr]
+    return module
+
+
+def _module(place: str) -> ModuleType:
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    parts = place.split(".")
+    for count in range(1, len(parts) + 1):
+        name = ".".join(parts[:count])
+        if not _exists(name):
+            raise UsageError(f"target {place}: no module named {name!r}")
+    found: ModuleType = _guarded(lambda: importlib.import_module(place), place)
+    return found
+
+
+def _exists(name: str) -> bool:
+    if name in sys.modules:
+        return True
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError, AttributeError):
+        return False
+    except Exception as error:  # a parent package's own code failed on import
+        raise UsageError(f"importing {name} raised {type(error).__name__}: {error}") from error
+
+
+def _guarded(action: Callable[[], Any], place: str) -> Any:
+    try:
+        return action()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise UsageError(f"importing {place} raised {type(error).__name__}: {_text(error)}") from error
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return " ".join(str(error).split())
+    except Exception:  # noqa: BLE001  a hostile __str__
+        return "(its message cannot be printed)"
+
+
+def _attribute(module: ModuleType, path: str, place: str) -> Any:
+    found: Any = module
+    for name in path.split("."):
+        try:
+            found = getattr(found, name)
+        except Exception as error:
+            close = difflib.get_close_matches(name, dir(found), n=1, cutoff=0.5)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise UsageError(f"{place} has no attribute {name!r}{hint}") from error
+    return found

@@ -1,0 +1,77 @@
+"""Memory layouts (``model.LAYOUTS``): views with equal values and the strides a caller's array may really have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xent_verify.failures import UnknownNameError
+
+__all__ = ["LAYOUT_MAKERS", "apply"]
+
+Array = NDArray[Any]
+
+
+def _sliced(array: Array) -> Array:
+    """A window of a larger array: rows are not adjacent."""
+    if not array.ndim:
+        return array.copy()
+    larger = np.ones(tuple(n + 3 for n in array.shape), array.dtype)
+    view = larger[tuple(slice(1, n + 1) for n in array.shape)]
+    view[...] = array
+    return view
+
+
+def _strided(array: Array) -> Array:
+    """Every second element along the last axis."""
+    if not array.ndim:
+        return array.copy()
+    larger = np.ones((*array.shape[:-1], 2 * array.shape[-1]), array.dtype)
+    view = larger[..., ::2]
+    view[...] = array
+    return view
+
+
+def _negative(array: Array) -> Array:
+    """A reversed view of a reversed copy: negative stride along the last axis."""
+    return array[..., ::-1].copy()[..., ::-1] if array.ndim else array.copy()
+
+
+def _broadcast(array: Array) -> Array:
+    """Zero stride along the first axis, where the rows are equal (else a plain copy)."""
+    if array.ndim < 2 or not array.shape[0] or not _rows_equal(array):
+        return array.copy()
+    view = np.broadcast_to(array[:1].copy(), array.shape)
+    return view
+
+
+def _rows_equal(array: Array) -> bool:
+    raw = np.ascontiguousarray(array).view(np.uint8)
+    return bool((raw == raw[:1]).all())
+
+
+def _readonly(array: Array) -> Array:
+    copy = array.copy()
+    copy.flags.writeable = False
+    return copy
+
+
+LAYOUT_MAKERS: dict[str, Callable[[Array], Array]] = {
+    "C": lambda array: np.array(array, order="C", copy=True),
+    "F": lambda array: np.array(array, order="F", copy=True),
+    "sliced": _sliced,
+    "strided": _strided,
+    "negative": _negative,
+    "broadcast": _broadcast,
+    "readonly": _readonly,
+}
+
+
+def apply(array: Array, layout: str) -> Array:
+    """A fresh array (never sharing memory with ``array``) of equal values in that layout."""
+    if layout not in LAYOUT_MAKERS:
+        raise UnknownNameError("layout", layout, LAYOUT_MAKERS)
+    return LAYOUT_MAKERS[layout](array)
