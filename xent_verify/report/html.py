@@ -7,7 +7,6 @@ file beside the page that holds it.
 from __future__ import annotations
 
 import json
-import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,12 +16,13 @@ from itertools import count
 from typing import Any
 
 import jinja2
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from xent_verify.enclosure import TIERS
 from xent_verify.model import DtypeResult, Finding, RegimeResult, Report, TargetResult
 from xent_verify.report import frames, plots, words
 from xent_verify.report.json import as_json
+from xent_verify.report.svg import inline
 
 __all__ = ["render_html"]
 
@@ -202,11 +202,11 @@ def _ops(report: Report) -> list[tuple[str, list[dict[str, Any]]]]:
 def _pictures(drawn: Sequence[plots.Drawing]) -> Iterator[Picture]:
     """The plots, inline as far as the budget goes. The page has regimes as a table."""
     shown = [drawing for drawing in drawn if drawing.plot.name != "regimes"]
-    inline = _affordable(shown)
+    fitting = _affordable(shown)
     for number, drawing in enumerate(shown, 1):
         plot = drawing.plot
         label = f"{plot.title}, {drawing.op}. {plot.describe}"
-        svg = _inline(drawing.svg, f"s{number}", label) if drawing in inline else Markup("")
+        svg = inline(drawing.svg, f"s{number}", label) if drawing in fitting else Markup("")
         yield Picture(f"{plot.title}: {drawing.op}", plot.describe, svg, drawing.file)
 
 
@@ -218,29 +218,6 @@ def _affordable(shown: Sequence[plots.Drawing]) -> list[plots.Drawing]:
             left -= len(drawing.svg)
             fitting.append(drawing)
     return fitting
-
-
-def _inline(svg: str, prefix: str, label: str) -> Markup:
-    """An SVG for the middle of a page: ids and classes unique, ink in the page's colour, scaled to its box, named."""
-    body = re.sub(r'id="|url\(#|href="#|class="|\.(?=c\d+\{)', lambda found: found.group() + prefix, svg)
-    for drawn, wanted in _REPLACED:
-        body = body.replace(drawn, wanted)
-    size = re.search(r'width="([\d.]+)pt" height="[\d.]+pt"', body)
-    assert size is not None
-    wide = float(size.group(1))
-    box = f"max-width:{wide:.0f}pt;min-width:{wide * 0.8:.0f}px"
-    named = f'role="img" aria-label="{escape(label)}" style="{box}"'
-    return Markup(body.replace(size.group(), named, 1))  # noqa: S704
-
-
-_REPLACED = (
-    (plots.INK, "currentColor"),
-    (plots.BAD, "var(--fail)"),
-    ("'DejaVu Sans', sans-serif", "inherit"),
-    (' xmlns:xlink="http://www.w3.org/1999/xlink"', ""),
-    ("xlink:href", "href"),
-)
-"""What the page has its own word for."""
 
 
 def _heat(report: Report) -> Iterator[dict[str, Any]]:

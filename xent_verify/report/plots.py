@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,15 +21,10 @@ from matplotlib.ticker import LogLocator, NullLocator
 from xent_verify.measure import ERROR_EDGES, MAGNITUDE_EDGES
 from xent_verify.model import DtypeResult, Report, TargetResult
 from xent_verify.report.frames import SHOWN_CLASSES, histogram_of
+from xent_verify.report.svg import BAD, INK, slim
 from xent_verify.report.words import classes_text, shortened, tile
 
-__all__ = ["BAD", "INK", "PLOTS", "Drawing", "Plot", "drawings", "svg_of"]
-
-INK = "#1a1b1c"
-"""Colour of all text and axes: the page replaces it by its own (``currentColor``)."""
-
-BAD = "#c2342b"
-"""Colour of what is wrong; replaced likewise."""
+__all__ = ["PLOTS", "Drawing", "Plot", "drawings", "svg_of"]
 
 _STYLE: Any = {
     "svg.hashsalt": "xent-verify",
@@ -111,27 +105,7 @@ def svg_of(plot: Plot, targets: Sequence[TargetResult]) -> str:
     with rc_context(_STYLE):
         figure = plot.draw(targets)
         figure.savefig(drawn, format="svg", facecolor="none", metadata={"Date": None, "Creator": None})
-    return _slim(drawn.getvalue())
-
-
-def _slim(svg: str) -> str:
-    """The same picture in a third of the bytes: no preamble, no comments, no group names, two decimals."""
-    body = svg[svg.index("<svg") :]
-    body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.DOTALL)
-    body = re.sub(r'<g id="[^"]*">', "<g>", body)
-    body = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag.group()), body)
-    body = re.sub(r"\s*\n\s*", "\n", body)
-    body = re.sub(r"<g>\n<g>\n(<(?:path|text|use)[^>]*>(?:[^<]*</text>)?)\n</g>\n</g>", r"\1", body)
-    return _shared_styles(body).strip() + "\n"
-
-
-def _shared_styles(body: str) -> str:
-    """Styles that occur often, once each in a style sheet (classes c0, c1, …)."""
-    often = [style for style, uses in Counter(re.findall(r' style="([^"]*)"', body)).most_common() if uses > 2]
-    for number, style in enumerate(often):
-        body = body.replace(f' style="{style}"', f' class="c{number}"')
-    sheet = "".join(f".c{number}{{{style}}}" for number, style in enumerate(often))
-    return re.sub(r"<style[^>]*>.*?</style>", lambda _: f"<style>{sheet}</style>", body, count=1, flags=re.DOTALL)
+    return slim(drawn.getvalue())
 
 
 def _sheet(rows: int, columns: int, *, width: float, height: float, left: float) -> tuple[Figure, list[Any]]:
