@@ -8,6 +8,6 @@ names everything and puts it in order.
 from __future__ import annotations
 
 from xent_verify.regimes.regime import PROFILES, Context, Profile, Regime
-from xent_verify.regimes.table import REGIMES, plan
+from xent_verify.regimes.table import REGIMES, plan, row_makers
 
-__all__ = ["PROFILES", "REGIMES", "Context", "Profile", "Regime", "plan"]
+__all__ = ["PROFILES", "REGIMES", "Context", "Profile", "Regime", "plan", "row_makers"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,22 +14,25 @@ from xent_verify.regimes.draw import Draw
 from xent_verify.regimes.regime import Context
 from xent_verify.regimes.rows import Maker, ordinary
 
-__all__ = ["axes", "empty", "layouts", "long_rows", "many_rows", "over", "sizes", "state", "structured"]
+__all__ = ["Over", "axes", "empty", "layouts", "long_rows", "many_rows", "sizes", "state", "structured"]
 
-Build = Callable[[Context], Iterator[Batch]]
 Structure = Callable[[Draw, int], FloatArray]
 
 
-def over(maker: Maker, widths: str = "widths", *, only: tuple[int, ...] = (), also: tuple[int, ...] = ()) -> Build:
-    """A regime that shows one maker's rows at each of the profile's widths (fewer rows where they are long)."""
+@dataclass(frozen=True, slots=True)
+class Over:
+    """Builds batches of one maker's rows at each of the profile's widths (fewer rows where they are long)."""
 
-    def build(context: Context) -> Iterator[Batch]:
+    maker: Maker
+    widths: str = "widths"
+    only: tuple[int, ...] = ()
+    also: tuple[int, ...] = ()
+
+    def __call__(self, context: Context) -> Iterator[Batch]:
         most = context.profile.rows
-        for n in only or {**dict.fromkeys(getattr(context.profile, widths)), **dict.fromkeys(also)}:
+        for n in self.only or {**dict.fromkeys(getattr(context.profile, self.widths)), **dict.fromkeys(self.also)}:
             rows = max(min(most, 100 * most // max(n, 1)), min(most, 8))
-            yield context.batch(maker(context.draw, rows, n))
-
-    return build
+            yield context.batch(self.maker(context.draw, rows, n))
 
 
 def _flat(draw: Draw, n: int) -> FloatArray:  # noqa: ARG001  (the table's signature)

@@ -11,9 +11,10 @@ from xent_verify.regimes import losses, rows, shapes, siblings, specials
 from xent_verify.regimes.calls import CALLS
 from xent_verify.regimes.draw import Draw, stream
 from xent_verify.regimes.regime import PROFILES, Context, Regime
-from xent_verify.regimes.shapes import over
+from xent_verify.regimes.rows import Maker
+from xent_verify.regimes.shapes import Over
 
-__all__ = ["REGIMES", "plan"]
+__all__ = ["REGIMES", "plan", "row_makers"]
 
 _ENTROPY = ("cross_entropy",)
 _INDEXED = ("cross_entropy", "cross_entropy_grad")
@@ -24,29 +25,29 @@ _ELEMENTWISE = tuple(op for op, call in CALLS.items() if not call.by_row)
 REGIMES: dict[str, Regime] = {
     regime.name: regime
     for regime in (
-        Regime("ordinary", "normal logits of moderate size", over(rows.ordinary)),
+        Regime("ordinary", "normal logits of moderate size", Over(rows.ordinary)),
         Regime("default_call", "no options, one row and a mean over four", losses.default_call, ops=_ENTROPY),
-        Regime("overflow_edge", "terms and sums just below and above exp's overflow", over(rows.overflow_edge)),
-        Regime("underflow_edge", "gaps and whole rows at exp's underflow", over(rows.underflow_edge)),
-        Regime("dominated", "one class far above the others: loss near 0, tiny probabilities", over(rows.dominated)),
-        Regime("pairs", "two logits, the gap swept over all sizes", over(rows.pairs, only=(2,))),
-        Regime("common_offset", "small gaps on a huge common offset", over(rows.common_offset)),
-        Regime("positions", "the maximum first, last, in the middle; sorted rows; outliers", over(rows.positions)),
-        Regime("wide_spread", "logits of all sizes in one row", over(rows.wide_spread)),
-        Regime("mixed_scale", "neighbouring rows of very different level", over(rows.mixed_scale)),
-        Regime("very_negative", "all logits very negative, down to the lowest", over(rows.very_negative)),
-        Regime("sentinels", "finite logits at and below customary mask values", over(rows.sentinels)),
-        Regime("masks", "-inf prefixes, suffixes, blocks", over(specials.masks, "mask_widths"), needs_inf=True),
-        Regime("all_masked", "rows of -inf only", over(specials.all_masked, also=(1,)), "special", needs_inf=True),
-        Regime("plus_inf", "+inf among the logits", over(specials.plus_inf, also=(1,)), "special", needs_inf=True),
-        Regime("nan", "NaN among the logits", over(specials.nan, also=(1,)), "special"),
-        Regime("largest", "the largest finite values of both signs", over(rows.largest)),
-        Regime("ties", "exact ties", over(rows.ties)),
-        Regime("near_ties", "neighbouring representable values", over(rows.near_ties)),
-        Regime("tiny", "subnormals and signed zeros", over(rows.tiny)),
-        Regime("normalised", "rounded log-probabilities: logsumexp near 0", over(rows.normalised)),
-        Regime("integers", "small whole numbers", over(rows.integers)),
-        Regime("any_bits", "any bit pattern of a finite value", over(rows.any_bits)),
+        Regime("overflow_edge", "terms and sums just below and above exp's overflow", Over(rows.overflow_edge)),
+        Regime("underflow_edge", "gaps and whole rows at exp's underflow", Over(rows.underflow_edge)),
+        Regime("dominated", "one class far above the others: loss near 0, tiny probabilities", Over(rows.dominated)),
+        Regime("pairs", "two logits, the gap swept over all sizes", Over(rows.pairs, only=(2,))),
+        Regime("common_offset", "small gaps on a huge common offset", Over(rows.common_offset)),
+        Regime("positions", "the maximum first, last, in the middle; sorted rows; outliers", Over(rows.positions)),
+        Regime("wide_spread", "logits of all sizes in one row", Over(rows.wide_spread)),
+        Regime("mixed_scale", "neighbouring rows of very different level", Over(rows.mixed_scale)),
+        Regime("very_negative", "all logits very negative, down to the lowest", Over(rows.very_negative)),
+        Regime("sentinels", "finite logits at and below customary mask values", Over(rows.sentinels)),
+        Regime("masks", "-inf prefixes, suffixes, blocks", Over(specials.masks, "mask_widths"), needs_inf=True),
+        Regime("all_masked", "rows of -inf only", Over(specials.all_masked, also=(1,)), "special", needs_inf=True),
+        Regime("plus_inf", "+inf among the logits", Over(specials.plus_inf, also=(1,)), "special", needs_inf=True),
+        Regime("nan", "NaN among the logits", Over(specials.nan, also=(1,)), "special"),
+        Regime("largest", "the largest finite values of both signs", Over(rows.largest)),
+        Regime("ties", "exact ties", Over(rows.ties)),
+        Regime("near_ties", "neighbouring representable values", Over(rows.near_ties)),
+        Regime("tiny", "subnormals and signed zeros", Over(rows.tiny)),
+        Regime("normalised", "rounded log-probabilities: logsumexp near 0", Over(rows.normalised)),
+        Regime("integers", "small whole numbers", Over(rows.integers)),
+        Regime("any_bits", "any bit pattern of a finite value", Over(rows.any_bits)),
         Regime("every_value", "all values of the format, or a sweep", siblings.every_value, ops=_ELEMENTWISE),
         Regime("temperature", "temperatures of all sizes", siblings.temperatures, "options", ops=_TEMPERED),
         Regime("element_options", "elementwise weights, reductions", siblings.element_options, "options", ops=_BINARY),
@@ -69,6 +70,12 @@ REGIMES: dict[str, Regime] = {
         Regime("many_rows", "many short rows: grid limits, row counters", shapes.many_rows, "size"),
     )
 }
+
+
+def row_makers(fmt: FloatFormat, *, special: bool = False) -> dict[str, Maker]:
+    """The regimes that are a matter of row values alone, by name; ``special`` adds all-masked, +inf and NaN rows."""
+    chosen = (r for r in REGIMES.values() if isinstance(r.build, Over) and r.applies("softmax", has_inf=fmt.has_inf))
+    return {r.name: r.build.maker for r in chosen if isinstance(r.build, Over) and (special or r.aspect == "values")}
 
 
 def plan(op: str, fmt: FloatFormat | str, *, profile: str = "standard", seed: int = 0) -> Iterator[Batch]:
