@@ -26,7 +26,6 @@ __all__ = [
     "elements_frame",
     "findings_frame",
     "histogram_of",
-    "lengths_frame",
     "quantile_ulp",
     "regime_frame",
     "row_classes",
@@ -72,21 +71,28 @@ def findings_frame(report: Report) -> pd.DataFrame:
 
 def elements_frame(report: Report) -> pd.DataFrame:
     """Every element, counted: one row per non-empty cell error bin × magnitude bin."""
-    columns = [*_KEYS, "regime", "error_ulp_from", "error_ulp_to", "magnitude_from", "magnitude_to", "count"]
-    parts = [_cells(target, result, regime) for target, result in _results(report) for regime in result.regimes]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=pd.Index(columns))
-
-
-def lengths_frame(report: Report) -> pd.DataFrame:
-    """Largest error by row length: one row per target × op × dtype × length."""
-    rows = []
+    owners, cells = [], []
     for target, result in _results(report):
-        largest: dict[int, float] = {}
         for regime in result.regimes:
-            for length, error in regime.length_max.items():
-                largest[length] = max(largest.get(length, 0.0), error)
-        rows += [_keys(target, result) | {"length": n, "max_ulp": error} for n, error in sorted(largest.items())]
-    return pd.DataFrame(rows, columns=pd.Index([*_KEYS, "length", "max_ulp"]))
+            error, magnitude = np.nonzero(regime.histogram)
+            owners.append((target.target, target.op, result.dtype, regime.regime))
+            cells.append(np.stack([error, magnitude, regime.histogram[error, magnitude]]))
+    repeats = [part.shape[1] for part in cells]
+    error, magnitude, count = np.concatenate(cells, axis=1) if cells else np.zeros((3, 0), np.int64)
+    owned = {
+        name: np.repeat(np.array(column, dtype=object), repeats)
+        for name, column in zip((*_KEYS, "regime"), zip(*owners, strict=True) if owners else [[]] * 4, strict=True)
+    }
+    return pd.DataFrame(
+        owned
+        | {
+            "error_ulp_from": ERROR_EDGES[error],
+            "error_ulp_to": ERROR_EDGES[error + 1],
+            "magnitude_from": MAGNITUDE_EDGES[magnitude],
+            "magnitude_to": MAGNITUDE_EDGES[magnitude + 1],
+            "count": count,
+        }
+    )
 
 
 def class_columns(report: Report) -> list[str]:
@@ -175,18 +181,3 @@ def _finding(finding: Finding) -> dict[str, Any]:
         value = float(getattr(example, name))
         row |= {name: value, f"{name}_hex": value.hex()}
     return row | {"error_ulp": example.error_ulp, "bound_ratio": example.bound_ratio}
-
-
-def _cells(target: TargetResult, result: DtypeResult, regime: RegimeResult) -> pd.DataFrame:
-    error, magnitude = np.nonzero(regime.histogram)
-    return pd.DataFrame(
-        _keys(target, result)
-        | {
-            "regime": regime.regime,
-            "error_ulp_from": ERROR_EDGES[error],
-            "error_ulp_to": ERROR_EDGES[error + 1],
-            "magnitude_from": MAGNITUDE_EDGES[magnitude],
-            "magnitude_to": MAGNITUDE_EDGES[magnitude + 1],
-            "count": regime.histogram[error, magnitude],
-        }
-    )

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
@@ -134,7 +135,7 @@ def _grid(
     figure, panels = _sheet(math.ceil(len(targets) / columns), columns, width=2.9, height=height, left=left)
     for panel, target in zip(panels, targets, strict=False):
         note = _note(target)
-        panel.set_title(_short(target.target), pad=15 if note else 6)
+        panel.set_title(_short(target.target), pad=15 if note else 6, y=1)  # y: no search for a free place
         panel.annotate(note, (0, 1), (0, 3), "axes fraction", "offset points", color=BAD, fontsize=7.5)
     for panel in panels[len(targets) :]:
         panel.remove()
@@ -212,7 +213,7 @@ def by_length(targets: Sequence[TargetResult]) -> Figure:
             for length, error in (item for regime in result.regimes for item in regime.length_max.items()):
                 octave = 1 << (length.bit_length() - 1) if length else 0
                 if octave and np.isfinite(error):
-                    largest[octave] = max(largest.get(octave, _FLOOR), error)
+                    largest[octave] = min(max(largest.get(octave, _FLOOR), error), _CEILING)
             _line(panel, sorted(largest), [largest[n] for n in sorted(largest)], result)
     return _finish(figure, panels, "row length (from each power of two to the next)", "largest error (ulp)")
 
@@ -241,10 +242,10 @@ def against_bound(targets: Sequence[TargetResult]) -> Figure:
         for offset, result in enumerate(target.dtypes):
             color, marker, _ = _LINES.get(result.dtype, _OTHER_LINE)
             place = row + (offset - (len(target.dtypes) - 1) / 2) * 0.12
-            ratios = [min(max(regime.max_bound_ratio, _RATIO_FLOOR), 1e30) for regime in result.regimes]
+            ratios = [min(max(regime.max_bound_ratio, _RATIO_FLOOR), _CEILING) for regime in result.regimes]
             strokes = [(x, y) for x in ratios for x, y in ((x, place - 0.06), (x, place + 0.06), (math.nan, place))]
             panel.plot(*zip(*strokes, strict=True), color=color, linewidth=0.7)  # one path: the file stays small
-            top = min(max(result.max_bound_ratio, _RATIO_FLOOR), 1e30)
+            top = min(max(result.max_bound_ratio, _RATIO_FLOOR), _CEILING)
             panel.plot([top], [place], marker, color=color, markersize=5, linestyle="none", label=result.dtype)
     panel.set_xlim(min(panel.get_xlim()[0], 0.5), max(panel.get_xlim()[1], 2))
     panel.set_yticks(range(len(targets)), [_short(target.target) for target in targets])
@@ -257,15 +258,20 @@ def by_regime(targets: Sequence[TargetResult]) -> Figure:
     regimes = list(dict.fromkeys(r.regime for target in targets for result in target.dtypes for r in result.regimes))
     dtypes = list(dict.fromkeys(result.dtype for target in targets for result in target.dtypes))
     figure, panels = _grid(targets, height=0.17 * len(regimes), left=1.75)
+    panels[0].set_xticks(range(len(dtypes)), [name.replace("float", "f") for name in dtypes])
+    panels[0].set_yticks(range(len(regimes)), regimes, fontsize=7.5)
+    panels[0].set_xlim(-0.5, len(dtypes) - 0.5)
+    panels[0].set_ylim(len(regimes) - 0.5, -0.5)
     for panel, target in zip(panels, targets, strict=True):
         panel.grid(visible=False)
-        panel.set_xticks(range(len(dtypes)), [name.replace("float", "f") for name in dtypes])
-        panel.set_yticks(range(len(regimes)), regimes, fontsize=7.5)
-        panel.set_xlim(-0.5, len(dtypes) - 0.5)
-        panel.set_ylim(len(regimes) - 0.5, -0.5)
-        for result in target.dtypes:
-            for regime in result.regimes:
-                _tile(panel, dtypes.index(result.dtype), regimes.index(regime.regime), *tile(regime))
+        _tiles(
+            panel,
+            [
+                (dtypes.index(result.dtype), regimes.index(regime.regime), *tile(regime))
+                for result in target.dtypes
+                for regime in result.regimes
+            ],
+        )
     legend = "largest error in ulp; shade: error ÷ bound; ✗: beyond the bound, or overflow, NaN, log 0 or the like"
     return _finish(figure, panels, legend, "")
 
@@ -293,7 +299,7 @@ PLOTS = (
     ),
 )
 
-_FLOOR = 2.0**-6
+_FLOOR, _CEILING = 2.0**-6, 1e30
 _RATIO_FLOOR = 1e-3
 
 
@@ -306,13 +312,17 @@ def _bin_ticks(panel: Any) -> None:
 
 
 def _capped(bins: Sequence[int], largest: float) -> list[float]:
-    """Upper edges of error bins, at most the true maximum, at least the floor of the plot."""
-    return [max(min(float(ERROR_EDGES[i + 1]), largest), _FLOOR) for i in bins]
+    """Upper edges of error bins, at most the true maximum, within the range of the plot."""
+    return [min(max(min(float(ERROR_EDGES[i + 1]), largest), _FLOOR), _CEILING) for i in bins]
 
 
-def _tile(panel: Any, x: int, y: int, shade: int, text: str) -> None:
-    panel.fill([x - 0.48, x + 0.48, x + 0.48, x - 0.48], [y - 0.46, y - 0.46, y + 0.46, y + 0.46], _HEAT[shade])
-    panel.text(x, y, text, ha="center", va="center", fontsize=6.5, color="white" if shade == 3 else "#202020")
+def _tiles(panel: Any, tiles: Sequence[tuple[int, int, int, str]]) -> None:
+    """(column, row, shade, text) as coloured rectangles with their text."""
+    corners = np.array([(-0.48, -0.46), (0.48, -0.46), (0.48, 0.46), (-0.48, 0.46)])
+    shapes = [np.add(corners, (x, y)) for x, y, _, _ in tiles]
+    panel.add_collection(PolyCollection(shapes, facecolors=[_HEAT[shade] for _, _, shade, _ in tiles], linewidths=0))
+    for x, y, shade, text in tiles:
+        panel.text(x, y, text, ha="center", va="center", fontsize=6.5, color="white" if shade == 3 else "#202020")
 
 
 def _short(name: str) -> str:
