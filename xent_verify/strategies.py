@@ -1,0 +1,239 @@
+"""Hypothesis strategies for logits and calls, in every format, for your own ``@given``.
+
+    from hypothesis import given
+    from xent_verify import strategies as xs
+
+    @given(xs.logits("bfloat16"))
+    def test_my_softmax(x): ...
+
+Values are drawn as ordinals of the format (Hypothesis has no bfloat16 and no float8), as small whole numbers, and near
+the edges of exp. Failing examples shrink to few logits, no mask, no offset, and to 0 or small whole numbers. Long rows
+are drawn as a fill value with a few exceptions, so that they shrink too and pass the health checks; rows of a named
+regime are drawn by seed: those do not shrink (``xent_verify.minimise`` shrinks them afterwards).
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from xent_verify.failures import UnknownNameError
+from xent_verify.formats import FloatArray, FloatFormat, format_named
+from xent_verify.model import Batch
+from xent_verify.regimes import row_makers
+from xent_verify.regimes.calls import CALLS
+from xent_verify.regimes.draw import Draw, edges_of, stream
+
+__all__ = ["batches", "calls", "logits", "rows", "targets", "values"]
+
+Strategy = st.SearchStrategy[Any]
+Length = int | tuple[int, int] | Strategy | None
+Format = str | FloatFormat
+
+_LISTED = 24  # up to here every logit is drawn on its own
+_USUAL = (1, 6)
+_LONG = (31, 32, 33, 64, 65, 100, 128, 257, 300, 1000, 1025, 2049, 4097)
+_INDEX_TYPES = ("int64", "int32", "uint8", "int8", "int16", "uint16", "uint32", "uint64")
+
+
+def values(fmt: Format, *, special: bool = False) -> Strategy:
+    """One number of the format, as a NumPy scalar: whole numbers, edges of exp, any ordinal; ``special``: NaN, ±inf."""
+    form = format_named(fmt)
+    return _wide(form, special=special).map(lambda wide: form.narrow(wide)[()])
+
+
+_KINDS = ("whole", "ordinal", "edge", "special")
+
+
+@functools.cache
+def _wide(form: FloatFormat, *, special: bool = False) -> Strategy:
+    """Exact values of the format as Python floats: a kind, and one whole number that each kind reads in its own way.
+
+    One number for all kinds, so that shrinking can change the kind and keep the number: an ordinal far out becomes a
+    whole number far out, and that comes down to the smallest one.
+    """
+    top = int(form.ordinal(np.asarray(form.max_finite, dtype=form.dtype)))
+    edges = edges_of(form)
+    levels = (edges.overflow, *edges.low, form.max_finite, -form.max_finite, form.smallest_normal, 1.0)
+    centres = [int(form.ordinal(form.narrow(level))) for level in levels]
+    specials = [math.nan, math.inf, -math.inf] if form.has_inf else [math.nan]
+
+    def value(kind: str, number: int) -> float:
+        match kind:
+            case "whole":
+                return _nearest(form, max(-form.max_finite, min(form.max_finite, float(number))))
+            case "special":
+                return specials[number % len(specials)]
+            case "edge":
+                number = centres[number // 8 % len(centres)] + number % 8 - 4
+        return float(form.widen(form.from_ordinal(max(-top, min(top, number)))))
+
+    reach = max(top, 20_000)
+    return st.builds(value, st.sampled_from(_KINDS if special else _KINDS[:3]), st.integers(-reach, reach))
+
+
+def _nearest(form: FloatFormat, number: float) -> float:
+    return float(form.widen(form.narrow(number)))
+
+
+def _lengths(n: Length) -> Strategy:
+    if n is None:
+        return st.one_of(st.integers(*_USUAL), st.integers(7, _LISTED), st.sampled_from(_LONG))
+    if isinstance(n, int):
+        return st.just(n)
+    return st.integers(*n) if isinstance(n, tuple) else n
+
+
+@st.composite
+def _row(draw: Any, form: FloatFormat, n: int, *, masked: bool, special: bool) -> FloatArray:
+    """One row in float64: values or a fill with exceptions, a common offset, a mask."""
+    wide = _wide(form, special=special)
+    if n <= _LISTED:
+        row = np.array(draw(st.lists(wide, min_size=n, max_size=n)), dtype=np.float64)
+    else:
+        row = np.full(n, draw(_wide(form)))
+        border = draw(st.one_of(st.just(n), st.integers(1, n)))
+        row[border:] = draw(_wide(form)) if border < n else 0.0
+        for place, value in draw(st.dictionaries(st.integers(0, n - 1), wide, max_size=6)).items():
+            row[place] = value
+    top = form.max_finite
+    with np.errstate(invalid="ignore", over="ignore"):
+        row = np.where(np.isfinite(row), np.clip(row + draw(st.one_of(st.just(0.0), _wide(form))), -top, top), row)
+    if masked and form.has_inf and n > 1:
+        row[draw(_masks(n))] = -np.inf
+    return row
+
+
+@functools.lru_cache(64)
+def _masks(n: int) -> Strategy:
+    """Indices to mask: none, a prefix, a suffix, a scatter; never all of them."""
+    prefix = st.integers(0, n - 1).map(lambda k: list(range(k)))
+    suffix = st.integers(1, n).map(lambda k: list(range(k, n)))
+    scatter = st.sets(st.integers(0, n - 1), max_size=min(n - 1, 8)).map(sorted)
+    return st.one_of(st.just([]), prefix, suffix, scatter)
+
+
+def _maker_rows(form: FloatFormat, regime: str, count: int, n: int, *, special: bool) -> Strategy:
+    makers = row_makers(form, special=special)
+    if regime not in makers:
+        raise UnknownNameError("row regime", regime, makers)
+
+    def made(seed: int) -> FloatArray:
+        return makers[regime](Draw(form, stream(seed, form.name, regime)), count, n)
+
+    return st.integers(0, 2**32 - 1).map(made)
+
+
+@st.composite
+def rows(
+    draw: Any,
+    fmt: Format,
+    *,
+    n: Length = None,
+    count: Length = None,
+    regime: str | None = None,
+    masked: bool = True,
+    special: bool = False,
+) -> NDArray[Any]:
+    """A matrix of logits [count, n]: several rows of one length, each as ``logits`` draws it."""
+    form = format_named(fmt)
+    length = draw(_lengths(n))
+    many = draw(st.integers(1, 4) if count is None else _lengths(count))
+    if regime is not None:
+        wide = draw(_maker_rows(form, regime, many, length, special=special))
+    else:
+        one = _row(form, length, masked=masked, special=special)
+        wide = np.array([draw(one) for _ in range(many)], dtype=np.float64).reshape(many, length)
+    return Draw(form, stream(0)).narrow(wide)
+
+
+def logits(
+    fmt: Format, *, n: Length = None, regime: str | None = None, masked: bool = True, special: bool = False
+) -> Strategy:
+    """A row of logits of the format.
+
+    ``n``: a length, a range or a strategy of lengths (default: mostly 1 to 6, up to 4097). ``masked``: some of them may
+    be -inf, never all. ``special``: NaN and +inf may occur. ``regime``: rows of that regime alone, by seed.
+    """
+    return rows(fmt, n=n, count=1, regime=regime, masked=masked, special=special).map(lambda matrix: matrix[0])
+
+
+@st.composite
+def targets(
+    draw: Any,
+    fmt: Format,
+    count: int,
+    classes: int,
+    *,
+    kind: str = "index",
+    dtypes: Sequence[str] = _INDEX_TYPES,
+    ignore_index: int | None = None,
+) -> NDArray[Any]:
+    """Targets for ``count`` rows: class indices (``kind="index"``), or rows of ``"probabilities"`` in the format."""
+    if kind == "probabilities":
+        form = format_named(fmt)
+        weights = draw(st.lists(st.integers(0, 8), min_size=count * classes, max_size=count * classes))
+        wide = np.array(weights, dtype=np.float64).reshape(count, classes)
+        wide[wide.sum(axis=1) == 0, 0] = 1.0
+        return form.narrow(wide / wide.sum(axis=1, keepdims=True))
+    if kind != "index":
+        raise UnknownNameError("kind of target", kind, ("index", "probabilities"))
+    fitting = [name for name in dtypes if np.iinfo(name).max >= classes - 1]
+    dtype = np.dtype(draw(st.sampled_from(fitting)))
+    known = st.integers(0, classes - 1)
+    if ignore_index is not None and np.iinfo(dtype).min <= ignore_index <= np.iinfo(dtype).max:
+        known = st.one_of(known, st.just(ignore_index))
+    return np.array(draw(st.lists(known, min_size=count, max_size=count)), dtype=dtype)
+
+
+@st.composite
+def _loss(draw: Any, form: FloatFormat, matrix: NDArray[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Inputs and options of a cross entropy around logits."""
+    count, classes = matrix.shape
+    finite = np.isfinite(form.widen(matrix)).all()
+    options: dict[str, Any] = draw(st.fixed_dictionaries({}, optional={"reduction": st.sampled_from(["none", "sum"])}))
+    if finite and draw(st.booleans()):
+        options["label_smoothing"] = draw(st.sampled_from([0.5, 0.1, 1.0]))
+    if draw(st.booleans()):
+        weight = draw(st.lists(st.integers(1, 8), min_size=classes, max_size=classes))
+        options["weight"] = form.narrow(np.array(weight, dtype=np.float64))
+    kind = draw(st.sampled_from(["index", "probabilities"]))
+    target = draw(targets(form, count, classes, kind=kind))
+    return {"logits": matrix, "target": target}, options
+
+
+_MATRIX_ONLY = 48
+"""Matrices are kept this narrow for losses and second arguments: these are drawn element by element."""
+
+
+@st.composite
+def batches(draw: Any, op: str, fmt: Format, *, regime: str | None = None, special: bool = False) -> Batch:
+    """A call of an operation with valid arguments and options, as a ``Batch``."""
+    if op not in CALLS:
+        raise UnknownNameError("op", op, CALLS)
+    form, call = format_named(fmt), CALLS[op]
+    narrow_only = op == "cross_entropy"
+    length: Length = st.one_of(st.integers(*_USUAL), st.integers(7, _MATRIX_ONLY)) if narrow_only else None
+    matrix = draw(rows(form, n=length, regime=regime, special=special))
+    options: dict[str, Any] = {}
+    if op == "cross_entropy":
+        inputs, options = draw(_loss(form, matrix))
+    elif op == "cross_entropy_grad":
+        inputs = {"logits": matrix, "target": draw(targets(form, *matrix.shape, dtypes=("int64",)))}
+    else:
+        inputs = call.dress(Draw(form, stream(draw(st.integers(0, 2**16)))), matrix)
+        options = dict(call.options or {})
+        if op == "softmax_temperature":
+            options["temperature"] = draw(st.sampled_from([1.0, 2.0, 0.5, 0.7, 3.0, 1e-3, 1e3]))
+    return Batch(op, form.name, regime or "hypothesis", inputs, options)
+
+
+def calls(op: str, fmt: Format, *, special: bool = False) -> Strategy:
+    """Positional and keyword arguments of a call: ``f(*args, **kwargs)``."""
+    return batches(op, fmt, special=special).map(lambda b: (tuple(b.inputs.values()), dict(b.options)))
