@@ -299,7 +299,7 @@ PLOTS = (
     ),
 )
 
-_FLOOR, _CEILING = 2.0**-6, 1e30
+_FLOOR, _CEILING = 2.0**-6, 1e18
 _RATIO_FLOOR = 1e-3
 
 
