@@ -19,25 +19,66 @@ import numpy as np
 from xent_verify.enclosure import Enclosure
 from xent_verify.formats import FloatFormat, IntArray, format_named
 from xent_verify.model import Batch
-from xent_verify.truth import gradients, losses
-from xent_verify.truth.compose import RowOp, certify_elements
+from xent_verify.truth import binary, gradients, losses
+from xent_verify.truth.compose import Problem, RowOp, certify_elements
 from xent_verify.truth.engines import chain
-from xent_verify.truth.rows import class_axis, flattened, loss_rows, normal_axis, output_shape, rows_of
+from xent_verify.truth.rows import (
+    binary_inputs,
+    class_axis,
+    flattened,
+    loss_rows,
+    normal_axis,
+    output_shape,
+    reduction_of,
+    rows_of,
+    wide,
+)
 
 __all__ = ["certify"]
-
-
-_ROW_OPS = ("softmax", "log_softmax", "logsumexp")
 
 
 def certify(batch: Batch, *, fmt: str | FloatFormat | None = None, jobs: int = 1) -> Enclosure:
     """Certified true values of a batch, in the op's output shape, decided for ``fmt`` (default: the batch's own)."""
     form = format_named(batch.fmt if fmt is None else fmt)
-    if batch.op in _ROW_OPS and np.asarray(batch.x).ndim:
-        return _row_op(batch, form)
-    if batch.op in ("cross_entropy", "cross_entropy_grad") and np.asarray(batch.x).ndim and np.asarray(batch.x).size:
-        return _loss(batch, form) if batch.op == "cross_entropy" else _gradient(batch, form)
+    if not np.asarray(batch.x).ndim:
+        return _exact(batch, form, None)
+    match batch.op:
+        case "softmax" | "log_softmax" | "logsumexp":
+            return _row_op(batch, form)
+        case "cross_entropy" if np.asarray(batch.x).size:
+            return _loss(batch, form)
+        case "cross_entropy_grad" if np.asarray(batch.x).size:
+            return _gradient(batch, form)
+        case "sigmoid" | "log_sigmoid":
+            x = wide(batch.x)
+            problem = binary.Sigmoids(x.reshape(-1), log=batch.op == "log_sigmoid")
+            return _elements(problem, batch, form).reshape(x.shape)
+        case "binary_cross_entropy_with_logits":
+            return _binary_loss(batch, form)
     return _exact(batch, form, None)
+
+
+def _elements(problem: Problem, batch: Batch, form: FloatFormat) -> Enclosure:
+    """A problem's elements; what the engines leave is asked of tier 3, where ``batch`` has them at the same places."""
+    sink, left = certify_elements(problem, form, chain(form))
+    if left.size:
+        sink.write_flat(left, _exact(batch, form, left))
+    return sink.finished()
+
+
+def _binary_loss(batch: Batch, form: FloatFormat) -> Enclosure:
+    reduction = reduction_of(batch.options)
+    parts = binary_inputs(batch)
+    problem = binary.BinaryLosses(*(part.reshape(-1) for part in parts), reduction)
+    if not problem.suitable or not problem.rows:
+        return _exact(batch, form, None)
+    if reduction == "none":
+        return _elements(problem, batch, form).reshape(parts[0].shape)
+    count = (np.full(1, float(problem.rows)), np.zeros(1))
+    power = int(np.frexp(count[0][0])[1]) - 1
+    mean = ((np.ldexp(count[0], -power), count[1]), power)
+    total = losses.reduced_pieces(problem, float(problem.rows), lambda: mean, form, chain(form))
+    return _exact(batch, form, None) if total is None else total.reshape(())
 
 
 def _exact(batch: Batch, form: FloatFormat, index: IntArray | None) -> Enclosure:
@@ -50,13 +91,11 @@ def _row_op(batch: Batch, form: FloatFormat) -> Enclosure:
     x = np.asarray(batch.x)
     axis = normal_axis(int(batch.options.get("axis", -1)), x.ndim)
     rows = rows_of(x, axis)
-    sink, left = certify_elements(RowOp(batch.op, rows), form, chain(form))
-    if left.size:
-        sink.write_flat(left, _exact(replace(batch, inputs={"x": rows}, options={}), form, left))
+    result = _elements(RowOp(batch.op, rows), replace(batch, inputs={"x": rows}, options={}), form)
     lead = x.shape[:axis] + x.shape[axis + 1 :]
     if batch.op == "logsumexp":
-        return sink.finished().reshape(lead)
-    return sink.finished().reshape(*lead, x.shape[axis]).moveaxis(-1, axis)
+        return result.reshape(lead)
+    return result.reshape(*lead, x.shape[axis]).moveaxis(-1, axis)
 
 
 def _loss(batch: Batch, form: FloatFormat) -> Enclosure:
@@ -66,20 +105,14 @@ def _loss(batch: Batch, form: FloatFormat) -> Enclosure:
     if loss.reduction != "none":
         total = losses.reduced(loss, form, chain(form))
         return _exact(flattened(batch), form, None) if total is None else total.reshape(())
-    sink, left = certify_elements(losses.Losses(loss), form, chain(form))
-    if left.size:
-        sink.write_flat(left, _exact(flattened(batch), form, left))
-    return sink.finished().reshape(output_shape(batch))
+    return _elements(losses.Losses(loss), flattened(batch), form).reshape(output_shape(batch))
 
 
 def _gradient(batch: Batch, form: FloatFormat) -> Enclosure:
     loss, x = loss_rows(batch), np.asarray(batch.x)
     axis = class_axis(x)
     if gradients.suitable(loss):
-        sink, left = certify_elements(gradients.Gradients(loss), form, chain(form))
-        if left.size:
-            sink.write_flat(left, _exact(flattened(batch), form, left))
-        rows = sink.finished()
+        rows = _elements(gradients.Gradients(loss), flattened(batch), form)
     else:
         rows = _exact(flattened(batch), form, None)
     return rows.reshape(np.moveaxis(x, axis, -1).shape).moveaxis(-1, axis)

@@ -19,8 +19,10 @@ number of rows or by their weight.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,12 +32,12 @@ from xent_verify.enclosure import Enclosure
 from xent_verify.formats import FloatArray, FloatFormat, IntArray
 from xent_verify.truth import doubledouble as dd
 from xent_verify.truth import special
-from xent_verify.truth.compose import Answer, Group, Rows, groups, loaded, log_softmax
+from xent_verify.truth.compose import Answer, Group, Problem, Rows, groups, loaded, log_softmax
 from xent_verify.truth.engines import SCALE, Engine, Terms, terms
 from xent_verify.truth.pieces import Piece, normalised, undecided
 from xent_verify.truth.rows import LossRows
 
-__all__ = ["Losses", "reduced", "suitable"]
+__all__ = ["Losses", "of_distribution", "reduced", "reduced_pieces", "suitable"]
 
 Mask = NDArray[np.bool_]
 
@@ -74,6 +76,13 @@ class Losses:
     def single(self) -> bool:
         return True
 
+    @property
+    def reduction(self) -> str:
+        return self.loss.reduction
+
+    def special(self) -> special.Decided:
+        return special.loss_row_values(self.loss)
+
     def answer(self, engine: Engine, rows: Rows, fmt: FloatFormat) -> Answer:
         loss = self.loss.take(rows)
         group = loaded(loss.logits)
@@ -84,7 +93,7 @@ class Losses:
         if loss.labels is not None and loss.smoothing == 0:
             piece, mask = _of_label(t, group, loss, fmt)
         else:
-            piece = _of_distribution(t, group, loss)
+            piece = of_distribution(t, group, partial(_weighted, loss))
             mask = undecided(piece, fmt)
         return Answer(((slice(0, 1), piece, mask),), values, decided)
 
@@ -106,20 +115,20 @@ def _constant(value: float) -> dd.Pair:
     return np.full((1, 1), value), np.zeros((1, 1))
 
 
-def _of_distribution(t: Terms, group: Group, loss: LossRows) -> Piece:
-    """A Lambda + M (see the module docstring), for each row."""
+def of_distribution(t: Terms, group: Group, weigh: Callable[[dd.Pair], tuple[dd.Pair, dd.Pair]]) -> Piece:
+    """A Lambda + M (see the module docstring), for each row; ``weigh`` gives (A, M) from the distances."""
     m, alone = np.reshape(t.row.m, (-1, 1)), np.reshape(t.row.alone, (-1, 1))
     shrink = np.where(np.abs(group.x).max(axis=1, keepdims=True) > 2.0**900, 2.0**-70, 1.0)
     distance = dd.two_sum(np.broadcast_to(m * shrink, group.x.shape), group.x * -shrink)
     if group.holes is not None:
         distance = (np.where(group.holes, 0.0, distance[0]), np.where(group.holes, 0.0, distance[1]))
-    mass, mean = _weighted(loss, distance)
+    mass, mean = weigh(distance)
     log, log_low = (np.reshape(part, (-1, 1)) for part in t.engine.log(t.row))
     small = (mean[0] == 0) & (log < 2.0 ** (SCALE - 400))
     scale = np.where(small, 1.0, 2.0**-SCALE)
     high, low = dd.add(dd.multiply(mass, (log * (scale * shrink), log_low * (scale * shrink))), mean)
     exponent = np.where(shrink < 1, 70, 0) + np.where(small, -SCALE, 0)
-    loose = np.where(alone, 0.0, mass[0] * t.engine.fuzz * scale) + loss.classes * 2.0**-950
+    loose = np.where(alone, 0.0, mass[0] * t.engine.fuzz * scale) + group.x.shape[1] * 2.0**-950
     return _with_error(high, low, exponent, t.engine, loose, exact=alone & (mean[0] == 0))
 
 
@@ -191,21 +200,48 @@ def reduced(loss: LossRows, fmt: FloatFormat, engines: Sequence[Engine]) -> Encl
         rows = np.zeros(kept.ignored.shape), np.zeros(kept.ignored.shape, bool)
         values, decided = special.combine(rows, divisor, loss.reduction)
         return enclosure.exact(values.reshape(1)) if decided.all() else None
+    return reduced_pieces(Losses(kept), divisor, partial(_divisor, kept), fmt, engines)
+
+
+class Summable(Problem, Protocol):
+    """Rows that can be summed: what special values do to the whole is known apart."""
+
+    @property
+    def reduction(self) -> str: ...
+
+    def special(self) -> special.Decided: ...
+
+
+def reduced_pieces(
+    problem: Summable,
+    weight: float,
+    divisor: Callable[[], tuple[dd.Pair, int]],
+    fmt: FloatFormat,
+    engines: Sequence[Engine],
+) -> Enclosure | None:
+    """Sum or mean of a problem's answers, as one element; None if no engine decides it."""
     for engine in engines:
         pieces = []
-        for here in groups(kept.logits.shape[0], kept.classes, engine):
-            answer = Losses(kept).answer(engine, here, fmt)
-            if answer.values is not None and answer.decided is not None and answer.decided.any():
-                values, _ = special.combine(special.loss_row_values(kept), divisor, loss.reduction)
+        for here in groups(problem.rows, problem.n, engine):
+            answer = problem.answer(engine, here, fmt)
+            if answer.values is not None and not np.isfinite(answer.values).all():
+                values, _ = special.combine(problem.special(), weight, problem.reduction)
                 return enclosure.exact(values.reshape(1))
-            pieces.append(answer.parts[0][1])
-        piece = _total(pieces, kept)
+            piece = answer.parts[0][1]
+            pieces.append(piece if answer.decided is None else _without(piece, answer.decided))
+        piece = _total(pieces, divisor if problem.reduction == "mean" else None)
         if not undecided(piece, fmt).any():
             return piece.enclosure()
     return None
 
 
-def _total(pieces: Sequence[Piece], loss: LossRows) -> Piece:
+def _without(piece: Piece, decided: Mask) -> Piece:
+    """The piece with exact zeros where the special values are zeros."""
+    zeros = np.zeros(int(decided.sum()))
+    return piece.patched(decided, Piece(zeros, zeros.astype(np.int64), 0.0, 0.0, piece.tier))
+
+
+def _total(pieces: Sequence[Piece], divisor: Callable[[], tuple[dd.Pair, int]] | None) -> Piece:
     """Sum or mean of non-negative rows at the exponent of the largest; radii add up, the tree adds 2**-94."""
     whole = Enclosure.concatenate([piece.enclosure() for piece in pieces])
     top = int(whole.exponent[whole.hi != 0].max(initial=-(2**40)))
@@ -214,8 +250,8 @@ def _total(pieces: Sequence[Piece], loss: LossRows) -> Piece:
     total = dd.tree_sum(high, low, axis=0)
     error = float(radius.sum() * 1.001 + high.sum() * 2.0**-93 + high.size * 2.0**-1060 * bool(radius.any()))
     power = top
-    if loss.reduction == "mean":
-        weight, exponent = divisor(loss)
+    if divisor is not None:
+        weight, exponent = divisor()
         power -= exponent
         total = dd.multiply(total, dd.reciprocal(weight))
         error = error * 1.001 + float(total[0][0]) * 2.0**-93
@@ -224,7 +260,7 @@ def _total(pieces: Sequence[Piece], loss: LossRows) -> Piece:
     return replace(piece, radius=np.where(total[0] == 0, 0.0, spread))
 
 
-def divisor(loss: LossRows) -> tuple[dd.Pair, int]:
+def _divisor(loss: LossRows) -> tuple[dd.Pair, int]:
     """What a mean divides by, as (pair in [1, 2), exponent): the rows, or the weights of their labels."""
     if loss.labels is None or loss.weight is None:
         total = (np.full(1, float(loss.logits.shape[0])), np.zeros(1))

@@ -17,7 +17,7 @@ from xent_verify.failures import UsageError
 from xent_verify.formats import FloatArray, IntArray
 from xent_verify.model import Batch
 
-__all__ = ["LossRows", "class_axis", "flattened", "loss_rows", "normal_axis", "output_shape", "rows_of", "temperature_of", "wide"]
+__all__ = ["LossRows", "binary_inputs", "class_axis", "flattened", "loss_rows", "normal_axis", "output_shape", "reduction_of", "rows_of", "temperature_of", "wide"]
 
 REDUCTIONS = ("mean", "sum", "none")
 SAME_SHAPE = ("softmax", "log_softmax", "softmax_temperature", "cross_entropy_grad", "sigmoid", "log_sigmoid")
@@ -55,7 +55,7 @@ def temperature_of(options: Mapping[str, Any]) -> float:
     return value
 
 
-def _reduction_of(options: Mapping[str, Any]) -> str:
+def reduction_of(options: Mapping[str, Any]) -> str:
     value = str(options.get("reduction", "mean"))
     if value not in REDUCTIONS:
         raise UsageError(f"reduction must be one of {', '.join(REDUCTIONS)}, not {value!r}")
@@ -70,12 +70,23 @@ def output_shape(batch: Batch) -> tuple[int, ...]:
     if batch.op in AXIS_REMOVED:
         axis = normal_axis(int(batch.options.get("axis", -1)), x.ndim)
         return x.shape[:axis] + x.shape[axis + 1 :]
-    if _reduction_of(batch.options) != "none":
+    if reduction_of(batch.options) != "none":
         return ()
     if batch.op == "binary_cross_entropy_with_logits":
         return x.shape
     axis = class_axis(x)
     return x.shape[:axis] + x.shape[axis + 1 :]
+
+
+def binary_inputs(batch: Batch) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Logits, targets, weights and positive weights of a binary cross entropy, as float64 of one shape."""
+    logits, target = (wide(value) for value in list(batch.inputs.values())[:2])
+    x, y = np.broadcast_arrays(logits, target)
+    weight, pos_weight = (
+        np.broadcast_to(1.0 if part is None else wide(part), x.shape)
+        for part in (batch.options.get("weight"), batch.options.get("pos_weight"))
+    )
+    return x, y, weight, pos_weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,5 +160,5 @@ def loss_rows(batch: Batch) -> LossRows:
         weight=None if weight is None else wide(weight).reshape(-1),
         smoothing=smoothing,
         ignored=ignored,
-        reduction=_reduction_of(options),
+        reduction=reduction_of(options),
     )

@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 from xent_verify.failures import UnknownNameError, UsageError
 from xent_verify.formats import FloatArray
 from xent_verify.model import Batch
-from xent_verify.truth.rows import LossRows, loss_rows, normal_axis, output_shape, temperature_of, wide
+from xent_verify.truth.rows import LossRows, binary_inputs, loss_rows, normal_axis, output_shape, temperature_of, wide
 
-__all__ = ["RowFlags", "combine", "gradient_values", "loss_divisor", "loss_row_values", "resolve", "row_flags"]
+__all__ = ["Decided", "RowFlags", "binary_values", "combine", "gradient_values", "loss_divisor", "loss_row_values", "resolve", "row_flags"]
 
 Mask = NDArray[np.bool_]
 Decided = tuple[FloatArray, Mask]
@@ -192,17 +192,18 @@ def _as_logits(rows: NDArray[Any], logits: FloatArray) -> NDArray[Any]:
     return np.moveaxis(rows.reshape(moved), -1, axis)
 
 
+def binary_values(x: FloatArray, y: FloatArray, weight: FloatArray, pos_weight: FloatArray) -> Decided:
+    """Per element of -w (c y log s(x) + (1 - y) log s(-x)): log s(x) is -inf at x = -inf only, and 0 at +inf."""
+    from_target = np.sign(pos_weight) * np.sign(y)
+    sign = np.where(x == -np.inf, from_target, np.where(x == np.inf, np.sign(1.0 - y), 0.0)) * np.sign(weight)
+    nan = ~np.isfinite(weight) | ~np.isfinite(pos_weight) | ~np.isfinite(y) | np.isnan(x)
+    limit = np.where(sign > 0, np.inf, np.where(sign < 0, -np.inf, 0.0))
+    return np.where(nan, np.nan, limit), nan | np.isinf(x)  # an infinite logit's loss is 0 or infinite
+
+
 def _binary_cross_entropy(batch: Batch) -> Decided:
-    """-(w c y log s(x) + w (1 - y) log s(-x)): log s(x) is -inf at x = -inf only, and 0 at +inf."""
-    x, y = np.broadcast_arrays(*_pair(batch))
-    parts = [batch.options.get(name) for name in ("weight", "pos_weight")]
-    w, c = (np.broadcast_to(1.0 if part is None else wide(part), x.shape) for part in parts)
-    one = np.sign(w) * np.where(x == -np.inf, np.sign(c) * np.sign(y), np.where(x == np.inf, np.sign(1.0 - y), 0.0))
-    nan = ~np.isfinite(w) | ~np.isfinite(c) | ~np.isfinite(y) | np.isnan(x)
-    limit = np.where(one > 0, np.inf, np.where(one < 0, -np.inf, 0.0))
-    values = np.where(nan, np.nan, limit)
-    # At an infinite logit the loss is 0 or infinite, whatever the finite factors are.
-    return combine((values, nan | np.isinf(x)), float(x.size), str(batch.options.get("reduction", "mean")))
+    values = binary_values(*binary_inputs(batch))
+    return combine(values, float(np.asarray(batch.x).size), str(batch.options.get("reduction", "mean")))
 
 
 _RESOLVERS: dict[str, Callable[[Batch], Decided]] = {
