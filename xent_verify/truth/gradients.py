@@ -114,7 +114,7 @@ def _less_target(piece: Piece, columns: slice, loss: LossRows, engine: Engine) -
     total = dd.tree_sum(y, None, axis=1)
     y = np.ascontiguousarray(y[:, columns])
     share = dd.multiply((piece.hi, np.broadcast_to(piece.lo, piece.hi.shape)), total)
-    error = np.abs(share[0]) * 2.0**-91 + piece.full_radius * total[0]
+    error = np.abs(share[0]) * 2.0**-91 + piece.full_radius * (total[0] * 1.0001)
     alone = normalised(share[0], share[1], piece.exponent, 0.0, engine.tier)
     alone = replace(alone, radius=_relative_to(error, piece.exponent, alone))
     shift = np.maximum(piece.exponent, -1000).astype(np.int32)
