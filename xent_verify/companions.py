@@ -56,7 +56,7 @@ class _Known:
 
 
 def _known(ask: Ask, op: Op, batch: Batch, outcome: Returned, limit: FloatArray) -> _Known | None:
-    """The batch by rows, asked again in two dimensions where it has another shape; None where rows do not stand alone."""
+    """The batch by rows (asked again in two dimensions if need be); None where rows do not stand alone."""
     rows = rows_view(op, batch)
     values = answer(op, batch, outcome)
     if rows is None or values is None:
@@ -119,19 +119,18 @@ def _state(ask: Ask, op: Op, batch: Batch, outcome: Returned, limit: FloatArray)
     first = answer(op, batch, outcome)
     if first is None:
         return []
-    names = []
-    for name, other in _disturbances(op, batch):
-        names.append(name)
+
+    def after(name: str, other: Batch) -> list[Hit]:
         if bad := trouble(f"a call with {name}", ask(other)):
             return bad
-    last = ask(batch)
-    words = f"after calls with {', '.join(names)}"
-    if isinstance(last, Raised):
-        return [Hit("stateful", "fail", f"{words}: raises {last.type_name}: {last.message}")]
-    again = answer(op, batch, last)
-    if again is None:
-        return trouble(words, last)
-    return _whole("stateful", words, op, batch, (first, again), limit) or _stale(ask, op, batch, again)
+        words = f"after a call with {name}"
+        last = ask(batch)
+        if isinstance(last, Raised):
+            return [Hit("stateful", "fail", f"{words}: raises {last.type_name}: {last.message}")]
+        again = answer(op, batch, last)
+        return trouble(words, last) if again is None else _whole("stateful", words, op, batch, (first, again), limit)
+
+    return _gravest(after(*call) for call in _disturbances(op, batch)) or _stale(ask, op, batch, first)
 
 
 def _disturbances(op: Op, batch: Batch) -> Iterator[tuple[str, Batch]]:
@@ -154,33 +153,41 @@ def _disturbances(op: Op, batch: Batch) -> Iterator[tuple[str, Batch]]:
         yield "wider rows", replace(rows, inputs=wider).batch()
 
 
+_STALE_OPTIONS = {"axis", "reduction", "label_smoothing"}
+_STALE_OPS = ("softmax", "log_softmax", "logsumexp", "cross_entropy", "cross_entropy_grad")
+
+
 def _stale(ask: Ask, op: Op, batch: Batch, values: FloatArray) -> list[Hit]:
-    """One inner logit raised well above the maximum changes every answer: the same bits are an earlier answer."""
+    """Logit 1 raised by 8 + log n + max |x|, where it was not the only maximum: the same bits are an earlier answer.
+
+    p_1 was at most 1/2 and its odds grow by e^8 at least; logsumexp and the losses of other classes grow by more than
+    their own roundings in every format.
+    """
     rows = rows_view(op, batch)
-    if rows is None or rows.x.shape[1] < 3 or not op.by_row or op.name == "kl_divergence" or "weight" in batch.options:
+    if rows is None or rows.x.shape[1] < 3 or op.name not in _STALE_OPS or not batch.options.keys() <= _STALE_OPTIONS:
         return []
     wide = rows.wide
-    top = wide.max(axis=1)
-    raised = top + 8.0 + 0.125 * np.abs(top)
-    live = np.isfinite(wide).all(axis=1) & (raised < batch.form.max_finite)
-    if op.name.startswith("cross_entropy"):
+    with np.errstate(all="ignore"):
+        raised = wide.max(axis=1) + 8.0 + np.log(wide.shape[1]) + np.abs(wide).max(axis=1)
+        live = np.isfinite(wide).all(axis=1) & (np.abs(raised) < batch.form.max_finite / 4)
+        live &= np.delete(wide, 1, axis=1).max(axis=1) >= wide[:, 1]
+    if "target" in rows.inputs:
         target = rows.inputs["target"]
-        live &= (target != 1) & (target >= 0) if target.ndim == 1 else False
-    if "ignore_index" in batch.options or not live.any():
+        live &= (target != 1) & (target != -100) if target.ndim == 1 else False
+    if not live.any():
         return []
     changed = wide.copy()
     changed[live, 1] = raised[live]
-    twin = rows.with_logits(changed, every=False).batch()
+    twin = rows.with_logits(changed).batch()
     found = answer(op, twin, ask(twin))
     if found is None:
         return []
-    before, after = result_rows(op, batch, values)[live], result_rows(op, twin, found)[live]
-    stuck = (before == after).all(axis=1)
+    stuck = live & (result_rows(op, batch, values) == result_rows(op, twin, found)).all(axis=1)
     if not stuck.any():
         return []
-    row = int(np.flatnonzero(live)[np.argmax(stuck)])
     text = "a row with another logit in its middle gets the answer of an earlier call"
-    return [Hit("stateful", "fail", text, int(stuck.sum()), int(result_places(op, batch)[row, 0]))]
+    place = int(result_places(op, batch)[np.argmax(stuck), 0])
+    return [Hit("stateful", "fail", text, int(stuck.sum()), place)]
 
 
 def _telling_rows(rows: Rows) -> IntArray:
