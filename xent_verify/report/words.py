@@ -255,7 +255,8 @@ def _measured(example: Example) -> list[tuple[str, str]]:
     logits: NDArray[Any] = next(iter(example.inputs.values()), np.zeros(0))
     place = f"[{', '.join(map(str, example.index))}]" if example.index else ""
     error = "" if example.error_ulp is None else error_text(example.error_ulp)
-    ratio = "" if example.bound_ratio is None else f"{number_text(example.bound_ratio)} × the bound"
+    finite = example.bound_ratio is not None and math.isfinite(example.bound_ratio)
+    ratio = f"{number_text(example.bound_ratio)} × the bound" if finite else ""
     return [
         ("bits", bits_text(logits)),
         (f"true{place}", example.true_digits),
