@@ -245,7 +245,8 @@ def test_styles_of_calling_are_found() -> None:
         assert not candidate.supports(Batch("softmax", "float32", "", ROW.inputs, {"axis": 0}))
         assert candidate.offered == {"axis": False, "batched": False}
     with open_candidate(f"{TARGETS}:cross_entropy_plain", "cross_entropy") as candidate:
-        assert candidate.offered == dict.fromkeys(("weight", "ignore_index", "reduction", "label_smoothing"), False)
+        missing = ("probability_targets", "weight", "ignore_index", "reduction", "label_smoothing")
+        assert candidate.offered == dict.fromkeys(missing, False)
         loss = Batch("cross_entropy", "float32", "", {"logits": ROW.x, "target": np.array([0, 2])})
         assert candidate.supports(loss)
         assert not candidate.supports(Batch("cross_entropy", "float32", "", loss.inputs, {"reduction": "none"}))

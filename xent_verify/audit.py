@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from xent_verify.formats import format_named
 from xent_verify.judge import FLUSH_CHOICES, Rules
 from xent_verify.ledger import Ledger
 from xent_verify.model import Batch, DtypeResult, Report, Returned, TargetResult
-from xent_verify.ops import Op, op_named
+from xent_verify.ops import OPS, Op, op_named
 from xent_verify.policies import Policy, parse_policy
 from xent_verify.regimes import PROFILES, plan
 
@@ -46,6 +46,7 @@ class Settings:
     isolated: bool = True
     device: str = "cpu"
     fail_fast: bool = False
+    op: str = ""  # how an operation from outside the table is named (module:attribute)
 
     @property
     def rules(self) -> Rules:
@@ -128,8 +129,10 @@ def audit(
     operation = op_named(op)
     settings = Settings(
         parse_policy(policy), special, flush, profile, seed, arrays, dict(kwargs or {}), timeout,
-        True if isolated is None else isolated, device, fail_fast,
+        True if isolated is None else isolated, device, fail_fast, op if isinstance(op, str) else "",
     ).checked()  # fmt: skip
+    if isinstance(op, Op) and op.name not in OPS:
+        raise UsageError(f"operation {op.name!r} is not in the table: name it as module:attribute")
     forms = [format_named(name).name for name in dtypes or [d for d in DEFAULT_DTYPES if d in operation.formats]]
     for name in forms:
         if name not in operation.formats:
@@ -172,7 +175,7 @@ def audit_dtype(
     asker = Asker(op, candidate.call, settings.rules, candidate.name)
     skipped: dict[str, int] = {}
     answered: list[tuple[Batch, Returned]] = []
-    for number, batch in enumerate(plan(op.name, format_named(fmt), profile=settings.profile, seed=settings.seed)):
+    for number, batch in enumerate(_cases(op, fmt, settings)):
         if progress is not None:
             progress(f"{candidate.name} {op.name} {fmt}: {batch.regime}", number)
         if not candidate.supports(batch):
@@ -197,6 +200,21 @@ def audit_dtype(
     return DtypeResult(
         fmt, ledger.cases, ledger.max_ulp, ledger.max_ratio, ledger.classes(), findings, ledger.regimes(), offered, tuple(notes)
     )
+
+
+_OUTSIDE_LIMIT = 1500
+"""Logits per call for operations from outside the table: they have no fast truth."""
+
+
+def _cases(op: Op, fmt: str, settings: Settings) -> Iterator[Batch]:
+    """The plan's batches; an operation from outside the table takes those of the operation that it is shaped like."""
+    if op.name in OPS:
+        yield from plan(op.name, fmt, profile=settings.profile, seed=settings.seed)
+        return
+    for batch in plan(op.regimes_of, fmt, profile=settings.profile, seed=settings.seed):
+        if set(batch.options) <= set(op.options) and batch.x.size <= _OUTSIDE_LIMIT:
+            inputs = dict(zip(op.inputs, batch.inputs.values(), strict=False))
+            yield replace(batch, op=settings.op or op.name, inputs=inputs)
 
 
 _COMPARED = {"quick": 6, "standard": 14, "deep": 40}

@@ -43,16 +43,18 @@ class Policy:
 
     def limit(self, op: Op, batch: Batch, truth: Enclosure) -> FloatArray:
         """Largest absolute error allowed per output element (float64, in the result's shape)."""
+        with np.errstate(all="ignore"):
+            return np.asarray(self._limit(op, batch, truth), np.float64)
+
+    def _limit(self, op: Op, batch: Batch, truth: Enclosure) -> FloatArray:
         form = batch.form
         match self.kind:
             case "bound":
-                return np.asarray(op.bound(batch, self.model(form)), np.float64)
+                return op.bound(batch, self.model(form))
             case "ulp":
-                with np.errstate(all="ignore"):
-                    return np.asarray(self.ulps * np.ldexp(1.0, truth.units(form).quantum.astype(np.int32)))
+                return np.asarray(self.ulps * np.ldexp(1.0, truth.units(form).quantum.astype(np.int32)))
             case "allclose":
-                with np.errstate(all="ignore"):
-                    return np.asarray(self.atol + self.rtol * np.abs(truth.to_float64()))
+                return np.asarray(self.atol + self.rtol * np.abs(truth.to_float64()))
             case _:
                 assert_never(self.kind)
 

@@ -15,7 +15,7 @@ from xent_verify.candidates.isolate import Child
 from xent_verify.candidates.resolve import is_builtin, load, validate_builtin
 from xent_verify.candidates.runner import Runner
 from xent_verify.candidates.signature import Style
-from xent_verify.model import Batch, Outcome
+from xent_verify.model import Batch, Outcome, Raised
 
 __all__ = ["Candidate", "open_candidate"]
 
@@ -63,6 +63,8 @@ class Candidate:
 
     def call(self, batch: Batch) -> Outcome:
         """The target's answer, or what happened instead; never an exception of the target's."""
+        if not self.supports(batch):
+            return Raised("NotOffered", "the target's signature lacks what this call needs")
         return self._engine.call(batch)
 
     def close(self) -> None:

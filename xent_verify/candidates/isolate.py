@@ -80,10 +80,7 @@ class Child:
         if header["kind"] == "usage":
             self.close()
             raise UsageError(str(header["message"]))
-        keywords = header["keywords"]
-        return Style(
-            header["op"], header["axis"], header["always"], None if keywords is None else frozenset(keywords), header["by_row"]
-        )
+        return Style.from_plain(header["style"])
 
     def call(self, batch: Batch) -> Outcome:
         """Send one batch and wait for its outcome."""

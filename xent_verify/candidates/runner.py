@@ -8,6 +8,7 @@ import traceback
 import warnings
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify import layouts
-from xent_verify.candidates.signature import Style, style_of, wants_rows
+from xent_verify.candidates.signature import Style, style_of, takes_probabilities, wants_rows
 from xent_verify.model import Batch, Malformed, Outcome, Raised, Returned
 
 __all__ = ["Runner"]
@@ -46,14 +47,15 @@ class Runner:
             self.function = adapter.gradient_of(self.function, device)
             style = Style(op, "", False, None)
         if wants_rows(style, self._plain):
-            style = Style(style.op, style.axis, style.always, style.keywords, by_row=True)
-        self.style = style
+            style = replace(style, by_row=True)
+        self.style = replace(style, probabilities=takes_probabilities(style, self._plain))
         self._earlier: deque[tuple[NDArray[Any], NDArray[Any]]] = deque(maxlen=_KEPT_RESULTS)
 
-    def _plain(self, array: NDArray[Any]) -> Any:
+    def _plain(self, *arrays: NDArray[Any]) -> Any:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
-            return self._adapter.from_target(self.function(self._adapter.to_target(array, self._device), **self._extra))
+            given = [self._adapter.to_target(array, self._device) for array in arrays]
+            return self._adapter.from_target(self.function(*given, **self._extra))
 
     def run(self, batch: Batch) -> Outcome:
         """Call the target on a private copy of the batch."""

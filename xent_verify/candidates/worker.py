@@ -34,12 +34,7 @@ def main() -> None:
     except UsageError as error:
         _write(sink, codec.pack({"kind": "usage", "message": str(error)}, {}))
         return
-    style = runner.style
-    ready = {
-        "kind": "ready", "axis": style.axis, "always": style.always, "by_row": style.by_row,
-        "keywords": None if style.keywords is None else sorted(style.keywords), "op": style.op,
-    }  # fmt: skip
-    _write(sink, codec.pack(ready, {}))
+    _write(sink, codec.pack({"kind": "ready", "style": runner.style.to_plain()}, {}))
     while (frame := _read_frame(source)) is not None:
         outcome = runner.run(codec.decode_batch(*frame))
         printed = _printed()

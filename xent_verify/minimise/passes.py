@@ -95,6 +95,20 @@ def fewer_rows(attempt: Attempt) -> None:
         _shorten(attempt, axis)
 
 
+def one_large_logit(attempt: Attempt) -> None:
+    """One logit in place of many: what overflows as a sum of n terms overflows alone, log n further out."""
+    batch = attempt.batch
+    name = next(iter(batch.inputs))
+    wide = _values(batch, name)
+    known = wide[np.isfinite(wide)]
+    if not known.size or not batch.x.ndim or batch.x.shape[-1] < 2:
+        return
+    column = int(np.argmax(wide == known.max())) % batch.x.shape[-1]
+    single = keep(batch, batch.x.ndim - 1, [column])
+    edge = np.ceil(known.max() + np.log(batch.x.shape[-1]))
+    attempt.first(_replaced(single, name, np.full(single.x.shape, value)) for value in (edge, edge + 1, edge + 8))
+
+
 def fewer_columns(attempt: Attempt) -> None:
     if attempt.batch.x.ndim:
         _shorten(attempt, attempt.batch.x.ndim - 1)
@@ -282,6 +296,7 @@ PASSES: tuple[Pass, ...] = (
     plain_call,
     fewer_dimensions,
     fewer_rows,
+    one_large_logit,
     fewer_columns,
     fewer_dimensions,
     simpler_targets,

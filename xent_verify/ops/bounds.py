@@ -85,7 +85,7 @@ class RowTerms:
     """Per-row quantities of the bounds, in float64 (their own rounding, about 1e-13, is far below what matters).
 
     ``gap`` d_i = m - x_i [R, n] (inf for -inf logits); ``p`` [R, n]; ``mean_gap`` E [R]; ``log_s`` [R]; ``top`` m [R].
-    Rows without a finite maximum hold NaN.
+    Gaps beyond float64's range are held at its largest value. Rows without a finite maximum hold NaN.
     """
 
     gap: FloatArray
@@ -93,6 +93,10 @@ class RowTerms:
     mean_gap: FloatArray
     log_s: FloatArray
     top: FloatArray
+
+    def scaled(self, factor: float) -> RowTerms:
+        """The same terms times a factor (p apart): bounds are linear in them, up to constants that stay as they are."""
+        return RowTerms(self.gap * factor, self.p, self.mean_gap * factor, self.log_s * factor, self.top * factor)
 
     @property
     def loss(self) -> FloatArray:
@@ -121,6 +125,7 @@ def row_terms(rows: NDArray[Any]) -> RowTerms:
     with np.errstate(all="ignore"):
         top = x.max(axis=1, initial=-np.inf)
         gap = top[:, None] - x
+        gap = np.where(np.isposinf(gap) & np.isfinite(x) & np.isfinite(top)[:, None], np.finfo(np.float64).max, gap)
         terms = np.exp(-gap)
         s = terms.sum(axis=1)
         p = terms / s[:, None]

@@ -36,6 +36,8 @@ from xent_verify.ops.op import Arithmetic, Op, RowInputs
 
 __all__ = ["OP", "reduce_bound"]
 
+_SCALE = 2.0**-600
+
 
 def formula(a: Arithmetic, row: RowInputs, wanted: Sequence[int]) -> list[Any]:
     """sum_c a_c (-log p_c), with the coefficients a_c of the module docstring."""
@@ -161,13 +163,15 @@ def bound(batch: Batch, model: ErrorModel) -> FloatArray:
     """See the module docstring."""
     with np.errstate(all="ignore"):
         terms = row_terms(batch.x)
+        scale = _SCALE if np.any(np.isfinite(terms.gap) & (terms.gap > 1.0 / _SCALE)) else 1.0
+        terms = terms.scaled(scale)  # sums of losses near float64's largest value would leave its range
         parts = _parts(batch, terms)
         value, error = _row_bound(parts, terms, model)
         reduction = str(OP.option(batch, "reduction"))
         single = value.size == 1 and batch.options.get("weight") is None
         if single and reduction != "none":
-            return np.asarray(error[0])
-        return reduce_bound(value, error, _divisor(batch, parts), reduction, model)
+            return np.asarray(error[0] / scale)
+        return np.asarray(reduce_bound(value, error, _divisor(batch, parts), reduction, model) / scale)
 
 
 def overflow_allowed(batch: Batch, model: ErrorModel) -> NDArray[np.bool_]:

@@ -81,7 +81,8 @@ class Op:
     by the option ``reduction``). ``formula(arithmetic, row, wanted)`` gives the true values of the wanted elements of
     one row (for "rows" and "loss": one value). ``denominator(arithmetic, batch)`` is what ``reduction="mean"`` divides
     by. ``bound(batch, model)`` gives the largest absolute error a sound implementation can make, in the result's shape
-    (CONTRACT section 4); ``overflow_allowed(batch, model)`` where an intermediate of a sound algorithm may overflow
+    (CONTRACT section 4); ``like`` names the operation of the table whose regimes it takes (for operations from outside;
+    default: the one of the same shape); ``overflow_allowed(batch, model)`` where an intermediate of a sound algorithm may overflow
     although the true value is representable. ``laws`` name entries of ``properties.LAWS``.
     """
 
@@ -96,7 +97,16 @@ class Op:
     denominator: Callable[[Any, Batch], Any] | None = None
     overflow_allowed: Callable[[Batch, ErrorModel], NDArray[np.bool_]] | None = None
     laws: tuple[str, ...] = field(default=())
+    like: str = ""
     formats: tuple[str, ...] = ("float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
+
+    @property
+    def regimes_of(self) -> str:
+        """The operation of the table whose regimes fit this one's inputs."""
+        if self.like:
+            return self.like
+        shapes = {"elements": "softmax", "rows": "logsumexp", "loss": "cross_entropy"}
+        return shapes[self.result] if self.by_row else {"loss": "binary_cross_entropy_with_logits"}.get(self.result, "sigmoid")
 
     def option(self, batch: Batch, name: str) -> Any:
         """The batch's value of an option, or its default."""

@@ -1,0 +1,110 @@
+"""The house as CONTRIBUTING draws it: imports go down the floors only, and heavy imports stay in their rooms."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import xent_verify
+
+PACKAGE = Path(xent_verify.__file__).parent
+FLOORS = (
+    {"failures", "formats", "enclosure", "model", "layouts", "environment", "libraries"},
+    {"ops"},
+    {"implementations"},
+    {"regimes", "strategies"},
+    {"truth"},
+    {"candidates", "scripts"},
+    {"policies", "conventions", "measure", "judge", "ledger", "properties", "companions", "laws", "diagnose"},
+    {"minimise", "search", "findings", "recipes"},
+    {"report", "claims", "claims_truth", "explain"},
+    {"audit"},
+    {"harvest"},
+    {"commands", "cli", "__main__"},
+)
+FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
+ORDERED_WITHIN = {"failures", "formats", "enclosure", "model", "layouts", "environment", "libraries"}
+HEAVY = {
+    "mpmath": {"truth"},
+    "hypothesis": {"strategies", "search"},
+    "pandas": {"report", "audit"},
+    "matplotlib": {"report"},
+    "jinja2": {"report"},
+    "numba": {"truth"},
+    "torch": {"candidates"},
+    "jax": {"candidates"},
+    "tensorflow": {"candidates"},
+    "click": {"cli", "commands"},
+}
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> list[str]:
+    """Every module a file imports, wherever in the file (type-checking imports left out)."""
+    tree = ast.parse(path.read_text())
+    skipped = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for inner in ast.walk(node)
+    }
+    names = []
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names += [f"{node.module}.{alias.name}" if node.module == "xent_verify" else node.module for alias in node.names]
+    return names
+
+
+def files() -> list[Path]:
+    return [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"]
+
+
+def test_every_room_has_a_floor() -> None:
+    """A new module is placed in the picture before anything else."""
+    assert {room_of(path) for path in files()} <= set(FLOOR)
+
+
+def test_imports_go_down() -> None:
+    """No module imports from a floor above its own (``report`` is reached from ``audit``, which is above it)."""
+    wrong = []
+    for path in files():
+        for name in imports(path):
+            parts = name.split(".")
+            if parts[0] == "xent_verify" and len(parts) > 1 and parts[1] in FLOOR and FLOOR[parts[1]] > FLOOR[room_of(path)]:
+                wrong.append(f"{path.relative_to(PACKAGE)} imports {name}")
+    assert not wrong
+
+
+def test_heavy_imports_stay_in_their_rooms() -> None:
+    """Each heavy library is imported by the one room that owns it."""
+    wrong = []
+    for path in files():
+        for name in imports(path):
+            root = name.split(".")[0]
+            if root in HEAVY and room_of(path) not in HEAVY[root]:
+                wrong.append(f"{path.relative_to(PACKAGE)} imports {name}")
+    assert not wrong
+
+
+def test_public_names_are_sorted_and_there() -> None:
+    """``__all__`` is sorted (upper case first, as ruff sorts) and every name resolves."""
+    assert all(hasattr(xent_verify, name) for name in xent_verify.__all__)
+    assert len(set(xent_verify.__all__)) == len(xent_verify.__all__)
+    assert set(dir(xent_verify)) == set(xent_verify.__all__)
+
+
+def test_importing_the_package_is_light() -> None:
+    """``import xent_verify`` imports nothing but itself."""
+    import subprocess
+    import sys
+
+    code = "import sys, xent_verify; print([m for m in ('numpy', 'pandas', 'mpmath', 'hypothesis', 'click') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,193 @@
+"""The audit from end to end: naive forms fail for the right reason, sound ones pass, and nothing is guessed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import targets
+
+import xent_verify
+from xent_verify.audit import audit
+from xent_verify.failures import UnknownNameError, UsageError
+from xent_verify.model import Finding
+
+TARGETS = str(Path(__file__).parent / "targets.py")
+
+
+def failing(report: xent_verify.Report) -> dict[str, Finding]:
+    return {finding.kind: finding for finding in report.findings if finding.severity == "fail"}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
+@pytest.mark.parametrize(
+    ("op", "name", "kind"),
+    [
+        ("softmax", "naive", "nan"),
+        ("log_softmax", "naive", "log_of_zero"),
+        ("logsumexp", "naive", "overflow"),
+        ("cross_entropy", "naive-onehot", "log_of_zero"),
+        ("cross_entropy", "naive-index", "log_of_zero"),
+        ("cross_entropy_grad", "naive", "nan"),
+    ],
+)
+def test_naive_forms_fail_for_the_right_reason(op: str, name: str, kind: str, dtype: str) -> None:
+    """Every naive form fails in every usual format with the kind it is known for, and a minimal input of few logits."""
+    found = failing(audit(name, op=op, dtypes=[dtype], profile="quick", isolated=False))
+    assert kind in found
+    minimal = found[kind].minimal
+    assert minimal is not None
+    assert next(iter(minimal.inputs.values())).size <= 4
+
+
+@pytest.mark.parametrize("op", ["softmax", "log_softmax"])
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2"])
+def test_stable_forms_pass_in_eight_bits(op: str, dtype: str) -> None:
+    """The stable forms pass in both float8 formats."""
+    assert audit("stable", op=op, dtypes=[dtype], profile="quick", isolated=False).ok
+
+
+@pytest.mark.parametrize("op", ["softmax", "log_softmax", "logsumexp", "cross_entropy", "cross_entropy_grad"])
+def test_stable_forms_pass(op: str) -> None:
+    """The stable form of every operation passes in the four usual formats, with a bound that is nearly reached."""
+    report = audit("stable", op=op, profile="quick", isolated=False)
+    assert report.ok, failing(report)
+    assert all(0.3 < result.max_bound_ratio <= 1 for result in report.targets[0].dtypes)
+
+
+def test_the_naive_softmax_comes_down_to_one_logit_past_the_edge() -> None:
+    """float32 exp overflows at 88.72: the minimal failing row of the naive softmax is [89]."""
+    found = failing(audit("naive", op="softmax", dtypes=["float32"], profile="quick", isolated=False))
+    assert found["nan"].minimal is not None
+    assert found["nan"].minimal.inputs["x"].ravel().tolist() == [89.0]
+
+
+def test_findings_carry_all_that_the_contract_asks() -> None:
+    """Kind, share, regimes, minimal input, 30 digits, rounded and observed value, error, a script that reproduces it."""
+    found = failing(audit("naive", op="softmax", dtypes=["float32"], profile="quick", isolated=False))["underflow"]
+    example = found.minimal
+    assert example is not None
+    assert 0 < found.share < 1
+    assert found.regimes
+    assert len(example.true_digits.replace(".", "").replace("-", "").split("e")[0].lstrip("0")) >= 25
+    assert example.observed == 0 < example.rounded
+    assert example.bound_ratio is not None
+    assert example.bound_ratio > 1
+    assert "import numpy as np" in found.script
+
+
+def test_the_script_reproduces_the_fault(tmp_path: Path) -> None:
+    """The script of a finding, run alone, exits 1 for the faulty target and would exit 0 for the right answer."""
+    import subprocess
+    import sys
+
+    source = tmp_path / "colleague.py"
+    source.write_text("import numpy as np\n\ndef softmax(x, axis=-1):\n    e = np.exp(x)\n    return e / e.sum(axis=axis, keepdims=True)\n")
+    found = failing(audit(f"{source}:softmax", op="softmax", dtypes=["float32"], profile="quick"))
+    script = tmp_path / "reproduce.py"
+    script.write_text(found["nan"].script)
+    assert subprocess.run([sys.executable, str(script)], capture_output=True, check=False).returncode == 1
+    source.write_text(source.read_text().replace("np.exp(x)", "np.exp(x - x.max(axis=axis, keepdims=True))"))
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_same_seed_gives_the_same_json() -> None:
+    """Two audits of the same target with one seed are the same JSON, byte for byte, outside the environment block."""
+    texts = []
+    for _ in range(2):
+        data = json.loads(audit("naive", op="logsumexp", dtypes=["float16"], profile="quick", seed=3, isolated=False).to_json())
+        data.pop("environment")
+        texts.append(json.dumps(data, sort_keys=True))
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("writes_to_its_input", "input_mutated"),
+        ("shares_a_buffer", "stateful"),
+        ("returns_wrong_shape", "shape"),
+        ("returns_wrong_dtype", "dtype"),
+        ("returns_none", "dtype"),
+        ("raises", "exception"),
+        ("aborts", "crash"),
+        ("batch_wide", "nan"),
+        ("reads_storage", "inaccurate"),
+        ("nondeterministic", "inaccurate"),
+    ],
+)
+def test_misconduct_is_a_finding(name: str, kind: str) -> None:
+    """What a target does wrong besides its values becomes a finding of its kind, and the audit goes on to its end."""
+    report = audit(f"{TARGETS}:{name}", op="softmax", dtypes=["float32"], profile="quick", fail_fast=name == "aborts")
+    assert kind in failing(report)
+
+
+def test_functions_that_offer_less_are_audited_for_what_they_offer() -> None:
+    """Row-only functions, other axis names and partial signatures pass when what they offer is right."""
+    for name, op in (("softmax", "softmax"), ("softmax_dim", "softmax"), ("cross_entropy_plain", "cross_entropy")):
+        report = audit(getattr(targets, name), op=op, dtypes=["float32"], profile="quick")
+        assert report.ok, (name, failing(report))
+    offered = report.targets[0].dtypes[0].offered
+    assert offered["weight"] is False
+
+
+def test_assert_accurate_tells_the_finding() -> None:
+    """A failing target raises AssertionError with the minimal case; a sound one returns."""
+    xent_verify.assert_accurate(targets.softmax, op="softmax", dtypes=["float32"], profile="quick")
+    with pytest.raises(AssertionError, match=r"NaN where a number is due"):
+        xent_verify.assert_accurate(targets.batch_wide, op="softmax", dtypes=["float32"], profile="quick")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"op": "sofmax"}, "did you mean 'softmax'"),
+        ({"op": "softmax", "dtypes": ["float23"]}, "did you mean 'float32'"),
+        ({"op": "softmax", "policy": "standart"}, "did you mean 'standard'"),
+        ({"op": "softmax", "policy": "ulp:much"}, "non-negative numbers K"),
+        ({"op": "softmax", "special": "nany"}, "did you mean 'any'"),
+        ({"op": "softmax", "profile": "quik"}, "did you mean 'quick'"),
+        ({"op": "softmax", "flush": "never"}, "flush rule"),
+        ({"op": "cross_entropy", "dtypes": ["float8_e5m2"]}, "unknown dtype for cross_entropy"),
+        ({"op": "softmax", "timeout": 0}, "positive number of seconds"),
+    ],
+)
+def test_impossible_requests_are_one_clear_line(options: dict[str, object], words: str) -> None:
+    """Unknown names and impossible values raise UsageError before anything runs."""
+    with pytest.raises(UsageError, match=words) as caught:
+        audit(targets.softmax, **options)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+    assert isinstance(caught.value, (UsageError, UnknownNameError))
+
+
+def test_policies_differ_as_they_say() -> None:
+    """A float16 accumulator fails standard and passes native; half an ulp of slack fails faithful; allclose is lax."""
+
+    def narrow(x: np.ndarray, axis: int = -1) -> np.ndarray:
+        e = np.exp(x - x.max(axis=axis, keepdims=True)) if x.shape[axis] else x.copy()
+        total = np.add.accumulate(e, axis=axis, dtype=x.dtype)
+        return (e / np.take(total, [-1], axis=axis)).astype(x.dtype) if x.shape[axis] else e
+
+    def ok(policy: str) -> bool:
+        return audit(narrow, op="softmax", dtypes=["float16"], profile="quick", policy=policy).ok
+
+    assert [ok("standard"), ok("native"), ok("faithful")] == [False, True, False]
+
+
+def test_an_operation_from_outside_is_audited_without_an_edit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--op module:OP brings its own formula and bound: truth comes from the formula, verdicts from the bound."""
+    (tmp_path / "squareplus.py").write_text(
+        "import numpy as np\n"
+        "from xent_verify.ops import Op\n"
+        "def formula(a, row, wanted):\n    terms = a.row([row.values[0][0], 0.0])\n    return [a.number(2) * terms.p(0)]\n"
+        "def bound(batch, model):\n    return np.abs(2 / (1 + np.exp(-batch.x.astype(float)))) * 8 * model.u + model.eta\n"
+        "OP = Op('twice_sigmoid', 'twice the sigmoid', ('x',), {}, 'elements', formula, bound, by_row=False)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    good = audit(lambda x: (2 / (1 + np.exp(-x))).astype(x.dtype), op="squareplus:OP", dtypes=["float64"], profile="quick")
+    bad = audit(lambda x: (2.001 / (1 + np.exp(-x))).astype(x.dtype), op="squareplus:OP", dtypes=["float64"], profile="quick")
+    assert not bad.ok
+    assert good.targets[0].dtypes[0].cases > 0
