@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import hypothesis
@@ -33,20 +33,23 @@ Judge = Callable[[Any], Any]
 
 TARGETS = (
     ("softmax", "stable", "float32"),
-    ("softmax", "stable", "float64"),
     ("softmax", "division-free", "float32"),
-    ("softmax", "division-free", "float64"),
-    ("softmax", "online", "float32"),
-    ("softmax", "wide", "bfloat16"),
-    ("log_softmax", "stable", "float32"),
-    ("log_softmax", "unshifted-lse", "float32"),
-    ("log_softmax", "unshifted-lse", "bfloat16"),
+    ("softmax", "division-free", "bfloat16"),
+    ("softmax", "narrow-differences", "float16"),
+    ("softmax", "squaring", "float32"),
+    ("softmax", "single-exp", "float64"),
+    ("log_softmax", "log1p", "float32"),
     ("log_softmax", "log1p", "float64"),
+    ("log_softmax", "stable", "float32"),
     ("logsumexp", "stable", "float32"),
+    ("logsumexp", "stable", "float64"),
+    ("logsumexp", "log1p", "float32"),
+    ("logsumexp", "log1p", "float64"),
     ("logsumexp", "online", "float64"),
+    ("logsumexp", "pairwise", "float64"),
     ("logsumexp", "naive", "float32"),
-    ("logsumexp", "wide", "float16"),
 )
+"""Sound and faulty, each with room above what ordinary rows show."""
 
 
 def certified(op: str, name: str, fmt: str) -> Judge:
@@ -101,20 +104,25 @@ def guided(fmt: str, judge: Judge, n: int, count: int, seed: int) -> float:
     return guided_search(fmt, judge, lengths=(n,), evaluations=count, seed=seed).best.score
 
 
+def mean(found: Iterable[float]) -> float:
+    """Geometric: one lucky seed does not decide."""
+    return statistics.geometric_mean(max(best, 1e-9) for best in found)
+
+
 OTHERS = {"uniform": uniform, "regimes": regimes, "hypothesis": drawn}
 
 
-def compare(n: int, count: int, seed: int) -> None:
-    """One line per target, then the median factor against each other way."""
+def compare(n: int, count: int, seeds: int) -> None:
+    """One line per target (geometric means over seeds), then the median factor against each other way."""
     factors: dict[str, list[float]] = {name: [] for name in OTHERS}
-    print(f"largest error in ulps, n = {n}, {count} evaluations each")
+    print(f"largest error in ulps, n = {n}, {count} evaluations each, mean of {seeds} seeds")
     print(f"{'target':36}{'guided':>12}" + "".join(f"{name:>12}" for name in OTHERS))
     for op, name, fmt in TARGETS:
         judge = certified(op, name, fmt)
-        best = guided(fmt, judge, n, count, seed)
+        best = mean(guided(fmt, judge, n, count, seed) for seed in range(seeds))
         line = f"{op + '.' + name + ' ' + fmt:36}{best:12.4g}"
         for other, way in OTHERS.items():
-            reached = way(fmt, judge, n, count, seed)
+            reached = mean(way(fmt, judge, n, count, seed) for seed in range(seeds))
             factors[other].append(best / reached if reached else float("inf"))
             line += f"{reached:12.4g}"
         print(line, flush=True)
@@ -162,12 +170,12 @@ def every_row(form: FloatFormat, n: int) -> Iterator[Any]:
         yield form.from_ordinal(np.insert(grid, 0, first, axis=1))
 
 
-def exhaust(names: tuple[str, ...], n: int, seed: int) -> None:
+def exhaust(names: tuple[str, ...], n: int) -> None:
     """The search's best in 10 seconds against the true maximum over all rows."""
     for fmt in names:
         for call in (native, division_free):
             judge = against_float64(call, FORMATS[fmt])
-            found = guided_search(fmt, judge, lengths=(n,), evaluations=10**8, seconds=10.0, seed=seed)
+            found = guided_search(fmt, judge, lengths=(n,), evaluations=10**8, seconds=10.0)
             reached = found.best.score
             start = time.monotonic()
             truly = max(float(judge(rows).max()) for rows in every_row(FORMATS[fmt], n))
@@ -182,16 +190,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=8)
     parser.add_argument("--evaluations", type=int, default=3000)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--exhaust", choices=("fp8", "float16", "bfloat16"))
     options = parser.parse_args()
     match options.exhaust:
         case None:
-            compare(options.n, options.evaluations, options.seed)
+            compare(options.n, options.evaluations, options.seeds)
         case "fp8":
-            exhaust(("float8_e4m3fn", "float8_e5m2"), 3, options.seed)
+            exhaust(("float8_e4m3fn", "float8_e5m2"), 3)
         case name:
-            exhaust((name,), 2, options.seed)
+            exhaust((name,), 2)
 
 
 if __name__ == "__main__":

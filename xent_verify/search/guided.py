@@ -29,7 +29,7 @@ __all__ = ["GuidedResult", "Niche", "guided_search"]
 JudgeRows = Callable[[NDArray[Any]], FloatArray]
 
 _FRESH = 0.1  # share of each round that is new rows
-_CLIMB = 0.3  # share that descends from the best row
+_CLIMB = 0.4  # share that descends from the three best rows
 _DECAY = 0.98  # memory of what each move has brought
 _KEPT = 10  # niches of each length in the result
 _LOGITS = 2**18  # per round
@@ -81,10 +81,11 @@ class _Archive:
         return sorted(self.scores, key=lambda cell: (-self.scores[cell], cell))
 
     def parents(self, draw: Draw, count: int) -> FloatArray:
-        """Rows to bend: the best one for a share, the others from good niches more often than from poor ones."""
+        """Rows to bend: the best three for a share, the others from good niches more often than from poor ones."""
         ranked = self.ranked()
         rank = (len(ranked) * draw.rng.random(count) ** 2).astype(np.int64)
-        rank[draw.rng.random(count) < _CLIMB] = 0
+        climb = draw.rng.random(count) < _CLIMB
+        rank[climb] = draw.rng.integers(0, min(3, len(ranked)), int(climb.sum()))
         return np.array([self.rows[ranked[k]] for k in rank])
 
 
@@ -132,8 +133,8 @@ class _Hunt:
         return self.draw.fmt.widen(narrow), scores
 
     def room(self, n: int) -> int:
-        """Rows of one round: many, but never more than a twentieth of the budget."""
-        return max(1, min(_LOGITS // n, 8192, max(self.budget // 20, 24), self.budget - self.spent))
+        """Rows of one round: many, but never more than a sixtieth of the budget."""
+        return max(1, min(_LOGITS // n, 8192, max(self.budget // 60, 24), self.budget - self.spent))
 
     def start(self, n: int, share: int) -> None:
         """The rows of every regime, as many as the share allows."""

@@ -107,6 +107,20 @@ def offset(draw: Draw, rows: FloatArray, mates: FloatArray) -> FloatArray:  # no
     return rows + np.where(draw.rng.random(len(rows)) < 0.2, -_tops(rows), move)[:, None]
 
 
+def cancel(draw: Draw, rows: FloatArray, mates: FloatArray) -> FloatArray:  # noqa: ARG001
+    """The row moved to where its logsumexp is 0 but for rounding: the maximum against the logarithm of the sum."""
+    top = _tops(rows)
+    value: FloatArray = top + np.log(np.exp(rows - top[:, None]).sum(axis=1))
+    return rows - value[:, None]
+
+
+def fine(draw: Draw, rows: FloatArray, mates: FloatArray) -> FloatArray:  # noqa: ARG001
+    """One logit an ordinal or a few on: the last steps of a climb."""
+    steps = np.zeros(rows.shape, dtype=np.int64)
+    steps[_spot(draw, rows)] = draw.rng.integers(1, 9, len(rows)) * draw.rng.choice([-1, 1], len(rows))
+    return _stepped(draw, rows, steps)
+
+
 def scale(draw: Draw, rows: FloatArray, mates: FloatArray) -> FloatArray:  # noqa: ARG001
     """All gaps to the maximum stretched together."""
     top = _tops(rows)[:, None]
@@ -141,5 +155,5 @@ def mask(draw: Draw, rows: FloatArray, mates: FloatArray) -> FloatArray:
 
 
 MOVES: tuple[Move, ...] = (
-    one_value, neighbours, bits, tie, gap, round_gap, offset, scale, cross, spread_value, mask,
+    one_value, fine, neighbours, bits, tie, gap, round_gap, offset, cancel, scale, cross, spread_value, mask,
 )  # fmt: skip
