@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from xent_verify.formats import FloatArray, FloatFormat
 from xent_verify.truth import doubledouble as dd
 from xent_verify.truth import special
-from xent_verify.truth.compose import Answer, Group, Rows, log_softmax
+from xent_verify.truth.compose import Answer, Group, Out, Rows, log_softmax
 from xent_verify.truth.engines import Engine, Terms, terms
 from xent_verify.truth.losses import of_distribution
 from xent_verify.truth.pieces import undecided
@@ -49,7 +49,7 @@ class Sigmoids:
     def rows(self) -> int:
         return self.x.size
 
-    def answer(self, engine: Engine, rows: Rows, fmt: FloatFormat) -> Answer:
+    def answer(self, engine: Engine, rows: Rows, fmt: FloatFormat, out: Out = None) -> Answer:
         x = self.x[rows]
         t, _ = _terms(engine, x)
         if self.log:
@@ -95,7 +95,7 @@ class BinaryLosses:
     def special(self) -> special.Decided:
         return special.binary_values(self.x, self.y, self.weight, self.pos_weight)
 
-    def answer(self, engine: Engine, rows: Rows, fmt: FloatFormat) -> Answer:
+    def answer(self, engine: Engine, rows: Rows, fmt: FloatFormat, out: Out = None) -> Answer:
         x, y, weight, pos_weight = (part[rows] for part in (self.x, self.y, self.weight, self.pos_weight))
         t, group = _terms(engine, x)
         piece = of_distribution(t, group, partial(_weighted, y, weight, pos_weight))

@@ -60,7 +60,7 @@ def certify(batch: Batch, *, fmt: str | FloatFormat | None = None, jobs: int = 1
 
 def _elements(problem: Problem, batch: Batch, form: FloatFormat) -> Enclosure:
     """A problem's elements; what the engines leave is asked of tier 3, where ``batch`` has them at the same places."""
-    sink, left = certify_elements(problem, form, chain(form))
+    sink, left = certify_elements(problem, form, chain(form, problem.rows * problem.n))
     if left.size:
         sink.write_flat(left, _exact(batch, form, left))
     return sink.finished()
@@ -77,7 +77,7 @@ def _binary_loss(batch: Batch, form: FloatFormat) -> Enclosure:
     count = (np.full(1, float(problem.rows)), np.zeros(1))
     power = int(np.frexp(count[0][0])[1]) - 1
     mean = ((np.ldexp(count[0], -power), count[1]), power)
-    total = losses.reduced_pieces(problem, float(problem.rows), lambda: mean, form, chain(form))
+    total = losses.reduced_pieces(problem, float(problem.rows), lambda: mean, form, chain(form, 2 * problem.rows))
     return _exact(batch, form, None) if total is None else total.reshape(())
 
 
@@ -103,7 +103,7 @@ def _loss(batch: Batch, form: FloatFormat) -> Enclosure:
     if not losses.suitable(loss):
         return _exact(flattened(batch), form, None).reshape(output_shape(batch))
     if loss.reduction != "none":
-        total = losses.reduced(loss, form, chain(form))
+        total = losses.reduced(loss, form, chain(form, loss.logits.size))
         return _exact(flattened(batch), form, None) if total is None else total.reshape(())
     return _elements(losses.Losses(loss), flattened(batch), form).reshape(output_shape(batch))
 

@@ -23,6 +23,7 @@ __all__ = ["Answer", "Group", "Problem", "RowOp", "certify_elements", "groups", 
 
 Mask = NDArray[np.bool_]
 Rows = slice | IntArray
+Out = tuple[FloatArray, FloatArray, IntArray] | None
 
 _SHIFT = 200  # binades by which sums of numbers near the top of the range are scaled down
 
@@ -54,8 +55,8 @@ class Problem(Protocol):
     @property
     def single(self) -> bool: ...
 
-    def answer(self, engine: Engine, rows: Rows, fmt: FloatFormat) -> Answer:
-        """The engine's answers for some rows."""
+    def answer(self, engine: Engine, rows: Rows, fmt: FloatFormat, out: Out = None) -> Answer:
+        """The engine's answers for some rows, which may take shape in ``out`` (``Sink.window``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,8 @@ def certify_elements(problem: Problem, fmt: FloatFormat, engines: Sequence[Engin
     sink = Sink((problem.rows, width), engines[0].tier, engines[0].radius)
     left: list[IntArray] = []
     for here in groups(problem.rows, problem.n, engines[0]):
-        answer = problem.answer(engines[0], here, fmt)
+        in_place = engines[0].whole is not None and not problem.single
+        answer = problem.answer(engines[0], here, fmt, sink.window(here) if in_place else None)
         for columns, piece, mask in answer.parts:
             sink.write((here, columns), _tall(piece) if problem.single else piece)
             mask = mask if answer.decided is None else mask & ~(answer.decided if problem.single else answer.decided[:, columns])
@@ -155,18 +157,19 @@ class RowOp:
     def single(self) -> bool:
         return self.op == "logsumexp"
 
-    def answer(self, engine: Engine, rows: Rows, fmt: FloatFormat) -> Answer:
+    def answer(self, engine: Engine, rows: Rows, fmt: FloatFormat, out: Out = None) -> Answer:
         x = self.x[rows]
         if not self.n:
             return Answer((), *special.resolve(Batch(self.op, fmt.name, "", {"x": x})))
         group = loaded(x)
-        parts = tuple(_parts(self.op, terms(engine, group.x, group.holes), fmt))
+        t = terms(engine, group.x, group.holes, keep=self.op == "softmax", out=out)
+        parts = tuple(_parts(self.op, t, fmt, out))
         if group.holes is None:
             return Answer(parts)
         return Answer(parts, *special.resolve(Batch(self.op, fmt.name, "", {"x": x})))
 
 
-def _parts(op: str, t: Terms, fmt: FloatFormat) -> Iterator[tuple[slice, Piece, Mask]]:
+def _parts(op: str, t: Terms, fmt: FloatFormat, out: Out) -> Iterator[tuple[slice, Piece, Mask]]:
     if op == "logsumexp":
         piece = t.engine.logsumexp(t.row)
         piece, mask = _sharpened(piece, t.row.m, np.zeros_like(t.row.m), 1.0, t, fmt)
@@ -177,13 +180,14 @@ def _parts(op: str, t: Terms, fmt: FloatFormat) -> Iterator[tuple[slice, Piece, 
             piece = t.engine.softmax(part, t.row)
             mask = undecided(piece, fmt)
         else:
-            piece, mask = log_softmax(t, part.x, fmt)
+            piece, mask = log_softmax(t, part.x, fmt, out)
         yield (columns, piece, mask) if t.axis else (columns, piece.transposed, mask.T)
 
 
-def log_softmax(t: Terms, x: FloatArray, fmt: FloatFormat) -> tuple[Piece, Mask]:
+def log_softmax(t: Terms, x: FloatArray, fmt: FloatFormat, out: Out = None) -> tuple[Piece, Mask]:
     """log p of some logits of the rows (in the layout of ``t``), and what ``fmt`` leaves undecided."""
-    return _sharpened(t.engine.log_softmax(x, t.row), x, -t.row.m, -1.0, t, fmt)
+    piece = t.engine.log_softmax(x, t.row) if out is None else t.engine.log_softmax(x, t.row, out)
+    return _sharpened(piece, x, -t.row.m, -1.0, t, fmt)
 
 
 def _sharpened(

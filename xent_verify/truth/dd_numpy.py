@@ -23,7 +23,7 @@ from xent_verify.truth import bounds
 from xent_verify.truth import doubledouble as dd
 from xent_verify.truth.pieces import VANISHED, Piece, normalised, vanish
 
-__all__ = ["SCALE", "TIER", "Part", "Row", "log_softmax", "logsumexp", "others", "part", "row", "softmax"]
+__all__ = ["NOTHING", "SCALE", "TIER", "Part", "Row", "log_softmax", "logsumexp", "nothing", "others", "part", "row", "softmax", "with_ties"]
 
 TIER = 2
 SCALE = 500
@@ -32,7 +32,7 @@ SCALE = 500
 _LOWEST = -20000.0
 _FLUSHED = -900  # exponent, scaled, at which terms of the sum are held up
 _SMALL = 2.0**-130  # below, log1p(T) = T to 2**-131
-_NOTHING = -1150  # exponent of logs that are only bounded
+NOTHING = -1150  # exponent of logs that are only bounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +132,13 @@ def row(m: FloatArray, parts: Sequence[Part], axis: int, *, full: bool = False) 
         high, low = (np.concatenate([p.total[i] for p in parts], axis=axis) for i in (0, 1))
         sums = dd.tree_sum(high, low, axis)
     ties = sum((p.ties for p in parts[1:]), parts[0].ties)
-    t = dd.add(sums, ((ties - 1.0) * 2.0**SCALE, np.zeros_like(ties)))
+    t = with_ties(sums, ties)
     return Row(m, t, t[0] == 0, bounds.FULL_RELATIVE if full else bounds.FAST_RELATIVE)
+
+
+def with_ties(sums: dd.Pair, ties: FloatArray) -> dd.Pair:
+    """T from the sum of the smaller terms and the number of maximal ones, all but one of which count."""
+    return dd.add(sums, ((ties - 1.0) * 2.0**SCALE, np.zeros_like(ties)))
 
 
 def _settled(piece: Piece, far: NDArray[np.bool_] | None) -> Piece:
@@ -167,18 +172,18 @@ def log_softmax(x: FloatArray, row: Row) -> Piece:
         low = np.where(small, -row.log[1], low)
         exponent = np.where(small, -SCALE, 2)
     piece = normalised(high, low, exponent, 2 * row.relative, TIER)
-    return vanish(piece, small & _nothing(row), _NOTHING, sign=-1.0)
+    return vanish(piece, small & nothing(row), NOTHING, sign=-1.0)
 
 
 def others(row: Row) -> Piece:
     """T / S = 1 - p at a maximal logit, relatively accurate."""
     high, low = dd.multiply(row.t, row.inverse)
-    return vanish(normalised(high, low, -SCALE, 2 * row.relative, TIER), _nothing(row), _NOTHING)
+    return vanish(normalised(high, low, -SCALE, 2 * row.relative, TIER), nothing(row), NOTHING)
 
 
-def _nothing(row: Row) -> NDArray[np.bool_]:
+def nothing(row: Row) -> NDArray[np.bool_]:
     """Rows with 0 < log S, known only to be below 2**-1149."""
-    return ~row.alone & (row.log[0] < 2.0 ** (SCALE + _NOTHING))
+    return ~row.alone & (row.log[0] < 2.0 ** (SCALE + NOTHING))
 
 
 def logsumexp(row: Row) -> Piece:
@@ -207,4 +212,4 @@ def logsumexp(row: Row) -> Piece:
             np.where(lost, 2.0, radius),
             TIER,
         )
-    return vanish(piece, (row.m == 0) & _nothing(row), _NOTHING)
+    return vanish(piece, (row.m == 0) & nothing(row), NOTHING)

@@ -9,8 +9,8 @@ belongs to the algorithm: results do not depend on how rows are grouped, and nev
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from xent_verify.truth import doubledouble as dd
 from xent_verify.truth.dd_numpy import SCALE
 from xent_verify.truth.pieces import Piece
 
-__all__ = ["FAST", "FLOAT64", "FULL", "SCALE", "Engine", "Terms", "chain", "terms"]
+__all__ = ["FAST", "FLOAT64", "FULL", "SCALE", "Engine", "Terms", "accelerated", "chain", "terms"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +36,12 @@ class Engine:
     part: Callable[..., Any]
     row: Callable[..., Any]
     softmax: Callable[[Any, Any], Piece]
-    log_softmax: Callable[[Any, Any], Piece]
+    log_softmax: Callable[..., Piece]
     logsumexp: Callable[[Any], Piece]
     others: Callable[[Any], Piece]
     log: Callable[[Any], dd.Pair]
     fuzz: float
+    whole: Callable[..., tuple[Any, Any]] | None = None  # parts and rows in one go, for rows of any length
 
 
 def _tier1_log(row: float64_tier.Row) -> dd.Pair:
@@ -92,11 +93,31 @@ FULL = _tier2(full=True)
 """Tier 2, exponentials to 2**-90: for the few elements that FAST leaves open, so that tier 3 sees almost none."""
 
 
-def chain(fmt: FloatFormat) -> tuple[Engine, ...]:
-    """The engines to try for a target format, cheapest first."""
+_WORTHWHILE = 1 << 18
+
+
+@cache
+def accelerated() -> Engine | None:
+    """FAST compiled by Numba (the extra ``fast``), or None where that is not installed."""
+    try:
+        from xent_verify.truth import dd_numba
+    except ImportError:
+        return None
+    return replace(
+        FAST, block=65536, whole=dd_numba.whole, softmax=dd_numba.softmax, log_softmax=dd_numba.log_softmax
+    )
+
+
+def chain(fmt: FloatFormat, size: int) -> tuple[Engine, ...]:
+    """The engines to try for a target format and a number of logits, cheapest first.
+
+    Compiled kernels take a second to load, so that they serve batches of 2**18 logits and more. Their low words can
+    differ from NumPy's, within the same bound: which engine answers depends on the batch and the installation alone.
+    """
     if fmt.bits < 64 and float64_tier.trusted():
         return (FLOAT64, FAST, FULL)
-    return (FAST, FULL)
+    compiled = accelerated() if size >= _WORTHWHILE else None
+    return (FAST if compiled is None else compiled, FULL)
 
 
 _COLUMN_LIMIT = 256
@@ -113,9 +134,18 @@ class Terms:
     axis: int  # 0: short rows stand as columns, so that inner loops run over rows
 
 
-def terms(engine: Engine, x: FloatArray, holes: NDArray[np.bool_] | None) -> Terms:
-    """Parts and rows of finite logits ``x`` (k, n), n > 0."""
+def terms(
+    engine: Engine, x: FloatArray, holes: NDArray[np.bool_] | None, *, keep: bool = True, out: Any = None
+) -> Terms:
+    """Parts and rows of finite logits ``x`` (k, n), n > 0; ``keep``: whether the single terms will be asked for.
+
+    ``out``: (hi, lo, exponent) arrays in which an engine that answers whole rows may put its results.
+    """
     n = x.shape[1]
+    if engine.whole is not None:
+        x = x if holes is None else np.where(holes, -np.finfo(np.float64).max, x)
+        part, row = engine.whole(x, holes, keep=keep, out=out if keep else None)
+        return Terms(engine, (part,), (slice(0, n),), row, 1)
     axis = 0 if n <= _COLUMN_LIMIT else 1
     if axis == 0:
         x = np.ascontiguousarray(x.T)

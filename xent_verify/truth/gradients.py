@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from xent_verify.formats import FloatArray, FloatFormat
 from xent_verify.truth import doubledouble as dd
 from xent_verify.truth import special
-from xent_verify.truth.compose import Answer, Group, Rows, loaded
+from xent_verify.truth.compose import Answer, Group, Out, Rows, loaded
 from xent_verify.truth.engines import Engine, Terms, terms
 from xent_verify.truth.pieces import Piece, normalised, undecided
 from xent_verify.truth.rows import LossRows
@@ -60,13 +60,13 @@ class Gradients:
     def single(self) -> bool:
         return False
 
-    def answer(self, engine: Engine, rows: Rows, fmt: FloatFormat) -> Answer:
+    def answer(self, engine: Engine, rows: Rows, fmt: FloatFormat, out: Out = None) -> Answer:
         loss = self.loss.take(rows)
         group = loaded(loss.logits)
         values, decided = None, None
         if group.holes is not None or loss.ignored.any():
             values, decided = special.gradient_values(loss)
-        t = terms(engine, group.x, group.holes)
+        t = terms(engine, group.x, group.holes, out=out)
         parts = []
         for columns, part in zip(t.columns, t.parts, strict=True):
             piece = engine.softmax(part, t.row)

@@ -32,7 +32,7 @@ from xent_verify.enclosure import Enclosure
 from xent_verify.formats import FloatArray, FloatFormat, IntArray
 from xent_verify.truth import doubledouble as dd
 from xent_verify.truth import special
-from xent_verify.truth.compose import Answer, Group, Problem, Rows, groups, loaded, log_softmax
+from xent_verify.truth.compose import Answer, Group, Out, Problem, Rows, groups, loaded, log_softmax
 from xent_verify.truth.engines import SCALE, Engine, Terms, terms
 from xent_verify.truth.pieces import Piece, normalised, undecided
 from xent_verify.truth.rows import LossRows
@@ -83,13 +83,13 @@ class Losses:
     def special(self) -> special.Decided:
         return special.loss_row_values(self.loss)
 
-    def answer(self, engine: Engine, rows: Rows, fmt: FloatFormat) -> Answer:
+    def answer(self, engine: Engine, rows: Rows, fmt: FloatFormat, out: Out = None) -> Answer:
         loss = self.loss.take(rows)
         group = loaded(loss.logits)
         values, decided = None, None
         if group.holes is not None or loss.ignored.any():
             values, decided = special.loss_row_values(loss)
-        t = terms(engine, group.x, group.holes)
+        t = terms(engine, group.x, group.holes, keep=False)
         if loss.labels is not None and loss.smoothing == 0:
             piece, mask = _of_label(t, group, loss, fmt)
         else:

@@ -33,7 +33,8 @@ class Piece:
     """Certified values of some elements: the fields of ``Enclosure``, scalars allowed for all but hi and exponent.
 
     ``void`` marks elements known only to lie in (0, 2 hi 2**exponent): hi = +-1, lo = 0, and radius 1 whatever
-    ``radius`` says.
+    ``radius`` says. ``suspect`` may mark all elements that float64 could leave undecided, void ones apart, where a
+    kernel has looked already (see ``undecided``).
     """
 
     hi: FloatArray
@@ -42,6 +43,7 @@ class Piece:
     radius: FloatArray | float
     tier: int
     void: NDArray[np.bool_] | None = None
+    suspect: NDArray[np.bool_] | None = None
 
     def _each(self, change: Callable[[Any], Any]) -> Piece:
         lo, radius = (value if np.ndim(value) == 0 else change(value) for value in (self.lo, self.radius))
@@ -76,7 +78,7 @@ class Piece:
     def _mixed(self, field: FloatArray | float, where: Any, new: FloatArray | float) -> FloatArray | float:
         if np.ndim(field) == 0 and np.ndim(new) == 0 and field == new:
             return field
-        array = np.array(np.broadcast_to(field, self.hi.shape))
+        array = field if isinstance(field, np.ndarray) and field.flags.writeable else np.full(self.hi.shape, field)
         array[where] = new
         return array
 
@@ -159,10 +161,20 @@ def undecided(piece: Piece, fmt: FloatFormat) -> NDArray[np.bool_]:
     midpoint on either side; below a quarter of the smallest subnormal all round alike.) For s = 0 only lo can reach
     a midpoint, at 2**-53, or 2**-54 just below hi = 1. The few suspects are put to ``Enclosure.decided``.
     """
-    exponent = piece.exponent
-    if not exponent.size:
-        return np.zeros(exponent.shape, bool)
-    bits = piece.hi.view(np.int64)
+    if not piece.hi.size:
+        return np.zeros(piece.hi.shape, bool)
+    suspect = piece.suspect if fmt.precision == 53 else None
+    if suspect is None:
+        suspect = _suspects(piece, fmt)
+    suspect |= _too_wide(piece, fmt)
+    if suspect.any():
+        suspect[suspect] = ~piece[suspect].enclosure().decided(fmt)
+    return suspect
+
+
+def _suspects(piece: Piece, fmt: FloatFormat) -> NDArray[np.bool_]:
+    """By the integer tests described above; radii apart."""
+    exponent, bits = piece.exponent, piece.hi.view(np.int64)
     radius = np.ceil(np.minimum(piece.radius, 2.0**7) * 2.0**52).astype(np.int64) + 1
     suspect = _low_words(piece, bits) if fmt.precision == 53 else _beside(bits, radius, 53 - fmt.precision)
     if int(exponent.min()) < fmt.e_min:
@@ -172,9 +184,6 @@ def undecided(piece: Piece, fmt: FloatFormat) -> NDArray[np.bool_]:
         suspect[near] = _beside(bits[near], radius[near] if radius.ndim else radius, shift)
     if int(exponent.max()) >= fmt.e_max:
         suspect |= exponent >= fmt.e_max
-    suspect |= _too_wide(piece, fmt)
-    if suspect.any():
-        suspect[suspect] = ~piece[suspect].enclosure().decided(fmt)
     return suspect
 
 
@@ -187,12 +196,12 @@ def _beside(bits: IntArray, radius: IntArray, shift: IntArray | int) -> NDArray[
 
 
 def _low_words(piece: Piece, bits: IntArray) -> NDArray[np.bool_]:
-    """Where the low word is within the radius of half an ulp of hi, or hi is a power of two."""
+    """Where the low word is within the radius of half an ulp of hi, or of any size beside a power of two."""
     distance = np.abs(np.broadcast_to(piece.lo, bits.shape))
     distance -= 2.0**-53
     np.abs(distance, out=distance)
     suspect = distance <= piece.radius
-    suspect |= (bits & _FRACTION) == 0
+    suspect |= ((bits & _FRACTION) == 0) & (np.asarray(piece.lo) != 0)
     return suspect
 
 
@@ -219,13 +228,21 @@ class Sink:
 
     def write(self, key: Any, piece: Piece) -> None:
         """Store a piece at ``array[key]``."""
-        self.hi[key] = piece.hi
-        self.exponent[key] = piece.exponent
+        if not np.may_share_memory(piece.hi, self.hi):  # else computed in place
+            self.hi[key] = piece.hi
+            self.exponent[key] = piece.exponent
         for name, value in (("lo", piece.lo), ("radius", piece.full_radius), ("tier", piece.tier)):
+            if name in self._rest and np.may_share_memory(value, self._rest[name]):
+                continue
             if name in self._rest:
                 self._rest[name][key] = value
             elif np.ndim(value) or value != self._constant[name]:
                 self._spread(name)[key] = value
+
+    def window(self, rows: slice) -> tuple[FloatArray, FloatArray, IntArray]:
+        """(hi, lo, exponent) of some rows, to compute in place."""
+        lo = self._rest["lo"] if "lo" in self._rest else self._spread("lo")
+        return self.hi[rows], lo[rows], self.exponent[rows]
 
     def write_enclosure(self, key: Any, values: Enclosure) -> None:
         """Store finished enclosures, each with its own tier."""
