@@ -18,8 +18,8 @@ FLOORS = (
     {"policies", "conventions", "measure", "judge", "ledger", "properties", "companions", "laws", "diagnose"},
     {"minimise", "search", "findings", "recipes"},
     {"report", "claims", "claims_truth", "explain"},
-    {"audit"},
-    {"harvest"},
+    {"audit", "power"},
+    {"harvest", "worst"},
     {"commands", "cli", "__main__"},
 )
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

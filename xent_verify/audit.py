@@ -24,7 +24,7 @@ from xent_verify.regimes import PROFILES, plan
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["AuditReport", "Settings", "assert_accurate", "audit"]
+__all__ = ["AuditReport", "Settings", "assert_accurate", "audit", "audit_dtype", "merged", "opened"]
 
 DEFAULT_DTYPES = ("float64", "float32", "float16", "bfloat16")
 
@@ -142,7 +142,7 @@ def audit(
     results: list[TargetResult] = []
     described = settings.describe()
     for target in targets:
-        with _opened(target, operation, settings) as candidate:
+        with opened(target, operation, settings) as candidate:
             dtyped: list[DtypeResult] = []
             try:
                 for name in forms:
@@ -155,7 +155,7 @@ def audit(
     return AuditReport(tuple(results), described, describe())
 
 
-def _opened(target: str | Callable[..., Any], op: Op, settings: Settings) -> Candidate:
+def opened(target: str | Callable[..., Any], op: Op, settings: Settings) -> Candidate:
     return open_candidate(
         target,
         op.name,

@@ -27,6 +27,7 @@ VERBS = {
     "claims": "judge printed numbers against certified truth",
     "explain": "work one row through: truth, every implementation, its error",
     "list": "list ops, implementations, regimes, policies, formats, targets",
+    "power": "run somebody's own check over the zoo: which faults would it let through?",
     "report": "audit this package's implementations and the installed libraries; write the report",
     "search": "hunt for the worst case of a target",
 }

@@ -14,25 +14,36 @@ import click
 from xent_verify.failures import UsageError
 from xent_verify.model import Report
 
-__all__ = ["audit_options", "deliver", "dtypes_of", "kwargs_of", "progress", "status_of"]
+__all__ = ["audit_options", "deliver", "dtypes_of", "kwargs_of", "progress", "search_options", "status_of"]
 
 
-def audit_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of CONTRACT section 8 that decide how a target is audited."""
+def search_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of CONTRACT section 8 that decide how a target is called and judged."""
     options = [
-        click.option("--dtype", "dtypes", default="", help="Formats, comma-separated. [default: those of the op]"),
-        click.option("--policy", default="standard", show_default=True, help="What counts as inaccurate (see 'list policies')."),
-        click.option("--special", default="any", show_default=True, help="Special-value profile: limit, torch, scipy, any."),
+        click.option("--dtype", "dtypes", default="", help="Formats, comma-separated. [default: see above]"),
+        click.option("--policy", default="standard", show_default=True, help="What counts as inaccurate ('list policies')."),
+        click.option("--special", default="any", show_default=True, help="Special values: limit, torch, scipy or any."),
         click.option("--flush", default="auto", show_default=True, help="Flush-to-zero rule: auto, forbid, allow."),
-        click.option("--profile", default="standard", show_default=True, help="quick, standard or deep."),
         click.option("--seed", default=0, show_default=True, help="Seed of every generator."),
         click.option("--arrays", default="auto", show_default=True, help="numpy, torch, jax, tensorflow or auto."),
         click.option("--kwargs", "kwargs_text", default="", help="JSON object of keyword arguments for every call."),
         click.option("--device", default="cpu", show_default=True, help="Device for torch targets."),
         click.option("--timeout", default=10.0, show_default=True, help="Seconds allowed for one call."),
         click.option("--in-process", is_flag=True, help="Run targets in this process: faster, not protected."),
+    ]
+    return _with(options, function)
+
+
+def audit_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options above, and how much to try."""
+    more = [
+        click.option("--profile", default="standard", show_default=True, help="quick, standard or deep."),
         click.option("--fail-fast", is_flag=True, help="Stop at the first failure."),
     ]
+    return search_options(_with(more, function))
+
+
+def _with(options: list[Callable[..., Any]], function: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(options):
         function = option(function)
     return function

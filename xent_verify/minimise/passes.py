@@ -229,6 +229,7 @@ def _bulk(wide: FloatArray) -> Iterator[FloatArray]:
     with np.errstate(all="ignore"):
         yield np.where(finite, 0.0, wide)
         yield np.where(finite, 1.0, wide)
+        yield np.where(finite, -wide, wide)
         for centre in (known.max(), known.min()):
             yield np.where(finite, wide - centre, wide)
             yield np.where(finite, centre, wide)

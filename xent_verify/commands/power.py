@@ -1,0 +1,50 @@
+"""``xent-verify power``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+__all__ = ["command"]
+
+
+@click.command(name="power")
+@click.argument("check")
+@click.option("--op", "ops", default="", help="Operations, comma-separated. [default: all of the zoo]")
+@click.option("--seed", default=0, show_default=True, help="Seed of the logits that allclose draws.")
+@click.option("--fail-under", default=0.0, show_default=True, help="Exit 1 when a smaller share of faults is caught.")
+@click.option("--json", "json_to", default="", help="Write the trials as JSON here; '-' for stdout.")
+def command(check: str, ops: str, seed: int, fail_under: float, json_to: str) -> int:
+    """Run somebody's own CHECK over the zoo of faults: which would it let through?
+
+    CHECK is allclose:rtol,atol, or module:function (file.py:function) called as check(candidate) or check(candidate, op),
+    that returns whether the candidate passes (or raises if it does not).
+
+    \b
+    xent-verify power allclose:1.3e-6,1e-5
+    """
+    from dataclasses import asdict
+
+    from xent_verify.power import measure_power
+
+    names = [name.strip() for name in ops.split(",") if name.strip()]
+    power = measure_power(check, ops=names, seed=seed)
+    if json_to:
+        data = {"schema": 1, "check": power.check, "share": power.share, "trials": [asdict(t) for t in power.trials]}
+        text = json.dumps(data, indent=1) + "\n"
+        if json_to == "-":
+            click.echo(text, nl=False)
+        else:
+            Path(json_to).write_text(text, encoding="utf-8")
+    if json_to != "-":
+        for category, caught, count in power.by_category():
+            click.echo(f"{category:<24} {caught:>3} of {count} caught")
+        for trial in power.let_through:
+            click.echo(f"lets through  {trial.op}.{trial.name}: {trial.mistake}")
+        for trial in power.false_alarms:
+            click.echo(f"rejects a sound one  {trial.op}.{trial.name} {trial.error}".rstrip())
+        caught = len(power.faults) - len(power.let_through)
+        click.echo(f"{power.check}: catches {caught} of {len(power.faults)} faults ({power.share:.0%})")
+    return 1 if power.share < fail_under else 0

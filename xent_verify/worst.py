@@ -1,0 +1,121 @@
+"""The worst case of a target: the drawn search and the guided one, put to a candidate and judged like an audit.
+
+The result is a report like the audit's: ledger, findings, the worst case per kind. What is found is a lower bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xent_verify.audit import AuditReport, Settings, opened
+from xent_verify.environment import describe
+from xent_verify.failures import UsageError
+from xent_verify.findings import Asker, build, worst_examples
+from xent_verify.formats import FloatArray, format_named
+from xent_verify.judge import Judgement
+from xent_verify.ledger import Ledger
+from xent_verify.model import Batch, DtypeResult, Returned, TargetResult
+from xent_verify.ops import Op, op_named
+from xent_verify.search import guided_search, hypothesis_search
+
+__all__ = ["Curve", "search_worst"]
+
+LENGTHS = (1, 2, 3, 8, 33, 257)
+_WORST = 1e300
+
+Curve = tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What the searches ask of a judged call."""
+
+    kind: str | None
+    score: float
+
+
+def search_worst(
+    target: str | Callable[..., Any],
+    *,
+    op: str,
+    dtypes: tuple[str, ...],
+    settings: Settings,
+    evaluations: int = 100_000,
+    examples: int = 300,
+    seconds: float | None = None,
+) -> tuple[AuditReport, Mapping[str, Curve]]:
+    """Hunt for the largest error over limit; the report, and per dtype the best score after so many rows.
+
+    ``examples`` calls are drawn (any part of the signature, shrunk by Hypothesis), then ``evaluations`` rows bred.
+    Deterministic from ``settings.seed`` unless ``seconds`` ends it earlier.
+    """
+    operation = op_named(op)
+    if evaluations < 1 or examples < 1 or (seconds is not None and not seconds > 0):
+        raise UsageError("search: --evaluations and --time must be positive")
+    curves: dict[str, Curve] = {}
+    results = []
+    with opened(target, operation, settings) as candidate:
+        asker = Asker(operation, candidate.call, settings.rules, candidate.name)
+        for name in dtypes:
+            form = format_named(name)
+            ledger = Ledger(operation)
+            hypothesis_search(
+                operation.name, form, lambda batch, book=ledger: _judged(asker, book, batch), seed=settings.seed, examples=examples
+            )
+            rows = _rows_judge(asker, ledger, operation, form.name)
+            if rows is not None:
+                found = guided_search(
+                    form, rows, lengths=LENGTHS, evaluations=evaluations, seconds=seconds, seed=settings.seed
+                )
+                curves[form.name] = found.curve
+            results.append(_result(asker, ledger, form.name))
+    described = {**settings.describe(), "search": {"evaluations": evaluations, "examples": examples}}
+    report = AuditReport((TargetResult(candidate.name, operation.name, tuple(results)),), described, describe())
+    return report, curves
+
+
+def _result(asker: Asker, ledger: Ledger, fmt: str) -> DtypeResult:
+    ledger.close()
+    findings = build(asker, ledger)
+    worst_examples(asker.op, ledger)
+    return DtypeResult(
+        fmt, ledger.cases, ledger.max_ulp, ledger.max_ratio, ledger.classes(), findings, ledger.regimes(), ledger.refused,
+        ("searched: the largest error found is a lower bound",),
+    )  # fmt: skip
+
+
+def _judged(asker: Asker, ledger: Ledger, batch: Batch) -> _Verdict:
+    """Judge one call and count it; refusals are no failures here."""
+    outcome, truth, judgement = asker.judged(batch)
+    kinds = sorted(judgement.kinds() - {"exception"})
+    ledger.add(batch, outcome, truth, judgement)
+    return _Verdict(kinds[0] if kinds else None, _score(judgement))
+
+
+def _score(judgement: Judgement) -> float:
+    if judgement.errors is None or not judgement.errors.ratio.size:
+        return 0.0
+    return float(np.minimum(np.nan_to_num(judgement.errors.ratio, nan=_WORST, posinf=_WORST), _WORST).max())
+
+
+def _rows_judge(asker: Asker, ledger: Ledger, op: Op, fmt: str) -> Callable[[NDArray[Any]], FloatArray] | None:
+    """A judge of whole matrices of rows, for operations of one input along the last axis."""
+    if not op.by_row or len(op.inputs) != 1:
+        return None
+
+    def judge_rows(rows: NDArray[Any]) -> FloatArray:
+        batch = Batch(op.name, fmt, "searched", {op.inputs[0]: np.ascontiguousarray(rows)}, {}, "C", "search")
+        outcome, truth, judgement = asker.judged(batch)
+        ledger.add(batch, outcome, truth, judgement)
+        errors = judgement.errors
+        if errors is None or not isinstance(outcome, Returned):
+            return np.zeros(len(rows))
+        ratio = np.minimum(np.nan_to_num(errors.ratio, nan=_WORST, posinf=_WORST), _WORST)
+        return np.asarray(ratio.reshape(len(rows), -1).max(axis=1))
+
+    return judge_rows
