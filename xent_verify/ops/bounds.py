@@ -18,7 +18,10 @@ log itself adds k_log log(s) u, the shift d_i u, the subtraction and the store |
 
 **logsumexp.** m is exact, so d_i drops out.
 
-eta_F is added everywhere: one quantum of the subnormal range, where relative errors mean nothing. Source of the
+eta_F is added everywhere: one quantum of the subnormal range, where relative errors mean nothing. Where exp itself can be
+subnormal (softmax, its gradient, sigmoid, in a format that is its own arithmetic) its faithful rounding costs a quantum
+of the arithmetic and the division's rounding half of one, together more than eta_F: eta_F + eta_arithmetic is added
+there. (Seen by search: NumPy's float64 softmax of [4.0036…, 697, 719.13…] errs by 1.13 eta.) Source of the
 method: Blanchard, Higham & Higham, *Accurately computing the log-sum-exp and softmax functions*, IMA J. Numer. Anal.
 41 (2021); theirs is normwise, this is elementwise.
 """
@@ -65,6 +68,11 @@ class ErrorModel:
     def eta(self) -> float:
         """Smallest subnormal of the result's format."""
         return self.store.smallest_subnormal
+
+    @property
+    def eta_exp(self) -> float:
+        """Absolute term where a subnormal exp is divided: a quantum of the store and one of the arithmetic."""
+        return self.store.smallest_subnormal + self.arithmetic.smallest_subnormal
 
     def sigma_of(self, n: int) -> float:
         """Relative error, in u, allowed to a sum of n non-negative terms.

@@ -52,14 +52,14 @@ def bound(batch: Batch, model: ErrorModel) -> FloatArray:
             error = terms.p * relative
             others = error.sum(axis=1) - error[picked] + model.sigma_of(classes) * model.u * (1 - terms.p[picked])
             error[picked] = np.maximum(error[picked], others)
-            return error + np.abs(value) * model.u_store + model.eta
+            return error + np.abs(value) * model.u_store + model.eta_exp
         y = target.astype(np.float64)
         total = y.sum(axis=1, keepdims=True)
         near_one = np.abs(total - 1) <= classes * model.u_store
         assumed = np.where(near_one, np.abs(total - 1), 0.0)
         relative = relative + (model.sigma_of(classes) + 2) * model.u
         value = np.abs(terms.p * total - y)
-        return terms.p * (np.abs(total) * relative + assumed) + value * model.u_store + model.eta
+        return terms.p * (np.abs(total) * relative + assumed) + value * model.u_store + model.eta_exp
 
 
 OP = Op(

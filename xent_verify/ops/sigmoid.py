@@ -31,7 +31,7 @@ def bound(batch: Batch, model: ErrorModel) -> FloatArray:
     with np.errstate(all="ignore"):
         small = np.exp(-np.abs(x))
         value = np.where(x < 0, small, 1.0) / (1.0 + small)
-        return np.asarray(value * ((2 * model.k_exp + 3) * model.u + model.u_store) + model.eta)
+        return np.asarray(value * ((2 * model.k_exp + 3) * model.u + model.u_store) + model.eta_exp)
 
 
 OP = Op(

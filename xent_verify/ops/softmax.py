@@ -23,11 +23,11 @@ def formula(a: Arithmetic, row: RowInputs, wanted: Sequence[int]) -> list[Any]:
 
 
 def bound(batch: Batch, model: ErrorModel) -> FloatArray:
-    """p_i ((d_i + E + sigma(n) + 2 k_exp + 1) u + u_F) + eta_F: see ``ops.bounds``."""
+    """p_i ((d_i + E + sigma(n) + 2 k_exp + 1) u + u_F) + eta_F + eta: see ``ops.bounds``."""
     terms = row_terms(rows_of(OP, batch))
     with np.errstate(all="ignore"):
         relative = terms.softmax_relative(model) + model.u_store
-        absolute = np.where(terms.p > 0, terms.p * relative, 0.0) + model.eta
+        absolute = np.where(terms.p > 0, terms.p * relative, 0.0) + model.eta_exp
     return unroll(OP, batch, absolute)
 
 

@@ -37,7 +37,7 @@ def bound(batch: Batch, model: ErrorModel) -> FloatArray:
         largest = np.where(np.isfinite(logits), np.abs(logits), 0.0).max(axis=1, initial=0.0) / abs(temperature)
         relative = terms.softmax_relative(model) + (2 * largest[:, None] + terms.gap) * model.u
         relative = relative + (terms.gap + terms.mean_gap[:, None] + 1) * model.u_store
-        absolute = np.where(terms.p > 0, terms.p * relative, 0.0) + model.eta
+        absolute = np.where(terms.p > 0, terms.p * relative, 0.0) + model.eta_exp
     return unroll(OP, batch, absolute)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from xent_verify.failures import UnknownNameError
 from xent_verify.formats import FloatFormat, format_named
 from xent_verify.model import Batch
-from xent_verify.regimes import losses, rows, shapes, siblings, specials
+from xent_verify.regimes import crossed, losses, rows, shapes, siblings, specials
 from xent_verify.regimes.calls import CALLS
 from xent_verify.regimes.draw import Draw, stream
 from xent_verify.regimes.regime import PROFILES, Context, Regime
@@ -57,6 +57,7 @@ REGIMES: dict[str, Regime] = {
         Regime("probabilities", "probability targets", losses.probabilities, "options", ops=_INDEXED),
         Regime("square", "as many rows as classes", losses.square, "options", ops=_INDEXED),
         Regime("options", "options alone, in pairs, in triples", losses.option_table, "options", ops=_ENTROPY),
+        Regime("crossed", "options over telling rows", crossed.options_over_values, "options", ops=_ENTROPY),
         Regime("index_types", "integer types of targets, large class ids", losses.index_types, "options", ops=_INDEXED),
         Regime("wide_options", "smoothing and weights over wide rows", losses.wide_options, "options", ops=_ENTROPY),
         Regime("axes", "one to four dimensions, every axis", shapes.axes, "shape"),
