@@ -41,15 +41,23 @@ class Sigmoids:
     x: NDArray[np.float64]
     log: bool
 
-    n = 2
-    width = 1
-    single = True
-
     @property
     def rows(self) -> int:
         return self.x.size
 
-    def answer(self, engine: Engine, rows: Rows, fmt: FloatFormat, out: Out = None) -> Answer:
+    @property
+    def n(self) -> int:
+        return 2
+
+    @property
+    def width(self) -> int:
+        return 1
+
+    @property
+    def single(self) -> bool:
+        return True
+
+    def answer(self, engine: Engine, rows: Rows, fmt: FloatFormat, _out: Out = None, /) -> Answer:
         x = self.x[rows]
         t, _ = _terms(engine, x)
         if self.log:
@@ -76,13 +84,21 @@ class BinaryLosses:
     pos_weight: FloatArray
     reduction: str
 
-    n = 2
-    width = 1
-    single = True
-
     @property
     def rows(self) -> int:
         return self.x.size
+
+    @property
+    def n(self) -> int:
+        return 2
+
+    @property
+    def width(self) -> int:
+        return 1
+
+    @property
+    def single(self) -> bool:
+        return True
 
     @property
     def suitable(self) -> bool:
@@ -95,7 +111,7 @@ class BinaryLosses:
     def special(self) -> special.Decided:
         return special.binary_values(self.x, self.y, self.weight, self.pos_weight)
 
-    def answer(self, engine: Engine, rows: Rows, fmt: FloatFormat, out: Out = None) -> Answer:
+    def answer(self, engine: Engine, rows: Rows, fmt: FloatFormat, _out: Out = None, /) -> Answer:
         x, y, weight, pos_weight = (part[rows] for part in (self.x, self.y, self.weight, self.pos_weight))
         t, group = _terms(engine, x)
         piece = of_distribution(t, group, partial(_weighted, y, weight, pos_weight))

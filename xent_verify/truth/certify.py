@@ -14,6 +14,7 @@ Results are the same bits for the same rows, however the batch is cut and howeve
 from __future__ import annotations
 
 from dataclasses import replace
+
 import numpy as np
 
 from xent_verify.enclosure import Enclosure
@@ -38,42 +39,46 @@ __all__ = ["certify"]
 
 
 def certify(batch: Batch, *, fmt: str | FloatFormat | None = None, jobs: int = 1) -> Enclosure:
-    """Certified true values of a batch, in the op's output shape, decided for ``fmt`` (default: the batch's own)."""
+    """Certified true values of a batch, in the op's output shape, decided for ``fmt`` (default: the batch's own).
+
+    ``jobs`` threads share the work; the bits of the result do not depend on their number.
+    """
     form = format_named(batch.fmt if fmt is None else fmt)
     if not np.asarray(batch.x).ndim:
         return _exact(batch, form, None)
     match batch.op:
         case "softmax" | "log_softmax" | "logsumexp":
-            return _row_op(batch, form)
+            return _row_op(batch, form, jobs)
         case "cross_entropy" if np.asarray(batch.x).size:
-            return _loss(batch, form)
+            return _loss(batch, form, jobs)
         case "cross_entropy_grad" if np.asarray(batch.x).size:
-            return _gradient(batch, form)
+            return _gradient(batch, form, jobs)
         case "sigmoid" | "log_sigmoid":
             x = wide(batch.x)
             problem = binary.Sigmoids(x.reshape(-1), log=batch.op == "log_sigmoid")
-            return _elements(problem, batch, form).reshape(x.shape)
+            return _elements(problem, batch, form, jobs).reshape(x.shape)
         case "binary_cross_entropy_with_logits":
-            return _binary_loss(batch, form)
+            return _binary_loss(batch, form, jobs)
     return _exact(batch, form, None)
 
 
-def _elements(problem: Problem, batch: Batch, form: FloatFormat) -> Enclosure:
+def _elements(problem: Problem, batch: Batch, form: FloatFormat, jobs: int) -> Enclosure:
     """A problem's elements; what the engines leave is asked of tier 3, where ``batch`` has them at the same places."""
-    sink, left = certify_elements(problem, form, chain(form, problem.rows * problem.n))
+    sink, left = certify_elements(problem, form, chain(form, problem.rows * problem.n), jobs)
     if left.size:
         sink.write_flat(left, _exact(batch, form, left))
     return sink.finished()
 
 
-def _binary_loss(batch: Batch, form: FloatFormat) -> Enclosure:
+def _binary_loss(batch: Batch, form: FloatFormat, jobs: int) -> Enclosure:
     reduction = reduction_of(batch.options)
     parts = binary_inputs(batch)
-    problem = binary.BinaryLosses(*(part.reshape(-1) for part in parts), reduction)
+    x, y, weight, pos_weight = (part.reshape(-1) for part in parts)
+    problem = binary.BinaryLosses(x, y, weight, pos_weight, reduction)
     if not problem.suitable or not problem.rows:
         return _exact(batch, form, None)
     if reduction == "none":
-        return _elements(problem, batch, form).reshape(parts[0].shape)
+        return _elements(problem, batch, form, jobs).reshape(parts[0].shape)
     count = (np.full(1, float(problem.rows)), np.zeros(1))
     power = int(np.frexp(count[0][0])[1]) - 1
     mean = ((np.ldexp(count[0], -power), count[1]), power)
@@ -87,32 +92,32 @@ def _exact(batch: Batch, form: FloatFormat, index: IntArray | None) -> Enclosure
     return exact.evaluate(batch, form, index)
 
 
-def _row_op(batch: Batch, form: FloatFormat) -> Enclosure:
+def _row_op(batch: Batch, form: FloatFormat, jobs: int) -> Enclosure:
     x = np.asarray(batch.x)
     axis = normal_axis(int(batch.options.get("axis", -1)), x.ndim)
     rows = rows_of(x, axis)
-    result = _elements(RowOp(batch.op, rows), replace(batch, inputs={"x": rows}, options={}), form)
+    result = _elements(RowOp(batch.op, rows), replace(batch, inputs={"x": rows}, options={}), form, jobs)
     lead = x.shape[:axis] + x.shape[axis + 1 :]
     if batch.op == "logsumexp":
         return result.reshape(lead)
     return result.reshape(*lead, x.shape[axis]).moveaxis(-1, axis)
 
 
-def _loss(batch: Batch, form: FloatFormat) -> Enclosure:
+def _loss(batch: Batch, form: FloatFormat, jobs: int) -> Enclosure:
     loss = loss_rows(batch)
     if not losses.suitable(loss):
         return _exact(flattened(batch), form, None).reshape(output_shape(batch))
     if loss.reduction != "none":
         total = losses.reduced(loss, form, chain(form, loss.logits.size))
         return _exact(flattened(batch), form, None) if total is None else total.reshape(())
-    return _elements(losses.Losses(loss), flattened(batch), form).reshape(output_shape(batch))
+    return _elements(losses.Losses(loss), flattened(batch), form, jobs).reshape(output_shape(batch))
 
 
-def _gradient(batch: Batch, form: FloatFormat) -> Enclosure:
+def _gradient(batch: Batch, form: FloatFormat, jobs: int) -> Enclosure:
     loss, x = loss_rows(batch), np.asarray(batch.x)
     axis = class_axis(x)
     if gradients.suitable(loss):
-        rows = _elements(gradients.Gradients(loss), flattened(batch), form)
+        rows = _elements(gradients.Gradients(loss), flattened(batch), form, jobs)
     else:
         rows = _exact(flattened(batch), form, None)
     return rows.reshape(np.moveaxis(x, axis, -1).shape).moveaxis(-1, axis)

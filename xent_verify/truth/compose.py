@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -55,7 +57,7 @@ class Problem(Protocol):
     @property
     def single(self) -> bool: ...
 
-    def answer(self, engine: Engine, rows: Rows, fmt: FloatFormat, out: Out = None) -> Answer:
+    def answer(self, engine: Engine, rows: Rows, fmt: FloatFormat, _out: Out = None, /) -> Answer:
         """The engine's answers for some rows, which may take shape in ``out`` (``Sink.window``)."""
 
 
@@ -85,31 +87,47 @@ def groups(rows: int, n: int, engine: Engine) -> Iterator[slice]:
         yield slice(start, min(start + step, rows))
 
 
-def certify_elements(problem: Problem, fmt: FloatFormat, engines: Sequence[Engine]) -> tuple[Sink, IntArray]:
+def certify_elements(
+    problem: Problem, fmt: FloatFormat, engines: Sequence[Engine], jobs: int = 1
+) -> tuple[Sink, IntArray]:
     """Enclosures of all elements, and flat positions of those that no engine decided.
 
-    The first engine answers everything; each later one only rows with elements that are still open.
+    The first engine answers everything (``jobs`` threads share the groups of rows: kernels and NumPy's loops release
+    the interpreter); each later one only rows with elements that are still open.
     """
-    width = problem.width
-    sink = Sink((problem.rows, width), engines[0].tier, engines[0].radius)
-    left: list[IntArray] = []
-    for here in groups(problem.rows, problem.n, engines[0]):
-        in_place = engines[0].whole is not None and not problem.single
-        answer = problem.answer(engines[0], here, fmt, sink.window(here) if in_place else None)
-        for columns, piece, mask in answer.parts:
-            sink.write((here, columns), _tall(piece) if problem.single else piece)
-            mask = mask if answer.decided is None else mask & ~(answer.decided if problem.single else answer.decided[:, columns])
-            if mask.any():
-                where = np.nonzero(mask.reshape(mask.shape[0], -1))
-                left.append((where[0] + here.start) * width + where[1] + columns.start)
-        if answer.decided is not None and answer.values is not None and answer.decided.any():
-            where = np.nonzero(answer.decided.reshape(-1, width))
-            chosen = enclosure.exact(answer.values.reshape(-1, width)[where])
-            sink.write_enclosure((where[0] + here.start, where[1]), chosen)
+    sink = Sink((problem.rows, problem.width), engines[0].tier, engines[0].radius)
+    if engines[0].whole is not None and not problem.single:
+        sink.spread("lo")
+    first = partial(_first, problem, fmt, engines[0], sink)
+    ranges = groups(problem.rows, problem.n, engines[0])
+    if jobs > 1:
+        with ThreadPoolExecutor(jobs) as pool:
+            left = list(pool.map(first, ranges))
+    else:
+        left = [first(here) for here in ranges]
     todo = np.concatenate(left) if left else np.empty(0, np.int64)
     for engine in engines[1:]:
         todo = _again(problem, todo, fmt, engine, sink)
     return sink, todo
+
+
+def _first(problem: Problem, fmt: FloatFormat, engine: Engine, sink: Sink, here: slice) -> IntArray:
+    """Answer a group of rows; gives the flat positions of what stays open."""
+    width, left = problem.width, [np.empty(0, np.int64)]
+    in_place = engine.whole is not None and not problem.single
+    answer = problem.answer(engine, here, fmt, sink.window(here) if in_place else None)
+    for columns, piece, mask in answer.parts:
+        sink.write((here, columns), _tall(piece) if problem.single else piece)
+        if answer.decided is not None:
+            mask = mask & ~(answer.decided if problem.single else answer.decided[:, columns])
+        if mask.any():
+            where = np.nonzero(mask.reshape(mask.shape[0], -1))
+            left.append((where[0] + here.start) * width + where[1] + columns.start)
+    if answer.decided is not None and answer.values is not None and answer.decided.any():
+        where = np.nonzero(answer.decided.reshape(-1, width))
+        chosen = enclosure.exact(answer.values.reshape(-1, width)[where])
+        sink.write_enclosure((where[0] + here.start, where[1]), chosen)
+    return np.concatenate(left)
 
 
 def _tall(piece: Piece) -> Piece:
@@ -157,7 +175,7 @@ class RowOp:
     def single(self) -> bool:
         return self.op == "logsumexp"
 
-    def answer(self, engine: Engine, rows: Rows, fmt: FloatFormat, out: Out = None) -> Answer:
+    def answer(self, engine: Engine, rows: Rows, fmt: FloatFormat, out: Out = None, /) -> Answer:
         x = self.x[rows]
         if not self.n:
             return Answer((), *special.resolve(Batch(self.op, fmt.name, "", {"x": x})))

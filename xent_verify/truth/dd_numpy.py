@@ -5,8 +5,8 @@ maximal one. Then S = 1 + T, log S = log1p(T): relatively accurate however small
 at the argmax). T and log S are carried times 2**500. Bounds: ``bounds.FAST_RELATIVE`` (``FULL_RELATIVE``).
 
 What lies outside the arguments' range, d < -20000, is clamped for the sum and answered by (0, 2**-28852) for p itself.
-In the sum, terms below 2**-1400 count as something in (0, 2**-1398): T is off by less than n 2**-1390. Hence every log S
-below 2**-1150 is answered by (0, 2**-1149), and above it the fuzz is below 2**-200 for any row that fits a memory.
+In the sum, terms below 2**-1400 count as something in (0, 2**-1398): T is off by less than n 2**-1390. Hence every
+log S below 2**-1150 is answered by (0, 2**-1149), and above it the fuzz is below 2**-200 for any row that fits a memory.
 """
 
 from __future__ import annotations
@@ -23,7 +23,21 @@ from xent_verify.truth import bounds
 from xent_verify.truth import doubledouble as dd
 from xent_verify.truth.pieces import VANISHED, Piece, normalised, vanish
 
-__all__ = ["NOTHING", "SCALE", "TIER", "Part", "Row", "log_softmax", "logsumexp", "nothing", "others", "part", "row", "softmax", "with_ties"]
+__all__ = [
+    "NOTHING",
+    "SCALE",
+    "TIER",
+    "Part",
+    "Row",
+    "log_softmax",
+    "logsumexp",
+    "nothing",
+    "others",
+    "part",
+    "row",
+    "softmax",
+    "with_ties",
+]
 
 TIER = 2
 SCALE = 500
@@ -78,7 +92,9 @@ class Row:
         return np.where(small, self.t[0], high * 2.0**SCALE), np.where(small, self.t[1], low * 2.0**SCALE)
 
 
-def part(x: FloatArray, m: FloatArray, axis: int, holes: NDArray[np.bool_] | None = None, *, full: bool = False) -> Part:
+def part(
+    x: FloatArray, m: FloatArray, axis: int, holes: NDArray[np.bool_] | None = None, *, full: bool = False
+) -> Part:
     """Terms of the columns ``x`` (finite; holes stand for -inf); m is the row maximum, kept as an axis of length 1."""
     with np.errstate(all="ignore"):  # x - m may overflow: such terms are far away
         d, rest = dd.two_sum(x, np.broadcast_to(-m, x.shape))
@@ -101,7 +117,7 @@ def part(x: FloatArray, m: FloatArray, axis: int, holes: NDArray[np.bool_] | Non
 
 
 def _extracted(high: FloatArray, low: FloatArray, axis: int) -> dd.Pair:
-    """Sum of terms high + low >= 0 along ``axis`` (kept): two extractions (Rump, Ogita & Oishi 2008), the rest in double.
+    """Sum of terms high + low >= 0 along ``axis`` (kept): two extractions (Rump, Ogita, Oishi 2008), rest in double.
 
     Let n terms be at most M and s a power of two, s >= 2 n M. q = (high + s) - s is a multiple of 2**-52 s, off by at
     most 2**-53 s, and all partial sums of q stay within s: NumPy adds them exactly, in any order. So it does with what

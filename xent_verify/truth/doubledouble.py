@@ -1,11 +1,11 @@
 """Double-double arithmetic on NumPy arrays: error-free transforms, exp and log1p with derived bounds.
 
 A number is an unevaluated sum of two doubles. u = 2**-53 throughout; "relative error e" of a result r of t means
-|r - t| <= e |t|. IEEE 754 binary64, round to nearest, subnormals kept: NumPy's +, -, *, /, rint are correctly rounded on
-every platform it supports, and they are the only operations that bounds rest on (an approximate log1p is corrected,
+|r - t| <= e |t|. IEEE 754 binary64, round to nearest, subnormals kept: NumPy's +, -, *, /, rint are correctly rounded
+on every platform it supports, and they are the only operations that bounds rest on (an approximate log1p is corrected,
 and the correction is checked).
 
-Error-free transforms (Dekker 1971, Knuth; Muller et al., *Handbook of Floating-Point Arithmetic*, 2nd ed., ch. 4.3-4.4):
+Error-free transforms (Dekker 1971, Knuth; Muller et al., *Handbook of Floating-Point Arithmetic*, 2nd ed., 4.3-4.4):
 ``two_sum`` and ``fast_two_sum`` (|a| >= |b| or a = 0) are exact without overflow; ``two_product`` (Veltkamp splits) is
 exact when nothing overflows and the product is 0 or at least 2**-969; below, it is off by at most 2**-1070.
 """
@@ -96,7 +96,7 @@ def tree_sum(high: FloatArray, low: FloatArray | None, axis: int) -> Pair:
     """Sum along ``axis`` (kept, with length 1) in a fixed tree: bit for bit the same however rows are grouped.
 
     Depth D = ceil(log2 n). High words are added without error; a low word takes two roundings per level, each at most
-    u times a low word of at most (D + 1) u sum|x|: absolute error at most 2 (D + 1)**2 u**2 * sum|x|. ``low=None``: zeros.
+    u times a low word of at most (D + 1) u sum|x|: absolute error at most 2 (D + 1)**2 u**2 sum|x|. ``low=None``: 0.
     """
     high = np.moveaxis(high, axis, 0)
     low = np.zeros(high.shape) if low is None else np.moveaxis(low, axis, 0)
@@ -208,8 +208,8 @@ def exp(high: FloatArray, low: FloatArray, *, full: bool = False) -> tuple[Float
     a_low += t.root_low.take(place)
     s, e = fast_two_sum(root, a)
     e += a_low
-    h, l = fast_two_sum(s, e)
-    return h, l, index
+    h, rest = fast_two_sum(s, e)
+    return h, rest, index
 
 
 def reciprocal(s: Pair) -> Pair:
@@ -229,7 +229,7 @@ def log1p(t: Pair) -> Pair:
 
     y = np.log1p(t_high) is only a guess. With z = e**y - 1 and w = (t - z) / (1 + t), log(1 + t) = y - log(1 - w)
     = y + w + w**2/2 + w**3/3 + ... . NumPy's function is not trusted: unless |w| <= 2**-40 y the answer is NaN, so what
-    is left out is below 2**-121 y. The error of z divided by (1 + t) y is what counts: for k = 0, z is p itself, 2**-94;
+    is left out is below 2**-121 y. The error of z over (1 + t) y is what counts: for k = 0, z is p itself, 2**-94;
     otherwise y >= 2**-9.6, and p (2**-94 R), the table (2**-106) and the low-word roundings of ``b`` and of the sum
     (8 u * 2**-60) give 2**-93.4. The roundings of w act on |w| <= 2**-40 y: 2**-92.9 could come from them if NumPy were
     that bad; at its 4 ulp they are 2**-100.

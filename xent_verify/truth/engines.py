@@ -1,9 +1,10 @@
 """The fast tiers under one signature, so that every composition is written once.
 
 An engine makes parts of rows, joins them to rows, and answers from both. Compositions build on log S: ``log`` gives it
-times 2**SCALE, true to ``relative`` of itself plus ``fuzz`` (absolute; rows of up to 2**40). ``block`` is the number of elements worked on at a time: enough to amortise NumPy's calls, few
-enough for the scratch arrays (some 20) to stay in the cache. It also fixes where rows longer than it are cut, so it
-belongs to the algorithm: results do not depend on how rows are grouped, and never on the number of processes.
+times 2**SCALE, true to ``relative`` of itself plus ``fuzz`` (absolute; rows of up to 2**40). ``block`` is the number of
+elements worked on at a time: enough to amortise NumPy's calls, few enough for the scratch arrays (some 20) to stay in
+the cache. It also fixes where rows longer than it are cut, so it belongs to the algorithm: results do not depend on how
+rows are grouped, and never on the number of threads.
 """
 
 from __future__ import annotations

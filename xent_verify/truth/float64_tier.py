@@ -79,6 +79,10 @@ def part(x: FloatArray, m: FloatArray, axis: int, holes: NDArray[np.bool_] | Non
     return Part(x, terms, np.expand_dims(largest, axis), others)
 
 
+def _all(terms: FloatArray, axis: int) -> FloatArray:
+    return np.asarray(np.add.reduce(terms, axis=axis, keepdims=True))
+
+
 def _sum(terms: FloatArray, axis: int) -> FloatArray:
     """Sums along ``axis`` (kept): sixteenths added up until at most 16 terms are left, those that do not fit apart.
 
@@ -91,9 +95,9 @@ def _sum(terms: FloatArray, axis: int) -> FloatArray:
         shape = (16, part, -1) if axis == 0 else (-1, 16, part)
         even = terms[: 16 * part] if axis == 0 else terms[:, : 16 * part]
         if terms.shape[axis] % 16:
-            odd.append((terms[16 * part :] if axis == 0 else terms[:, 16 * part :]).sum(axis=axis, keepdims=True))
+            odd.append(_all(terms[16 * part :] if axis == 0 else terms[:, 16 * part :], axis))
         terms = even.reshape(shape).sum(axis=axis)
-    total = terms.sum(axis=axis, keepdims=True)
+    total = _all(terms, axis)
     for rest in odd:
         total += rest
     return total
@@ -106,7 +110,7 @@ def row(m: FloatArray, parts: Sequence[Part], axis: int) -> Row:
         largest, others = (np.concatenate([getattr(p, name) for p in parts], axis) for name in ("largest", "others"))
         best = largest.argmax(axis=1)[:, None]
         np.put_along_axis(largest, best, 0.0, axis=1)
-        t = _sum(largest, axis) + _sum(others, axis)
+        t = dd.tree_sum(largest, None, axis)[0] + dd.tree_sum(others, None, axis)[0]  # three roundings
     return Row(m, t, np.log1p(t), t == 0)
 
 
@@ -139,7 +143,7 @@ def logsumexp(row: Row) -> Piece:
     radius = np.ldexp(error, -np.clip(piece.exponent, -1000, 1023).astype(np.int32)) * 1.0001
     lost = (piece.hi == 0) | (radius > 0.5)
     exact = row.alone & ~lost
-    return replace(  # where lost, |t| < |value| + error: the interval (-1, 3) holds it in units of the next power of two
+    return replace(  # where lost, |t| < |value| + error: (-1, 3) holds it in units of the next power of two
         piece,
         hi=np.where(lost, 1.0, piece.hi),
         exponent=np.where(lost, np.frexp(np.abs(value) + error)[1], piece.exponent),

@@ -5,8 +5,8 @@ maximal term, and by symmetry it does not matter which); otherwise p <= 1/2 and 
 is p's, at most half of p's relative bound, plus 2**-104 (tier 1: 2**-54).
 
 Probability targets: p Y - y cancels where the fit is good. The absolute error, the bound of p times p Y, plus
-2**-91 p Y for Y (a tree of depth 40) and 2**-100 (p Y + y) for products and sums, is carried in the radius. At a maximal
-logit whose element that leaves open, p Y - y = R - (T/S) Y, where R is the sum of the other targets: for a saturated
+2**-91 p Y for Y (a tree of depth 40) and 2**-100 (p Y + y) for products and sums, is carried in the radius. At a
+maximal logit whose element that leaves open, p Y - y = R - (T/S) Y, where R is the sum of the other targets: for a saturated
 row T/S is tiny and R often exact, so that ``sharp`` decides; where R = 0 the product is relatively accurate.
 """
 
@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.formats import FloatArray, FloatFormat
+from xent_verify.formats import FloatArray, FloatFormat, IntArray
 from xent_verify.truth import doubledouble as dd
 from xent_verify.truth import special
 from xent_verify.truth.compose import Answer, Group, Out, Rows, loaded
@@ -60,7 +60,7 @@ class Gradients:
     def single(self) -> bool:
         return False
 
-    def answer(self, engine: Engine, rows: Rows, fmt: FloatFormat, out: Out = None) -> Answer:
+    def answer(self, engine: Engine, rows: Rows, fmt: FloatFormat, out: Out = None, /) -> Answer:
         loss = self.loss.take(rows)
         group = loaded(loss.logits)
         values, decided = None, None
@@ -123,7 +123,7 @@ def _less_target(piece: Piece, columns: slice, loss: LossRows, engine: Engine) -
     return _where(y == 0, alone, _bounded(high, low, error, engine.tier))
 
 
-def _relative_to(error: FloatArray, exponent: FloatArray, piece: Piece) -> FloatArray:
+def _relative_to(error: FloatArray, exponent: IntArray | int, piece: Piece) -> FloatArray:
     """Absolute errors times 2**exponent in units of the piece's binades; 0 for exact zeros."""
     shift = np.clip(exponent - piece.exponent, -2000, 1000).astype(np.int32)
     return np.where(piece.hi == 0, 0.0, np.ldexp(error, shift))
@@ -181,7 +181,7 @@ def _exact_sum(y: FloatArray, total: FloatArray) -> NDArray[np.bool_]:
     fit in 53 bits. g = 2**-53 of the smallest non-zero y's binade always divides; trailing zeros make it larger.
     """
     smallest = np.where(y > 0, y, np.inf).min(axis=1)
-    return total[:, 0] < smallest * 2.0**47
+    return np.asarray(total[:, 0] < smallest * 2.0**47)
 
 
 def _difference(rest: dd.Pair, exact: NDArray[np.bool_], share: Piece) -> Piece:

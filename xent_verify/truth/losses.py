@@ -83,7 +83,7 @@ class Losses:
     def special(self) -> special.Decided:
         return special.loss_row_values(self.loss)
 
-    def answer(self, engine: Engine, rows: Rows, fmt: FloatFormat, out: Out = None) -> Answer:
+    def answer(self, engine: Engine, rows: Rows, fmt: FloatFormat, _out: Out = None, /) -> Answer:
         loss = self.loss.take(rows)
         group = loaded(loss.logits)
         values, decided = None, None
@@ -139,7 +139,7 @@ def _with_error(
 
     Where too little is left to be a normal number, (-1, 3) times a power of two above it answers.
     """
-    high, low, exponent, loose, exact = (part[:, 0] for part in (high, low, exponent, loose, exact))
+    high, low, exponent, loose, exact = high[:, 0], low[:, 0], exponent[:, 0], loose[:, 0], exact[:, 0]
     lost = (high < 2.0**-900) & ~exact
     piece = normalised(np.where(lost, 1.0, np.where(exact, 0.0, high)), low, exponent, 0.0, engine.tier)
     radius = 2 * (engine.relative + _EXTRA) + np.ldexp(loose, np.clip(exponent - piece.exponent, -2000, 1000))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -121,9 +122,9 @@ def normalised(
     power &= 0x7FF
     smallest = int(power.min()) if power.size else 1
     power -= 1023
-    hi = bits & ~(0x7FF << 52)
-    hi |= _ONE
-    hi = hi.view(np.float64)
+    significand = bits & ~(0x7FF << 52)
+    significand |= _ONE
+    hi: FloatArray = significand.view(np.float64)
     lo: FloatArray | float = 0.0
     if low is not None:
         lo = low * power_of_two(-power)
@@ -192,7 +193,7 @@ def _beside(bits: IntArray, radius: IntArray, shift: IntArray | int) -> NDArray[
     middle = np.left_shift(1, shift - 1)
     distance = (bits if np.ndim(shift) == 0 else bits & _FRACTION) + (radius + middle)
     distance &= 2 * middle - 1
-    return np.less_equal(distance, 2 * radius)
+    return np.asarray(distance <= 2 * radius)
 
 
 def _low_words(piece: Piece, bits: IntArray) -> NDArray[np.bool_]:
@@ -200,7 +201,7 @@ def _low_words(piece: Piece, bits: IntArray) -> NDArray[np.bool_]:
     distance = np.abs(np.broadcast_to(piece.lo, bits.shape))
     distance -= 2.0**-53
     np.abs(distance, out=distance)
-    suspect = distance <= piece.radius
+    suspect = np.asarray(distance <= piece.radius)
     suspect |= ((bits & _FRACTION) == 0) & (np.asarray(piece.lo) != 0)
     return suspect
 
@@ -223,6 +224,7 @@ class Sink:
     def __init__(self, shape: tuple[int, ...], tier: int, radius: float) -> None:
         self.hi = np.empty(shape)
         self.exponent = np.empty(shape, np.int64)
+        self._lock = Lock()
         self._rest: dict[str, NDArray[Any]] = {}
         self._constant: dict[str, Any] = {"lo": np.float64(0.0), "radius": np.float64(radius), "tier": np.uint8(tier)}
 
@@ -237,32 +239,32 @@ class Sink:
             if name in self._rest:
                 self._rest[name][key] = value
             elif np.ndim(value) or value != self._constant[name]:
-                self._spread(name)[key] = value
+                self.spread(name)[key] = value
 
     def window(self, rows: slice) -> tuple[FloatArray, FloatArray, IntArray]:
         """(hi, lo, exponent) of some rows, to compute in place."""
-        lo = self._rest["lo"] if "lo" in self._rest else self._spread("lo")
-        return self.hi[rows], lo[rows], self.exponent[rows]
+        return self.hi[rows], self.spread("lo")[rows], self.exponent[rows]
 
     def write_enclosure(self, key: Any, values: Enclosure) -> None:
         """Store finished enclosures, each with its own tier."""
         self.hi[key], self.exponent[key] = values.hi, values.exponent
         for name in self._constant:
-            array = self._rest[name] if name in self._rest else self._spread(name)
-            array[key] = getattr(values, name)
+            self.spread(name)[key] = getattr(values, name)
 
     def write_flat(self, index: NDArray[np.int64], values: Enclosure) -> None:
         """As ``write_enclosure``, at flat positions."""
         self.write_enclosure(np.unravel_index(index, self.hi.shape), values)
 
-    def _spread(self, name: str) -> NDArray[Any]:
+    def spread(self, name: str) -> NDArray[Any]:
         """The field as an array of its own from now on."""
-        constant = self._constant[name]
-        array = np.zeros(self.hi.shape, constant.dtype)
-        if constant:
-            array.fill(constant)
-        self._rest[name] = array
-        return array
+        with self._lock:
+            if name not in self._rest:
+                constant = self._constant[name]
+                array = np.zeros(self.hi.shape, constant.dtype)
+                if constant:
+                    array.fill(constant)
+                self._rest[name] = array
+            return self._rest[name]
 
     def finished(self) -> Enclosure:
         """The enclosure."""

@@ -17,7 +17,19 @@ from xent_verify.failures import UsageError
 from xent_verify.formats import FloatArray, IntArray
 from xent_verify.model import Batch
 
-__all__ = ["LossRows", "binary_inputs", "class_axis", "flattened", "loss_rows", "normal_axis", "output_shape", "reduction_of", "rows_of", "temperature_of", "wide"]
+__all__ = [
+    "LossRows",
+    "binary_inputs",
+    "class_axis",
+    "flattened",
+    "loss_rows",
+    "normal_axis",
+    "output_shape",
+    "reduction_of",
+    "rows_of",
+    "temperature_of",
+    "wide",
+]
 
 REDUCTIONS = ("mean", "sum", "none")
 SAME_SHAPE = ("softmax", "log_softmax", "softmax_temperature", "cross_entropy_grad", "sigmoid", "log_sigmoid")

@@ -30,7 +30,7 @@ def usable(a: FloatArray, b: FloatArray, large: NDArray[np.bool_]) -> NDArray[np
 
 
 def _scalable(a: FloatArray) -> NDArray[np.bool_]:
-    return (a == 0) | (np.abs(a) >= 2.0**-700)
+    return np.asarray((a == 0) | (np.abs(a) >= 2.0**-700))
 
 
 def exact_plus_small(exact: dd.Pair, small: FloatArray, relative: float, tier: int) -> Piece:

@@ -29,7 +29,17 @@ from xent_verify.formats import FloatArray
 from xent_verify.model import Batch
 from xent_verify.truth.rows import LossRows, binary_inputs, loss_rows, normal_axis, output_shape, temperature_of, wide
 
-__all__ = ["Decided", "RowFlags", "binary_values", "combine", "gradient_values", "loss_divisor", "loss_row_values", "resolve", "row_flags"]
+__all__ = [
+    "Decided",
+    "RowFlags",
+    "binary_values",
+    "combine",
+    "gradient_values",
+    "loss_divisor",
+    "loss_row_values",
+    "resolve",
+    "row_flags",
+]
 
 Mask = NDArray[np.bool_]
 Decided = tuple[FloatArray, Mask]
@@ -114,7 +124,7 @@ def _signs(loss: LossRows) -> FloatArray:
     with np.errstate(all="ignore"):
         if loss.labels is not None:
             base = np.full(loss.logits.shape, float(e > 0))
-            base[np.arange(base.shape[0]), loss.labels] = 1.0
+            np.put_along_axis(base, loss.labels[:, None], 1.0, axis=1)
         else:
             t = np.asarray(loss.probabilities)
             positive = ((t > 0) & (e < 1)) | ((t >= 0) & (e > 0))
