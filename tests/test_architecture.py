@@ -58,7 +58,9 @@ def imports(path: Path) -> list[str]:
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names += [f"{node.module}.{alias.name}" if node.module == "xent_verify" else node.module for alias in node.names]
+            names += [
+                f"{node.module}.{alias.name}" if node.module == "xent_verify" else node.module for alias in node.names
+            ]
     return names
 
 
@@ -77,7 +79,12 @@ def test_imports_go_down() -> None:
     for path in files():
         for name in imports(path):
             parts = name.split(".")
-            if parts[0] == "xent_verify" and len(parts) > 1 and parts[1] in FLOOR and FLOOR[parts[1]] > FLOOR[room_of(path)]:
+            if (
+                parts[0] == "xent_verify"
+                and len(parts) > 1
+                and parts[1] in FLOOR
+                and FLOOR[parts[1]] > FLOOR[room_of(path)]
+            ):
                 wrong.append(f"{path.relative_to(PACKAGE)} imports {name}")
     assert not wrong
 

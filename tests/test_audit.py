@@ -84,7 +84,9 @@ def test_the_script_reproduces_the_fault(tmp_path: Path) -> None:
     import sys
 
     source = tmp_path / "colleague.py"
-    source.write_text("import numpy as np\n\ndef softmax(x, axis=-1):\n    e = np.exp(x)\n    return e / e.sum(axis=axis, keepdims=True)\n")
+    source.write_text(
+        "import numpy as np\n\ndef softmax(x, axis=-1):\n    e = np.exp(x)\n    return e / e.sum(axis=axis, keepdims=True)\n"
+    )
     found = failing(audit(f"{source}:softmax", op="softmax", dtypes=["float32"], profile="quick"))
     script = tmp_path / "reproduce.py"
     script.write_text(found["nan"].script)
@@ -98,7 +100,9 @@ def test_the_same_seed_gives_the_same_json() -> None:
     """Two audits of the same target with one seed are the same JSON, byte for byte, outside the environment block."""
     texts = []
     for _ in range(2):
-        data = json.loads(audit("naive", op="logsumexp", dtypes=["float16"], profile="quick", seed=3, isolated=False).to_json())
+        data = json.loads(
+            audit("naive", op="logsumexp", dtypes=["float16"], profile="quick", seed=3, isolated=False).to_json()
+        )
         data.pop("environment")
         texts.append(json.dumps(data, sort_keys=True))
     assert texts[0] == texts[1]
@@ -187,7 +191,11 @@ def test_an_operation_from_outside_is_audited_without_an_edit(tmp_path: Path, mo
         "OP = Op('twice_sigmoid', 'twice the sigmoid', ('x',), {}, 'elements', formula, bound, by_row=False)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    good = audit(lambda x: (2 / (1 + np.exp(-x))).astype(x.dtype), op="squareplus:OP", dtypes=["float64"], profile="quick")
-    bad = audit(lambda x: (2.001 / (1 + np.exp(-x))).astype(x.dtype), op="squareplus:OP", dtypes=["float64"], profile="quick")
+    good = audit(
+        lambda x: (2 / (1 + np.exp(-x))).astype(x.dtype), op="squareplus:OP", dtypes=["float64"], profile="quick"
+    )
+    bad = audit(
+        lambda x: (2.001 / (1 + np.exp(-x))).astype(x.dtype), op="squareplus:OP", dtypes=["float64"], profile="quick"
+    )
     assert not bad.ok
     assert good.targets[0].dtypes[0].cases > 0

@@ -42,7 +42,9 @@ def test_layouts_keep_values_and_own_their_memory(layout: str, shape: tuple[int,
     assert layouts.apply(equal, "broadcast").strides[0] == 0
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, ml_dtypes.bfloat16, ml_dtypes.float8_e5m2, np.int64, np.uint8])
+@pytest.mark.parametrize(
+    "dtype", [np.float64, np.float32, np.float16, ml_dtypes.bfloat16, ml_dtypes.float8_e5m2, np.int64, np.uint8]
+)
 @pytest.mark.parametrize("shape", [(2, 3), (), (0, 4)])
 def test_bits_survive_the_wire(dtype: type, shape: tuple[int, ...]) -> None:
     """Arrays of every dtype, NaN payloads and signed zeros included, come back with the same bits, shape and dtype."""
@@ -225,7 +227,11 @@ def test_a_target_that_cannot_be_had_is_one_clear_line(target: str, words: str) 
 
 def test_imports_that_fail_or_kill_are_usage_errors(tmp_path: Path) -> None:
     """A module that raises, or ends the process, while it is imported cannot be audited: one line says why."""
-    for text, words in (("1 / 0", "ZeroDivisionError"), ("import os; os._exit(7)", "exit status 7"), ("x = (", "SyntaxError")):
+    for text, words in (
+        ("1 / 0", "ZeroDivisionError"),
+        ("import os; os._exit(7)", "exit status 7"),
+        ("x = (", "SyntaxError"),
+    ):
         path = tmp_path / "broken.py"
         path.write_text(text + "\ndef f(x): return x\n")
         with pytest.raises(UsageError, match=words):

@@ -116,7 +116,8 @@ def test_help_imports_nothing_heavy() -> None:
     """--help answers without NumPy, pandas, Hypothesis or mpmath."""
     code = (
         "import sys\nfrom xent_verify.cli import run\nrun(['--help'])\n"
-        "print([m for m in ('numpy', 'pandas', 'hypothesis', 'mpmath', 'matplotlib', 'rich') if m in sys.modules], file=sys.stderr)"
+        "heavy = ('numpy', 'pandas', 'hypothesis', 'mpmath', 'matplotlib', 'rich')\n"
+        "print([m for m in heavy if m in sys.modules], file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"
@@ -144,6 +145,8 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pyt
     """Writing below a file is refused in one line, exit 2."""
     blocked = tmp_path / "file"
     blocked.write_text("")
-    status = run(["audit", "stable", "--op", "softmax", "--dtype", "float16", "--profile", "quick", "--out", str(blocked / "x")])
+    status = run(
+        ["audit", "stable", "--op", "softmax", "--dtype", "float16", "--profile", "quick", "--out", str(blocked / "x")]
+    )
     assert status == 2
     assert capsys.readouterr().err.count("\n") == 1

@@ -160,9 +160,7 @@ def test_wide_formats_round_like_rational_arithmetic(mantissa: int, exponent: in
     lo = float(mpf(mantissa) - mpf(hi))
     top, bottom = exact([hi]), lo
     scale = int(top.exponent[0])
-    held = type(top)(
-        top.hi, np.array([math.ldexp(bottom, -scale)]), top.exponent + exponent, top.radius, top.tier
-    )
+    held = type(top)(top.hi, np.array([math.ldexp(bottom, -scale)]), top.exponent + exponent, top.radius, top.tier)
     assert form.widen(held.rounded(form))[0] == nearest(form, value)
 
 

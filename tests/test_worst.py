@@ -14,7 +14,9 @@ SETTINGS = Settings(parse_policy("standard"), isolated=False)
 
 def test_the_naive_softmax_shrinks_to_a_logit_past_the_edge() -> None:
     """Overflow of float32's exp: the NaN comes down to a single logit just past 88.72."""
-    report, _ = search_worst("naive", op="softmax", dtypes=("float32",), settings=SETTINGS, evaluations=2000, examples=200)
+    report, _ = search_worst(
+        "naive", op="softmax", dtypes=("float32",), settings=SETTINGS, evaluations=2000, examples=200
+    )
     found = {finding.kind: finding for finding in report.findings if finding.severity == "fail"}
     assert found["nan"].minimal is not None
     assert found["nan"].minimal.inputs["x"].ravel().tolist() == [89.0]
@@ -37,12 +39,25 @@ def test_the_same_seed_finds_the_same(capsys: pytest.CaptureFixture[str]) -> Non
         for _ in range(2)
     )
     assert one[1] == two[1]
-    assert [(f.kind, f.count, f.message) for f in one[0].findings] == [(f.kind, f.count, f.message) for f in two[0].findings]
+    assert [(f.kind, f.count, f.message) for f in one[0].findings] == [
+        (f.kind, f.count, f.message) for f in two[0].findings
+    ]
 
 
 def test_the_verb_prints_the_curve(capsys: pytest.CaptureFixture[str]) -> None:
     """search prints the best so far, and exits 1 for a violated policy; a malformed time is exit 2."""
-    arguments = ["search", "naive", "--op", "softmax", "--dtype", "float16", "--evaluations", "1000", "--examples", "50"]
+    arguments = [
+        "search",
+        "naive",
+        "--op",
+        "softmax",
+        "--dtype",
+        "float16",
+        "--evaluations",
+        "1000",
+        "--examples",
+        "50",
+    ]
     assert run([*arguments, "--in-process"]) == 1
     assert "largest error / limit so far" in capsys.readouterr().out
     assert run([*arguments, "--time", "soon"]) == 2

@@ -145,8 +145,7 @@ def audit(
         with opened(target, operation, settings) as candidate:
             dtyped: list[DtypeResult] = []
             try:
-                for name in forms:
-                    dtyped.append(audit_dtype(candidate, operation, name, settings, progress))
+                dtyped.extend(audit_dtype(candidate, operation, name, settings, progress) for name in forms)
             except KeyboardInterrupt:
                 described["interrupted"] = True
             results.append(TargetResult(candidate.name, operation.name, tuple(dtyped)))
@@ -197,9 +196,7 @@ def audit_dtype(
     notes += [f"{name}: answers {', '.join(words)}" for name, words in ledger.conventions.items()]
     notes += inferred(asker, fmt) if passed and ledger.cases else ()
     offered = {**candidate.offered, **ledger.refused}
-    return DtypeResult(
-        fmt, ledger.cases, ledger.max_ulp, ledger.max_ratio, ledger.classes(), findings, ledger.regimes(), offered, tuple(notes)
-    )
+    return ledger.as_result(fmt, findings, offered, tuple(notes))
 
 
 _OUTSIDE_LIMIT = 1500
@@ -251,7 +248,9 @@ def assert_accurate(target: str | Callable[..., Any], *, op: str | Op, **options
         from xent_verify.report import render_finding
 
         first = result.targets[0]
-        raise AssertionError("\n\n".join([f"{first.target} ({first.op}) is not accurate", *map(render_finding, failed)]))
+        raise AssertionError(
+            "\n\n".join([f"{first.target} ({first.op}) is not accurate", *map(render_finding, failed)])
+        )
 
 
 def merged(reports: Sequence[Report]) -> AuditReport:
@@ -260,4 +259,3 @@ def merged(reports: Sequence[Report]) -> AuditReport:
         raise UsageError("nothing to merge")
     targets = tuple(target for report in reports for target in report.targets)
     return AuditReport(targets, dict(reports[0].settings), dict(reports[0].environment))
-

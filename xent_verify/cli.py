@@ -37,17 +37,17 @@ VERBS = {
 class _Verbs(click.Group):
     """Loads a verb when it is called, so that ``--help`` imports none of them."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's signatures, here and below)
         return list(VERBS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in VERBS:
             raise UnknownNameError("command", cmd_name, VERBS)
         module = import_module(f"xent_verify.commands.{cmd_name}")
         command: click.Command = module.command
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl(list(VERBS.items()))
 
@@ -88,10 +88,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:
         return _say(f"{error.filename or 'file'}: {error.strerror or error}", WRONG_USE)
-    except Exception as error:  # noqa: BLE001  a defect of ours must not read as "findings" (status 1)
+    except Exception as error:
         if os.environ.get("XENT_VERIFY_TRACEBACK"):
             raise
-        text = f"internal error, please report it: {type(error).__name__}: {error} (XENT_VERIFY_TRACEBACK=1 shows where)"
+        text = (
+            f"internal error, please report it: {type(error).__name__}: {error} (XENT_VERIFY_TRACEBACK=1 shows where)"
+        )
         return _say(text, INCOMPLETE)
     return status if isinstance(status, int) else 0
 

@@ -199,7 +199,9 @@ class Enclosure:
             same = (over & (observed == true_sign * np.inf)) | (~self.finite & (observed == self.hi))
             error = np.where(same | (np.isnan(self.hi) & np.isnan(observed)), 0.0, error)
             mismatch = ~self.finite & ~same & ~(np.isnan(self.hi) & np.isnan(observed))
-            return np.where(mismatch & ~np.isnan(self.hi) & ~np.isnan(observed), np.inf, np.where(mismatch, np.nan, error))
+            return np.where(
+                mismatch & ~np.isnan(self.hi) & ~np.isnan(observed), np.inf, np.where(mismatch, np.nan, error)
+            )
 
 
 def exact(values: ArrayLike) -> Enclosure:

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import platform
 import sys
-from importlib import metadata
+from importlib import import_module, metadata
 from typing import Any
 
 __all__ = ["describe", "instruction_set"]
 
-_PACKAGES = ("xent-verify", "numpy", "ml_dtypes", "mpmath", "hypothesis", "pandas", "scipy", "scikit-learn", "torch", "jax")
+_PACKAGES = (
+    "xent-verify",
+    "numpy",
+    "ml_dtypes",
+    "mpmath",
+    "hypothesis",
+    "pandas",
+    "scipy",
+    "scikit-learn",
+    "torch",
+    "jax",
+)
 _KNOWN_FEATURES = ("AVX512_SKX", "AVX512F", "AVX2", "FMA3", "SSE42", "ASIMD", "NEON", "SVE", "VSX")
 
 
 def instruction_set() -> str:
     """The vector extensions NumPy found, widest first ("AVX512_SKX AVX2 …"): its exp and log depend on them."""
-    from numpy._core import _multiarray_umath as core
-
-    features = getattr(core, "__cpu_features__", {})
+    features = getattr(import_module("numpy._core._multiarray_umath"), "__cpu_features__", {})
     found = [name for name in _KNOWN_FEATURES if features.get(name)]
     return " ".join([platform.machine(), *found])
 

@@ -76,7 +76,8 @@ def focus(op: Op, batch: Batch, index: int | None) -> Batch:
     if op.result == "elements":
         del outer[axis]
     inputs = {
-        name: np.ascontiguousarray(np.moveaxis(value, axis, -1)[tuple(outer)])[None] for name, value in batch.inputs.items()
+        name: np.ascontiguousarray(np.moveaxis(value, axis, -1)[tuple(outer)])[None]
+        for name, value in batch.inputs.items()
     }
     options = {name: value for name, value in batch.options.items() if name != "axis"}
     return replace(batch, inputs=inputs, options=options, layout="C")
@@ -214,4 +215,3 @@ def _place_in_row(op: Op, batch: Batch, index: int) -> int:
 def inferred(asker: Asker, fmt: str) -> tuple[str, ...]:
     """What a passing target was seen to do: formula, accumulator, subnormals."""
     return tuple(diagnose.infer(asker.op, fmt, asker.ask))
-

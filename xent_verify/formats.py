@@ -75,7 +75,7 @@ class FloatFormat:
     @property
     def infinity_units(self) -> int:
         """(M + Q) / Q: where an infinity is placed when it must be measured as a number."""
-        return 2**self.precision - (0 if self.has_inf else 1)
+        return (1 << self.precision) - (0 if self.has_inf else 1)
 
     @property
     def unsigned(self) -> np.dtype[Any]:
@@ -114,8 +114,9 @@ class FloatFormat:
     @property
     def max_ordinal(self) -> int:
         """Ordinal of the largest value that is not NaN: +inf where there is one, else M."""
-        top = np.inf if self.has_inf else self.max_finite
-        return int(self.to_bits(np.array([top], dtype=np.float64).astype(self.dtype))[0])
+        top = np.array([np.inf if self.has_inf else self.max_finite], dtype=np.float64)
+        bits = self.to_bits(top.astype(self.dtype))
+        return int(bits[0])
 
     def ordinal(self, values: ArrayLike) -> IntArray:
         """Position on the line of representable values: 0 for both zeros, +1 for each step up, negative below zero.
@@ -174,7 +175,9 @@ class FloatFormat:
         return wide.hex() if math.isfinite(wide) else str(wide)
 
 
-def _row(name: str, precision: int, e_min: int, e_max: int, bits: int, dtype: Any, *, has_inf: bool = True) -> FloatFormat:
+def _row(
+    name: str, precision: int, e_min: int, e_max: int, bits: int, dtype: Any, *, has_inf: bool = True
+) -> FloatFormat:
     return FloatFormat(name, precision, e_min, e_max, has_inf, bits, np.dtype(dtype))
 
 

@@ -52,9 +52,7 @@ def _own(
                 )  # fmt: skip
 
 
-def _library(
-    entry: LibraryTarget, profile: str, seed: int, progress: Callable[[str, int], None] | None
-) -> AuditReport:
+def _library(entry: LibraryTarget, profile: str, seed: int, progress: Callable[[str, int], None] | None) -> AuditReport:
     return audit(
         entry.target, op=entry.op, dtypes=entry.dtypes, arrays=entry.arrays, profile=profile, seed=seed, timeout=60.0,
         progress=progress,

@@ -114,7 +114,7 @@ def _judge_value(op: Op, batch: Batch, outcome: Returned, truth: Enclosure, rule
     errors = measure(batch, value, truth, limit, rules.policy.overflow_allowed(op, batch))
     errors, more, words = _conventions(op, batch, value, truth, errors, rules)
     hits.extend(more)
-    hits.extend(_values(batch, value, truth, errors, rules))
+    hits.extend(_values(batch, errors, rules))
     return Judgement(tuple(hits), errors, words)
 
 
@@ -146,7 +146,8 @@ def _conventions(
     accepted = conventions.profile_named(rules.special)
     observed = batch.form.widen(value)
     code, ratio = errors.code.copy(), errors.ratio.copy()
-    hits, words = [], []
+    hits: list[Hit] = []
+    words: list[tuple[str, str]] = []
     for found in conventions.situations(op, batch, observed, truth.hi):
         fine = all(word in accepted[found.name] for word in found.words)
         questionable = found.name == "zero target on -inf" and fine
@@ -171,7 +172,7 @@ _MESSAGES = {
 }
 
 
-def _values(batch: Batch, value: NDArray[Any], truth: Enclosure, errors: Errors, rules: Rules) -> list[Hit]:
+def _values(batch: Batch, errors: Errors, rules: Rules) -> list[Hit]:
     hits = []
     for kind, message in _MESSAGES.items():
         mask = errors.of(kind)

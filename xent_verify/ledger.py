@@ -5,6 +5,7 @@ Entries add up over batches; a call is kept only while it is the worst of its ki
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,13 +14,12 @@ from xent_verify.conventions import PROFILES
 from xent_verify.enclosure import Enclosure
 from xent_verify.judge import Hit, Judgement
 from xent_verify.measure import Tally
-from xent_verify.model import Batch, Outcome, RegimeResult, Returned, Severity
+from xent_verify.model import Batch, DtypeResult, Finding, Outcome, RegimeResult, Returned, Severity
 from xent_verify.ops import Op
 
 __all__ = ["Entry", "Ledger", "capabilities"]
 
 _RANK = {"fail": 2, "warn": 1, "info": 0}
-_NEVER_OPTIONAL = frozenset({"layout"})
 _CONSISTENT = ("all -inf", "mean over nothing")
 """Situations in which one target must always answer with the same word."""
 
@@ -168,6 +168,14 @@ class Ledger:
 
     def regimes(self) -> tuple[RegimeResult, ...]:
         return tuple(tally.result(name) for name, tally in sorted(self.tallies.items()))
+
+    def as_result(
+        self, fmt: str, findings: tuple[Finding, ...], offered: Mapping[str, bool], notes: tuple[str, ...]
+    ) -> DtypeResult:
+        """The frozen record of everything counted here."""
+        return DtypeResult(
+            fmt, self.cases, self.max_ulp, self.max_ratio, self.classes(), findings, self.regimes(), offered, notes
+        )
 
     def ordered(self) -> list[Entry]:
         """Entries, gravest first."""

@@ -45,5 +45,7 @@ LIBRARIES: tuple[LibraryTarget, ...] = (
 def installed(package: str = "") -> tuple[LibraryTarget, ...]:
     """The targets whose library can be imported here (of one package, if named)."""
     return tuple(
-        entry for entry in LIBRARIES if (not package or entry.package == package) and find_spec(entry.package) is not None
+        entry
+        for entry in LIBRARIES
+        if (not package or entry.package == package) and find_spec(entry.package) is not None
     )

@@ -63,7 +63,7 @@ class Errors:
     code: NDArray[np.uint8]
 
     def of(self, name: str) -> NDArray[np.bool_]:
-        return self.code == CODE[name]
+        return np.asarray(self.code == CODE[name])
 
 
 def measure(
@@ -101,7 +101,9 @@ def _ratio(observed: FloatArray, truth: Enclosure, limit: FloatArray, form: Floa
     if not form.has_inf:
         scaled = np.where(np.isnan(scaled) & over, np.inf, scaled)
     wrong_sign = np.isinf(scaled) & (scaled < 0)
-    error = np.where(np.isinf(scaled), np.maximum(threshold - units.head - units.tail, 0.0), np.abs(scaled - units.head - units.tail))
+    error = np.where(
+        np.isinf(scaled), np.maximum(threshold - units.head - units.tail, 0.0), np.abs(scaled - units.head - units.tail)
+    )
     error = np.where(wrong_sign | (np.isinf(scaled) & ~over & ~np.isfinite(threshold)), np.inf, error)
     allowed = np.ldexp(limit, np.clip(-units.quantum, -2200, 2200).astype(np.int32))
     ratio = np.where(error == 0, 0.0, error / allowed)
@@ -114,7 +116,7 @@ def _ratio(observed: FloatArray, truth: Enclosure, limit: FloatArray, form: Floa
 
 def _defined(truth: Enclosure) -> NDArray[np.bool_]:
     """Values that follow from a definition: special values, and zeros of masked or ignored elements."""
-    return ~np.isfinite(truth.hi) | ((truth.tier == 0) & (truth.radius == 0))
+    return np.asarray(~np.isfinite(truth.hi) | ((truth.tier == 0) & (truth.radius == 0)))
 
 
 def _classify(op: str, observed: FloatArray, truth: Enclosure, ratio: FloatArray, form: FloatFormat) -> NDArray[Any]:
@@ -122,7 +124,11 @@ def _classify(op: str, observed: FloatArray, truth: Enclosure, ratio: FloatArray
     defined = _defined(truth)
     true_nan = np.isnan(truth.hi)
     infinite = np.isinf(observed) & np.isfinite(wanted)
-    zero_log = infinite & (op in LOG_OPS) & (np.sign(observed) == (-1.0 if op in ("log_softmax", "logsumexp", "log_sigmoid") else 1.0))
+    zero_log = (
+        infinite
+        & (op in LOG_OPS)
+        & (np.sign(observed) == (-1.0 if op in ("log_softmax", "logsumexp", "log_sigmoid") else 1.0))
+    )
     lost = (observed == 0) & (wanted != 0) & np.isfinite(wanted)
     subnormal = np.abs(wanted) < form.smallest_normal
     code = np.where(ratio > 1, CODE["inaccurate"], CODE["ok"])
@@ -138,7 +144,17 @@ def _classify(op: str, observed: FloatArray, truth: Enclosure, ratio: FloatArray
 class Tally:
     """Mergeable counters of one regime."""
 
-    __slots__ = ("cases", "classes", "correctly_rounded", "histogram", "length_max", "max_ratio", "max_ulp", "tiers", "worst")
+    __slots__ = (
+        "cases",
+        "classes",
+        "correctly_rounded",
+        "histogram",
+        "length_max",
+        "max_ratio",
+        "max_ulp",
+        "tiers",
+        "worst",
+    )
 
     def __init__(self) -> None:
         self.cases = 0

@@ -251,6 +251,4 @@ class Report:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        return tuple(
-            finding for target in self.targets for result in target.dtypes for finding in result.findings
-        )
+        return tuple(finding for target in self.targets for result in target.dtypes for finding in result.findings)

@@ -70,7 +70,9 @@ POLICIES = {
     for policy in (
         Policy("standard", "derived bound; float32 inside for narrow formats; library sums", "bound"),
         Policy("textbook", "derived bound; a plain summation loop is fine", "bound", sigma="loop"),
-        Policy("native", "derived bound; accumulation in the format itself is accepted", "bound", wide=False, sigma="loop"),
+        Policy(
+            "native", "derived bound; accumulation in the format itself is accepted", "bound", wide=False, sigma="loop"
+        ),
         Policy("faithful", "error below one ulp everywhere", "ulp", ulps=math.nextafter(1.0, 0.0)),
     )
 }

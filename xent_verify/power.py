@@ -67,7 +67,8 @@ class Power:
         names = sorted({trial.category for trial in self.faults})
         groups = [[trial for trial in self.faults if trial.category == name] for name in names]
         return [
-            (name, sum(not trial.passed for trial in group), len(group)) for name, group in zip(names, groups, strict=True)
+            (name, sum(not trial.passed for trial in group), len(group))
+            for name, group in zip(names, groups, strict=True)
         ]
 
 

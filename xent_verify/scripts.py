@@ -64,7 +64,9 @@ def script(target: str, example: Example, *, kind: str, dtype: str) -> str:
     text = "\n".join(body)
     imports = ["import sys" if "sys." in text else "", "import numpy as np"]
     imports += ["import base64", "import zlib"] if "zlib." in text else []
-    imports += ["import ml_dtypes"] if "ml_dtypes." in text or dtype in ("bfloat16", "float8_e4m3fn", "float8_e5m2") else []
+    imports += (
+        ["import ml_dtypes"] if "ml_dtypes." in text or dtype in ("bfloat16", "float8_e4m3fn", "float8_e5m2") else []
+    )
     head = [f'"""{kind}: {target}"""', *(line for line in imports if line), "", *_load(target), ""]
     return "\n".join([*head, text, ""])
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -64,9 +65,8 @@ def search_worst(
         for name in dtypes:
             form = format_named(name)
             ledger = Ledger(operation)
-            hypothesis_search(
-                operation.name, form, lambda batch, book=ledger: _judged(asker, book, batch), seed=settings.seed, examples=examples
-            )
+            drawn = partial(_judged, asker, ledger)
+            hypothesis_search(operation.name, form, drawn, seed=settings.seed, examples=examples)
             rows = _rows_judge(asker, ledger, operation, form.name)
             if rows is not None:
                 found = guided_search(
@@ -83,10 +83,8 @@ def _result(asker: Asker, ledger: Ledger, fmt: str) -> DtypeResult:
     ledger.close()
     findings = build(asker, ledger)
     worst_examples(asker.op, ledger)
-    return DtypeResult(
-        fmt, ledger.cases, ledger.max_ulp, ledger.max_ratio, ledger.classes(), findings, ledger.regimes(), ledger.refused,
-        ("searched: the largest error found is a lower bound",),
-    )  # fmt: skip
+    notes = ("searched: the largest error found is a lower bound",)
+    return ledger.as_result(fmt, findings, ledger.refused, notes)
 
 
 def _judged(asker: Asker, ledger: Ledger, batch: Batch) -> _Verdict:

@@ -42,7 +42,10 @@ def _formats() -> Rows:
     from xent_verify.formats import FORMATS
 
     return [
-        (form.name, f"{form.precision} bits, 2^{form.e_min} to {form.max_finite:.6g}, smallest {form.smallest_subnormal:.3g}")
+        (
+            form.name,
+            f"{form.precision} bits, 2^{form.e_min} to {form.max_finite:.6g}, smallest {form.smallest_subnormal:.3g}",
+        )
         for form in FORMATS.values()
     ]
 

@@ -51,11 +51,26 @@ def command(
     from xent_verify.worst import search_worst
 
     settings = Settings(
-        parse_policy(policy), special, flush, "quick", seed, arrays, kwargs_of(kwargs_text), timeout, not in_process, device
+        parse_policy(policy),
+        special,
+        flush,
+        "quick",
+        seed,
+        arrays,
+        kwargs_of(kwargs_text),
+        timeout,
+        not in_process,
+        device,
     ).checked()
     names = tuple(format_named(name).name for name in dtypes_of(dtypes) or ["float32"])
     report, curves = search_worst(
-        target, op=op, dtypes=names, settings=settings, evaluations=evaluations, examples=examples, seconds=seconds_of(time_text)
+        target,
+        op=op,
+        dtypes=names,
+        settings=settings,
+        evaluations=evaluations,
+        examples=examples,
+        seconds=seconds_of(time_text),
     )
     for name, curve in curves.items():
         steps = ", ".join(f"{score:.4g} after {count}" for count, score in curve)

@@ -21,7 +21,9 @@ def search_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options of CONTRACT section 8 that decide how a target is called and judged."""
     options = [
         click.option("--dtype", "dtypes", default="", help="Formats, comma-separated. [default: see above]"),
-        click.option("--policy", default="standard", show_default=True, help="What counts as inaccurate ('list policies')."),
+        click.option(
+            "--policy", default="standard", show_default=True, help="What counts as inaccurate ('list policies')."
+        ),
         click.option("--special", default="any", show_default=True, help="Special values: limit, torch, scipy or any."),
         click.option("--flush", default="auto", show_default=True, help="Flush-to-zero rule: auto, forbid, allow."),
         click.option("--seed", default=0, show_default=True, help="Seed of every generator."),
@@ -81,7 +83,12 @@ def progress() -> Iterator[Callable[[str, int], None] | None]:
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.completed} calls"), TimeElapsedColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        TextColumn("{task.completed} calls"),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("starting", total=None)
         yield lambda text, done: bar.update(task, description=text, completed=done)

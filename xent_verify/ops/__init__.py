@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from xent_verify.failures import UnknownNameError, UsageError
@@ -22,7 +23,7 @@ from xent_verify.ops.op import Op
 
 __all__ = ["OPS", "Op", "op_named"]
 
-OPS = MappingProxyType(
+OPS: Mapping[str, Op] = MappingProxyType(
     {
         module.OP.name: module.OP
         for module in (
@@ -50,7 +51,7 @@ def op_named(name: str | Op) -> Op:
             raise UnknownNameError("op", name, OPS)
         return OPS[name]
     try:
-        found = pkgutil.resolve_name(name)
+        found: object = pkgutil.resolve_name(name)
     except (ImportError, AttributeError, ValueError) as error:
         raise UsageError(f"--op {name}: cannot be imported ({error})") from error
     if not isinstance(found, Op):

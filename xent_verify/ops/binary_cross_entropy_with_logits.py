@@ -56,7 +56,8 @@ def bound(batch: Batch, model: ErrorModel) -> FloatArray:
         size = np.abs(x)
         tail = np.log1p(np.exp(-size))
         value = np.abs(
-            weight * (positive * y * (np.maximum(-x, 0) + tail) + np.where(y == 1, 0, 1 - y) * (np.maximum(x, 0) + tail))
+            weight
+            * (positive * y * (np.maximum(-x, 0) + tail) + np.where(y == 1, 0, 1 - y) * (np.maximum(x, 0) + tail))
         )
         c = 1 + np.abs(positive - 1) * y
         error = (model.k_exp + model.k_log + 6) * model.u * np.abs(weight) * (size * (1 + c) + c * tail)

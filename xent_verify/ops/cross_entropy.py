@@ -58,7 +58,10 @@ def _coefficients(a: Arithmetic, row: RowInputs, classes: int, target: Any) -> l
     smoothing = a.number(options.get("label_smoothing", 0.0))
     kept = a.number(1) - smoothing
     share = smoothing / a.number(classes)
-    scale = (lambda c: a.number(weight[c])) if weight is not None else (lambda _c: a.number(1))
+
+    def scale(c: int) -> Any:
+        return a.number(1) if weight is None else a.number(weight[c])
+
     if np.ndim(target):
         return [(c, scale(c) * (a.number(y) * kept + share)) for c, y in enumerate(target)]
     if int(target) == options.get("ignore_index", -100):
@@ -116,7 +119,7 @@ def _parts(batch: Batch, terms: RowTerms) -> Parts:
 def _dot(a: FloatArray, b: FloatArray) -> FloatArray:
     """sum_c a_c b_c with 0 * inf = 0."""
     with np.errstate(all="ignore"):
-        return np.where(a == 0, 0.0, a * b).sum(axis=1)
+        return np.asarray(np.where(a == 0, 0.0, a * b).sum(axis=1))
 
 
 def _row_bound(parts: Parts, terms: RowTerms, model: ErrorModel) -> tuple[FloatArray, FloatArray]:
@@ -132,15 +135,15 @@ def _row_bound(parts: Parts, terms: RowTerms, model: ErrorModel) -> tuple[FloatA
     smoothed = _dot(np.broadcast_to(parts.weight, loss.shape), np.abs(loss)) * (parts.smoothing / max(classes, 1))
     parameter = smoothed
     if parts.target.ndim == 1:
-        parameter = smoothed + parts.smoothing * _dot(parts.weight[parts.target][:, None], np.abs(loss[picked])[:, None])
+        parameter = smoothed + parts.smoothing * _dot(
+            parts.weight[parts.target][:, None], np.abs(loss[picked])[:, None]
+        )
     parameter = np.where(parts.live, parameter, 0.0) if parts.smoothing else np.zeros(rows)
     error = _dot(parts.a, part) + (model.sigma_of(classes) + 6) * model.u * value
     return value, error + model.u_store * (parameter + value) + model.eta
 
 
-def reduce_bound(
-    value: FloatArray, error: FloatArray, divisor: float, reduction: str, model: ErrorModel
-) -> FloatArray:
+def reduce_bound(value: FloatArray, error: FloatArray, divisor: float, reduction: str, model: ErrorModel) -> FloatArray:
     """The bound after "none", "sum" or "mean" over per-row losses and their errors (module docstring)."""
     if reduction == "none":
         return error

@@ -6,8 +6,9 @@ summed (sigma(C) u), multiplied (u) and the difference stored (\\|g_i\\| u_F)::
     p_i Y (d_i + E + sigma(C) + 2 k_exp + 1) u                    + |g_i| u_F + eta_F     (class index, Y = 1)
     p_i |Y| (d_i + E + 2 sigma(C) + 2 k_exp + 3) u + p_i |Y - 1|*  + |g_i| u_F + eta_F    (probabilities)
 
-At the target p - 1 and -sum of the others are both sound: the bound is absolute there (p's error, not g's), and the larger
-of the two forms' errors counts, p_t r_t u or (sum_(j != t) p_j r_j + sigma(C) (1 - p_t)) u with r_j softmax's. (*) Targets that sum to 1 only up to their own rounding (\\|Y - 1\\| <= C u_F) may be taken as summing to 1.
+At the target p - 1 and -sum of the others are both sound: the bound is absolute there (p's error, not g's), and the
+larger of the two forms' errors counts, p_t r_t u or (sum_(j != t) p_j r_j + sigma(C) (1 - p_t)) u with r_j softmax's.
+(*) Targets that sum to 1 only up to their own rounding (\\|Y - 1\\| <= C u_F) may be taken as summing to 1.
 """
 
 from __future__ import annotations
@@ -52,14 +53,14 @@ def bound(batch: Batch, model: ErrorModel) -> FloatArray:
             error = terms.p * relative
             others = error.sum(axis=1) - error[picked] + model.sigma_of(classes) * model.u * (1 - terms.p[picked])
             error[picked] = np.maximum(error[picked], others)
-            return error + np.abs(value) * model.u_store + model.eta_exp
+            return np.asarray(error + np.abs(value) * model.u_store + model.eta_exp)
         y = target.astype(np.float64)
         total = y.sum(axis=1, keepdims=True)
         near_one = np.abs(total - 1) <= classes * model.u_store
         assumed = np.where(near_one, np.abs(total - 1), 0.0)
         relative = relative + (model.sigma_of(classes) + 2) * model.u
         value = np.abs(terms.p * total - y)
-        return terms.p * (np.abs(total) * relative + assumed) + value * model.u_store + model.eta_exp
+        return np.asarray(terms.p * (np.abs(total) * relative + assumed) + value * model.u_store + model.eta_exp)
 
 
 OP = Op(

@@ -106,7 +106,11 @@ class Op:
         if self.like:
             return self.like
         shapes = {"elements": "softmax", "rows": "logsumexp", "loss": "cross_entropy"}
-        return shapes[self.result] if self.by_row else {"loss": "binary_cross_entropy_with_logits"}.get(self.result, "sigmoid")
+        return (
+            shapes[self.result]
+            if self.by_row
+            else {"loss": "binary_cross_entropy_with_logits"}.get(self.result, "sigmoid")
+        )
 
     def option(self, batch: Batch, name: str) -> Any:
         """The batch's value of an option, or its default."""

@@ -72,12 +72,12 @@ def _by_definition(op: Op, batch: Batch) -> tuple[NDArray[np.float64], NDArray[n
     """Special values; an op from outside the table has none beyond NaN for rows with a non-finite logit."""
     if op.name in OPS:
         return special.resolve(batch)
-    bad = ~np.isfinite(rows_of(op, batch).astype(np.float64)).all(axis=1)
-    shape = op.result_shape(batch)
-    if op.result == "loss" and shape == ():
+    rows = rows_of(op, batch)
+    bad: NDArray[np.bool_] = np.asarray(~np.isfinite(rows.astype(np.float64)).all(axis=1))
+    if op.result == "loss" and op.result_shape(batch) == ():
         mask = np.asarray(bad.any())
     else:
-        mask = unroll(op, batch, bad if op.result != "elements" else np.repeat(bad[:, None], rows_of(op, batch).shape[1], 1))
+        mask = unroll(op, batch, bad if op.result != "elements" else np.repeat(bad[:, None], rows.shape[1], 1))
     return np.where(mask, np.nan, 0.0), mask
 
 
@@ -149,12 +149,13 @@ def _wide(value: NDArray[Any]) -> NDArray[Any]:
 
 def _reduced(op: Op, batch: Batch, a: BigArithmetic) -> Interval:
     """Sum or mean of the per-row losses."""
-    total = a.number(0)
+    total: Interval = a.number(0)
     for r in range(rows_of(op, batch).shape[0]):
         total = total + op.formula(a, _row_inputs(op, batch, r), [0])[0]
     if str(op.option(batch, "reduction")) == "sum" or op.denominator is None:
         return total
-    return total / op.denominator(a, batch)
+    divisor: Interval = op.denominator(a, batch)
+    return total / divisor
 
 
 def enclose(numbers: Sequence[Interval]) -> Enclosure:
@@ -162,7 +163,9 @@ def enclose(numbers: Sequence[Interval]) -> Enclosure:
     fields = [_fields(number.lo, number.hi) for number in numbers]
     hi, lo, exponent, radius = (np.array(column) for column in zip(*fields, strict=True))
     tier = np.full(len(fields), EXACT_TIER, np.uint8)
-    return Enclosure(hi.astype(np.float64), lo.astype(np.float64), exponent.astype(np.int64), radius.astype(np.float64), tier)
+    return Enclosure(
+        hi.astype(np.float64), lo.astype(np.float64), exponent.astype(np.int64), radius.astype(np.float64), tier
+    )
 
 
 def _fields(low: Any, high: Any) -> tuple[float, float, int, float]:

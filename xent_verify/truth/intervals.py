@@ -41,7 +41,7 @@ class Interval:
     @property
     def is_zero(self) -> bool:
         """True when the number is exactly zero."""
-        return self.lo == libmp.fzero and self.hi == libmp.fzero
+        return bool(self.lo == libmp.fzero and self.hi == libmp.fzero)
 
     @property
     def is_exact(self) -> bool:
@@ -50,7 +50,9 @@ class Interval:
 
     def __add__(self, other: Interval) -> Interval:
         return Interval(
-            libmp.mpf_add(self.lo, other.lo, self.prec, "f"), libmp.mpf_add(self.hi, other.hi, self.prec, "c"), self.prec
+            libmp.mpf_add(self.lo, other.lo, self.prec, "f"),
+            libmp.mpf_add(self.hi, other.hi, self.prec, "c"),
+            self.prec,
         )
 
     def __neg__(self) -> Interval:

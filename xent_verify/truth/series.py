@@ -86,7 +86,7 @@ def _fixed(value: Mpf, bits: int) -> int:
     sign, man, exp, _ = value
     integer = -int(man) if sign else int(man)
     shift = exp + bits
-    return integer << shift if shift >= 0 else integer >> -shift
+    return int(integer << shift if shift >= 0 else integer >> -shift)
 
 
 def exp_bounds(d: Mpf, prec: int) -> Pair:
