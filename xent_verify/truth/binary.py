@@ -66,7 +66,7 @@ class Sigmoids:
             piece = engine.softmax(t.parts[0], t.row)
             mask = undecided(piece, fmt)
         finite = np.isfinite(x)
-        part = (slice(0, 1), piece[0], mask[0])
+        part = (slice(0, 1), *((piece[:, 0], mask[:, 0]) if t.axis else (piece[0], mask[0])))
         if finite.all():
             return Answer((part,))
         low, high = (-np.inf, 0.0) if self.log else (0.0, 1.0)

@@ -6,7 +6,7 @@ at the argmax). T and log S are carried times 2**500. Bounds: ``bounds.FAST_RELA
 
 What lies outside the arguments' range, d < -20000, is clamped for the sum and answered by (0, 2**-28852) for p itself.
 In the sum, terms below 2**-1400 count as something in (0, 2**-1398): T is off by less than n 2**-1390. Hence every
-log S below 2**-1150 is answered by (0, 2**-1149), and above it the fuzz is below 2**-200 for any row that fits a memory.
+log S below 2**-1150 is answered by (0, 2**-1149); above it the fuzz is below 2**-200 for any row that fits a memory.
 """
 
 from __future__ import annotations

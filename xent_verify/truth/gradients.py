@@ -6,8 +6,8 @@ is p's, at most half of p's relative bound, plus 2**-104 (tier 1: 2**-54).
 
 Probability targets: p Y - y cancels where the fit is good. The absolute error, the bound of p times p Y, plus
 2**-91 p Y for Y (a tree of depth 40) and 2**-100 (p Y + y) for products and sums, is carried in the radius. At a
-maximal logit whose element that leaves open, p Y - y = R - (T/S) Y, where R is the sum of the other targets: for a saturated
-row T/S is tiny and R often exact, so that ``sharp`` decides; where R = 0 the product is relatively accurate.
+maximal logit whose element that leaves open, p Y - y = R - (T/S) Y, where R is the sum of the other targets: for a
+saturated row T/S is tiny and R often exact, so that ``sharp`` decides; where R = 0 the product is relatively accurate.
 """
 
 from __future__ import annotations
