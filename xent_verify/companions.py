@@ -271,6 +271,8 @@ def _layouts(ask: Ask, op: Op, batch: Batch, outcome: Returned, limit: FloatArra
         words = f"the same values, layout {layout}"
         same = replace(batch, layout=layout)
         reply = ask(same)
+        if layout == "readonly" and isinstance(reply, Raised):
+            return [Hit("input_mutated", "fail", f"{words}: {reply.type_name}: {reply.message}")]
         found = answer(op, same, reply)
         if found is None:
             return trouble(words, reply)
