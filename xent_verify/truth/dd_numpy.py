@@ -131,14 +131,14 @@ def _extracted(high: FloatArray, low: FloatArray, axis: int) -> dd.Pair:
     q = high + s
     q -= s
     rest = high - q
-    first = q.sum(axis=axis, keepdims=True)
+    first = dd.plain_sum(q, axis)
     s *= 3.0 * 2.0 ** (int(n).bit_length() - 53)
     np.add(rest, s, out=q)
     q -= s
     rest -= q
     rest += low
-    a, b = dd.two_sum(first, q.sum(axis=axis, keepdims=True))
-    return dd.fast_two_sum(a, b + rest.sum(axis=axis, keepdims=True))
+    a, b = dd.two_sum(first, dd.plain_sum(q, axis))
+    return dd.fast_two_sum(a, b + dd.plain_sum(rest, axis))
 
 
 def row(m: FloatArray, parts: Sequence[Part], axis: int, *, full: bool = False) -> Row:

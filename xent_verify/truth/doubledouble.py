@@ -23,6 +23,7 @@ __all__ = [
     "fast_two_sum",
     "log1p",
     "multiply",
+    "plain_sum",
     "power_of_two",
     "reciprocal",
     "split",
@@ -90,6 +91,16 @@ def add(a: Pair, b: Pair) -> Pair:
     s, e = two_sum(a[0], b[0])
     e += a[1] + b[1]
     return fast_two_sum(s, e)
+
+
+def plain_sum(values: FloatArray, axis: int) -> FloatArray:
+    """Sum along ``axis`` (kept) in double, the same bits for a row alone as among others.
+
+    NumPy adds columns one after the other, but a single column is contiguous, and that it adds pairwise.
+    """
+    if axis == 0 and values.size == values.shape[0]:
+        return np.asarray(np.add.accumulate(values, axis=0)[-1:])
+    return np.asarray(np.add.reduce(values, axis=axis, keepdims=True))
 
 
 def tree_sum(high: FloatArray, low: FloatArray | None, axis: int) -> Pair:

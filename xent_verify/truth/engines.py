@@ -94,7 +94,7 @@ FULL = _tier2(full=True)
 """Tier 2, exponentials to 2**-90: for the few elements that FAST leaves open, so that tier 3 sees almost none."""
 
 
-_WORTHWHILE = 1 << 18
+WORTHWHILE = 1 << 18
 
 
 @cache
@@ -117,7 +117,7 @@ def chain(fmt: FloatFormat, size: int) -> tuple[Engine, ...]:
     """
     if fmt.bits < 64 and float64_tier.trusted():
         return (FLOAT64, FAST, FULL)
-    compiled = accelerated() if size >= _WORTHWHILE else None
+    compiled = accelerated() if size >= WORTHWHILE else None
     return (FAST if compiled is None else compiled, FULL)
 
 

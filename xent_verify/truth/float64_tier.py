@@ -79,10 +79,6 @@ def part(x: FloatArray, m: FloatArray, axis: int, holes: NDArray[np.bool_] | Non
     return Part(x, terms, np.expand_dims(largest, axis), others)
 
 
-def _all(terms: FloatArray, axis: int) -> FloatArray:
-    return np.asarray(np.add.reduce(terms, axis=axis, keepdims=True))
-
-
 def _sum(terms: FloatArray, axis: int) -> FloatArray:
     """Sums along ``axis`` (kept): sixteenths added up until at most 16 terms are left, those that do not fit apart.
 
@@ -95,9 +91,9 @@ def _sum(terms: FloatArray, axis: int) -> FloatArray:
         shape = (16, part, -1) if axis == 0 else (-1, 16, part)
         even = terms[: 16 * part] if axis == 0 else terms[:, : 16 * part]
         if terms.shape[axis] % 16:
-            odd.append(_all(terms[16 * part :] if axis == 0 else terms[:, 16 * part :], axis))
-        terms = even.reshape(shape).sum(axis=axis)
-    total = _all(terms, axis)
+            odd.append(dd.plain_sum(terms[16 * part :] if axis == 0 else terms[:, 16 * part :], axis))
+        terms = np.squeeze(dd.plain_sum(even.reshape(shape), axis), axis)
+    total = dd.plain_sum(terms, axis)
     for rest in odd:
         total += rest
     return total

@@ -1,0 +1,318 @@
+"""certify and reference: every op, format and regime against Arb; special values; the same bits however the work is cut."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+
+import ml_dtypes
+import numpy as np
+import pytest
+from arb_truth import outside
+
+from xent_verify import reference
+from xent_verify.enclosure import DECISION, Enclosure
+from xent_verify.failures import UnknownNameError, UsageError
+from xent_verify.formats import FORMATS
+from xent_verify.model import Batch
+from xent_verify.regimes import plan
+from xent_verify.truth import certify, engines, exact, special
+
+OPS = (
+    "softmax",
+    "log_softmax",
+    "logsumexp",
+    "cross_entropy",
+    "cross_entropy_grad",
+    "sigmoid",
+    "log_sigmoid",
+    "binary_cross_entropy_with_logits",
+    "softmax_temperature",
+)
+LOSSES = ("cross_entropy", "binary_cross_entropy_with_logits")
+INF, NAN = np.inf, np.nan
+
+
+def batches(op: str, fmt: str, profile: str, seed: int, largest: int) -> Iterator[Batch]:
+    """An audit's 2-D batches, losses without reduction."""
+    for batch in plan(op, fmt, profile=profile, seed=seed):
+        options = {key: value for key, value in batch.options.items() if key != "reduction"}
+        plain = batch.x.ndim == 2 and 0 < batch.x.size <= largest and options.get("axis", -1) in (-1, 1)
+        if op == "binary_cross_entropy_with_logits":
+            plain = plain and not options and batch.inputs["target"].shape == batch.x.shape
+        if plain:
+            yield replace(batch, options=options | ({"reduction": "none"} if op in LOSSES else {}))
+
+
+def checked(op: str, fmt: str, profile: str, seed: int, largest: int) -> int:
+    """Number of values of the plan that Arb confirmed."""
+    total = 0
+    for batch in batches(op, fmt, profile, seed, largest):
+        enclosure = certify(batch)
+        narrow = enclosure.units(fmt).radius <= DECISION  # all that tier 3 promises without a proof of irrationality
+        assert (enclosure.decided(fmt) | ((enclosure.tier == 3) & narrow)).all(), batch.regime
+        count, failed = outside(batch, enclosure)
+        assert not failed, (batch.regime, batch.x.shape, batch.options, failed[:5])
+        total += count
+    return total
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+@pytest.mark.parametrize("op", OPS)
+def test_a_sample_of_every_regime_against_arb(op: str, fmt: str) -> None:
+    """Every enclosure of a seeded sample of all regimes holds Arb's value, and decides."""
+    assert checked(op, fmt, "quick", seed=1, largest=150 if op in LOSSES else 250) > 300
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fmt", FORMATS)
+@pytest.mark.parametrize("op", OPS)
+def test_ten_million_values_against_arb(op: str, fmt: str) -> None:
+    """The same for about 190,000 values per op and format, 10**7 in all (54 pairs)."""
+    total, seed = 0, 100
+    while total < 190_000:
+        total += checked(op, fmt, "standard", seed, largest=20_000)
+        seed += 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("op", ["softmax", "log_softmax", "logsumexp", "cross_entropy", "cross_entropy_grad"])
+def test_compiled_kernels_against_arb(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The compiled engine on every batch, not only on large ones."""
+    pytest.importorskip("numba")
+    monkeypatch.setattr(engines, "WORTHWHILE", 0)
+    assert checked(op, "float64", "standard", seed=7, largest=20_000) > 10_000
+
+
+@pytest.mark.parametrize("op", ["softmax", "log_softmax", "logsumexp", "sigmoid", "cross_entropy_grad"])
+def test_compiled_kernels_on_small_batches(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small sample with the compiled engine."""
+    pytest.importorskip("numba")
+    monkeypatch.setattr(engines, "WORTHWHILE", 0)
+    assert engines.chain(FORMATS["float64"], 1)[0].whole is not None
+    assert checked(op, "float64", "quick", seed=8, largest=100) > 100
+
+
+SPECIAL = np.array([[1.0, 2.0, -INF], [-INF, -INF, -INF], [1.0, INF, -INF], [NAN, 1.0, INF], [3.0, 3.0, 3.0]])
+
+
+@pytest.mark.parametrize(
+    ("op", "target", "expected"),
+    [
+        ("logsumexp", None, [2.3132616875182228, -INF, INF, NAN, 4.09861228866811]),
+        ("cross_entropy", [0, 0, 0, 0, -100], [1.3132616875182228, NAN, NAN, NAN, 0.0]),
+        ("cross_entropy", [2, -100, -100, -100, 1], [INF, 0.0, 0.0, 0.0, 1.0986122886681098]),
+        ("cross_entropy", [[0.5, 0.5, 0.0]] * 5, [0.8132616875182228, NAN, NAN, NAN, 1.0986122886681098]),
+    ],
+)
+def test_special_values(op: str, target: object, expected: list[float]) -> None:
+    """Special rows follow CONTRACT section 5: NaN wins, 0 * log 0 = 0, ignored rows are not looked at."""
+    options = {"reduction": "none"} if target is not None else {}
+    got = reference(op, SPECIAL, None if target is None else np.array(target), **options)
+    np.testing.assert_allclose(got.rounded("float64"), expected, rtol=1e-15)
+    assert (got.tier[~np.isfinite(expected)] == 0).all()
+
+
+def test_special_elements() -> None:
+    """-inf beside a finite logit has p = 0 and log p = -inf; softmax of unsound rows is NaN; sigmoid takes limits."""
+    p = reference("softmax", SPECIAL)
+    assert p.rounded("float64")[0, 2] == 0.0
+    assert p.tier[0, 2] == 0
+    assert np.isnan(p.rounded("float64")[1:4]).all()
+    assert reference("log_softmax", SPECIAL).rounded("float64")[0, 2] == -INF
+    assert reference("sigmoid", [INF, -INF]).rounded("float64").tolist() == [1.0, 0.0]
+    assert reference("log_sigmoid", [INF, -INF]).rounded("float64").tolist() == [0.0, -INF]
+
+
+def test_smoothing_over_a_mask_is_infinite() -> None:
+    """Label smoothing gives a masked class some weight: the loss is +inf, and so is a mean that holds it."""
+    for reduction in ("none", "mean", "sum"):
+        loss = reference("cross_entropy", SPECIAL[:1], np.array([0]), label_smoothing=0.1, reduction=reduction)
+        assert (loss.rounded("float64") == INF).all()
+
+
+def test_mean_over_nothing_is_a_convention() -> None:
+    """A mean over no rows, or over weights that add up to 0, is NaN here; a sum is 0."""
+    logits, ignored = np.zeros((2, 3)), np.array([-100, -100])
+    assert np.isnan(reference("cross_entropy", logits, ignored).rounded("float64"))
+    assert reference("cross_entropy", logits, ignored, reduction="sum").rounded("float64") == 0.0
+    assert np.isnan(reference("cross_entropy", logits, np.array([0, 0]), weight=np.zeros(3)).rounded("float64"))
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0,), (2, 0, 3)])
+def test_empty_inputs(shape: tuple[int, ...]) -> None:
+    """Empty arrays keep their shape; logsumexp of an empty row is -inf."""
+    assert reference("softmax", np.zeros(shape)).shape == shape
+    lse = reference("logsumexp", np.zeros(shape), axis=-1)
+    assert lse.shape == shape[:-1]
+    assert lse.rounded("float64").size == 0 or shape[-1] != 0 or (lse.rounded("float64") == -INF).all()
+
+
+@pytest.mark.parametrize("op", ["softmax", "log_softmax", "logsumexp"])
+def test_every_axis(op: str) -> None:
+    """An axis is an axis: the answer along it is that of the moved array."""
+    x = np.random.default_rng(0).standard_normal((3, 4, 5)).astype(np.float32)
+    for axis in (0, 1, 2, -1):
+        along = reference(op, x, axis=axis).rounded("float32")
+        last = reference(op, np.moveaxis(x, axis, -1)).rounded("float32")
+        assert np.array_equal(along if op == "logsumexp" else np.moveaxis(along, axis, -1), last)
+
+
+def fields_equal(a: Enclosure, b: Enclosure) -> bool:
+    """Whether two enclosures are the same bits."""
+    return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in Enclosure.__slots__)
+
+
+@pytest.mark.parametrize("fmt", ["float64", "float32"])
+@pytest.mark.parametrize("n", [3, 17, 40, 300, 20_000])
+def test_same_bits_however_cut(fmt: str, n: int) -> None:
+    """Rows alone, in groups or all at once, by one thread or three: the same bits."""
+    x = (np.random.default_rng(1).standard_normal((max(4, 9000 // n), n)) * 30).astype(fmt)
+    for op in ("softmax", "log_softmax", "logsumexp"):
+        whole = certify(Batch(op, fmt, "", {"x": x}))
+        assert fields_equal(whole, certify(Batch(op, fmt, "", {"x": x}), jobs=3))
+        rows = [certify(Batch(op, fmt, "", {"x": x[r : r + 1]})) for r in range(3)]
+        assert fields_equal(whole[:3], Enclosure.concatenate(rows))
+
+
+def test_a_row_of_a_million() -> None:
+    """Softmax of 10**6 equal logits is 10**-6, of 2**20 exactly 2**-20; log-softmax of a long row agrees with Arb."""
+    assert (reference("softmax", np.zeros(10**6)).rounded("float64") == 1e-6).all()
+    assert (reference("softmax", np.full(2**20, 3.5, np.float32)).rounded("float32") == 2.0**-20).all()
+    x = np.random.default_rng(2).standard_normal((1, 50_000)) * 8
+    for op in ("log_softmax", "logsumexp", "softmax"):
+        assert not outside(Batch(op, "float64", "", {"x": x}), certify(Batch(op, "float64", "", {"x": x})))[1]
+
+
+def test_far_exponents() -> None:
+    """p = e**-5000 is enclosed to 2**-78 of itself; far beyond, by an interval above 0."""
+    p = reference("softmax", [0.0, -5000.0, -1e6, -1e300])
+    assert np.round(p.enclosure.log2_magnitude()[1]) == -7213
+    assert p.radius[1] < 2.0**-77
+    assert (p.hi[2:] > 0).all()
+    assert p.rounded("float64").tolist() == [1.0, 0.0, 0.0, 0.0]
+
+
+def test_largest_logits() -> None:
+    """|x| near 1.8e308: x - m overflows, the true log-softmax (-3.6e308) rounds to -inf, M - M/2 does not."""
+    top = np.finfo(np.float64).max
+    logs = reference("log_softmax", [top, -top, top / 2])
+    assert logs.rounded("float64").tolist() == [0.0, -INF, -top / 2]
+    loss = reference("cross_entropy", [[top, -top / 2]], np.array([0]), label_smoothing=0.5)
+    assert loss.rounded("float64") == 0.375 * top
+
+
+def test_ties_broken_by_next_to_nothing() -> None:
+    """log-softmax just below a midpoint rounds down, though it is 2**-92 or e**-1e300 away from it."""
+    for x in ([2.0**-47, -64.0], [2.0**100, -(2.0**47)], [1e300, -1.0000000000000002e284]):
+        row = np.array([x])
+        ours, exactly = (f(Batch("log_softmax", "float64", "", {"x": row})) for f in (certify, exact.evaluate))
+        assert np.array_equal(ours.rounded("float64"), exactly.rounded("float64"))
+        assert (ours.tier == 2).all()
+
+
+def test_gradient_near_cancellation() -> None:
+    """At the target of a confident row p - 1 = -exp(-50) keeps its digits, for labels and for one-hot targets."""
+    logits = np.array([[50.0, 0.0]])
+    for target in (np.array([0]), np.array([[1.0, 0.0]])):
+        got = reference("cross_entropy_grad", logits, target).rounded("float64")
+        assert got[0, 0] == pytest.approx(-np.exp(-50.0), rel=1e-15)
+        assert got[0, 0] == -got[0, 1]
+
+
+def test_reductions_over_many_rows() -> None:
+    """Mean and sum over 10**5 rows are correctly rounded: they agree with exact sums of the rows' enclosures."""
+    generator = np.random.default_rng(3)
+    logits, target = generator.standard_normal((10**5, 3)), generator.integers(0, 3, 10**5)
+    rows = reference("cross_entropy", logits, target, reduction="none")
+    total = sum((sum(rows.enclosure.bounds(i)) / 2 for i in range(10**5)), Fraction(0))
+    assert reference("cross_entropy", logits, target, reduction="sum").rounded("float64") == float(total)
+    assert reference("cross_entropy", logits, target).rounded("float64") == float(total / 10**5)
+    assert reference("cross_entropy", logits, target).tier == 2
+
+
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+def test_losses_agree_with_the_exact_tier(reduction: str) -> None:
+    """Weights, smoothing, ignored rows and probability targets, in every reduction: the exact tier rounds alike."""
+    generator = np.random.default_rng(4)
+    for fmt in ("float64", "float32", "bfloat16"):
+        form = FORMATS[fmt]
+        logits = (generator.standard_normal((12, 5)) * 9).astype(form.dtype)
+        weight = generator.random(5).astype(form.dtype)
+        soft = generator.dirichlet(np.ones(5), 12).astype(form.dtype)
+        for target in (generator.choice([0, 1, 4, -100], 12), soft):
+            for options in ({}, {"label_smoothing": 0.1}, {"weight": weight}, {"weight": weight, "label_smoothing": 0.3}):
+                batch = Batch(
+                    "cross_entropy", fmt, "", {"logits": logits, "target": target}, options | {"reduction": reduction}
+                )
+                ours, exactly = (f(batch).rounded(fmt).astype(float) for f in (certify, exact.evaluate))
+                assert np.array_equal(ours, exactly), (fmt, options)
+
+
+def test_classes_on_the_second_axis() -> None:
+    """Logits [N, C, d] with targets [N, d]: as torch has it."""
+    generator = np.random.default_rng(5)
+    logits, target = generator.standard_normal((2, 4, 3)), generator.integers(0, 4, (2, 3))
+    flat = np.moveaxis(logits, 1, -1).reshape(6, 4)
+    ours = reference("cross_entropy", logits, target, reduction="none").rounded("float64")
+    assert np.array_equal(
+        ours.ravel(), reference("cross_entropy", flat, target.ravel(), reduction="none").rounded("float64")
+    )
+    gradient = reference("cross_entropy_grad", logits, target).rounded("float64")
+    assert np.array_equal(
+        np.moveaxis(gradient, 1, -1).reshape(6, 4), reference("cross_entropy_grad", flat, target.ravel()).rounded("float64")
+    )
+
+
+def test_reference_rounds_to_any_format() -> None:
+    """One reference answers for all formats, correctly rounded once: 1/3 in each."""
+    third = reference("softmax", [0.0, 0.0, 0.0])
+    for name, form in FORMATS.items():
+        expected = form.narrow(np.full(3, 1 / 3)) if name != "float64" else np.full(3, 1 / 3)
+        assert third.rounded(name).dtype == form.dtype
+        assert np.array_equal(third.rounded(name).astype(float), expected.astype(float))
+    bf16 = reference("softmax", np.array([1, 2], ml_dtypes.bfloat16))
+    assert bf16.batch.fmt == "bfloat16"
+    assert bf16.error_ulp(np.array([0.2689414213699951, 0.7310585786300049]), "float64").max() <= 0.5
+
+
+def test_reference_refuses_what_it_cannot_mean() -> None:
+    """Wrong names, shapes and dtypes are one clear line each."""
+    with pytest.raises(UnknownNameError, match="option of softmax 'axes'"):
+        reference("softmax", [1.0], axes=0)
+    with pytest.raises(UnknownNameError, match="op 'softmx'"):
+        reference("softmx", [1.0])
+    with pytest.raises(UsageError, match="takes logits and target"):
+        reference("cross_entropy", [[1.0]])
+    with pytest.raises(UsageError, match="out of range"):
+        reference("cross_entropy", [[1.0, 2.0]], np.array([2]))
+    with pytest.raises(UsageError, match="dtype"):
+        reference("softmax", np.zeros(2, np.longdouble))
+    with pytest.raises(UsageError, match="axis 3"):
+        reference("softmax", np.zeros(2), axis=3)
+
+
+@pytest.mark.parametrize(("fmt", "per_logit"), [("float32", 40), ("float64", 40)])
+def test_memory_is_the_result_and_a_constant(fmt: str, per_logit: int) -> None:
+    """Peak memory beyond the result's own arrays does not grow with the batch."""
+    beyond = []
+    for rows in (200, 800):
+        x = np.random.default_rng(6).standard_normal((rows, 1000)).astype(fmt)
+        certify(Batch("softmax", fmt, "", {"x": x[:2]}))
+        tracemalloc.start()
+        certify(Batch("softmax", fmt, "", {"x": x}))
+        beyond.append(tracemalloc.get_traced_memory()[1] - per_logit * x.size)
+        tracemalloc.stop()
+    assert beyond[1] < 8e6
+    assert beyond[1] - beyond[0] < 2e6
+
+
+def test_values_by_definition_are_the_same_for_all_tiers() -> None:
+    """certify and the exact tier take special values from one place."""
+    batch = Batch("log_softmax", "float64", "", {"x": SPECIAL})
+    values, decided = special.resolve(batch)
+    for answer in (certify(batch), exact.evaluate(batch)):
+        assert np.array_equal(answer.hi[decided], values[decided], equal_nan=True)
+        assert (answer.tier[decided] == 0).all()
