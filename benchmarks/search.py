@@ -2,7 +2,7 @@
 
     python benchmarks/search.py                    guided, uniform ordinals, regimes alone, Hypothesis with target()
     python benchmarks/search.py --exhaust fp8      share of the true maximum reached on all triples of the fp8 formats
-    python benchmarks/search.py --exhaust float16  … on all pairs of float16 (minutes; also: bfloat16)
+    python benchmarks/search.py --exhaust float16  … on all pairs of float16 (tens of minutes; also: bfloat16)
 
 Errors of the comparison are in ulps against certified truth; a row of n logits is one evaluation. The exhausted domains
 are measured against float64, whose own error is far below an ulp of their formats.
