@@ -170,7 +170,8 @@ def _simpler_indices(batch: Batch, target: NDArray[Any]) -> Iterator[Batch]:
 def _simpler_probabilities(batch: Batch, target: NDArray[Any]) -> Iterator[Batch]:
     wide = batch.form.widen(target)
     if takes(batch)[0]:
-        choices: tuple[Any, ...] = (np.arange(wide.shape[-1]) == 0, np.eye(wide.shape[-1])[wide.argmax(axis=-1)], 1 / wide.shape[-1])
+        n = wide.shape[-1]
+        choices: tuple[Any, ...] = (np.arange(n) == 0, np.eye(n)[wide.argmax(axis=-1)], 1 / n)
     else:
         choices = (0.0, np.rint(wide), 1.0, 0.5)
     for choice in choices:
