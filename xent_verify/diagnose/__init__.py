@@ -1,0 +1,127 @@
+"""What went wrong, in words: failing values compared with what known mistakes would have given.
+
+``MISTAKES`` is the table, the most specific first. A mistake is named when it predicts at least 80 % of the failing
+values and leaves the others as they are; otherwise the region in which the values fail is described.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xent_verify.diagnose import inputs, losses, region, shifts, slopes, sums, values
+from xent_verify.diagnose.case import Agreement, Case, Mistake
+from xent_verify.diagnose.inference import infer
+from xent_verify.enclosure import Enclosure
+from xent_verify.model import Batch
+from xent_verify.ops import Op
+
+__all__ = ["MISTAKES", "Diagnosis", "Mistake", "explain", "infer"]
+
+MISTAKES: tuple[Mistake, ...] = (
+    values.ROUNDED_P,
+    *shifts.MISTAKES,
+    *slopes.MISTAKES,
+    *losses.MISTAKES,
+    *values.MISTAKES,
+    *inputs.MISTAKES,
+    *sums.MISTAKES,
+)
+
+_SHARE = 0.8
+_OTHERS = 0.9
+_TRY_ALL = 20_000
+"""Logits (of the sample) up to which every mistake is tried, so that others that predict the same can be named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """``mistake``: a key of the table, or "region"; ``text``: a sentence with its evidence."""
+
+    mistake: str
+    text: str
+
+
+def explain(
+    op: Op, batch: Batch, observed: NDArray[Any], failing: NDArray[np.bool_], truth: Enclosure
+) -> Diagnosis | None:
+    """The mistake that the failing values agree with best, or where they fail; None where nothing can be said.
+
+    ``observed`` and ``failing`` have the shape of ``truth``.
+    """
+    with np.errstate(all="ignore"):
+        case = Case.of(op, batch, observed, failing, truth)
+        if case is None:
+            return _empty(op, batch, observed)
+        found = _found(case)
+        if not found:
+            text = region.describe(case)
+            return Diagnosis("region", text) if text else None
+    best = found[0]
+    count = (
+        f"{best.agreement.hits} of {best.agreement.failing} failing value{'s' if best.agreement.failing > 1 else ''}"
+    )
+    text = f"{best.mistake.sentence}: agrees with {best.words} on {count}"
+    if len(found) > 1:
+        text += f" (as it would if {' or if '.join(other.mistake.sentence for other in found[1:3])})"
+    return Diagnosis(best.mistake.key, text)
+
+
+def _empty(op: Op, batch: Batch, observed: NDArray[Any]) -> Diagnosis | None:
+    """Rows of no logits."""
+    if batch.x.size or not observed.size or op.result != "rows":
+        return None
+    value = float(observed.astype(np.float64).flat[0])
+    return Diagnosis("empty-row", f"a row of no logits gives {value:g}; the logarithm of an empty sum is -inf")
+
+
+@dataclass(frozen=True, slots=True)
+class _Match:
+    mistake: Mistake
+    words: str
+    agreement: Agreement
+
+    @property
+    def score(self) -> float:
+        return self.agreement.share + self.agreement.others
+
+
+def _found(case: Case) -> list[_Match]:
+    """The best match, and (where the case is small enough to try everything) other mistakes that do as well."""
+    matches: dict[str, _Match] = {}
+    sample = case.sampled()
+    for mistake, words, agreement in _tried(case, sample):
+        match = _Match(mistake, words, agreement)
+        if agreement.share < _SHARE or agreement.others < _OTHERS:
+            continue
+        if mistake.key not in matches or match.score > matches[mistake.key].score:
+            matches[mistake.key] = match
+        if match.score >= 2 and sample.batch.x.size > _TRY_ALL:
+            break
+    ranked = sorted(
+        matches.values(), key=lambda match: (-match.score, not (match.mistake.special and case.about_specials))
+    )
+    return [match for match in ranked if match.score == ranked[0].score]
+
+
+def _tried(case: Case, sample: Case) -> Iterator[tuple[Mistake, str, Agreement]]:
+    """Every prediction: in the usual precision, then (where ranges matter) in the logits' own and in float64."""
+    reduced = case.observed.ndim == 0
+    table = (
+        (*losses.MISTAKES, *MISTAKES) if reduced else MISTAKES
+    )  # one number: what is particular to losses goes first
+    precisions = [case.dtype]
+    precisions += [dtype for dtype in (case.own, np.dtype(np.float64)) if dtype not in precisions]
+    for dtype in precisions:
+        usual = dtype == case.dtype
+        whole, part = (case, sample) if usual else (case.computed_in(dtype), sample.computed_in(dtype))
+        for mistake in table:
+            if (mistake.ops and case.op.name not in mistake.ops) or not (usual or mistake.everywhere):
+                continue
+            used = whole if mistake.whole else part
+            for words, predicted in mistake.model(used):
+                yield mistake, words if usual else f"{words} in {dtype.name}", used.agreement(predicted)

@@ -1,0 +1,326 @@
+"""One failing answer, set up for comparison with what a mistake would have given.
+
+Every operation here is built on one of three quantities of a row: p, log p or logsumexp. A *mistake* predicts that
+quantity for all rows (``Prediction``); ``Case`` turns it into the op's result (targets, weights, reduction, layout, one
+rounding to the format), and counts with how many of the failing values it agrees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xent_verify.enclosure import Enclosure
+from xent_verify.formats import FloatArray, FloatFormat, IntArray, format_named
+from xent_verify.implementations.gradients import minus_target
+from xent_verify.implementations.targets import Coefficients, Task, assemble, coefficients, form_of
+from xent_verify.model import Batch
+from xent_verify.ops import Op
+from xent_verify.ops.op import rows_of
+from xent_verify.ops.shapes import unroll
+from xent_verify.policies import POLICIES
+from xent_verify.properties import result_rows, rows_view
+
+__all__ = ["Agreement", "Case", "Mistake", "Prediction", "Quantity"]
+
+Array = NDArray[Any]
+Quantity = Literal["p", "log p", "logsumexp"]
+Prediction = tuple[str, FloatArray]
+"""What was computed in words, and the predicted result (float64, in the result's shape)."""
+
+_WANTS: dict[str, Quantity] = {
+    "softmax": "p",
+    "log_softmax": "log p",
+    "logsumexp": "logsumexp",
+    "cross_entropy": "log p",
+    "cross_entropy_grad": "p",
+    "sigmoid": "p",
+    "log_sigmoid": "log p",
+    "binary_cross_entropy_with_logits": "log p",
+    "softmax_temperature": "p",
+}
+_LARGE = 20_000
+"""Logits beyond which rows are sampled."""
+_ELEMENTWISE = ("sigmoid", "log_sigmoid", "binary_cross_entropy_with_logits")
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How many failing values a prediction meets, and which share of the others it leaves as they are."""
+
+    hits: int
+    failing: int
+    others: float
+
+    @property
+    def share(self) -> float:
+        return self.hits / self.failing if self.failing else 0.0
+
+
+def _spread(index: IntArray, most: int) -> IntArray:
+    """At most ``most`` of the indices, evenly spread."""
+    step = max(-(-len(index) // most), 1)
+    return index[::step]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A batch, the observed values (float64, result shape), which of them fail, and the true values as rounded."""
+
+    op: Op
+    batch: Batch
+    observed: FloatArray
+    failing: NDArray[np.bool_]
+    true: FloatArray
+    dtype: np.dtype[Any]
+
+    @classmethod
+    def of(cls, op: Op, batch: Batch, observed: Array, failing: NDArray[np.bool_], truth: Enclosure) -> Case | None:
+        """None for ops that are not built on a row's softmax."""
+        if op.name not in _WANTS or not batch.x.size or not failing.any():
+            return None
+        form = batch.form
+        true = form.widen(truth.rounded(form))
+        working = np.dtype(np.float64 if form.bits == 64 else np.float32)
+        return cls(op, batch, observed.astype(np.float64), failing, true, working)
+
+    @property
+    def wants(self) -> Quantity:
+        return _WANTS[self.op.name]
+
+    @property
+    def form(self) -> FloatFormat:
+        return self.batch.form
+
+    @property
+    def own(self) -> np.dtype[Any]:
+        """The dtype of the logits."""
+        return self.form.dtype
+
+    @property
+    def arithmetic(self) -> FloatFormat:
+        """The format that the arithmetic runs in."""
+        return format_named(self.dtype.name)
+
+    def sampled(self) -> Case:
+        """A few failing rows and a few others, as a batch of their own, where the whole one is large."""
+        count = len(self.rows)
+        view = rows_view(self.op, self.batch)
+        if view is None or self.batch.x.size <= _LARGE or count < 3:
+            return self
+        most = max(_LARGE // (2 * view.x.shape[1]), 1)
+        chosen = [_spread(np.flatnonzero(rows), most) for rows in (self.failing_rows, ~self.failing_rows)]
+        index = np.sort(np.concatenate(chosen))
+        batch = view.take(index).batch()
+        shape = self.op.result_shape(batch)
+        every = (self.observed, self.failing, self.true)
+        observed, failing, true = (result_rows(self.op, self.batch, part)[index].reshape(shape) for part in every)
+        return Case(self.op, batch, observed, failing, true, self.dtype)
+
+    def computed_in(self, dtype: np.dtype[Any]) -> Case:
+        """The same case, arithmetic in another precision."""
+        return replace(self, dtype=dtype)
+
+    @cached_property
+    def rows(self) -> Array:
+        """The logits [R, n] in the arithmetic's precision; elementwise ops as [x, 0]."""
+        rows = rows_of(self.op, self.batch)
+        if self.op.name in _ELEMENTWISE:
+            rows = np.concatenate([rows, np.zeros_like(rows)], axis=1)
+        rows = rows.astype(self.dtype)
+        divisor = self.batch.options.get("temperature")
+        return rows if divisor is None else rows / self.dtype.type(divisor)
+
+    @cached_property
+    def top(self) -> Array:
+        """m [R, 1]."""
+        return np.asarray(self.rows.max(axis=1, keepdims=True))
+
+    @cached_property
+    def gaps(self) -> Array:
+        """x - m [R, n]."""
+        return np.asarray(self.rows - self.top)
+
+    @cached_property
+    def terms(self) -> Array:
+        """exp(x - m) [R, n]."""
+        return np.asarray(np.exp(self.gaps))
+
+    @cached_property
+    def total(self) -> Array:
+        """s [R, 1]."""
+        return np.asarray(self.terms.sum(axis=1, keepdims=True))
+
+    @cached_property
+    def p(self) -> Array:
+        return np.asarray(self.terms / self.total)
+
+    @cached_property
+    def log_p(self) -> Array:
+        return np.asarray(self.gaps - np.log(self.total))
+
+    @cached_property
+    def lse(self) -> Array:
+        """[R, 1]."""
+        return np.asarray(self.top + np.log(self.total))
+
+    @property
+    def right(self) -> Array:
+        """The right values of the quantity that the op is built on."""
+        return {"p": self.p, "log p": self.log_p, "logsumexp": self.lse}[self.wants]
+
+    @cached_property
+    def task(self) -> Task:
+        """The loss, with its options."""
+        options = {name: value for name, value in self.batch.options.items() if name not in ("axis", "pos_weight")}
+        target = self.batch.inputs["target"]
+        if self.op.name in _ELEMENTWISE:
+            y = target.astype(np.float64).reshape(-1)
+            return Task(self.rows, np.stack([y, 1 - y], axis=1), reduction=options.get("reduction", "mean"))
+        return Task(self.rows, target, **options)
+
+    @cached_property
+    def terms_of_loss(self) -> Coefficients:
+        return coefficients(self.task, self.dtype)
+
+    def loss(self, log_p: Array, terms: Coefficients | None = None, reduction: str | None = None) -> FloatArray:
+        """The loss of log-probabilities [N, C], with other coefficients or another reduction if given."""
+        used, how = terms or self.terms_of_loss, reduction or self.task.reduction
+        value = assemble(log_p, used, how, form_of(lambda rows: rows))
+        return self.rounded(np.asarray(value))
+
+    def reduced(self, losses: Array, divisor: Any = None, reduction: str | None = None) -> FloatArray:
+        """Per-row losses [N] reduced as asked; the mean divides by ``divisor`` (default: the right one)."""
+        how = reduction or self.task.reduction
+        total = losses.sum()
+        if how == "none":
+            return self.rounded(losses)
+        return self.rounded(
+            total if how == "sum" else total / (self.terms_of_loss.masses.sum() if divisor is None else divisor)
+        )
+
+    def result(self, values: Array) -> FloatArray:
+        """The op's result from values of the quantity it is built on ([R, n], or [R, 1])."""
+        if self.op.result == "loss":
+            return self.loss(values)
+        if self.op.name == "cross_entropy_grad":
+            return self.rounded(minus_target(values, self.task))
+        if self.op.name in _ELEMENTWISE:
+            return self.rounded(values[:, 0].reshape(self.batch.x.shape))
+        return self.rounded(unroll(self.op, self.batch, values[:, 0] if self.op.result == "rows" else values))
+
+    def rounded(self, values: Array) -> FloatArray:
+        """Rounded to the format, as float64, in the result's shape."""
+        wide = self.form.widen(self.form.narrow(np.asarray(values).astype(np.float64)))
+        return wide.reshape(self.observed.shape) if wide.size == self.observed.size else wide
+
+    def forms(self, reference: Array, total: Array, terms: Array, name: str, sum_name: str) -> Iterator[Prediction]:
+        """The op by every usual form of a reference r [R, 1] and a sum of exp(x - r): words and result."""
+        x = self.rows
+        where = f"x - {name}" if name else "x"
+        match self.wants:
+            case "p":
+                yield f"exp({where}) / {sum_name}", self.result(np.asarray(terms / total))
+            case "log p":
+                yield (
+                    f"{f'({where})' if name else where} - log {sum_name}",
+                    self.result(np.asarray((x - reference) - np.log(total))),
+                )
+                yield f"log(exp({where}) / {sum_name})", self.result(np.log(terms / total))
+            case "logsumexp":
+                lead = f"{name} + " if name else ""
+                yield f"{lead}log {sum_name}", self.result(np.asarray(reference + np.log(total)))
+
+    def observed_lse(self) -> FloatArray:
+        """logsumexp [R] as the observed values imply it (NaN where they do not): from the element that tells most."""
+        rows = self.rows.astype(np.float64)
+        if self.op.result == "loss" and self.task.reduction == "none" and not self.task.soft:
+            plain = self.task.weight is None and not self.task.label_smoothing
+            ids = np.clip(self.task.target.astype(np.int64), 0, rows.shape[1] - 1)
+            return self.observed.ravel() + rows[np.arange(len(rows)), ids] if plain else np.full(len(rows), np.nan)
+        if self.op.result == "loss":
+            return np.full(len(rows), np.nan)
+        values = self.by_row(self.observed)
+        if self.op.result == "rows":
+            return values[:, 0]
+        best = rows.argmax(axis=1)
+        if self.op.name == "cross_entropy_grad":
+            if self.task.soft:
+                return np.full(len(rows), np.nan)
+            own = self.task.target.astype(np.int64)
+            best = np.where(np.arange(rows.shape[1]) == own[:, None], -np.inf, rows).argmax(axis=1)
+        picked = np.arange(len(rows)), best
+        logs = values[picked] if self.wants == "log p" else np.log(values[picked])
+        return np.asarray(rows[picked] - logs)
+
+    def by_row(self, values: FloatArray) -> FloatArray:
+        """An array of the result's shape as [R, n] or [R, 1]."""
+        if self.op.result == "elements" and self.op.by_row and "axis" in self.op.options:
+            values = np.moveaxis(values, int(self.op.option(self.batch, "axis")), -1)
+            return values.reshape(-1, values.shape[-1])
+        return values if values.ndim == 2 and self.op.by_row else values.reshape(-1, 1)
+
+    @cached_property
+    def failing_rows(self) -> NDArray[np.bool_]:
+        """Rows [R] with a failing value (all of them where the result is one number)."""
+        if self.failing.ndim == 0:
+            return np.ones(len(self.rows), np.bool_)
+        return np.asarray(self.by_row(self.failing.astype(np.float64)).any(axis=1))
+
+    @cached_property
+    def about_specials(self) -> bool:
+        """Whether every failing row holds a logit that is not finite."""
+        strange = np.asarray(~np.isfinite(self.rows.astype(np.float64)).all(axis=1))
+        return bool(strange.any() if self.failing.ndim == 0 else strange[self.failing_rows].all())
+
+    @cached_property
+    def _allowed(self) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
+        """(tolerance where failing, tolerance elsewhere, which of the others count)."""
+        with np.errstate(all="ignore"):
+            ulp = np.nan_to_num(self.form.ulp(self.observed), nan=0.0)
+            distance = np.abs(self.observed - self.true)
+            few = int(self.failing.sum()) < 3
+            near = np.minimum((2 if few else 4) * ulp, 0.25 * distance) + (1e-4 if few else 1e-3) * np.minimum(
+                distance, np.abs(self.observed)
+            )
+            limit = np.asarray(self.op.bound(self.batch, POLICIES["textbook"].model(self.form)), np.float64)
+            other = 16 * np.nan_to_num(limit, nan=np.inf) + 4 * ulp
+        return np.where(np.isfinite(near), near, 0.0), other, ~self.failing & ~np.isnan(self.true)
+
+    def agreement(self, predicted: FloatArray) -> Agreement:
+        """Count what a prediction meets; a prediction of another shape meets nothing."""
+        count = int(self.failing.sum())
+        if predicted.shape != self.observed.shape:
+            return Agreement(0, count, 0.0)
+        near, other, counted = self._allowed
+        with np.errstate(all="ignore"):
+            same = (predicted == self.observed) | (np.isnan(predicted) & np.isnan(self.observed))
+            apart = np.abs(predicted - self.observed)
+            met = self.failing & (same | (apart <= near))
+            kept = counted & (same | (apart <= other))
+        rest = int(counted.sum())
+        return Agreement(int(met.sum()), count, float(kept.sum()) / rest if rest else 1.0)
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A known mistake: ``model(case)`` yields what it would have given, in its variants.
+
+    ``sentence`` says what is wrong; the variants' words say with what it agrees. ``ops``: () for every op.
+    ``everywhere``: tried in other precisions than the usual one, too. ``whole``: rows have to do with one another, so
+    that a sample of them says nothing. ``special``: about -inf, +inf and NaN logits; comes first where all failing rows
+    have one.
+    """
+
+    key: str
+    sentence: str
+    model: Callable[[Case], Iterator[Prediction]]
+    ops: tuple[str, ...] = ()
+    everywhere: bool = False
+    whole: bool = False
+    special: bool = False

@@ -1,0 +1,304 @@
+"""Mistakes made on the logits before anything else: bounded, masked, narrowed, read along another axis or order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import ml_dtypes
+import numpy as np
+
+from xent_verify import layouts
+from xent_verify.diagnose.case import Array, Case, Mistake, Prediction
+
+__all__ = ["MISTAKES"]
+
+_BOUNDS = (
+    5.0, 10.0, 15.0, 16.0, 20.0, 30.0, 32.0, 40.0, 50.0, 60.0, 64.0, 75.0, 80.0, 85.0, 86.0, 87.0, 88.0, 88.72, 100.0, 200.0,
+    500.0, 700.0, 709.0, 1e3, 1e4, 5e4, 65504.0, 1e5, 1e6, 1e9,
+)  # fmt: skip
+_SENTINELS = (
+    -1e3,
+    -9e3,
+    -9999.0,
+    -1e4,
+    -3e4,
+    -5e4,
+    -65504.0,
+    -65500.0,
+    -1e5,
+    -1e6,
+    -1e9,
+    -1e15,
+    -1e20,
+    -1e30,
+    -1e37,
+    -1e38,
+    -3.3e38,
+    -1.7e308,
+)
+
+Changed = Callable[[Case], Iterator[tuple[str, Array]]]
+
+
+def _on_other_logits(change: Changed) -> Callable[[Case], Iterator[Prediction]]:
+    """The right computation on other logits [R, n] in the arithmetic's precision."""
+
+    def model(case: Case) -> Iterator[Prediction]:
+        for words, rows in change(case):
+            yield words, _right_on(case, rows)
+
+    return model
+
+
+def _right_on(case: Case, rows: Array) -> Array:
+    return case.result(_values(case, rows.astype(case.dtype)))
+
+
+def _values(case: Case, rows: Array) -> Array:
+    """p, log p or logsumexp of rows, with 0 for a maximum that is not finite."""
+    top = rows.max(axis=1, keepdims=True)
+    safe = np.where(np.isfinite(top), top, 0).astype(rows.dtype)
+    terms = np.exp(rows - safe)
+    total = terms.sum(axis=1, keepdims=True)
+    match case.wants:
+        case "p":
+            return np.asarray(terms / total)
+        case "log p":
+            return np.asarray((rows - safe) - np.log(total))
+        case "logsumexp":
+            return np.asarray(safe + np.log(total))
+
+
+def _clamped(case: Case) -> Iterator[tuple[str, Array]]:
+    for bound in _BOUNDS:
+        value = case.dtype.type(bound)
+        if (np.abs(case.rows) > value).any():
+            yield f"the right result for logits clamped to [-{bound:g}, {bound:g}]", np.clip(case.rows, -value, value)
+            yield f"the right result for logits clamped to at most {bound:g}", np.minimum(case.rows, value)
+            yield f"the right result for logits clamped to at least -{bound:g}", np.maximum(case.rows, -value)
+
+
+def _nan_ignored(case: Case) -> Iterator[tuple[str, Array]]:
+    missing = np.isnan(case.rows)
+    if missing.any():
+        for name, value in (("-inf", -np.inf), ("0", 0.0)):
+            yield f"the right result with NaN as {name}", np.where(missing, value, case.rows)
+
+
+def _nan_to_zero(case: Case) -> Iterator[Prediction]:
+    if np.isnan(case.rows).any() or np.isnan(case.true).any():
+        yield "0 for NaN", np.where(np.isnan(case.true), 0.0, case.true)
+        rows = case.rows
+        safe = np.fmax.reduce(rows, axis=1, keepdims=True)
+        terms = np.nan_to_num(np.exp(rows - safe), nan=0.0)
+        yield from case.forms(safe, terms.sum(axis=1, keepdims=True), terms, "m", "Σ, both without NaN")
+
+
+def _mask_filled(case: Case) -> Iterator[tuple[str, Array]]:
+    masked = np.isneginf(case.rows)
+    if masked.any():
+        lowest = -case.form.max_finite
+        for value in (0.0, -1.0, -100.0, *_SENTINELS, lowest, -case.arithmetic.max_finite):
+            yield (
+                f"the right result with -inf replaced by {value:g}",
+                np.where(masked, case.dtype.type(value), case.rows),
+            )
+
+
+def _sentinel(case: Case) -> Iterator[tuple[str, Array]]:
+    for value in _SENTINELS:
+        low = (case.rows <= value) & np.isfinite(case.rows)
+        if low.any():
+            yield (
+                f"the right result with logits at or below {value:g} taken for -inf",
+                np.where(low, -np.inf, case.rows),
+            )
+
+
+def _sentinel_as_zero(case: Case) -> Iterator[Prediction]:
+    """Logits below a sentinel contribute nothing, also to a row that has nothing else."""
+    for value in _SENTINELS:
+        low = (case.rows <= value) & np.isfinite(case.rows)
+        if low.any() and case.wants == "p":
+            terms = np.where(low, 0, case.terms)
+            total = terms.sum(axis=1, keepdims=True)
+            yield (
+                f"0 for logits at or below {value:g}",
+                case.result(np.where(total > 0, terms / np.where(total > 0, total, 1), 0)),
+            )
+            yield f"0 for logits at or below {value:g}", case.result(np.where(low, 0, case.p))
+            yield f"0/0 for rows at or below {value:g}", case.result(np.asarray(terms / total))
+
+
+def _stops_at_mask(case: Case) -> Iterator[tuple[str, Array]]:
+    masked = np.isneginf(case.rows)
+    if masked.any():
+        yield (
+            "the right result for the logits before the first -inf",
+            np.where(np.cumsum(masked, axis=1) == 0, case.rows, -np.inf),
+        )
+
+
+def _infinity(case: Case) -> Iterator[Prediction]:
+    """Infinite values replaced on the way out."""
+    if np.isinf(case.true).any():
+        for value in (0.0, case.form.max_finite, 100.0, 1e4, 1e9, 1e30):
+            words = f"{value:g} in place of infinity"
+            yield words, np.where(np.isinf(case.true), np.sign(case.true) * value, case.true)
+        yield "NaN in place of infinity", np.where(np.isinf(case.true), np.nan, case.true)
+        yield "infinity of the other sign", np.where(np.isinf(case.true), -case.true, case.true)
+    p_log_p = case.p * case.log_p
+    if case.wants == "log p" and np.isneginf(case.rows).any():
+        yield "0·(-inf) at masked logits", case.result(np.where(np.isneginf(case.rows), p_log_p, case.log_p))
+
+
+def _narrowed(case: Case) -> Iterator[tuple[str, Array]]:
+    for name, dtype in (
+        ("float32", np.dtype(np.float32)),
+        ("bfloat16", np.dtype(ml_dtypes.bfloat16)),
+        ("float16", np.dtype(np.float16)),
+    ):
+        if dtype.itemsize < case.own.itemsize or (dtype != case.own and dtype.itemsize == case.own.itemsize):
+            yield f"the right result for logits rounded to {name}", case.rows.astype(dtype).astype(case.dtype)
+
+
+def _narrow_work(case: Case) -> Iterator[Prediction]:
+    """Everything, or one intermediate, in a narrower format than the working precision."""
+    for dtype in (np.dtype(np.float32), case.own, np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16)):
+        if dtype.itemsize >= case.dtype.itemsize:
+            continue
+        name = dtype.name
+        narrow = case.computed_in(dtype)
+        yield f"the whole computation in {name}", narrow.result(narrow.right)
+        gaps = case.gaps.astype(dtype).astype(case.dtype)
+        terms = np.exp(gaps)
+        total = terms.sum(axis=1, keepdims=True)
+        if case.wants == "p":
+            yield f"x - m rounded to {name}", case.result(terms / total)
+        elif case.wants == "log p":
+            yield f"x - m rounded to {name}", case.result(gaps - np.log(total))
+            yield f"log p rounded to {name}", case.result(case.log_p.astype(dtype).astype(case.dtype))
+        terms = case.terms.astype(dtype).astype(case.dtype)
+        yield from case.forms(case.top, terms.sum(axis=1, keepdims=True), terms, "m", f"Σ, exp rounded to {name}")
+        yield from case.forms(
+            case.top, terms.sum(axis=1, keepdims=True), case.terms, "m", f"Σ of exp rounded to {name}"
+        )
+
+
+def _axes(case: Case) -> Iterator[Prediction]:
+    """Along another axis, over all axes, or moved to the end without the way back."""
+    x = case.batch.x
+    if x.ndim < 2 or "axis" not in case.op.options:
+        return
+    given = int(case.op.option(case.batch, "axis")) % x.ndim
+    for axis in range(x.ndim):
+        if axis != given:
+            other = replace(case, batch=replace(case.batch, options={**case.batch.options, "axis": axis}))
+            values = other.result(other.right)
+            if values.size == case.observed.size:
+                yield f"the right result along axis {axis} in place of {given}", values.reshape(case.observed.shape)
+    flat = case.rows.reshape(1, -1)
+    if case.op.result == "elements":
+        yield "the softmax over all axes at once", case.result(_values(case, flat).reshape(case.rows.shape))
+        values = _values(case, case.rows)
+        yield "the right rows, left in the order in which the axis is last", case.rounded(values)
+        dense = _values(case, np.ascontiguousarray(x).reshape(-1, x.shape[given]).astype(case.dtype))
+        yield "memory read as if the axis were the last one", case.rounded(dense)
+        once = replace(case, batch=replace(case.batch, inputs={"x": case.form.narrow(case.true.reshape(x.shape))}))
+        yield "the function applied once more to its own result", once.result(once.right)
+
+
+def _storage(case: Case) -> Iterator[Prediction]:
+    """The memory behind a view read in its own order."""
+    view = layouts.apply(case.batch.x, case.batch.layout)
+    memory = view
+    while isinstance(memory.base, np.ndarray):
+        memory = memory.base
+    flat = memory.ravel(order="K")
+    if flat.size < view.size or not view.ndim:
+        return
+    for name, values in (("from its start", flat[: view.size]), ("in its own order", view.ravel(order="K"))):
+        if not np.array_equal(values, view.ravel()):
+            other = replace(
+                case,
+                batch=replace(
+                    case.batch, inputs={**case.batch.inputs, next(iter(case.batch.inputs)): values.reshape(view.shape)}
+                ),
+            )
+            yield (
+                f"the right result for the memory behind the view ({case.batch.layout}) read {name}",
+                other.result(other.right),
+            )
+    if view.ndim > 1 and view.strides[0] == 0:
+        whole = case.true.copy()
+        whole[1:] = 0
+        yield "0 in all rows that share the first one's memory", whole
+
+
+def _other_rows(case: Case) -> Iterator[Prediction]:
+    """Results of other rows."""
+    if case.observed.ndim == 0 or len(case.true) < 2:
+        return
+    for step in (1, -1):
+        yield f"the result of the row {'before' if step == 1 else 'after'}", np.roll(case.true, step, axis=0)
+    yield "the first row's result in every row", np.broadcast_to(case.true[:1], case.true.shape)
+    yield "the rows in reverse order", case.true[::-1]
+    if np.isnan(case.observed).any():
+        yield "NaN in every row", np.full_like(case.true, np.nan)
+    with np.errstate(all="ignore"):
+        shared = case.total.sum()
+        yield "one sum for all rows", case.result(case.terms / shared) if case.wants == "p" else case.true
+
+
+def _unwritten(case: Case) -> Iterator[Prediction]:
+    """Zeros where nothing was written: everywhere, from a row on, in whole rows."""
+    if case.observed.ndim == 0:
+        return
+    yield "0 everywhere", np.zeros_like(case.true)
+    blank = case.failing_rows
+    shape = case.by_row(case.true).shape
+    if blank.any() and not blank.all() and case.batch.x.ndim == 2:
+        first, last = int(np.argmax(blank)), int(len(blank) - 1 - np.argmax(blank[::-1]))
+        for words, rows in (
+            (f"0 from row {first} on", slice(first, None)),
+            (f"0 up to row {last}", slice(None, last + 1)),
+        ):
+            kept = case.by_row(case.true).copy()
+            kept[rows] = 0
+            if case.by_row(case.observed).shape == shape and kept.size == case.observed.size:
+                yield words, _from_rows(case, kept)
+        kept = np.where(blank[:, None], 0, case.by_row(case.true))
+        yield f"0 in {int(blank.sum())} rows of {len(blank)}", _from_rows(case, kept)
+
+
+def _from_rows(case: Case, values: Array) -> Array:
+    axis = int(case.op.option(case.batch, "axis")) if "axis" in case.op.options else -1
+    return values.T if case.observed.ndim == 2 and axis in (0, -2) else values.reshape(case.observed.shape)
+
+
+_READ = "memory is read in another order than the view's"
+MISTAKES: tuple[Mistake, ...] = (
+    Mistake("clamped-logits", "logits are clamped", _on_other_logits(_clamped)),
+    Mistake("nan-ignored", "NaN is ignored", _on_other_logits(_nan_ignored), special=True),
+    Mistake("nan-replaced", "NaN is left out or replaced on the way", _nan_to_zero, special=True),
+    Mistake("mask-filled", "-inf is replaced by a finite number", _on_other_logits(_mask_filled), special=True),
+    Mistake("sentinel", "finite logits are taken for a mask", _on_other_logits(_sentinel)),
+    Mistake("sentinel", "finite logits are taken for a mask", _sentinel_as_zero),
+    Mistake(
+        "stops-at-mask", "a -inf logit is taken for the end of the row", _on_other_logits(_stops_at_mask), special=True
+    ),
+    Mistake("infinity-replaced", "an infinite value is replaced or lost", _infinity, special=True),
+    Mistake("narrow-input", "logits are rounded to a narrower format", _on_other_logits(_narrowed)),
+    Mistake("narrow-work", "intermediates are kept in a narrow format", _narrow_work),
+    Mistake(
+        "wrong-axis",
+        "the wrong axis is reduced",
+        _axes,
+        ("softmax", "log_softmax", "logsumexp", "softmax_temperature"),
+        whole=True,
+    ),
+    Mistake("storage-order", _READ, _storage, whole=True),
+    Mistake("not-written", "a part of the result is never written, or skipped", _unwritten, whole=True),
+    Mistake("row-mix-up", "rows are mixed up", _other_rows, whole=True),
+)

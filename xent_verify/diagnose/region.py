@@ -1,0 +1,128 @@
+"""Where an answer is wrong, in words: what the failing values have in common that the others do not have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xent_verify.diagnose.case import Case
+from xent_verify.formats import FloatArray, FloatFormat
+
+__all__ = ["describe"]
+
+Mask = NDArray[np.bool_]
+
+
+def describe(case: Case) -> str:
+    """A sentence or two: what the failing values are, what separates them, what their rows add up to."""
+    with np.errstate(all="ignore"):
+        parts = [_what(case), *_where(case), _sums(case)]
+    return "; ".join(part for part in parts if part)
+
+
+def _what(case: Case) -> str:
+    values = case.observed[case.failing]
+    count = len(values)
+    for name, mask in (
+        ("NaN", np.isnan(values)),
+        ("inf", np.isposinf(values)),
+        ("-inf", np.isneginf(values)),
+        ("0", values == 0),
+    ):
+        if mask.all():
+            return f"all {count} failing values are {name}" if count > 1 else f"the failing value is {name}"
+    if count > 1 and (values == values[0]).all():
+        return f"all {count} failing values are {values[0]:.9g}"
+    return ""
+
+
+def _where(case: Case) -> Iterator[str]:
+    if case.failing.ndim == 0:
+        return
+    failing = case.by_row(case.failing.astype(np.float64)) > 0
+    others = ~failing & ~np.isnan(case.by_row(case.true))
+    if not others.any():
+        return
+    for words, values, form in _features(case, failing.shape):
+        found = _split(words, np.broadcast_to(values, failing.shape), failing, others, form)
+        if found:
+            yield found
+            return
+
+
+def _features(case: Case, shape: tuple[int, ...]) -> Iterator[tuple[str, FloatArray, FloatFormat | None]]:
+    """(name, value per entry of the result by rows, the format whose range of exp the value may be near to)."""
+    rows = case.rows.astype(np.float64)
+    count, n = shape
+    gaps = rows.max(axis=1, keepdims=True) - rows
+    yield "row {}", np.arange(count, dtype=np.float64)[:, None], None
+    if n > 1:
+        yield "column {}", np.arange(n, dtype=np.float64)[None], None
+        yield "max x - x {}", gaps, case.form
+    finite = np.where(np.isfinite(rows), rows, 0.0)
+    for words, values in (
+        ("rows with max x {}", rows.max(axis=1)),
+        ("rows with max |x| {}", np.abs(finite).max(axis=1)),
+        ("rows with max x - min x {}", np.where(np.isfinite(gaps), gaps, 0.0).max(axis=1)),
+        ("rows with {} NaN", np.isnan(rows).sum(axis=1)),
+        ("rows with {} -inf", np.isneginf(rows).sum(axis=1)),
+        ("rows with {} +inf", np.isposinf(rows).sum(axis=1)),
+    ):
+        yield words, values.astype(np.float64)[:, None], case.form if "max" in words else None
+    yield "true values of magnitude {}", np.abs(case.by_row(case.true)), None
+    target = case.batch.inputs.get("target")
+    if target is not None and target.ndim == 1 and len(target) == count:
+        yield "targets {}", target.astype(np.float64)[:, None], None
+
+
+def _split(words: str, values: FloatArray, failing: Mask, others: Mask, form: FloatFormat | None) -> str:
+    """ "wrong only for … >= k", where a threshold separates the two, and the range of exp it is near to."""
+    bad, good = values[failing], values[others]
+    if np.isnan(bad).any() or np.isnan(good).any():
+        return ""
+    if bad.min() > good.max():
+        return f"wrong only for {words.format(f'≥ {bad.min():.6g}')}{_near(form, float(good.max()), float(bad.min()))}"
+    if bad.max() < good.min():
+        return f"wrong only for {words.format(f'≤ {bad.max():.6g}')}"
+    return ""
+
+
+def _near(form: FloatFormat | None, low: float, high: float) -> str:
+    """A remark where an edge of exp's range lies between the largest good and the smallest bad value."""
+    if form is None:
+        return ""
+    for where in (form.name, "float32") if form.bits < 32 else (form.name,):
+        edges = _EDGES[where]
+        for name, edge in edges:
+            if low <= edge <= high:
+                return f" (exp {name} in {where} beyond {edge:.4g})"
+    return ""
+
+
+_EDGES = {
+    "float64": (("leaves the normal range", 708.396), ("overflows", 709.783), ("underflows to 0", 745.13)),
+    "float32": (("leaves the normal range", 87.336), ("overflows", 88.7228), ("underflows to 0", 103.972)),
+    "float16": (("leaves the normal range", 9.704), ("overflows", 11.0898), ("underflows to 0", 17.328)),
+    "bfloat16": (("leaves the normal range", 87.336), ("overflows", 88.7189), ("underflows to 0", 92.877)),
+    "float8_e4m3fn": (("leaves the normal range", 4.158), ("overflows", 6.1048), ("underflows to 0", 6.931)),
+    "float8_e5m2": (("leaves the normal range", 9.704), ("overflows", 10.9561), ("underflows to 0", 11.783)),
+}
+"""|x| at which exp(x) of a format's range changes: -log of its smallest normal, log of M, -log of half its smallest subnormal."""
+
+
+def _sums(case: Case) -> str:
+    """What failing rows of probabilities add up to."""
+    if case.op.result != "elements" or not case.op.by_row or case.wants == "logsumexp":
+        return ""
+    values = case.by_row(case.observed)[case.failing_rows]
+    values = np.exp(values) if case.wants == "log p" else values
+    totals = values.sum(axis=1)
+    wanted = 0.0 if case.op.name == "cross_entropy_grad" else 1.0
+    totals = totals[np.isfinite(totals) & (np.abs(totals - wanted) > 64 * case.form.unit_roundoff)]
+    if not totals.size:
+        return ""
+    low, high = float(totals.min()), float(totals.max())
+    span = f"{low:.6g}" if low == high else f"{low:.6g} to {high:.6g}"
+    return f"the sums of failing rows are not {wanted:g} but {span}"

@@ -1,0 +1,302 @@
+"""Mistakes made on computed values: a logarithm of a rounded p, epsilons, clipping, complements, cheap functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import ml_dtypes
+import numpy as np
+
+from xent_verify.diagnose.case import Array, Case, Mistake, Prediction
+
+__all__ = ["MISTAKES", "ROUNDED_P"]
+
+_EPSILONS = (
+    1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 2.0**-23, 2.0**-24, 1e-8, 1e-9, 1e-10, 1e-11, 1e-12, 1e-13, 1e-14, 1e-15,
+    2.0**-52, 1e-16, 1e-18, 1e-20, 1e-24, 1e-30, 1e-35, 1e-37, 1e-38, 2.0**-126, 1e-40, 1e-45, 2.0**-149,
+    1e-100, 1e-300, 2.0**-1022,
+)  # fmt: skip
+_CAPS = (10.0, 16.0, 20.0, 30.0, 50.0, 80.0, 87.0, 88.0, 100.0, 103.0, 500.0, 700.0, 745.0, 1e3, 1e4)
+
+
+def _floor(case: Case) -> float | None:
+    """The lowest log p that the failing values hold: where several agree on it, an epsilon or a bound is behind it."""
+    values = case.observed[case.failing]
+    logs = -values if case.op.result == "loss" else values
+    logs = logs[np.isfinite(logs)]
+    return float(logs.min()) if logs.size else None
+
+
+def _epsilons(case: Case) -> Iterator[tuple[str, float]]:
+    """The usual ones, and the one that the floor gives where it is not among them."""
+    yield from ((f"{epsilon:.3g}", epsilon) for epsilon in _EPSILONS)
+    lowest = _floor(case)
+    if lowest is not None and -740 < lowest < -1 and case.wants == "log p":
+        yield f"{np.exp(lowest):.4g}", float(np.exp(lowest))
+
+
+def _log_of_rounded(case: Case) -> Iterator[Prediction]:
+    yield "log(p)", case.result(np.log(case.p))
+    stored = case.p.astype(case.own).astype(case.dtype)
+    yield "log(p), p in the input's format", case.result(np.log(stored))
+
+
+def _inside_log(case: Case) -> Iterator[Prediction]:
+    for name, epsilon in _epsilons(case):
+        value = case.dtype.type(epsilon)
+        if value > 0:
+            yield f"log(p + {name})", case.result(np.log(case.p + value))
+            if case.op.name != "cross_entropy":
+                yield (
+                    f"log((p + {name}) / (1 + n {name}))",
+                    case.result(np.log((case.p + value) / (1 + case.rows.shape[1] * value))),
+                )
+
+
+def _clipped(case: Case) -> Iterator[Prediction]:
+    for name, epsilon in _epsilons(case):
+        value, one = case.dtype.type(epsilon), case.dtype.type(1)
+        if value > 0:
+            yield f"log(max(p, {name}))", case.result(np.log(np.maximum(case.p, value)))
+            yield f"log(clip(p, {name}, 1 - {name}))", case.result(np.log(np.clip(case.p, value, one - value)))
+
+
+def _capped(case: Case) -> Iterator[Prediction]:
+    lowest = _floor(case)
+    for cap in (*_CAPS, *(() if lowest is None else (-lowest,))):
+        if cap > 0:
+            yield f"max(log p, -{cap:g})", case.result(np.maximum(case.log_p, case.dtype.type(-cap)))
+
+
+def _in_denominator(case: Case) -> Iterator[Prediction]:
+    zero = np.maximum(case.top, 0)
+    for epsilon in _EPSILONS:
+        value = case.dtype.type(epsilon)
+        yield from case.forms(case.top, case.total + value, case.terms, "m", f"(Σ + {epsilon:.3g})")
+        terms = np.exp(case.rows - zero)
+        total = terms.sum(axis=1, keepdims=True)
+        yield from case.forms(zero, total + value, terms, "max(0, m)", f"(Σ + {epsilon:.3g})")
+
+
+def _small_dropped(case: Case) -> Iterator[Prediction]:
+    """Zero where the true value is below a threshold; the threshold from the values themselves."""
+    lost = case.failing & (case.observed == 0) & np.isfinite(case.true)
+    kept = (case.observed != 0) & np.isfinite(case.observed)
+    if not lost.any():
+        return
+    edge = float(np.abs(case.true[lost]).max())
+    above = np.abs(case.true[kept])
+    above = above[above > edge]
+    top = float(above.min(initial=np.inf))
+    if top == np.inf and not kept.any():
+        return
+    nice = next((value for value in _EPSILONS if edge < value <= top), None)
+    name = f"{nice:.3g}" if nice else f"about {edge:.3g}"
+    yield f"0 where the magnitude is below {name}", np.where(np.abs(case.true) <= edge, 0.0, case.true)
+
+
+def _flushed(case: Case) -> Iterator[Prediction]:
+    small = np.abs(case.true) < case.form.smallest_normal
+    yield f"0 below the smallest normal number {case.form.smallest_normal:.3g}", np.where(small, 0.0, case.true)
+
+
+def _other_base(case: Case) -> Iterator[Prediction]:
+    two = np.exp2(case.gaps)
+    total = two.sum(axis=1, keepdims=True)
+    ln2 = case.dtype.type(np.log(2))
+    match case.wants:
+        case "p":
+            yield "2^(x - m) / Σ 2^(x - m)", case.result(two / total)
+        case "log p":
+            yield "(x - m) - log2 Σ exp(x - m)", case.result(case.gaps - np.log2(case.total))
+            yield "log2 p", case.result(case.log_p / ln2)
+            yield "log10 p", case.result(case.log_p / case.dtype.type(np.log(10)))
+            yield "(x - m) - log Σ 2^(x - m)", case.result(case.gaps - np.log(total))
+            yield "(x - m) - log10 Σ exp(x - m)", case.result(case.gaps - np.log10(case.total))
+        case "logsumexp":
+            yield "m + log2 Σ exp(x - m)", case.result(case.top + np.log2(case.total))
+            yield "m + log Σ 2^(x - m)", case.result(case.top + np.log(total))
+            yield "logsumexp(x) / ln 2", case.result(case.lse / ln2)
+
+
+def _sign(case: Case) -> Iterator[Prediction]:
+    yield "the negative of the right value", -case.true
+    yield "the absolute value of the right value", np.abs(case.true)
+
+
+def _left_out(case: Case) -> Iterator[Prediction]:
+    """Logits taken for probabilities, and the other way round."""
+    peak = case.p.max(axis=1, keepdims=True)
+    again = np.exp(case.p - peak)
+    total = again.sum(axis=1, keepdims=True)
+    match case.wants:
+        case "p":
+            yield "softmax(softmax(x))", case.result(again / total)
+            yield "x itself", case.result(case.rows)
+            yield "exp(x - m), not divided by the sum", case.result(case.terms)
+            yield "exp(x)", case.result(np.exp(case.rows))
+            yield "log_softmax(x)", case.result(case.log_p)
+        case "log p":
+            yield "log_softmax(softmax(x))", case.result((case.p - peak) - np.log(total))
+            yield "log(x)", case.result(np.log(case.rows))
+            yield "x itself", case.result(case.rows)
+            yield "x - m, without log Σ", case.result(case.gaps)
+            yield "p in place of log p", case.result(case.p)
+        case "logsumexp":
+            yield "logsumexp(softmax(x))", case.result(peak + np.log(total))
+            yield "log Σ exp(x - m), without m", case.result(np.log(case.total))
+            yield "max x", case.result(case.top)
+            yield "m + Σ exp(x - m)", case.result(case.top + case.total)
+            yield "log1p of the sum", case.result(case.top + np.log1p(case.total))
+
+
+def _only_some_rows(case: Case) -> Iterator[Prediction]:
+    """As above, but only for rows that look like probabilities."""
+    inside = ((case.rows >= 0) & (case.rows <= 1)).all(axis=1, keepdims=True)
+    near = inside & (np.abs(case.rows.sum(axis=1, keepdims=True) - 1) < 1e-2)
+    if near.any() and case.wants == "p":
+        yield "x itself where a row adds up to 1", case.result(np.where(near, case.rows, case.p))
+    elif near.any() and case.wants == "log p":
+        yield "log(x) where a row adds up to 1", case.result(np.where(near, np.log(case.rows), case.log_p))
+    tops = case.rows.max(axis=1, keepdims=True)
+    if (tops <= 0).any() and case.wants == "p":
+        yield "exp(x) where all logits are negative", case.result(np.where(tops <= 0, np.exp(case.rows), case.p))
+    elif (tops <= 0).any() and case.wants == "log p":
+        yield "x itself where all logits are negative", case.result(np.where(tops <= 0, case.rows, case.log_p))
+
+
+def _complement(case: Case) -> Iterator[Prediction]:
+    """One probability as 1 minus the others."""
+    n, p = case.rows.shape[1], case.p
+    if n < 2:
+        return
+    places = [("the last p", np.full(len(p), n - 1)), ("the first p", np.zeros(len(p), np.int64))]
+    places += [("the largest p", case.rows.argmax(axis=1))]
+    each = np.arange(len(p))
+    for name, place in places:
+        rest = p.copy()
+        rest[each, place] = 0
+        rest[each, place] = 1 - rest.sum(axis=1)
+        yield f"{name} as 1 - Σ of the others", _as_wanted(case, rest)
+    if n == 2:
+        half = np.tanh((case.rows[:, :1] - case.rows[:, 1:]) / 2)
+        both = np.concatenate([1 + half, 1 - half], axis=1) / 2
+        yield "(1 ± tanh((x[0] - x[1])/2)) / 2", _as_wanted(case, both.astype(case.dtype))
+
+
+def _as_wanted(case: Case, p: Array) -> Array:
+    return case.result(p if case.wants == "p" else np.log(p) if case.wants == "log p" else case.lse)
+
+
+def _schraudolph(d: Array) -> Array:
+    scaled = np.maximum(d.astype(np.float64), -80) * (2**23 / np.log(2)) + (127 * 2**23 - 486411)
+    return np.asarray(scaled.astype(np.int32).view(np.float32).astype(d.dtype))
+
+
+def _squared(steps: int) -> Callable[[Array], Array]:
+    def power(d: Array) -> Array:
+        value = np.exp(d / d.dtype.type(2.0**steps))
+        for _ in range(steps):
+            value = value * value
+        return np.asarray(value)
+
+    return power
+
+
+def _limit(steps: int) -> Callable[[Array], Array]:
+    def power(d: Array) -> Array:
+        value = 1 + d / d.dtype.type(2.0**steps)
+        for _ in range(steps):
+            value = value * value
+        return np.asarray(value)
+
+    return power
+
+
+def _table(size: int) -> Callable[[Array], Array]:
+    def linear(d: Array) -> Array:
+        steps = np.floor(d * size)
+        return np.asarray(np.exp(steps / size) * (1 + (d - steps / size)))
+
+    return linear
+
+
+def _taylor(degree: int) -> Callable[[Array], Array]:
+    """2^k times a polynomial of the rest, |rest| <= ln 2 / 2."""
+
+    def series(d: Array) -> Array:
+        k = np.rint(np.maximum(d, -1000) / np.log(2))
+        rest = d - (k * np.log(2)).astype(d.dtype)
+        value = np.ones_like(rest)
+        for j in range(degree, 0, -1):
+            value = 1 + value * rest / d.dtype.type(j)
+        return np.asarray(np.ldexp(value, k.astype(np.int32)))
+
+    return series
+
+
+_EXPONENTIALS: tuple[tuple[str, Callable[[Array], Array]], ...] = (
+    ("an exponential written into the exponent bits (Schraudolph)", _schraudolph),
+    ("exp(x/256) squared 8 times", _squared(8)),
+    ("exp(x/1024) squared 10 times", _squared(10)),
+    ("(1 + x/256)^256", _limit(8)),
+    ("(1 + x/1024)^1024", _limit(10)),
+    ("(1 + x/4096)^4096", _limit(12)),
+    ("a table of exponentials in steps of 1/64 with straight lines between", _table(64)),
+    ("a table of exponentials in steps of 1/256 with straight lines between", _table(256)),
+    ("a polynomial of degree 2 for exp", _taylor(2)),
+    ("a polynomial of degree 3 for exp", _taylor(3)),
+    ("a polynomial of degree 4 for exp", _taylor(4)),
+    ("a polynomial of degree 5 for exp", _taylor(5)),
+    ("exp in float32", lambda d: np.exp(d.astype(np.float32)).astype(d.dtype)),
+    ("exp in float16", lambda d: np.exp(d.astype(np.float16)).astype(d.dtype)),
+    ("exp in bfloat16", lambda d: np.exp(d.astype(ml_dtypes.bfloat16)).astype(d.dtype)),
+)
+
+
+def _cheap(case: Case) -> Iterator[Prediction]:
+    for name, exponential in _EXPONENTIALS:
+        terms = exponential(case.gaps)
+        yield from (
+            (name, value) for _, value in case.forms(case.top, terms.sum(axis=1, keepdims=True), terms, "m", "Σ")
+        )
+
+
+def _floored_exp(case: Case) -> Iterator[Prediction]:
+    for bound in (*_CAPS[:-2], 5.0, 15.0, 64.0, 86.0, 87.3, 88.72, 104.0, 126.0):
+        terms = np.exp(np.maximum(case.gaps, case.dtype.type(-bound)))
+        total = terms.sum(axis=1, keepdims=True)
+        words = f"exp(max(x - m, -{bound:g}))"
+        yield from ((f"{words} / Σ", value) for _, value in case.forms(case.top, total, terms, "m", "Σ"))
+        if case.wants == "p":
+            cut = np.where(case.gaps < -bound, 0, case.terms)
+            yield f"0 where x - m < -{bound:g}", case.result(cut / cut.sum(axis=1, keepdims=True))
+
+
+ROUNDED_P = Mistake(
+    "log-of-rounded-p",
+    "the logarithm of a rounded probability is taken",
+    _log_of_rounded,
+    ("log_softmax", "cross_entropy", "log_sigmoid", "binary_cross_entropy_with_logits"),
+    True,
+)
+"""The first to be tried: it needs no more than a right softmax."""
+
+MISTAKES: tuple[Mistake, ...] = (
+    Mistake("epsilon-in-log", "an epsilon is added inside the logarithm", _inside_log,
+            ("log_softmax", "cross_entropy", "log_sigmoid", "binary_cross_entropy_with_logits")),
+    Mistake("clipped-p", "probabilities are clipped before the logarithm", _clipped,
+            ("log_softmax", "cross_entropy", "log_sigmoid", "binary_cross_entropy_with_logits")),
+    Mistake("capped", "log p is bounded below", _capped,
+            ("log_softmax", "cross_entropy", "log_sigmoid", "binary_cross_entropy_with_logits")),
+    Mistake("epsilon-in-denominator", "an epsilon is added to the sum", _in_denominator),
+    Mistake("flushed", "subnormal results are flushed to zero", _flushed),
+    Mistake("small-dropped", "small values are returned as 0", _small_dropped),
+    Mistake("wrong-base", "base-2 functions take the place of exp or log", _other_base),
+    Mistake("sign", "the sign is wrong", _sign),
+    Mistake("softmax-twice", "softmax is applied once too often, or not finished", _left_out),
+    Mistake("taken-for-probabilities", "logits are taken for (log-)probabilities", _only_some_rows),
+    Mistake("complement", "a probability is computed as 1 minus the others", _complement),
+    Mistake("cheap-exp", "the exponential is of low accuracy", _cheap),
+    Mistake("bounded-exp", "the argument of exp is bounded", _floored_exp),
+)  # fmt: skip
