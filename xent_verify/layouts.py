@@ -44,8 +44,7 @@ def _broadcast(array: Array) -> Array:
     """Zero stride along the first axis, where the rows are equal (else a plain copy)."""
     if array.ndim < 2 or not array.shape[0] or not _rows_equal(array):
         return array.copy()
-    view = np.broadcast_to(array[:1].copy(), array.shape)
-    return view
+    return np.broadcast_to(array[:1].copy(), array.shape)
 
 
 def _rows_equal(array: Array) -> bool:

@@ -1,20 +1,19 @@
 """Candidates: whatever computes a softmax, behind one method, ``call(batch) -> Outcome``.
 
-Names run in a child process (``isolate``), callables and ``isolated=False`` in this one; both through ``runner``, so the
-outcomes are the same values.
+Names run in a child process (``isolate``), callables and ``isolated=False`` in this one; both through ``runner``, so
+the outcomes are the same values.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Protocol
 
-from xent_verify.candidates.adapters import adapter_for
-from xent_verify.candidates.isolate import Child
-from xent_verify.candidates.resolve import is_builtin, load, validate_builtin
-from xent_verify.candidates.runner import Runner
-from xent_verify.candidates.signature import Style
+from xent_verify.candidates.resolve import validate
+from xent_verify.candidates.style import Style
+from xent_verify.failures import UsageError
 from xent_verify.model import Batch, Outcome, Raised
 
 __all__ = ["Candidate", "open_candidate"]
@@ -34,9 +33,17 @@ class _Engine(Protocol):
 class _InProcess:
     """A target in this process: quick, unprotected."""
 
-    def __init__(self, runner: Runner) -> None:
-        self._runner = runner
-        self.style = runner.style
+    def __init__(
+        self, target: str | Callable[..., Any], op: str, arrays: str, device: str, kwargs: Mapping[str, Any]
+    ) -> None:
+        from xent_verify.candidates.adapters import adapter_named
+        from xent_verify.candidates.opening import opened
+        from xent_verify.candidates.runner import Runner
+
+        found = opened(target, op, arrays, device, kwargs)
+        function, library, self.style, extra = found.planned()
+        self.name = found.name
+        self._runner = Runner(function, adapter_named(library, device), self.style, extra=extra)
 
     def call(self, batch: Batch) -> Outcome:
         return self._runner.run(batch)
@@ -58,7 +65,7 @@ class Candidate:
         return self._engine.style.offered
 
     def supports(self, batch: Batch) -> bool:
-        """False when the target's signature certainly lacks what the batch asks for."""
+        """False when the target certainly lacks what the batch asks for."""
         return self._engine.style.supports(batch)
 
     def call(self, batch: Batch) -> Outcome:
@@ -68,12 +75,15 @@ class Candidate:
         return self._engine.call(batch)
 
     def close(self) -> None:
+        """End the target's process, if it has one."""
         self._engine.close()
 
     def __enter__(self) -> Candidate:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -93,20 +103,20 @@ def open_candidate(
     ``timeout``: seconds per call; ``memory_mb``: resident memory at which the child is ended; ``kwargs`` are added to
     every call. ``UsageError`` when the target cannot be found, imported or called.
     """
-    if not isinstance(target, str):
-        runner = Runner(target, op, adapter_for(arrays, target), device=device, extra=kwargs)
-        return Candidate(_name(target), _InProcess(runner))
-    if is_builtin(target):
-        validate_builtin(target, op)
-    if not isolated:
-        function = load(target, op)
-        runner = Runner(function, op, adapter_for(arrays, function, target), device=device, extra=kwargs)
-        return Candidate(target, _InProcess(runner))
-    child = Child(target, op, arrays=arrays, device=device, timeout=timeout, memory_mb=memory_mb, kwargs=kwargs or {})
+    extra = dict(kwargs or {})
+    if not timeout > 0:
+        raise UsageError(f"timeout {timeout}: must be a positive number of seconds")
+    if not isinstance(target, str) and not callable(target):
+        raise UsageError(f"target {target!r}: neither a name nor a callable")
+    if not isinstance(target, str) or not isolated:
+        engine = _InProcess(target, op, arrays, device, extra)
+        return Candidate(engine.name, engine)
+    validate(target, op)
+    try:
+        json.dumps(extra)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"kwargs for {target}: must be plain JSON values to reach a child process ({error})") from None
+    from xent_verify.candidates.isolate import Child  # the child itself has no need of it
+
+    child = Child(target, op, arrays=arrays, device=device, timeout=timeout, memory_mb=memory_mb, kwargs=extra)
     return Candidate(target, child)
-
-
-def _name(function: Callable[..., Any]) -> str:
-    module = getattr(function, "__module__", None)
-    name = getattr(function, "__qualname__", type(function).__qualname__)
-    return f"{module}:{name}" if module else name

@@ -1,14 +1,16 @@
 """Values on the wire: a JSON header and raw bits. Never a pickle.
 
 A frame is 8 bytes (length of the header), the header, and the buffers that it names. Arrays travel as
-(dtype name, shape, bits): bfloat16 and float8 keep their bits, whatever the other side can do with them.
+(dtype name, shape, bits): bfloat16 and float8 keep their bits, whatever the other side can do with them. What comes
+from a target's process is not trusted: dtypes are looked up in a closed set, sizes checked first.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import ml_dtypes
@@ -17,81 +19,114 @@ from numpy.typing import NDArray
 
 from xent_verify.model import Batch, Died, Malformed, Outcome, Raised, Returned, TimedOut
 
-__all__ = ["HEAD", "Decoded", "batch_frame", "decode_batch", "decode_outcome", "outcome_frame", "pack", "unpack"]
+__all__ = ["Frame", "batch_frame", "decode_batch", "decode_outcome", "is_number", "outcome_frame", "pack", "read_frame"]
 
-HEAD = struct.Struct("<Q")
-_EXTENDED = ("bfloat16", "float8_e4m3fn", "float8_e5m2", "float8_e4m3", "float8_e5m2fnuz", "float8_e4m3fnuz")
+Frame = tuple[dict[str, Any], dict[str, NDArray[Any]]]
 
-Decoded = tuple[dict[str, Any], list[bytes]]
+_HEAD = struct.Struct("<Q")
+_HEADER_LIMIT = 2**26
+_PLAIN = (
+    "float16",
+    "float32",
+    "float64",
+    "float96",
+    "float128",
+    *(f"{kind}{n}" for kind in ("int", "uint") for n in (8, 16, 32, 64)),
+)
+_EXTENDED = (
+    "bfloat16", "float8_e3m4", "float8_e4m3", "float8_e4m3b11fnuz", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2",
+    "float8_e5m2fnuz", "float8_e8m0fnu", "float6_e2m3fn", "float6_e3m2fn", "float4_e2m1fn",
+)  # fmt: skip
+
+
+def is_number(dtype: np.dtype[Any]) -> bool:
+    """True for the dtypes that may travel: real numbers."""
+    return dtype.name in _PLAIN or dtype.name in _EXTENDED
 
 
 def _dtype(name: str) -> np.dtype[Any]:
+    if name not in _PLAIN and name not in _EXTENDED:
+        raise ValueError(f"dtype {name!r} does not travel")
     return np.dtype(getattr(ml_dtypes, name)) if name in _EXTENDED else np.dtype(name)
 
 
 def pack(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> list[Any]:
     """The buffers of one frame, in order."""
     named = {name: np.ascontiguousarray(array).reshape(np.shape(array)) for name, array in arrays.items()}
-    specs = [
-        {"name": name, "dtype": array.dtype.name, "shape": list(array.shape), "bytes": array.nbytes}
-        for name, array in named.items()
-    ]
-    text = json.dumps({**header, "arrays": specs}).encode()
-    views = [memoryview(array.reshape(-1).view(np.uint8)) for array in named.values() if array.nbytes]
-    return [HEAD.pack(len(text)), text, *views]
+    specs = [(name, array.dtype.name, array.shape) for name, array in named.items()]
+    text = json.dumps({**header, "buffers": specs}).encode()
+    views = [array.reshape(-1).view(np.uint8).data for array in named.values() if array.nbytes]
+    return [_HEAD.pack(len(text)) + text, *views]
 
 
-def unpack(header: Mapping[str, Any], buffers: list[Any]) -> dict[str, NDArray[Any]]:
-    """The arrays of one frame (writable, C-ordered)."""
-    arrays = {}
-    for spec, buffer in zip(header["arrays"], buffers, strict=True):
-        shape = tuple(int(n) for n in spec["shape"])
-        arrays[spec["name"]] = np.frombuffer(buffer, dtype=np.uint8).view(_dtype(spec["dtype"])).reshape(shape)
-    return arrays
+def read_frame(read: Callable[[int], Any], limit: int) -> Frame:
+    """The next frame; ``read(n)`` gives exactly n bytes. ``ValueError`` for what is no frame of at most ``limit``."""
+    size = _HEAD.unpack(read(_HEAD.size))[0]
+    if size > _HEADER_LIMIT:
+        raise ValueError("not a frame")
+    header = json.loads(bytes(read(size)))
+    arrays, total = {}, 0
+    for name, dtype_name, dims in header.pop("buffers"):
+        shape, dtype = tuple(int(n) for n in dims), _dtype(dtype_name)
+        count = math.prod(shape) * dtype.itemsize
+        total += count
+        if min(shape, default=0) < 0 or total > limit:
+            raise ValueError("an array too large")
+        arrays[name] = np.frombuffer(read(count), np.uint8).view(dtype).reshape(shape)
+    return header, arrays
 
 
-def batch_frame(batch: Batch) -> list[Any]:
-    """A batch, ready to write."""
-    plain = {name: value for name, value in batch.options.items() if not isinstance(value, np.ndarray)}
+def batch_frame(batch: Batch, number: int) -> list[Any]:
+    """A batch, ready to write. Arrays and NumPy scalars among the options keep their bits."""
+    bits = {name for name, value in batch.options.items() if isinstance(value, (np.ndarray, np.generic))}
     arrays = {f"input:{name}": value for name, value in batch.inputs.items()}
-    arrays |= {f"option:{name}": value for name, value in batch.options.items() if isinstance(value, np.ndarray)}
-    order = list(batch.options)
-    header = {"op": batch.op, "fmt": batch.fmt, "layout": batch.layout, "options": plain, "order": order}
+    arrays |= {f"option:{name}": np.asarray(batch.options[name]) for name in bits}
+    options = [(name, None if name in bits else value) for name, value in batch.options.items()]
+    scalars = [name for name in bits if isinstance(batch.options[name], np.generic)]
+    header = {
+        "number": number, "op": batch.op, "fmt": batch.fmt, "layout": batch.layout,
+        "options": options, "scalars": scalars,
+    }  # fmt: skip
     return pack(header, arrays)
 
 
-def decode_batch(header: Mapping[str, Any], buffers: list[Any]) -> Batch:
+def decode_batch(frame: Frame) -> Batch:
     """The batch of a frame."""
-    arrays = unpack(header, buffers)
+    header, arrays = frame
     inputs = {name[6:]: value for name, value in arrays.items() if name.startswith("input:")}
-    given = {**header["options"], **{name[7:]: value for name, value in arrays.items() if name.startswith("option:")}}
-    options = {name: given[name] for name in header["order"]}
+    options = {name: arrays.get(f"option:{name}", value) for name, value in header["options"]}
+    options |= {name: options[name][()] for name in header["scalars"]}
     return Batch(header["op"], header["fmt"], "", inputs, options, header["layout"])
 
 
-def outcome_frame(outcome: Outcome) -> list[Any]:
-    """An outcome, ready to write (by the child: it never reports its own death)."""
+def outcome_frame(outcome: Outcome, number: int) -> list[Any]:
+    """An outcome, ready to write."""
     match outcome:
         case Returned(value, dtype_name, mutated, earlier, aliases, state, printed):
             header = {
-                "kind": "returned", "dtype_name": dtype_name, "mutated": list(mutated), "earlier_changed": earlier,
-                "aliases_input": aliases, "global_state": list(state), "printed": printed,
+                "kind": "returned", "dtype_name": dtype_name, "mutated": mutated, "earlier_changed": earlier,
+                "aliases_input": aliases, "global_state": state, "printed": printed, "number": number,
             }  # fmt: skip
             return pack(header, {"value": value})
         case Raised(type_name, message, where):
-            return pack({"kind": "raised", "type_name": type_name, "message": message, "where": where}, {})
+            return pack(
+                {"kind": "raised", "type_name": type_name, "message": message, "where": where, "number": number}, {}
+            )
         case Malformed(what):
-            return pack({"kind": "malformed", "what": what}, {})
-        case TimedOut() | Died():
-            raise ValueError("a process cannot report that it ended")
+            return pack({"kind": "malformed", "what": what, "number": number}, {})
+        case Died(how):
+            return pack({"kind": "died", "how": how, "number": number}, {})
+        case TimedOut():
+            raise ValueError("a child does not time itself")
 
 
-def decode_outcome(header: Mapping[str, Any], buffers: list[Any]) -> Outcome:
-    """The outcome of a frame; ``ValueError`` or ``KeyError`` for anything else."""
+def decode_outcome(frame: Frame) -> Outcome:
+    """The outcome of a frame; ``ValueError``, ``KeyError`` or ``TypeError`` for anything else."""
+    header, arrays = frame
     match header["kind"]:
         case "returned":
             return Returned(
-                unpack(header, buffers)["value"],
+                arrays["value"],
                 str(header["dtype_name"]),
                 tuple(map(str, header["mutated"])),
                 bool(header["earlier_changed"]),
@@ -103,5 +138,7 @@ def decode_outcome(header: Mapping[str, Any], buffers: list[Any]) -> Outcome:
             return Raised(str(header["type_name"]), str(header["message"]), str(header["where"]))
         case "malformed":
             return Malformed(str(header["what"]))
+        case "died":
+            return Died(str(header["how"]))
         case other:
             raise ValueError(f"unknown outcome {other!r}")

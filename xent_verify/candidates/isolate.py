@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import select
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from xent_verify.candidates import codec
-from xent_verify.candidates.signature import Style
-from xent_verify.failures import UsageError
+from xent_verify.candidates.style import Style
+from xent_verify.candidates.wire import Ended, read_exactly, widen, write_all
+from xent_verify.failures import MissingExtraError, UsageError
 from xent_verify.model import Batch, Died, Outcome, TimedOut
 
 __all__ = ["Child"]
 
-_IMPORT_SECONDS = 120.0
+IMPORT_SECONDS = 120.0
 _WATCH_SECONDS = 0.05
-_PIPE_BYTES = 2**20
-_F_SETPIPE_SZ = 1031
-
-
-class _Ended(Exception):  # noqa: N818  control flow inside this module
-    """The child is gone, or broke the protocol."""
+_ANSWER_LIMIT = 2**34
+_PRINTED_LIMIT = 4000
+_ROOT = str(Path(__file__).resolve().parents[2])
+_START = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from xent_verify.candidates.worker import main
+main(*map(int, sys.argv[2:]))
+"""
+_CRASH_WORDS = ("terminate called", "free()", "malloc()", "double free", "corrupt", "Assertion", "smashing", "panicked")
 
 
 class _Late(Exception):  # noqa: N818  control flow inside this module
@@ -35,158 +41,220 @@ class _Late(Exception):  # noqa: N818  control flow inside this module
 
 
 class Child:
-    """A child process that holds one target. ``call`` gives an outcome whatever happens in there."""
+    """A child process that holds one target. ``call`` gives an outcome whatever happens in there.
+
+    It starts twice at most for the opening: should the small calls that find out how to call the target end it, then
+    its signature alone tells, and the audit's own calls meet the same end as outcomes.
+    """
 
     def __init__(
-        self, target: str, op: str, *, arrays: str, device: str, timeout: float, memory_mb: int | None, kwargs: Mapping[str, Any]
+        self,
+        target: str,
+        op: str,
+        *,
+        arrays: str,
+        device: str,
+        timeout: float,
+        memory_mb: int | None,
+        kwargs: Mapping[str, Any],
     ) -> None:
-        self._config = {"target": target, "op": op, "arrays": arrays, "device": device, "kwargs": dict(kwargs)}
+        self._target = target
+        self._config = {
+            "target": target, "op": op, "arrays": arrays, "device": device, "kwargs": dict(kwargs), "path": sys.path,
+            "ask": True, "style": None,
+        }  # fmt: skip
         self._timeout = timeout
         self._memory = memory_mb
         self._process: subprocess.Popen[bytes] | None = None
-        self._over_memory = False
-        self.style = self._start()
+        self._descriptors: tuple[int, ...] = ()
+        self._number = 0
+        self.style = self._opened()
 
-    def _start(self) -> Style:
-        to_child, from_child = os.pipe(), os.pipe()
+    def _opened(self) -> Style:
+        self._start()
+        found = self._handshake()
+        if found is None:
+            self._config["ask"] = False
+            self._start()
+            found = self._handshake()
+        if found is None:
+            raise UsageError(f"target {self._target}: its process ends before the first call ({self._last_words})")
+        self._config |= {"arrays": found["arrays"], "style": found["style"]}
+        return Style.from_plain(found["style"])
+
+    def _start(self) -> None:
+        """A fresh process, the target not yet loaded in it."""
+        self.close()
+        requests, answers, lifeline = os.pipe(), os.pipe(), os.pipe()
         printed = os.memfd_create("printed") if hasattr(os, "memfd_create") else os.open(os.devnull, os.O_RDWR)
-        arguments = [str(to_child[0]), str(from_child[1]), json.dumps(self._config)]
+        theirs = (requests[0], answers[1], lifeline[0])
         try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "xent_verify.candidates.worker", *arguments],
-                pass_fds=(to_child[0], from_child[1]),
+            self._process = subprocess.Popen(  # noqa: S603  this very interpreter
+                [sys.executable, "-c", _START, _ROOT, *map(str, theirs)],
+                pass_fds=theirs,
                 stdin=subprocess.DEVNULL,
                 stdout=printed,
                 stderr=printed,
                 start_new_session=True,
             )
         finally:
-            for fd in (to_child[0], from_child[1], printed):
+            for fd in theirs:
                 os.close(fd)
-        self._sink, self._source = to_child[1], from_child[0]
-        _widen(self._sink)
-        _widen(self._source)
-        return self._handshake()
+        self._sink, self._source, self._printed = requests[1], answers[0], printed
+        self._descriptors = (requests[1], answers[0], lifeline[1], printed)
+        os.set_blocking(self._sink, False)
+        widen(self._sink)
+        self._last_words = ""
 
-    def _handshake(self) -> Style:
-        target = self._config["target"]
+    def _handshake(self) -> dict[str, Any] | None:
+        """What the child found out, None when that ended it; ``UsageError`` when the target could not be loaded."""
         try:
-            header, _ = self._receive(max(_IMPORT_SECONDS, self._timeout))
+            write_all(self._sink, codec.pack(self._config, {}), self._until(IMPORT_SECONDS))
+            header = self._receive(IMPORT_SECONDS)[0]
         except _Late:
             self.close()
-            raise UsageError(f"importing {target} did not finish within {_IMPORT_SECONDS:g} s") from None
-        except _Ended:
-            raise UsageError(f"importing {target} ended the process ({self._how()})") from None
+            raise UsageError(f"importing {self._target} did not finish within {IMPORT_SECONDS:g} s") from None
+        except (Ended, KeyError, ValueError, TypeError):
+            raise UsageError(f"importing {self._target} ended the process ({self._how()})") from None
+        except BaseException:
+            self.close()
+            raise
+        if header["kind"] == "loaded":
+            try:
+                header = self._receive(
+                    max(IMPORT_SECONDS / 4, 4 * self._timeout) if self._config["ask"] else IMPORT_SECONDS
+                )[0]
+            except (_Late, Ended, KeyError, ValueError, TypeError):
+                self._last_words = self._how()
+                return None
+            except BaseException:
+                self.close()
+                raise
         if header["kind"] == "usage":
             self.close()
-            raise UsageError(str(header["message"]))
-        return Style.from_plain(header["style"])
+            raise _usage(header)
+        return header
 
     def call(self, batch: Batch) -> Outcome:
         """Send one batch and wait for its outcome."""
-        if self._process is None:
-            self._start()
-        self._over_memory = False
+        self._number += 1
         try:
-            self._send(codec.batch_frame(batch))
-            header, buffers = self._receive(self._timeout)
-            return codec.decode_outcome(header, buffers)
+            if self._process is None:
+                self._start()
+                if self._handshake() is None:
+                    return Died(self._last_words)
+            return self._answered(batch)
         except _Late:
             self.close()
             return TimedOut(self._timeout)
-        except (_Ended, KeyError, ValueError, TypeError):
-            how = f"memory limit of {self._memory} MB" if self._over_memory else self._how()
-            self.close()
-            return Died(how)
+        except (Ended, KeyError, ValueError, TypeError):
+            return Died(self._how())
         except BaseException:
             self.close()
             raise
 
-    def _send(self, buffers: list[Any]) -> None:
-        deadline = time.monotonic() + self._timeout
-        for buffer in buffers:
-            view = memoryview(buffer)
-            while len(view):
-                self._wait(self._sink, deadline, write=True)
-                try:
-                    view = view[os.write(self._sink, view[:_PIPE_BYTES]) :]
-                except OSError as error:
-                    raise _Ended from error
+    def _answered(self, batch: Batch) -> Outcome:
+        request = codec.batch_frame(batch, self._number)
+        write_all(self._sink, request, self._until(self._timeout))
+        frame = self._receive(self._timeout)
+        if frame[0]["number"] != self._number:
+            raise ValueError("an answer to another question")
+        return codec.decode_outcome(frame)
 
-    def _receive(self, seconds: float) -> codec.Decoded:
+    def _receive(self, seconds: float) -> codec.Frame:
+        wait = self._until(seconds)
+        return codec.read_frame(lambda count: read_exactly(self._source, count, wait), _ANSWER_LIMIT)
+
+    def _until(self, seconds: float) -> Callable[[int, bool], None]:
+        """A wait for a descriptor that watches the time, the memory and the life of the child."""
         deadline = time.monotonic() + seconds
-        size = codec.HEAD.unpack(self._read(codec.HEAD.size, deadline))[0]
-        if size > 2**28:
-            raise _Ended
-        header = json.loads(bytes(self._read(size, deadline)))
-        return header, [self._read(int(spec["bytes"]), deadline) for spec in header["arrays"]]
 
-    def _read(self, count: int, deadline: float) -> bytearray:
-        buffer = bytearray(count)
-        view = memoryview(buffer)
-        done = 0
-        while done < count:
-            self._wait(self._source, deadline, write=False)
-            got = os.readv(self._source, [view[done:]])
-            if not got:
-                raise _Ended
-            done += got
-        return buffer
+        def wait(fd: int, write: bool) -> None:
+            while True:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise _Late
+                pause = min(left, _WATCH_SECONDS)
+                if any(select.select([] if write else [fd], [fd] if write else [], [], pause)[:2]):
+                    return
+                self._watch()
 
-    def _wait(self, fd: int, deadline: float, *, write: bool) -> None:
-        """Until the pipe is ready; watch time and memory meanwhile."""
-        while True:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise _Late
-            pause = min(left, _WATCH_SECONDS)
-            ready = select.select([], [fd], [], pause)[1] if write else select.select([fd], [], [], pause)[0]
-            if ready:
-                return
-            if self._memory is not None and self._resident_mb() > self._memory:
-                self._over_memory = True
-                raise _Ended
+        return wait
 
-    def _resident_mb(self) -> float:
-        if self._process is None:
-            return 0.0
-        try:
-            with open(f"/proc/{self._process.pid}/statm") as file:
-                return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-        except (OSError, ValueError, IndexError):
-            return 0.0
+    def _watch(self) -> None:
+        process = self._process
+        if process is None or (process.poll() is not None and not select.select([self._source], [], [], 0)[0]):
+            raise Ended  # a process that the target left behind may hold the pipe open
+        if self._memory is not None and _resident_mb(process.pid) > self._memory:
+            self._last_words = f"memory limit of {self._memory} MB"
+            raise Ended
 
     def _how(self) -> str:
-        """How the child ended, in words."""
-        if self._process is None:
-            return "already closed"
+        """How the child ended, in words; it is closed then."""
+        process = self._process
+        if process is None or self._last_words:
+            self.close()
+            return self._last_words or "already closed"
         try:
-            status = self._process.wait(timeout=1.0)
+            status = process.wait(timeout=1.0)
         except subprocess.TimeoutExpired:
+            self.close()
             return "broke off the conversation"
-        if status >= 0:
-            return f"exit status {status}"
-        with contextlib.suppress(ValueError):
-            return f"signal {-status} ({signal.Signals(-status).name})"
-        return f"signal {-status}"
+        printed = os.pread(self._printed, _PRINTED_LIMIT, max(0, os.fstat(self._printed).st_size - _PRINTED_LIMIT))
+        self.close()
+        return _ending(status) + _cause(printed.decode("utf-8", "replace"))
 
     def close(self) -> None:
         """End the child and everything in its process group."""
         process, self._process = self._process, None
-        if process is None:
-            return
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        for fd in (self._sink, self._source):
-            with contextlib.suppress(OSError):
-                os.close(fd)
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        descriptors, self._descriptors = self._descriptors, ()
+        for fd in descriptors:
+            os.close(fd)
 
 
-def _widen(fd: int) -> None:
-    """A larger pipe, where the system allows it."""
-    if sys.platform == "linux":
-        import fcntl
+def _usage(header: Mapping[str, Any]) -> UsageError:
+    if header["extra"]:
+        package, extra = header["extra"]
+        return MissingExtraError(str(package), str(extra), f"--arrays {extra}")
+    return UsageError(str(header["message"]))
 
-        with contextlib.suppress(OSError):
-            fcntl.fcntl(fd, _F_SETPIPE_SZ, _PIPE_BYTES)
+
+def _resident_mb(pid: int) -> float:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    except (OSError, ValueError, IndexError):
+        return 0.0
+
+
+def _ending(status: int) -> str:
+    if status >= 0:
+        return f"exit status {status}"
+    with contextlib.suppress(ValueError):
+        return f"signal {-status} ({signal.Signals(-status).name})"
+    return f"signal {-status}"
+
+
+def _cause(printed: str) -> str:
+    """What the process said about its end: where Python was, a C library's complaint, an exception."""
+    lines = [line.strip() for line in printed.splitlines() if line.strip()]
+    said = next((line for line in lines if any(word in line for word in _CRASH_WORDS)), "")
+    if any(line.startswith("Fatal Python error") for line in lines):
+        return _place(lines) + (f": {said[:200]}" if said else "")
+    if "Traceback (most recent call last):" in lines:
+        said = said or lines[-1]
+    return f": {said[:200]}" if said else ""
+
+
+def _place(lines: list[str]) -> str:
+    """The innermost frame outside the standard library, from faulthandler's lines."""
+    frames = [line.removeprefix('File "').partition('", line ') for line in lines if line.startswith('File "')]
+    library = sysconfig.get_paths()["stdlib"]
+    for path, _, rest in frames:
+        if not path.startswith(library) or "site-packages" in path:
+            number, _, function = rest.partition(" in ")
+            return f" in {function} ({Path(path).name}, line {number})"
+    return ""

@@ -1,4 +1,4 @@
-"""From a target's name to a callable: ``package.module:attribute``, ``file.py:attribute``, a built-in name.
+"""From a target's name to a callable: ``package.module:attribute``, ``file.py:attribute``, a built-in, a foreign one.
 
 Everything that can be wrong with a name is one clear line (``UsageError``), with the nearest valid choice.
 """
@@ -9,15 +9,16 @@ import difflib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from xent_verify import implementations
+from xent_verify.candidates.adapters import FOREIGN, Loaded
+from xent_verify.candidates.answers import raised
 from xent_verify.failures import UnknownNameError, UsageError
 
-__all__ = ["is_builtin", "load", "validate_builtin"]
+__all__ = ["is_builtin", "load", "validate"]
 
 
 def is_builtin(target: str) -> bool:
@@ -25,13 +26,23 @@ def is_builtin(target: str) -> bool:
     return ":" not in target and not target.endswith((".onnx", ".py", ".so"))
 
 
-def validate_builtin(target: str, op: str) -> None:
-    """``UnknownNameError`` unless the package implements ``op`` under that name."""
-    _builtin(target, op)
+def validate(target: str, op: str) -> None:
+    """``UsageError`` for names that are certainly wrong, without loading the target."""
+    if is_builtin(target):
+        _builtin(target, op)
 
 
-def load(target: str, op: str) -> Callable[..., Any]:
-    """The callable behind a Python target."""
+def load(target: str, op: str, kwargs: Mapping[str, Any]) -> Loaded:
+    """The callable behind a target; its own import may do anything, and is not contained here."""
+    for belongs, module in FOREIGN:
+        if belongs(target):
+            loader = importlib.import_module(f"xent_verify.candidates.adapters.{module}")
+            loaded: Loaded = loader.load(target, op, kwargs)
+            return loaded
+    return Loaded(_python(target, op), extra=kwargs)
+
+
+def _python(target: str, op: str) -> Callable[..., Any]:
     if is_builtin(target):
         return _builtin(target, op)
     place, _, attribute = target.rpartition(":")
@@ -45,6 +56,8 @@ def load(target: str, op: str) -> Callable[..., Any]:
 
 
 def _builtin(target: str, op: str) -> Callable[..., Any]:
+    from xent_verify import implementations  # a large room, which other targets have no need of
+
     try:
         return implementations.find(target, op).call
     except KeyError:
@@ -75,36 +88,40 @@ def _module(place: str) -> ModuleType:
     for count in range(1, len(parts) + 1):
         name = ".".join(parts[:count])
         if not _exists(name):
-            raise UsageError(f"target {place}: no module named {name!r}")
+            raise UsageError(f"target {place}: no module named {name!r}{_near_module(name)}")
     found: ModuleType = _guarded(lambda: importlib.import_module(place), place)
     return found
+
+
+def _near_module(name: str) -> str:
+    """The nearest submodule of a package that is there."""
+    parent, _, last = name.rpartition(".")
+    if not parent:
+        return ""
+    import pkgutil
+
+    found = [entry.name for entry in pkgutil.iter_modules(getattr(sys.modules.get(parent), "__path__", None) or [])]
+    close = difflib.get_close_matches(last, found, n=1, cutoff=0.5)
+    return f"; did you mean '{parent}.{close[0]}'?" if close else ""
 
 
 def _exists(name: str) -> bool:
     if name in sys.modules:
         return True
     try:
-        return importlib.util.find_spec(name) is not None
-    except (ImportError, ValueError, AttributeError):
-        return False
-    except Exception as error:  # a parent package's own code failed on import
-        raise UsageError(f"importing {name} raised {type(error).__name__}: {error}") from error
+        return bool(_guarded(lambda: importlib.util.find_spec(name) is not None, name))
+    except UsageError as error:
+        if isinstance(error.__cause__, (ModuleNotFoundError, ValueError, AttributeError)):
+            return False
+        raise
 
 
 def _guarded(action: Callable[[], Any], place: str) -> Any:
     try:
         return action()
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:
-        raise UsageError(f"importing {place} raised {type(error).__name__}: {_text(error)}") from error
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return " ".join(str(error).split())
-    except Exception:  # noqa: BLE001  a hostile __str__
-        return "(its message cannot be printed)"
+        what = raised(error)
+        raise UsageError(f"importing {place} raised {what.type_name}: {what.message}") from error
 
 
 def _attribute(module: ModuleType, path: str, place: str) -> Any:

@@ -1,185 +1,137 @@
-"""One call of a target, watched: what it returned, what it changed, what it raised. Used in the child and in process."""
+"""One call of a target, watched: what it returned, what it changed, what it raised. In the child and in process."""
 
 from __future__ import annotations
 
-import os
-import random
-import traceback
-import warnings
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify import layouts
-from xent_verify.candidates.signature import Style, style_of, takes_probabilities, wants_rows
-from xent_verify.model import Batch, Malformed, Outcome, Raised, Returned
+from xent_verify.candidates import state
+from xent_verify.candidates.adapters import Adapter
+from xent_verify.candidates.answers import NotAnArray, ProgramEnded, raised, same, shares_memory, to_array
+from xent_verify.candidates.style import Style
+from xent_verify.model import Batch, Died, Outcome, Returned
 
 __all__ = ["Runner"]
 
 _KEPT_RESULTS = 8
-_KEPT_BYTES = 64 * 2**20
-_LOSS_WORDS = ("reduction",)
+_KEPT_BYTES = 2**25
+
+Arrays = list[NDArray[Any]]
 
 
 class Runner:
-    """A callable with its adapter and calling style; ``run`` never raises for what the callable does."""
+    """A callable with its adapter and calling style; ``run`` never raises for what the callable does.
+
+    ``alone``: the process belongs to the target, so that even a KeyboardInterrupt is the target's own.
+    """
 
     def __init__(
         self,
         function: Callable[..., Any],
-        op: str,
-        adapter: ModuleType,
+        adapter: Adapter,
+        style: Style,
         *,
-        device: str = "cpu",
         extra: Mapping[str, Any] | None = None,
+        alone: bool = False,
+        at_import: tuple[str, ...] = (),
     ) -> None:
+        self.style = style
+        self._function = function
         self._adapter = adapter
-        self._device = device
         self._extra = dict(extra or {})
-        self.function = adapter.prepare(function, device)
-        style = style_of(self.function, op, adapter.NAME)
-        if op == "cross_entropy_grad" and adapter.gradient_of is not None and _is_loss(self.function, style):
-            self.function = adapter.gradient_of(self.function, device)
-            style = Style(op, "", False, None)
-        if wants_rows(style, self._plain):
-            style = replace(style, by_row=True)
-        self.style = replace(style, probabilities=takes_probabilities(style, self._plain))
+        self._alone = alone
+        self._at_import = tuple(f"{name} (at import)" for name in at_import)
         self._earlier: deque[tuple[NDArray[Any], NDArray[Any]]] = deque(maxlen=_KEPT_RESULTS)
-
-    def _plain(self, *arrays: NDArray[Any]) -> Any:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            given = [self._adapter.to_target(array, self._device) for array in arrays]
-            return self._adapter.from_target(self.function(*given, **self._extra))
 
     def run(self, batch: Batch) -> Outcome:
         """Call the target on a private copy of the batch."""
-        names = list(batch.inputs)
-        arrays = [np.array(value, order="C") for value in batch.inputs.values()]
-        arrays[0] = layouts.apply(batch.x, batch.layout)
-        options = self.style.arguments(batch)
-        state = _global_state()
+        arrays = [np.array(value, order="C") for value in list(batch.inputs.values())[1:]]
+        arrays.insert(0, layouts.apply(batch.x, batch.layout))
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                with np.errstate(all="ignore"):
-                    before = _global_state()
-                    value, seen = self._call(batch, arrays, options)
-                    after = _global_state()
-        except KeyboardInterrupt:
-            raise
+            value, given, changed = self._watched(batch, arrays)
+            return self._returned(value, batch, given, changed)
+        except KeyboardInterrupt as error:
+            if not self._alone:
+                raise
+            return raised(error)
+        except NotAnArray as error:
+            return error.outcome
+        except ProgramEnded as error:
+            return Died(str(error))
         except BaseException as error:  # noqa: BLE001  whatever the target raises is data
-            _restore(state)
-            return _raised(error)
-        changed = tuple(name for name in before if before[name] != after[name])
-        _restore(state)
-        mutated = tuple(name for name, array, kept in zip(names, arrays, batch.inputs.values(), strict=True) if _differ(array, kept))
-        return self._outcome(value, seen, mutated, changed)
+            return raised(error)
 
-    def _call(self, batch: Batch, arrays: list[NDArray[Any]], options: dict[str, Any]) -> tuple[Any, list[NDArray[Any]]]:
-        keywords = {name: self._given(value) for name, value in options.items()} | self._extra
-        if not self.style.by_row or batch.x.ndim == 1:
-            given = [self._adapter.to_target(array, self._device) for array in arrays]
-            return self.function(*given, **keywords), arrays
-        rows = [self.function(self._adapter.to_target(row, self._device), **keywords) for row in arrays[0]]
-        parts = [self._adapter.from_target(row) for row in rows]
-        if not rows or any(part is None for part in parts):
-            return np.empty(batch.x.shape, batch.x.dtype) if not rows else rows[0], []
-        return np.stack([part for part in parts if part is not None]), []
+    def _watched(self, batch: Batch, arrays: Arrays) -> tuple[Any, Arrays, tuple[str, ...]]:
+        """The call with its changes of global state, which are put back."""
+        with state.kept() as changed:
+            value, given = self._called(batch, arrays)
+        return value, given, tuple(changed)
 
-    def _given(self, value: Any) -> Any:
-        return self._adapter.to_target(np.array(value), self._device) if isinstance(value, np.ndarray) else value
+    def _called(self, batch: Batch, arrays: Arrays) -> tuple[Any, Arrays]:
+        """(the answer, the arrays that the target really held)."""
+        keywords = {name: self._option(value) for name, value in self.style.keywords_of(batch).items()} | self._extra
+        unit = self.style.unit_of(batch)
+        if unit:
+            return self._by_unit(batch, arrays, keywords, unit), arrays
+        given = [self._adapter.to_target(array) for array in arrays]
+        value = self._function(*self._positionals(batch, given), **self._named(given), **keywords)
+        return value, [
+            array if held is array else self._held(held, array) for array, held in zip(arrays, given, strict=True)
+        ]
 
-    def _outcome(
-        self, value: Any, inputs: list[NDArray[Any]], mutated: tuple[str, ...], changed: tuple[str, ...]
-    ) -> Outcome:
-        earlier = any(not _same(result, copy) for result, copy in self._earlier)
+    def _positionals(self, batch: Batch, given: list[Any]) -> tuple[Any, ...]:
+        return () if self.style.names else (*given, *self.style.positionals_of(batch))
+
+    def _named(self, given: list[Any]) -> dict[str, Any]:
+        return dict(zip(self.style.names, given, strict=True)) if self.style.names else {}
+
+    def _held(self, held: Any, array: NDArray[Any]) -> NDArray[Any]:
+        seen = self._adapter.from_target(held)
+        return array if seen is None else seen
+
+    def _option(self, value: Any) -> Any:
+        if isinstance(value, np.ndarray) and value.ndim:
+            return self._adapter.to_target(np.array(value))
+        return value[()] if isinstance(value, np.ndarray) else value
+
+    def _by_unit(self, batch: Batch, arrays: Arrays, keywords: dict[str, Any], unit: str) -> Any:
+        """The target called row by row (or number by number), its answers put together."""
+        x = arrays[0]
+        outer = x.shape if unit == "scalar" else x.shape[:-1]
+        parts, names = [], set()
+        for place in np.ndindex(outer):
+            piece = [self._piece(array, place, unit) for array in arrays]
+            answer = self._function(*self._positionals(batch, piece), **self._named(piece), **keywords)
+            part, name = to_array(answer, self._adapter)
+            names.add(name)
+            parts.append(part[0] if unit == "single" and part.ndim and len(part) == 1 else np.array(part))
+        stacked = np.stack(parts)
+        result = stacked.reshape(outer + stacked.shape[1:])
+        return float(result) if names == {"float"} and not result.ndim else result
+
+    def _piece(self, array: NDArray[Any], place: tuple[int, ...], unit: str) -> Any:
+        """One row, or one number, of an input; a class index comes as an integer."""
+        part = array[place]
+        if unit == "single":
+            return self._adapter.to_target(array[place[0] : place[0] + 1])
+        return part if isinstance(part, np.generic) else self._adapter.to_target(part)
+
+    def _returned(self, value: Any, batch: Batch, given: Arrays, changed: tuple[str, ...]) -> Outcome:
+        earlier = any(not same(result, copy) for result, copy in self._earlier)
         if earlier:
             self._earlier.clear()
-        if isinstance(value, (bool, int, float)) and not isinstance(value, np.generic):
-            return Returned(np.asarray(float(value)), type(value).__name__, mutated, earlier, False, changed)
-        try:
-            array = self._adapter.from_target(value)
-            if array is None:
-                array = _numpy_value(value)
-        except Exception as error:  # noqa: BLE001  a hostile result object
-            return Malformed(f"a {type(value).__name__} that cannot be read ({type(error).__name__})")
-        if array is None or array.dtype.kind in "OSUMmc":
-            what = type(value).__name__ if array is None else f"array of {array.dtype.name}"
-            return Malformed(f"{'an' if what[0] in 'aeiou' else 'a'} {what}")
-        aliases = any(np.may_share_memory(array, given) and np.shares_memory(array, given, max_work=10_000) for given in inputs)
-        copy = np.array(array, order="C")
-        if array.nbytes * _KEPT_RESULTS <= _KEPT_BYTES:
+        array, name = to_array(value, self._adapter)
+        kept = batch.inputs.values()
+        mutated = tuple(key for key, held, old in zip(batch.inputs, given, kept, strict=True) if not same(held, old))
+        aliases = any(shares_memory(array, held) for held in given)
+        kept_too = bool(array.ndim) and array.nbytes * _KEPT_RESULTS <= _KEPT_BYTES
+        copy = np.array(array, order="C") if kept_too or not self._alone else array  # alone, it is written out at once
+        if kept_too:
             self._earlier.append((array, copy))
-        return Returned(copy, array.dtype.name, mutated, earlier, aliases, changed)
-
-
-def _is_loss(function: Callable[..., Any], style: Style) -> bool:
-    name = str(getattr(function, "__name__", type(function).__name__)).lower()
-    return "grad" not in name and (any(style.keywords is not None and word in style.keywords for word in _LOSS_WORDS) or "loss" in name)
-
-
-def _numpy_value(value: Any) -> NDArray[Any] | None:
-    """A NumPy result of a function that was given another library's arrays."""
-    return np.asarray(value) if isinstance(value, (np.ndarray, np.generic)) else None
-
-
-def _same(a: NDArray[Any], b: NDArray[Any]) -> bool:
-    try:
-        return a.shape == b.shape and np.array_equal(_bits(a), _bits(b))
-    except Exception:  # noqa: BLE001  the target may have torn its own array apart
-        return False
-
-
-def _bits(array: NDArray[Any]) -> NDArray[np.uint8]:
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-
-
-def _differ(given: NDArray[Any], kept: NDArray[Any]) -> bool:
-    return not _same(given, kept)
-
-
-def _raised(error: BaseException) -> Raised:
-    try:
-        message = " ".join(str(error).split())[:500]
-    except Exception:  # noqa: BLE001  a hostile __str__
-        message = "(its message cannot be printed)"
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f"{frames[-1].name}, line {frames[-1].lineno}" if frames else ""
-    return Raised(type(error).__name__, message, where)
-
-
-def _global_state() -> dict[str, Any]:
-    """Global state that a numerical function has no business changing."""
-    tiny = np.float64(5e-324)
-    return {
-        "NumPy error state": tuple(sorted(np.geterr().items())),
-        "Python random state": random.getstate()[1][:3],
-        "NumPy random state": _numpy_random(),
-        "flush-to-zero mode": bool(tiny + tiny == 0),
-        "working directory": _directory(),
-    }
-
-
-def _numpy_random() -> tuple[Any, ...]:
-    kind, keys, position, *_ = np.random.get_state()  # noqa: NPY002  the legacy global state is what a target would change
-    return kind, int(np.asarray(keys)[0]), position
-
-
-def _directory() -> str:
-    try:
-        return os.getcwd()
-    except OSError:
-        return ""
-
-
-def _restore(state: Mapping[str, Any]) -> None:
-    """Put back what can be put back."""
-    if state["working directory"] and state["working directory"] != _directory():
-        os.chdir(state["working directory"])
-    np.seterr(**dict(state["NumPy error state"]))
+        changed, self._at_import = changed + self._at_import, ()
+        return Returned(copy, name, mutated, earlier, aliases, changed)

@@ -1,108 +1,119 @@
 """The child: loads the target, then answers one batch after another over two inherited pipes.
 
-Started as ``python -m xent_verify.candidates.worker READ_FD WRITE_FD CONFIG``. The target's stdout and stderr are a memory
-file, so nothing it prints can get between the frames.
+Started by ``isolate`` with the descriptors of its pipes. The target's stdout and stderr are a memory file, so nothing
+it prints can get between the frames. A third pipe, in which nothing is ever written, ends the whole process group when
+the parent's end of it closes, however the parent ended (a thread could not do that, since the target may hold the
+interpreter, and Linux's parent-death signal follows the parent's *thread*).
 """
 
 from __future__ import annotations
 
-import ctypes
-import json
+import contextlib
+import faulthandler
+import importlib
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from xent_verify.candidates import codec
-from xent_verify.candidates.adapters import adapter_for
-from xent_verify.candidates.resolve import load
+from xent_verify.candidates import codec, state
+from xent_verify.candidates.adapters import adapter_named
+from xent_verify.candidates.answers import raised
+from xent_verify.candidates.opening import opened
 from xent_verify.candidates.runner import Runner
-from xent_verify.failures import UsageError
-from xent_verify.model import Raised, Returned
+from xent_verify.candidates.wire import Ended, read_exactly, widen, write_all
+from xent_verify.failures import MissingExtraError, UsageError
+from xent_verify.model import Malformed, Returned
+
+__all__ = ["main"]
 
 _PRINTED_LIMIT = 2000
-_PR_SET_PDEATHSIG = 1
+_REQUEST_LIMIT = 2**40
+_F_SETSIG = 10
+_AT_IMPORT = ("NumPy error state", "floating-point mode")
 
 
-def main() -> None:
-    source, sink = int(sys.argv[1]), int(sys.argv[2])
-    config = json.loads(sys.argv[3])
-    _die_with_parent()
-    try:
-        runner = _runner(config)
-    except UsageError as error:
-        _write(sink, codec.pack({"kind": "usage", "message": str(error)}, {}))
-        return
-    _write(sink, codec.pack({"kind": "ready", "style": runner.style.to_plain()}, {}))
-    while (frame := _read_frame(source)) is not None:
-        outcome = runner.run(codec.decode_batch(*frame))
+def main(source: int, sink: int, lifeline: int) -> None:
+    """Answer until the parent closes its end."""
+    _die_with_parent(lifeline)
+    _be_first_to_go()
+    faulthandler.enable()
+    widen(sink)
+    with contextlib.suppress(Ended):
+        config, _ = _frame(source)
+        runner = _ready(config, sink)
+        if runner is not None:
+            _serve(runner, source, sink)
+
+
+def _serve(runner: Runner, source: int, sink: int) -> None:
+    me = os.getpid()
+    while True:
+        frame = _frame(source)
+        number = frame[0]["number"]
+        outcome = runner.run(codec.decode_batch(frame))
+        if os.getpid() != me:  # the target forked and its copy came back too
+            os._exit(0)
         printed = _printed()
         if printed and isinstance(outcome, Returned):
             outcome = replace(outcome, printed=printed)
         try:
-            _write(sink, codec.outcome_frame(outcome))
-        except (TypeError, ValueError) as error:  # a result that cannot be put on the wire
-            _write(sink, codec.outcome_frame(Raised(type(error).__name__, str(error))))
+            buffers = codec.outcome_frame(outcome, number)
+        except Exception as error:  # noqa: BLE001  a result that cannot be put on the wire
+            buffers = codec.outcome_frame(Malformed(f"a result that cannot be read ({raised(error).message})"), number)
+        write_all(sink, buffers)
 
 
-def _runner(config: dict[str, Any]) -> Runner:
-    function = load(config["target"], config["op"])
-    adapter = adapter_for(config["arrays"], function, config["target"])
+def _ready(config: Mapping[str, Any], sink: int) -> Runner | None:
+    """Load the target and say so; find out how to call it, in calls that may end this process, and say that."""
+    sys.path[:] = config["path"]
+    before = {name: value for name, value in state.snapshot().items() if name in _AT_IMPORT}
     try:
-        return Runner(function, config["op"], adapter, device=config["device"], extra=config["kwargs"])
-    except Exception as error:
-        raise UsageError(f"target {config['target']}: cannot be prepared ({type(error).__name__}: {error})") from error
+        target = opened(config["target"], config["op"], config["arrays"], config["device"], config["kwargs"])
+        write_all(sink, codec.pack({"kind": "loaded"}, {}))
+        importlib.import_module("numpy.random")  # loaded on first use: its state is to be known before that
+        function, arrays, style, extra = target.planned(config["style"], ask=config["ask"])
+        adapter = adapter_named(arrays, config["device"])
+    except UsageError as error:
+        extra_needed = [error.package, error.extra] if isinstance(error, MissingExtraError) else None
+        write_all(sink, codec.pack({"kind": "usage", "message": str(error), "extra": extra_needed}, {}))
+        return None
+    _printed()
+    write_all(sink, codec.pack({"kind": "ready", "style": style.to_plain(), "arrays": arrays}, {}))
+    return Runner(function, adapter, style, extra=extra, alone=True, at_import=state.changes(before))
 
 
-def _die_with_parent() -> None:
-    """On Linux the kernel ends this process with its parent; elsewhere the closed pipe does."""
+def _frame(source: int) -> codec.Frame:
+    return codec.read_frame(lambda count: read_exactly(source, count), _REQUEST_LIMIT)
+
+
+def _die_with_parent(lifeline: int) -> None:
+    """On Linux the kernel kills this process group when the parent's end of the pipe closes; elsewhere reading ends."""
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        import fcntl
+
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
+            fcntl.fcntl(lifeline, _F_SETSIG, signal.SIGKILL)
+            fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
 
 
-def _read_frame(source: int) -> codec.Decoded | None:
-    head = _read(source, codec.HEAD.size)
-    if head is None:
-        return None
-    text = _read(source, codec.HEAD.unpack(head)[0])
-    if text is None:
-        return None
-    header = json.loads(text)
-    buffers = [_read(source, spec["bytes"]) for spec in header["arrays"]]
-    return header, [buffer for buffer in buffers if buffer is not None]
-
-
-def _read(source: int, count: int) -> Any:
-    """Exactly ``count`` bytes (writable), or None at the end of the pipe."""
-    buffer = bytearray(count)
-    view = memoryview(buffer)
-    done = 0
-    while done < count:
-        got = os.readv(source, [view[done:]])
-        if not got:
-            return None
-        done += got
-    return buffer
-
-
-def _write(sink: int, buffers: list[Any]) -> None:
-    for buffer in buffers:
-        view = memoryview(buffer)
-        while len(view):
-            view = view[os.write(sink, view) :]
+def _be_first_to_go() -> None:
+    """Should memory run out before the parent's watch sees it, this process is the one to end."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _printed() -> str:
     """What the target wrote to stdout or stderr since the last call."""
     for stream in (sys.stdout, sys.stderr):
-        try:
+        with contextlib.suppress(Exception):  # the target may have closed or replaced its streams
             stream.flush()
-        except Exception:  # noqa: BLE001, PERF203  the target may have closed or replaced its streams
-            continue
     try:
-        size = os.fstat(1).st_size
-        if not size:
+        if not os.fstat(1).st_size:
             return ""
         text = os.pread(1, _PRINTED_LIMIT, 0).decode("utf-8", "replace")
         os.ftruncate(1, 0)
@@ -110,7 +121,3 @@ def _printed() -> str:
     except OSError:
         return ""
     return text
-
-
-if __name__ == "__main__":
-    main()

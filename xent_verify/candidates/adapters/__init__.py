@@ -1,42 +1,108 @@
 """Adapters: how NumPy arrays become a library's arrays and back. One file each, one entry here, imported when used.
 
-An adapter module has ``NAME``, ``to_target(array, device)``, ``from_target(value) -> ndarray | None`` (None: not an array
-of this library), ``gradient_of(loss, device)`` (a callable of (logits, target) giving the gradient of the summed loss)
-where the library differentiates, and ``prepare(function)`` for objects that are not plain functions.
+``ADAPTERS`` are array libraries (the choice of ``--arrays``): a module with a class ``Arrays(argument, device)`` that
+has the methods of ``Adapter`` (``argument`` is what follows the name and a colon). ``FOREIGN`` are targets that are no
+Python objects: a module with ``load(target, op, kwargs)`` that gives a ``Loaded`` (a callable on NumPy arrays, with its
+calling style).
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
-from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
+from numpy.typing import NDArray
+
+from xent_verify.candidates.style import Style
 from xent_verify.failures import MissingExtraError, UnknownNameError
 
-__all__ = ["ADAPTERS", "adapter_for"]
+__all__ = ["ADAPTERS", "FOREIGN", "Adapter", "Loaded", "adapter_named", "home_of", "likely"]
 
-ADAPTERS: Mapping[str, tuple[str, str]] = {
-    "numpy": ("numpy_arrays", "numpy"),
-    "torch": ("torch_arrays", "torch"),
-    "jax": ("jax_arrays", "jax"),
-    "tensorflow": ("tensorflow_arrays", "tensorflow"),
+
+class Adapter(Protocol):
+    """One array library."""
+
+    def prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A plain callable, where the target is an instance or a class of the library."""
+
+    def to_target(self, array: NDArray[Any]) -> Any:
+        """The library's array with the same bits, sharing memory and strides where the library can."""
+
+    def from_target(self, value: Any) -> NDArray[Any] | None:
+        """The bits of one of the library's arrays, sharing memory where possible; None for anything else."""
+
+    def gradient_of(self, loss: Callable[..., Any]) -> Callable[..., Any] | None:
+        """(logits, target) -> the gradient of the summed loss; None where the library does not differentiate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A target ready to call: a callable, and for targets from outside Python the style of calling it."""
+
+    function: Callable[..., Any]
+    style: Style | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)  # arguments of every call
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """An array library: the module here, what must be installed, the packages whose callables take its arrays."""
+
+    module: str
+    package: str
+    roots: tuple[str, ...]
+
+
+ADAPTERS: Mapping[str, Library] = {
+    "numpy": Library("numpy_arrays", "numpy", ("numpy", "scipy", "sklearn")),
+    "torch": Library("torch_arrays", "torch", ("torch",)),
+    "jax": Library("jax_arrays", "jax", ("jax", "jaxlib", "optax", "flax")),
+    "tensorflow": Library("tensorflow_arrays", "tensorflow", ("tensorflow", "keras")),
+    "array-api": Library("array_api", "", ("array_api_strict",)),
 }
-"""Name of ``--arrays`` -> (module here, the library it needs)."""
+"""Name of ``--arrays`` -> library. ``array-api:package.module`` is any namespace of the Array API standard."""
 
-_ROOTS = {"torch": "torch", "jax": "jax", "optax": "jax", "flax": "jax", "tensorflow": "tensorflow", "keras": "tensorflow"}
+FOREIGN: tuple[tuple[Callable[[str], bool], str], ...] = (
+    (lambda target: target.startswith("cmd:"), "command"),
+    (lambda target: target.endswith(".onnx"), "onnx_model"),
+    (lambda target: target.rpartition(":")[0].endswith((".so", ".dylib", ".dll")), "c_library"),
+)
+"""Which targets are no Python objects, and the module that loads them."""
 
 
-def adapter_for(arrays: str, function: Callable[..., Any] | None = None, place: str = "") -> ModuleType:
-    """The adapter named, or under ``auto`` the one of the library that the function comes from."""
-    name = arrays
-    if arrays == "auto":
-        home = str(getattr(function, "__module__", "") or "") or type(function).__module__
-        name = _ROOTS.get(home.split(".")[0]) or _ROOTS.get(place.split(".")[0].split(":")[0], "numpy")
+def adapter_named(arrays: str, device: str = "cpu") -> Adapter:
+    """The adapter of that name; ``MissingExtraError`` where its library is not installed."""
+    name, _, argument = arrays.partition(":")
     if name not in ADAPTERS:
         raise UnknownNameError("array library", name, [*ADAPTERS, "auto"])
-    module, library = ADAPTERS[name]
-    if find_spec(library) is None:
-        raise MissingExtraError(library, library, f"--arrays {name}")
-    return import_module(f"xent_verify.candidates.adapters.{module}")
+    library = ADAPTERS[name]
+    if library.package and find_spec(library.package) is None:
+        raise MissingExtraError(library.package, library.package, f"--arrays {name}")
+    module = import_module(f"xent_verify.candidates.adapters.{library.module}")
+    adapter: Adapter = module.Arrays(argument, device)
+    return adapter
+
+
+def home_of(value: object) -> str:
+    """The array library that a callable or a value comes from ("" for none of them)."""
+    for place in (getattr(value, "__module__", None), type(value).__module__):
+        root = str(place or "").split(".")[0]
+        for name, library in ADAPTERS.items():
+            if root in library.roots:
+                return f"{name}:{root}" if name == "array-api" else name
+    return ""
+
+
+def likely(function: Callable[..., Any]) -> list[str]:
+    """Array libraries to try on a callable, best first: its own, NumPy, then those that are loaded."""
+    home = home_of(function)
+    if home:
+        return [home]
+    return [
+        "numpy",
+        *(name for name, library in ADAPTERS.items() if name != "numpy" and library.package in sys.modules),
+    ]

@@ -10,30 +10,30 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-NAME = "jax"
+from xent_verify.candidates.classes import instantiated
 
-jax.config.update("jax_enable_x64", True)
-
-
-def prepare(function: Callable[..., Any], _device: str) -> Callable[..., Any]:
-    """Nothing to prepare."""
-    return function
+__all__ = ["Arrays"]
 
 
-def to_target(array: NDArray[Any], _device: str) -> Any:
-    """A device array of the same dtype."""
-    return jnp.asarray(array)
+class Arrays:
+    """jax.Array on the device named (JAX's platform names: cpu, gpu, tpu)."""
 
+    def __init__(self, argument: str = "", device: str = "cpu") -> None:  # noqa: ARG002  every adapter's signature
+        jax.config.update("jax_enable_x64", True)
+        self._device = jax.devices("gpu" if device.startswith("cuda") else device)[0]
 
-def from_target(value: Any) -> NDArray[Any] | None:
-    """The array's values as NumPy (ml_dtypes for the narrow types)."""
-    return np.asarray(value) if isinstance(value, jax.Array) else None
+    def prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        return instantiated(function)
 
+    def to_target(self, array: NDArray[Any]) -> Any:
+        """A copy: JAX may keep a NumPy array's memory and read it later."""
+        return jax.device_put(jnp.array(array, copy=True), self._device)
 
-def gradient_of(loss: Callable[..., Any], _device: str) -> Callable[..., Any]:
-    """The gradient of the per-sample loss, by ``jax.grad``."""
+    def from_target(self, value: Any) -> NDArray[Any] | None:
+        return np.asarray(value) if isinstance(value, jax.Array) else None
 
-    def gradient(logits: Any, target: Any, **options: Any) -> Any:
-        return jax.grad(lambda x: loss(x, target, **options).sum())(logits)
+    def gradient_of(self, loss: Callable[..., Any]) -> Callable[..., Any]:
+        def gradient(logits: Any, target: Any, **options: Any) -> Any:
+            return jax.grad(lambda x: loss(x, target, **options).sum())(logits)
 
-    return gradient
+        return gradient

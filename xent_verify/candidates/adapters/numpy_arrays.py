@@ -8,26 +8,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-NAME = "numpy"
-gradient_of = None
+from xent_verify.candidates.classes import instantiated
+
+__all__ = ["Arrays"]
 
 
-def prepare(function: Callable[..., Any], _device: str) -> Callable[..., Any]:
-    """Nothing to prepare."""
-    return function
+class Arrays:
+    """NumPy itself, and whatever comes back as something that converts through ``__array__`` or DLPack."""
 
+    def __init__(self, argument: str = "", device: str = "cpu") -> None:
+        """NumPy has neither variants nor devices."""
 
-def to_target(array: NDArray[Any], _device: str) -> NDArray[Any]:
-    """The array itself."""
-    return array
+    def prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        return instantiated(function)
 
+    def to_target(self, array: NDArray[Any]) -> NDArray[Any]:
+        return array
 
-def from_target(value: Any) -> NDArray[Any] | None:
-    """Arrays and NumPy scalars; anything with ``__array__`` (pandas, array-api namespaces) through it."""
-    if isinstance(value, (np.ndarray, np.generic)):
-        return np.asarray(value)
-    if hasattr(value, "__array__") or hasattr(value, "__array_interface__"):
-        return np.asarray(value)
-    if hasattr(value, "__dlpack__"):
-        return np.from_dlpack(value)
-    return None
+    def from_target(self, value: Any) -> NDArray[Any] | None:
+        if isinstance(value, (np.ndarray, np.generic)):
+            return np.asarray(value)
+        if hasattr(value, "__array__") or hasattr(value, "__array_interface__"):
+            return np.asarray(value)
+        return np.from_dlpack(value) if hasattr(value, "__dlpack__") else None
+
+    def gradient_of(self, _loss: Callable[..., Any]) -> None:
+        return None

@@ -1,4 +1,4 @@
-"""TensorFlow and Keras tensors."""
+"""TensorFlow and Keras tensors (Keras with its TensorFlow backend)."""
 
 from __future__ import annotations
 
@@ -9,31 +9,32 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-NAME = "tensorflow"
+from xent_verify.candidates.classes import instantiated
+
+__all__ = ["Arrays"]
 
 
-def prepare(function: Callable[..., Any], _device: str) -> Callable[..., Any]:
-    """Nothing to prepare."""
-    return function
+class Arrays:
+    """tf.Tensor; ml_dtypes are TensorFlow's own narrow types."""
 
+    def __init__(self, argument: str = "", device: str = "cpu") -> None:  # noqa: ARG002  every adapter's signature
+        self._device = "GPU:0" if device.startswith("cuda") else "CPU:0"
 
-def to_target(array: NDArray[Any], _device: str) -> Any:
-    """A constant tensor of the same dtype (ml_dtypes are TensorFlow's own)."""
-    return tf.constant(array)
+    def prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        return instantiated(function)
 
+    def to_target(self, array: NDArray[Any]) -> Any:
+        with tf.device(self._device):
+            return tf.constant(array)
 
-def from_target(value: Any) -> NDArray[Any] | None:
-    """The tensor's values as NumPy."""
-    return np.asarray(value.numpy()) if isinstance(value, (tf.Tensor, tf.Variable)) else None
+    def from_target(self, value: Any) -> NDArray[Any] | None:
+        return np.asarray(value.numpy()) if isinstance(value, (tf.Tensor, tf.Variable)) else None
 
+    def gradient_of(self, loss: Callable[..., Any]) -> Callable[..., Any]:
+        def gradient(logits: Any, target: Any, **options: Any) -> Any:
+            with tf.GradientTape() as tape:
+                tape.watch(logits)
+                value = tf.reduce_sum(loss(logits, target, **options))
+            return tape.gradient(value, logits)
 
-def gradient_of(loss: Callable[..., Any], _device: str) -> Callable[..., Any]:
-    """The gradient of the per-sample loss, by a tape."""
-
-    def gradient(logits: Any, target: Any, **options: Any) -> Any:
-        leaf = tf.Variable(logits)
-        with tf.GradientTape() as tape:
-            value = tf.reduce_sum(loss(leaf, target, **options))
-        return tape.gradient(value, leaf)
-
-    return gradient
+        return gradient

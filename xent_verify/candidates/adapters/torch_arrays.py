@@ -11,7 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-NAME = "torch"
+from xent_verify.candidates.classes import instantiated
+from xent_verify.failures import UsageError
+
+__all__ = ["Arrays"]
 
 _BITS = {
     "bfloat16": (np.int16, torch.int16, torch.bfloat16, ml_dtypes.bfloat16),
@@ -20,46 +23,55 @@ _BITS = {
 }
 
 
-def prepare(function: Callable[..., Any], device: str) -> Callable[..., Any]:
-    """Module classes are instantiated (with ``dim=-1`` where they take it); modules move to the device."""
-    if inspect.isclass(function) and issubclass(function, torch.nn.Module):
-        takes_dim = "dim" in inspect.signature(function.__init__).parameters
-        function = function(dim=-1) if takes_dim else function()
-    if isinstance(function, torch.nn.Module):
-        function = function.eval().to(device)
-    return function
+class Arrays:
+    """torch.Tensor on one device."""
 
+    def __init__(self, argument: str = "", device: str = "cpu") -> None:  # noqa: ARG002  every adapter's signature
+        if device.split(":")[0] == "cuda" and not torch.cuda.is_available():
+            raise UsageError(f"device {device!r}: torch sees no CUDA device here")
+        self._device = device
 
-def to_target(array: NDArray[Any], device: str) -> torch.Tensor:
-    """A tensor with the same bits; strides are kept where torch has them (not negative ones), memory is shared."""
-    if any(step < 0 for step in array.strides) or not array.flags.writeable:
-        array = array.copy()
-    name = array.dtype.name
-    if name in _BITS:
-        bits, _, dtype, _ = _BITS[name]
-        return torch.from_numpy(array.view(bits)).view(dtype).to(device)
-    return torch.from_numpy(array).to(device)
+    def prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Modules move to the device and are put in evaluation mode; their signature is that of ``forward``."""
+        if inspect.isclass(function):
+            return instantiated(function, self._placed)
+        if not isinstance(function, torch.nn.Module):
+            return function
+        module = self._placed(function)
 
+        def call(*inputs: Any, **options: Any) -> Any:
+            return module(*inputs, **options)
 
-def from_target(value: Any) -> NDArray[Any] | None:
-    """The tensor's bits as an array."""
-    if not isinstance(value, torch.Tensor):
-        return None
-    tensor = value.detach().resolve_conj().resolve_neg().cpu()
-    name = str(tensor.dtype).removeprefix("torch.")
-    if name in _BITS:
+        call.__signature__ = inspect.signature(module.forward)  # type: ignore[attr-defined]
+        call.__module__ = "torch"
+        return call
+
+    def _placed(self, made: Any) -> Any:
+        return made.eval().to(self._device) if isinstance(made, torch.nn.Module) else made
+
+    def to_target(self, array: NDArray[Any]) -> torch.Tensor:
+        """Strides are kept where torch has them (not negative ones)."""
+        if any(step < 0 for step in array.strides) or not array.flags.writeable:
+            array = array.copy()
+        if array.dtype.name not in _BITS:
+            return torch.from_numpy(array).to(self._device)
+        bits, _, dtype, _ = _BITS[array.dtype.name]
+        return torch.from_numpy(array.view(bits)).view(dtype).to(self._device)
+
+    def from_target(self, value: Any) -> NDArray[Any] | None:
+        if not isinstance(value, torch.Tensor):
+            return None
+        tensor = value.detach().resolve_conj().resolve_neg().cpu()
+        name = str(tensor.dtype).removeprefix("torch.")
+        if name not in _BITS:
+            return np.asarray(tensor.numpy())
         _, bits, _, dtype = _BITS[name]
-        return tensor.contiguous().view(bits).numpy().view(dtype)
-    return tensor.numpy()
+        return np.asarray(tensor.view(bits).numpy().view(dtype))
 
+    def gradient_of(self, loss: Callable[..., Any]) -> Callable[..., Any]:
+        def gradient(logits: torch.Tensor, target: torch.Tensor, **options: Any) -> torch.Tensor:
+            leaf = logits.detach().clone().requires_grad_(True)
+            (result,) = torch.autograd.grad(loss(leaf, target, **options).sum(), leaf)
+            return result
 
-def gradient_of(loss: Callable[..., Any], _device: str) -> Callable[..., Any]:
-    """The gradient of the per-sample loss, by autograd."""
-
-    def gradient(logits: torch.Tensor, target: torch.Tensor, **options: Any) -> torch.Tensor:
-        leaf = logits.clone().requires_grad_(True)
-        value = loss(leaf, target, **{"reduction": "sum", **options})
-        (result,) = torch.autograd.grad(value.sum(), leaf)
-        return result
-
-    return gradient
+        return gradient

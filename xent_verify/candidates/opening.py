@@ -1,0 +1,57 @@
+"""A target between its name and its first call: loaded, and then planned (how to call it)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from xent_verify.candidates.adapters import Loaded, adapter_named
+from xent_verify.candidates.answers import raised
+from xent_verify.candidates.probe import plan
+from xent_verify.candidates.resolve import load
+from xent_verify.candidates.style import Style
+from xent_verify.failures import UsageError
+
+__all__ = ["Opened", "opened"]
+
+Ready = tuple[Callable[..., Any], str, Style, Mapping[str, Any]]
+"""(what to call, its array library, how, with which further arguments)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A loaded target and what the caller said about it."""
+
+    name: str
+    op: str
+    arrays: str
+    device: str
+    loaded: Loaded
+
+    def planned(self, style: Mapping[str, Any] | None = None, *, ask: bool = True) -> Ready:
+        """How to call it: by small calls (``ask``), or as a ``style`` found earlier says."""
+        if self.loaded.style is not None:
+            return self.loaded.function, "numpy", self.loaded.style, self.loaded.extra
+        try:
+            function, arrays, found = plan(
+                self.loaded.function, self.op, self.arrays, self.device, self.loaded.extra,
+                ask=ask, known=None if style is None else Style.from_plain(style),
+            )  # fmt: skip
+        except UsageError:
+            raise
+        except Exception as error:
+            what = raised(error)
+            raise UsageError(f"target {self.name}: cannot be prepared ({what.type_name}: {what.message})") from error
+        return function, arrays, found, self.loaded.extra
+
+
+def opened(target: str | Callable[..., Any], op: str, arrays: str, device: str, kwargs: Mapping[str, Any]) -> Opened:
+    """Load a target by name, or take a callable."""
+    if arrays != "auto":
+        adapter_named(arrays, device)
+    if not isinstance(target, str):
+        name = getattr(target, "__qualname__", type(target).__qualname__)
+        module = getattr(target, "__module__", None)
+        return Opened(f"{module}:{name}" if module else name, op, arrays, device, Loaded(target, extra=kwargs))
+    return Opened(target, op, arrays, device, load(target, op, kwargs))

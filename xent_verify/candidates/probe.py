@@ -1,0 +1,225 @@
+"""What a signature can't tell about how to call a target, found by small calls on ordinary numbers.
+
+A refusal (any exception) is an answer here. Nothing is judged: a target that answers wrongly in the right shape is
+taken at its word, and the audit finds the fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xent_verify.candidates import state
+from xent_verify.candidates.adapters import Adapter, adapter_named, home_of, likely
+from xent_verify.candidates.answers import to_array
+from xent_verify.candidates.signature import style_of
+from xent_verify.candidates.style import AXIS_NAMES, ELEMENTWISE, LOSSES, ROW_OPS, Style
+from xent_verify.model import Batch
+
+__all__ = ["Plan", "plan"]
+
+Plan = tuple[Callable[..., Any], str, Style]
+"""(what to call, the name of its array library, how)."""
+
+_LOGITS = np.array([[0.0, 1.0, 2.0], [3.0, 1.0, -1.0]])
+_CLASSES = np.array([2, 0])
+_SHARES = np.array([[0.0, 0.0, 1.0], [0.75, 0.25, 0.0]])
+_EXP = np.exp(_LOGITS - 3.0)
+_AS_ONE_ROW = {
+    "softmax": _EXP / _EXP.sum(),
+    "log_softmax": np.log(_EXP / _EXP.sum()),
+    "logsumexp": 3.0 + np.log(_EXP.sum()),
+}
+
+Answer = NDArray[Any] | None
+
+
+class _Asker:
+    """Small calls of one callable: an answer, or None for a refusal."""
+
+    def __init__(self, function: Callable[..., Any], adapter: Adapter, extra: Mapping[str, Any]) -> None:
+        self.function = function
+        self.adapter = adapter
+        self.extra = extra
+        self.said: Any = None  # the last raw answer
+
+    def ask(self, style: Style, *inputs: NDArray[Any], axis: int = -1, **options: Any) -> Answer:
+        """One call in that style; floating inputs as float32, or as float64 where that is refused."""
+        for kind in (np.float32, np.float64):
+            given = [value.astype(kind) if value.dtype.kind == "f" else value for value in inputs]
+            try:
+                return self._answer(style, given, axis, options)
+            except Exception:  # noqa: BLE001, S112  any refusal
+                continue
+        return None
+
+    def _answer(self, style: Style, given: list[NDArray[Any]], axis: int, options: dict[str, Any]) -> NDArray[Any]:
+        batch = Batch(
+            style.op,
+            given[0].dtype.name,
+            "",
+            {str(i): value for i, value in enumerate(given)},
+            {"axis": axis} | options,
+        )
+        held = [value[()] if not value.ndim else self.adapter.to_target(value) for value in given]
+        keywords = {**style.keywords_of(batch), **self.extra}
+        positional = () if style.names else (*held, *style.positionals_of(batch))
+        named = dict(zip(style.names, held, strict=True)) if style.names else {}
+        with state.kept():
+            self.said = self.function(*positional, **named, **keywords)
+        return to_array(self.said, self.adapter)[0].astype(np.float64)
+
+
+def plan(
+    function: Callable[..., Any],
+    op: str,
+    arrays: str,
+    device: str,
+    extra: Mapping[str, Any],
+    *,
+    ask: bool = True,
+    known: Style | None = None,
+) -> Plan:
+    """How to call a target: as ``known`` says, as small calls tell (``ask``), or as its signature alone tells."""
+    names = likely(function) if arrays == "auto" else [arrays]
+    if known is not None or not ask:
+        adapter = adapter_named(names[0], device)
+        prepared = adapter.prepare(function)
+        style = style_of(prepared, op) if known is None else known
+        return _differentiated(prepared, adapter, style), names[0], style
+    for name in names:
+        adapter = adapter_named(name, device)
+        prepared = adapter.prepare(function)
+        asker = _Asker(prepared, adapter, extra)
+        style, answered = _found(asker, style_of(prepared, op))
+        if not answered:
+            continue
+        other = home_of(asker.said)
+        if arrays == "auto" and other and other != name:  # fed NumPy, it answers in its own library's arrays
+            return plan(function, op, other, device, extra)
+        style = _through_a_loss(asker, style)
+        return _differentiated(prepared, adapter, style), name, style
+    return plan(function, op, names[0], device, extra, ask=False)
+
+
+def _found(asker: _Asker, style: Style) -> tuple[Style, bool]:
+    """(the style, True when a call in it was answered)."""
+    if style.op in ("cross_entropy", "cross_entropy_grad"):
+        return _losses(asker, style)
+    if style.op in ROW_OPS:
+        return _rows(asker, style)
+    if style.op in ELEMENTWISE:
+        return _elements(asker, style)
+    return style, asker.ask(style, _LOGITS) is not None or asker.ask(style, _LOGITS, _LOGITS) is not None
+
+
+def _rows(asker: _Asker, style: Style) -> tuple[Style, bool]:
+    inputs = (_LOGITS, _LOGITS[:, ::-1]) if style.op == "kl_divergence" else (_LOGITS,)
+    style = _with_axis(asker, style, inputs)
+    whole = asker.ask(style, *inputs)
+    if style.axis and whole is not None:
+        return style, True
+    by_row = replace(style, unit="vector")
+    single = asker.ask(style, *(value[1] for value in inputs))
+    joint = _AS_ONE_ROW.get(style.op)
+    one_row = (
+        whole is not None and joint is not None and whole.shape == joint.shape and np.allclose(whole, joint, rtol=1e-2)
+    )
+    if single is not None and single.ndim <= 1 and (whole is None or one_row):
+        return by_row, True
+    return style, whole is not None
+
+
+def _with_axis(asker: _Asker, style: Style, inputs: tuple[NDArray[Any], ...]) -> Style:
+    """The axis parameter of a signature that hides it: the first name that makes a difference."""
+    if style.axis or style.keywords is not None:
+        return style
+    for name in AXIS_NAMES:
+        named = replace(style, axis=name, axis_always=True)
+        last, first = asker.ask(named, *inputs, axis=-1), asker.ask(named, *inputs, axis=0)
+        if (
+            last is not None
+            and first is not None
+            and (last.shape != first.shape or not np.allclose(last, first, rtol=1e-2))
+        ):
+            return named
+    return style
+
+
+def _elements(asker: _Asker, style: Style) -> tuple[Style, bool]:
+    binary = style.op == "binary_cross_entropy_with_logits"
+    inputs = (_LOGITS, _SHARES) if binary else (_LOGITS,)
+    whole = asker.ask(style, *inputs)
+    if whole is not None:
+        return replace(style, reduction=_only_reduction(style, whole, _LOGITS.shape)), True
+    if asker.ask(style, *(value[0, 1] for value in inputs)) is not None:
+        return replace(style, unit="scalar", reduction="none" if binary else ""), True
+    return style, False
+
+
+def _only_reduction(style: Style, answer: NDArray[Any], unreduced: tuple[int, ...]) -> str:
+    if style.op not in LOSSES or (style.accepts("reduction") and style.keywords is not None):
+        return ""
+    if answer.shape == unreduced:
+        return "none"
+    return "mean" if style.keywords is not None else ""
+
+
+def _losses(asker: _Asker, style: Style) -> tuple[Style, bool]:
+    """Class indices or probabilities, a batch or one row at a time, reduced or not."""
+    for unit, pick in (("", slice(None)), ("vector", 1)):
+        index = asker.ask(style, _LOGITS[pick], _CLASSES[pick])
+        shares = asker.ask(style, _LOGITS[pick], _SHARES[pick])
+        if index is None and shares is None:
+            continue
+        answer = index if index is not None else shares
+        assert answer is not None
+        if shares is None or (index is not None and shares.shape != index.shape):
+            targets = "index"
+        else:
+            targets = "any" if index is not None else "probability"
+        reduction = _only_reduction(style, answer, _LOGITS.shape[:1]) if not unit else ""
+        return replace(style, unit=unit, targets=targets, reduction=reduction), True
+    return style, False
+
+
+def _through_a_loss(asker: _Asker, style: Style) -> Style:
+    """A loss given for a gradient is differentiated, where its library can do that."""
+    if style.op != "cross_entropy_grad" or asker.adapter.gradient_of(asker.function) is None:
+        return style
+    vector = style.unit == "vector"
+    answer = next(_answers(asker, style, 1 if vector else slice(None)), None)
+    if answer is None or answer.ndim == (1 if vector else 2):
+        return style
+    constants, unit = dict(style.constants), style.unit
+    if answer.ndim == 0 and not vector:
+        if style.keywords is not None and "reduction" in style.keywords:
+            constants["reduction"] = "sum"
+        else:
+            unit = "single"  # it averages: one by one
+    return replace(style, loss=style.names, names=(), constants=constants, unit=unit, reduction="")
+
+
+def _differentiated(function: Callable[..., Any], adapter: Adapter, style: Style) -> Callable[..., Any]:
+    if style.loss is None:
+        return function
+    names = style.loss
+
+    def loss(logits: Any, target: Any, **options: Any) -> Any:
+        given = dict(zip(names, (logits, target), strict=True)) if names else {}
+        return function(**given, **options) if names else function(logits, target, **options)
+
+    gradient = adapter.gradient_of(loss)
+    assert gradient is not None, "a loss was planned for a library that does not differentiate"
+    return gradient
+
+
+def _answers(asker: _Asker, style: Style, pick: Any) -> Iterator[NDArray[Any]]:
+    for target in (_CLASSES, _SHARES):
+        answer = asker.ask(style, _LOGITS[pick], target[pick])
+        if answer is not None:
+            yield answer

@@ -1,0 +1,124 @@
+"""Global state that a numerical function has no business changing: one probe each, put back where that is possible."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+__all__ = ["PROBES", "Probe", "changes", "kept", "snapshot"]
+
+_TINY = np.float64(5e-324)
+_ONE, _QUARTER = np.float64(1.0), np.float64(2.0**-54)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One piece of state: ``read`` and ``write`` get the module that owns it (skipped while that is not loaded)."""
+
+    name: str
+    owner: str
+    read: Callable[[Any], Any]
+    write: Callable[[Any, Any], Any] | None = None
+
+
+def _float_mode(_: ModuleType) -> tuple[bool, bool]:
+    """(subnormals count as zero, rounding is not to nearest), seen in arithmetic."""
+    return bool(_TINY + _TINY == 0), bool(_ONE + _QUARTER != 1) or bool(_ONE - _QUARTER != 1)
+
+
+def _default_float_mode(_: ModuleType, __: Any) -> None:
+    """glibc's FE_DFL_ENV is the pointer -1: rounding to nearest, no flushing."""
+    if sys.platform == "linux":
+        import ctypes
+
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL("libm.so.6").fesetenv(ctypes.c_void_p(-1))
+
+
+def _directory(_: ModuleType) -> str:
+    try:
+        return os.getcwd()  # noqa: PTH109  Path.cwd() is slower, and this is part of every call
+    except OSError:
+        return ""
+
+
+def _go_back(_: ModuleType, directory: str) -> None:
+    with contextlib.suppress(OSError):
+        os.chdir(directory)
+
+
+def _numpy_random(module: Any) -> tuple[Any, ...]:
+    kind, key, *rest = module.get_state()
+    return kind, key.tobytes(), *rest
+
+
+def _set_numpy_random(module: Any, state: tuple[Any, ...]) -> None:
+    kind, key, *rest = state
+    module.set_state((kind, np.frombuffer(key, np.uint32), *rest))
+
+
+PROBES: tuple[Probe, ...] = (
+    Probe("NumPy error state", "numpy", lambda m: tuple(m.geterr().items()), lambda m, value: m.seterr(**dict(value))),
+    Probe("NumPy random state", "numpy.random", _numpy_random, _set_numpy_random),
+    Probe("Python random state", "random", lambda m: m.getstate(), lambda m, value: m.setstate(value)),
+    Probe("floating-point mode", "sys", _float_mode, _default_float_mode),
+    Probe("working directory", "os", _directory, _go_back),
+    Probe("recursion limit", "sys", lambda m: m.getrecursionlimit(), lambda m, value: m.setrecursionlimit(value)),
+    Probe("mpmath precision", "mpmath", lambda m: m.mp.prec, lambda m, value: setattr(m.mp, "prec", value)),
+    Probe("torch default dtype", "torch", lambda m: m.get_default_dtype(), lambda m, value: m.set_default_dtype(value)),
+    Probe("torch gradient mode", "torch", lambda m: m.is_grad_enabled(), lambda m, value: m.set_grad_enabled(value)),
+    Probe("torch random seed", "torch", lambda m: m.initial_seed()),
+    Probe(
+        "JAX 64-bit mode",
+        "jax",
+        lambda m: m.config.jax_enable_x64,
+        lambda m, value: m.config.update("jax_enable_x64", value),
+    ),
+)
+
+
+def snapshot() -> dict[str, Any]:
+    """Every piece of state whose owner is loaded."""
+    found = {}
+    for probe in PROBES:
+        module = sys.modules.get(probe.owner)
+        if module is not None:
+            with contextlib.suppress(Exception):  # a module that is still loading, or that the target tampered with
+                found[probe.name] = probe.read(module)
+    return found
+
+
+def changes(before: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of what differs from ``before`` now (state that appeared meanwhile does not count)."""
+    now = snapshot()
+    return tuple(name for name, value in before.items() if name in now and now[name] != value)
+
+
+@contextlib.contextmanager
+def kept() -> Iterator[list[str]]:
+    """Errors and warnings off, and state put back in the end; the list then names what had changed."""
+    changed: list[str] = []
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        before = snapshot()
+        try:
+            yield changed
+        finally:
+            changed += changes(before)
+            _restore(before, changed)
+
+
+def _restore(before: Mapping[str, Any], changed: list[str]) -> None:
+    """Put back what changed, where that is possible."""
+    for probe in PROBES:
+        if probe.name in changed and probe.write is not None:
+            with contextlib.suppress(Exception):
+                probe.write(sys.modules[probe.owner], before[probe.name])

@@ -1,0 +1,142 @@
+"""How one target wants to be called, as a value: found by ``signature`` and ``probe``, followed by ``runner``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from xent_verify.model import Batch
+
+__all__ = ["AXIS_NAMES", "ELEMENTWISE", "LOSSES", "OPTIONS", "ROW_OPS", "Style"]
+
+AXIS_NAMES = ("axis", "dim", "axes", "dimension")
+ROW_OPS = ("softmax", "log_softmax", "logsumexp", "softmax_temperature", "kl_divergence")
+ELEMENTWISE = ("sigmoid", "log_sigmoid", "binary_cross_entropy_with_logits")
+LOSSES = ("cross_entropy", "binary_cross_entropy_with_logits")
+OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "cross_entropy": ("weight", "ignore_index", "reduction", "label_smoothing"),
+    "binary_cross_entropy_with_logits": ("weight", "pos_weight", "reduction"),
+    "softmax_temperature": ("temperature",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """One way of calling.
+
+    ``axis``: name of the axis parameter ("" for none), ``axis_always``: its default is not -1, so it is always given,
+    ``axis_position``: where a positional-only one stands (-1: by name). ``keywords``: names it accepts (None: cannot
+    be told). ``names``: names of the inputs when they go by name. ``constants``: arguments of every call. ``unit``:
+    what one call takes: "" a whole batch, "vector" a row without its batch axis, "single" a batch of one, "scalar" one
+    number. ``reduction``: "" when it can be asked for, else the only one there is. ``targets``: "any", "index" or
+    "probability". ``formats``: formats it takes (None: cannot be told). ``loss``: None, or for a gradient that is had
+    by differentiating a loss, the names of that loss's inputs (as ``names``).
+    """
+
+    op: str
+    axis: str = ""
+    axis_always: bool = False
+    axis_position: int = -1
+    keywords: frozenset[str] | None = None
+    names: tuple[str, ...] = ()
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    unit: str = ""
+    reduction: str = ""
+    targets: str = "any"
+    formats: frozenset[str] | None = None
+    loss: tuple[str, ...] | None = None
+
+    def to_plain(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        sets = {name: None if value is None else sorted(value) for name, value in self._sets().items()}
+        return {**asdict(self), **sets, "constants": dict(self.constants)}
+
+    def _sets(self) -> dict[str, frozenset[str] | None]:
+        return {"keywords": self.keywords, "formats": self.formats}
+
+    @staticmethod
+    def from_plain(plain: Mapping[str, Any]) -> Style:
+        """Back from JSON."""
+        sets = {name: None if plain[name] is None else frozenset(plain[name]) for name in ("keywords", "formats")}
+        loss = None if plain["loss"] is None else tuple(plain["loss"])
+        return Style(**{**plain, **sets, "names": tuple(plain["names"]), "loss": loss})
+
+    @property
+    def offered(self) -> dict[str, bool]:
+        """Part of the signature -> offered."""
+        found = {}
+        if self.op in ROW_OPS:
+            found["axis"] = bool(self.axis)
+            found["nd"] = not self.unit
+        found["batched"] = self.unit in ("", "single")
+        for name in OPTIONS.get(self.op, ()):
+            found[name] = self.accepts(name)
+        if self.op in ("cross_entropy", "cross_entropy_grad"):
+            found["index_targets"] = self.targets != "probability"
+            found["probability_targets"] = self.targets != "index"
+        return found
+
+    def accepts(self, name: str) -> bool:
+        """True when an option of that name can be given."""
+        return not (name == "reduction" and self.reduction) and (self.keywords is None or name in self.keywords)
+
+    def supports(self, batch: Batch) -> bool:
+        """False for calls that need what the target certainly lacks."""
+        return (
+            (self.formats is None or batch.fmt in self.formats)
+            and self._takes_shape(batch)
+            and self._takes_target(batch)
+            and self._takes_reduction(batch)
+            and all(self.accepts(name) for name in batch.options if name not in ("axis", "reduction"))
+        )
+
+    def _takes_shape(self, batch: Batch) -> bool:
+        x = batch.x
+        axis = batch.options.get("axis")
+        inner = axis is not None and int(axis) not in (-1, x.ndim - 1)
+        if inner and (not self.axis or self.unit):
+            return False
+        count = x.size if self.unit == "scalar" else x.size // x.shape[-1] if x.ndim and x.shape[-1] else 0
+        return not self.unit or (x.ndim > 0 and count > 0)
+
+    def _takes_target(self, batch: Batch) -> bool:
+        target = batch.inputs.get("target")
+        if target is None or self.targets == "any" or self.op not in ("cross_entropy", "cross_entropy_grad"):
+            return True
+        return (target.dtype.kind in "iu") == (self.targets == "index")
+
+    def _takes_reduction(self, batch: Batch) -> bool:
+        """A target that only averages is asked for single losses one by one (unless weights would cancel)."""
+        if self.op not in LOSSES or self.accepts("reduction"):
+            return True
+        asked = batch.options.get("reduction", "mean")
+        if self.unit == "vector" or self.reduction == "none":
+            return bool(asked == "none")
+        if asked == "none":
+            return batch.options.get("weight") is None and 0 < len(batch.x) <= 512 and self.op == "cross_entropy"
+        return bool(asked == "mean")
+
+    def unit_of(self, batch: Batch) -> str:
+        """What one call of the target takes for this batch."""
+        averages = (
+            self.op == "cross_entropy" and not self.unit and not self.accepts("reduction") and self.reduction != "none"
+        )
+        if averages and batch.options.get("reduction", "mean") == "none":
+            return "single"
+        return "" if self.unit == "vector" and batch.x.ndim == 1 else self.unit
+
+    def keywords_of(self, batch: Batch) -> dict[str, Any]:
+        """Keyword arguments of the call."""
+        given = {
+            name: value
+            for name, value in batch.options.items()
+            if name != "axis" and not (name == "reduction" and not self.accepts("reduction"))
+        }
+        if self.axis and self.axis_position < 0 and ("axis" in batch.options or self.axis_always):
+            given[self.axis] = int(batch.options.get("axis", -1))
+        return {**self.constants, **given}
+
+    def positionals_of(self, batch: Batch) -> tuple[int, ...]:
+        """Positional arguments after the inputs."""
+        return (int(batch.options.get("axis", -1)),) if self.axis and self.axis_position >= 0 else ()
