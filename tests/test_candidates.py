@@ -261,7 +261,13 @@ def test_styles_of_calling_are_found() -> None:
         assert candidate.offered == {**dict.fromkeys(missing, False), "batched": True, "index_targets": True}
         loss = Batch("cross_entropy", "float32", "", {"logits": ROW.x, "target": np.array([0, 2])})
         assert candidate.supports(loss)
-        assert not candidate.supports(Batch("cross_entropy", "float32", "", loss.inputs, {"reduction": "none"}))
+        assert not candidate.supports(Batch("cross_entropy", "float32", "", loss.inputs, {"reduction": "sum"}))
+        mean = candidate.call(loss)
+        each = candidate.call(Batch("cross_entropy", "float32", "", loss.inputs, {"reduction": "none"}))
+        assert isinstance(mean, Returned)
+        assert isinstance(each, Returned)
+        assert each.value.shape == (2,)
+        np.testing.assert_allclose(each.value.mean(), mean.value, rtol=1e-6)
 
 
 def test_the_worker_starts_quickly_and_imports_little() -> None:

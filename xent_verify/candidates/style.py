@@ -102,9 +102,17 @@ class Style:
 
     def _takes_target(self, batch: Batch) -> bool:
         target = batch.inputs.get("target")
-        if target is None or self.targets == "any" or self.op not in ("cross_entropy", "cross_entropy_grad"):
+        if target is None or self.op not in ("cross_entropy", "cross_entropy_grad"):
             return True
-        return (target.dtype.kind in "iu") == (self.targets == "index")
+        index = target.dtype.kind in "iu"
+        if (
+            index
+            and not self.accepts("ignore_index")
+            and target.size
+            and not 0 <= target.min() <= target.max() < batch.x.shape[-1]
+        ):
+            return False
+        return self.targets == "any" or index == (self.targets == "index")
 
     def _takes_reduction(self, batch: Batch) -> bool:
         """A target that only averages is asked for single losses one by one (unless weights would cancel)."""
