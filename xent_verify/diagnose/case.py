@@ -111,7 +111,7 @@ class Case:
         """A few failing rows and a few others, as a batch of their own, where the whole one is large."""
         count = len(self.rows)
         view = rows_view(self.op, self.batch)
-        if view is None or self.batch.x.size <= _LARGE or count < 3:
+        if view is None or not self.op.by_row or self.batch.x.size <= _LARGE or count < 3:
             return self
         most = max(_LARGE // (2 * view.x.shape[1]), 1)
         chosen = [_spread(np.flatnonzero(rows), most) for rows in (self.failing_rows, ~self.failing_rows)]
@@ -243,7 +243,7 @@ class Case:
             plain = self.task.weight is None and not self.task.label_smoothing
             ids = np.clip(self.task.target.astype(np.int64), 0, rows.shape[1] - 1)
             return self.observed.ravel() + rows[np.arange(len(rows)), ids] if plain else np.full(len(rows), np.nan)
-        if self.op.result == "loss":
+        if self.op.result == "loss" or not self.op.by_row:
             return np.full(len(rows), np.nan)
         values = self.by_row(self.observed)
         if self.op.result == "rows":
