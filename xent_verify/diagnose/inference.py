@@ -17,7 +17,7 @@ __all__ = ["infer"]
 
 
 def infer(op: Op, fmt: str, ask: Ask) -> list[str]:
-    """Sentences of information, most of them none for narrow formats, where different ways give the same bits."""
+    """Sentences of information; few for narrow formats, where different ways give the same bits."""
     form = format_named(fmt)
     probes: tuple[Callable[[Op, FloatFormat, Ask], Iterator[str]], ...] = (_formula, _log1p, _accumulator, _subnormals)
     with np.errstate(all="ignore"):
@@ -66,7 +66,7 @@ def _formula(op: Op, form: FloatFormat, ask: Ask) -> Iterator[str]:
     shares = [float(np.mean(form.widen(values) == got)) for _, values in ways]
     best = int(np.argmax(shares))
     runner_up = max(share for k, share in enumerate(shares) if k != best)
-    if shares[best] > 0.5 and shares[best] > runner_up + 0.15:
+    if shares[best] > 0.5 and shares[best] > runner_up + (0.02 if shares[best] > 0.99 else 0.15):
         yield f"formula: {ways[best][0]} ({shares[best]:.0%} of the bits agree, {runner_up:.0%} with the next)"
 
 
@@ -101,12 +101,13 @@ def _accumulator(op: Op, form: FloatFormat, ask: Ask) -> Iterator[str]:
     value = float(got.ravel()[0])
     extra = {"softmax": 1 - value, "log_softmax": -value}.get(op.name, value)
     wanted = count * math.exp(-float(gap))
-    if extra <= 0.02 * wanted:
+    lost = 1 - extra / wanted
+    if lost > 0.98:
         yield f"accumulator: terms below half an ulp of the sum are lost (a running sum in {form.name})"
-    elif abs(extra - wanted) < 0.01 * wanted:
-        yield "accumulator: small terms beside a large one are kept (a wider or compensated sum, or the large term apart)"
-    else:
-        yield f"accumulator: most small terms beside a large one are kept ({extra / wanted:.0%}: pairwise, blocks or lanes)"
+    elif abs(lost) < 5e-4:
+        yield "accumulator: small terms beside a large one are kept (wider or compensated, or the large term apart)"
+    elif lost > 0:
+        yield f"accumulator: {lost:.2g} of the small terms beside a large one are lost (pairwise, in blocks or in lanes)"
 
 
 def _narrow_accumulator(op: Op, form: FloatFormat, ask: Ask) -> Iterator[str]:
@@ -119,7 +120,7 @@ def _narrow_accumulator(op: Op, form: FloatFormat, ask: Ask) -> Iterator[str]:
     value = float(got.ravel()[0])
     total = {"softmax": 1 / value if value else math.inf, "log_softmax": math.exp(-value)}.get(op.name, math.exp(value))
     if total > 0.9 * count:
-        yield f"accumulator: wider than {form.name} (a sum of {count} ones is {total:.4g})"
+        yield f"accumulator: a sum of {count} ones is kept (wider than {form.name}, or pairwise)"
     else:
         yield f"accumulator: a sum of {count} ones stalls at {total:.4g}"
 

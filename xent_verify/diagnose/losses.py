@@ -128,7 +128,6 @@ def _ignored_part(case: Case) -> Iterator[Prediction]:
     total = losses.sum()
     divisors: list[tuple[str, Any]] = [
         ("all rows, ignored ones included", count),
-        ("the number of rows that count", live.sum()),
         ("the sum of weights with ignored rows as class 0", weight[safe].sum()),
         ("the sum of weights with ignored rows modulo C", weight[ids % n].sum()),
         ("the sum of all class weights", weight.sum()),
@@ -280,8 +279,12 @@ def _totals(case: Case) -> Iterator[Prediction]:
             )
             running = np.asarray(np.add.accumulate(narrow, dtype=dtype)[-1])
             yield f"the total as a running sum in {name}", case.rounded(running.astype(case.dtype) / divisor)
-            counted = np.asarray(np.add.accumulate(np.ones(count, dtype), dtype=dtype)[-1]).astype(case.dtype)
-            yield f"the rows counted in {name} ({float(counted):g})", case.rounded(np.asarray(losses.sum() / counted))
+            counted = np.asarray(np.add.accumulate(terms.live[terms.live].astype(dtype), dtype=dtype)[-1:]).astype(
+                case.dtype
+            )
+            if case.task.weight is None and counted.size and counted[0] != divisor:
+                words = f"the rows counted in {name} ({float(counted[0]):g})"
+                yield words, case.rounded(np.asarray(losses.sum() / counted[0]))
             product = narrow.sum(dtype=dtype) if dtype == np.float16 else running
             yield f"the total in {name}, pairwise", case.rounded(np.asarray(product).astype(case.dtype) / divisor)
     yield "the total as a running sum", case.rounded(np.asarray(np.cumsum(losses.astype(case.dtype))[-1] / divisor))

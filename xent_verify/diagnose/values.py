@@ -62,10 +62,8 @@ def _clipped(case: Case) -> Iterator[Prediction]:
 
 
 def _capped(case: Case) -> Iterator[Prediction]:
-    lowest = _floor(case)
-    for cap in (*_CAPS, *(() if lowest is None else (-lowest,))):
-        if cap > 0:
-            yield f"max(log p, -{cap:g})", case.result(np.maximum(case.log_p, case.dtype.type(-cap)))
+    for cap in _CAPS:
+        yield f"max(log p, -{cap:g})", case.result(np.maximum(case.log_p, case.dtype.type(-cap)))
 
 
 def _in_denominator(case: Case) -> Iterator[Prediction]:
@@ -285,9 +283,9 @@ ROUNDED_P = Mistake(
 MISTAKES: tuple[Mistake, ...] = (
     Mistake("epsilon-in-log", "an epsilon is added inside the logarithm", _inside_log,
             ("log_softmax", "cross_entropy", "log_sigmoid", "binary_cross_entropy_with_logits")),
-    Mistake("clipped-p", "probabilities are clipped before the logarithm", _clipped,
-            ("log_softmax", "cross_entropy", "log_sigmoid", "binary_cross_entropy_with_logits")),
     Mistake("capped", "log p is bounded below", _capped,
+            ("log_softmax", "cross_entropy", "log_sigmoid", "binary_cross_entropy_with_logits")),
+    Mistake("clipped-p", "probabilities are clipped before the logarithm", _clipped,
             ("log_softmax", "cross_entropy", "log_sigmoid", "binary_cross_entropy_with_logits")),
     Mistake("epsilon-in-denominator", "an epsilon is added to the sum", _in_denominator),
     Mistake("flushed", "subnormal results are flushed to zero", _flushed),
