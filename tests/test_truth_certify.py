@@ -213,6 +213,18 @@ def test_ties_broken_by_next_to_nothing() -> None:
         assert (ours.tier == 2).all()
 
 
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_exact_ties_of_tiny_values(fmt: str) -> None:
+    """1/n = half the smallest subnormal is a tie, and rounds to 0; one logit less lifts it above."""
+    half = -np.log2(FORMATS[fmt].smallest_subnormal) + 1
+    if half <= 20:
+        n = 2 ** int(half)
+        assert (reference("softmax", np.zeros((1, n), FORMATS[fmt].dtype)).rounded(fmt) == 0).all()
+        assert (reference("softmax", np.zeros((1, n - 1), FORMATS[fmt].dtype)).rounded(fmt) != 0).all()
+    quarters = reference("sigmoid", np.array([0.0], FORMATS[fmt].dtype))
+    assert quarters.rounded(fmt).astype(float)[0] == 0.5
+
+
 def test_gradient_near_cancellation() -> None:
     """At the target of a confident row p - 1 = -exp(-50) keeps its digits, for labels and for one-hot targets."""
     logits = np.array([[50.0, 0.0]])

@@ -189,9 +189,9 @@ def _suspects(piece: Piece, fmt: FloatFormat) -> NDArray[np.bool_]:
 
 
 def _beside(bits: IntArray, radius: IntArray, shift: IntArray | int) -> NDArray[np.bool_]:
-    """Where f mod 2**shift is within the radius of 2**(shift-1); 0 < shift <= 60."""
+    """Where the significand mod 2**shift is within the radius of 2**(shift-1); arrays of shifts may exceed 52."""
     middle = np.left_shift(1, shift - 1)
-    distance = (bits if np.ndim(shift) == 0 else bits & _FRACTION) + (radius + middle)
+    distance = (bits if np.ndim(shift) == 0 else (bits & _FRACTION) | (1 << 52)) + (radius + middle)
     distance &= 2 * middle - 1
     return np.asarray(distance <= 2 * radius)
 
