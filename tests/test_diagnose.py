@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xent_verify.candidates import open_candidate
+from xent_verify import layouts
 from xent_verify.diagnose import MISTAKES, Diagnosis, explain, infer
 from xent_verify.formats import FORMATS
 from xent_verify.implementations import find
 from xent_verify.judge import Rules, judge
-from xent_verify.model import Batch, Returned
+from xent_verify.model import Batch, Outcome, Raised, Returned
 from xent_verify.ops import OPS, op_named
 from xent_verify.regimes import plan
 from xent_verify.truth import certify
@@ -22,11 +22,17 @@ F32 = np.float32
 Function = Callable[..., Any]
 
 
+def called(function: Function, batch: Batch) -> Returned:
+    """The answer to a call with the batch's layout and options."""
+    arrays = [layouts.apply(batch.x, batch.layout), *list(batch.inputs.values())[1:]]
+    with np.errstate(all="ignore"):
+        value = np.asarray(function(*arrays, **batch.options))
+    return Returned(value, value.dtype.name)
+
+
 def diagnosed(function: Function, batch: Batch) -> Diagnosis | None:
     """What ``explain`` says about the failing values of one call."""
-    op = op_named(batch.op)
-    outcome = open_candidate(function, op.name, arrays="numpy").call(batch)
-    assert isinstance(outcome, Returned), outcome
+    op, outcome = op_named(batch.op), called(function, batch)
     truth = certify(batch)
     errors = judge(op, batch, outcome, truth, Rules()).errors
     assert errors is not None
@@ -298,10 +304,10 @@ def test_never_stumbles(op: str) -> None:
     for k, fmt in enumerate(OPS[op].formats):
         seen: dict[str, Batch] = {}
         for batch in plan(op, fmt, profile="quick", seed=k):
-            if batch.x.size <= 400:
+            if batch.x.size <= 200:
                 seen.setdefault(batch.regime, batch)
         for number, batch in enumerate(seen.values()):
-            if (number + k) % 3:
+            if (number + k) % 9:
                 continue
             shape = OPS[op].result_shape(batch)
             observed = rng.choice([0.0, 0.5, -3.0, np.nan, np.inf, -np.inf], size=shape).astype(FORMATS[fmt].dtype)
@@ -310,7 +316,13 @@ def test_never_stumbles(op: str) -> None:
 
 
 def asked(function: Function, op: str, fmt: str = "float32") -> str:
-    return "; ".join(infer(OPS[op], fmt, open_candidate(function, op, arrays="numpy").call))
+    def ask(batch: Batch) -> Outcome:
+        try:
+            return called(function, batch)
+        except ValueError as error:
+            return Raised("ValueError", str(error))
+
+    return "; ".join(infer(OPS[op], fmt, ask))
 
 
 def test_infers_the_formula() -> None:
