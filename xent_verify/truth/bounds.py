@@ -32,7 +32,7 @@ DEPTH = 40
 LOG1P = 2.0**-92  # doubledouble.log1p
 REDUCTION = 2.0**-90.9  # doubledouble._reduced
 TREE = 2.0 * (DEPTH + 2) ** 2 * U * U  # doubledouble.tree_sum
-EXTRACTED = 4096 * 2 * U * U * 1.01  # dd_numpy._extracted
+EXTRACTED = 8192 * 2 * U * U * 1.01  # dd_numpy._extracted
 DIVISION = (4 + 8 + 24) * U * U  # 1 + T, reciprocal, product with its low words
 
 

@@ -198,8 +198,10 @@ def _scaled(high, low, exponent, r, r_low, radius, suspect):  # type: ignore[no-
             low[i, j] = 0.0 if (far or abs(e) < _SMALL_LOW) else e
             k = exponent[i, j] + power
             exponent[i, j] = VANISHED if far else k
-            at_middle = abs(abs(e) - 2.0**-53) <= radius
-            suspect[i, j] = (at_middle | ((bits & _FRACTION) == 0) | (_NEAR <= k < _LEAST)) and not far
+            at_middle = (abs(abs(e) - 2.0**-53) <= radius) | (
+                ((bits & _FRACTION) == 0) & (abs(abs(e) - 2.0**-54) <= radius)
+            )
+            suspect[i, j] = (at_middle | (_NEAR <= k < _LEAST)) and not far
 
 
 @njit(error_model="numpy", nogil=True, cache=True)
@@ -228,8 +230,10 @@ def _logs(x, m, log, log_low, high, low, exponent, radius, suspect):  # type: ig
             low[i, j] = 0.0 if (zero or abs(e) < _SMALL_LOW) else e
             k = power + (-_SHIFT if alone else 2)
             exponent[i, j] = 0 if zero else k
-            at_middle = abs(abs(e) - 2.0**-53) <= radius
-            suspect[i, j] = (at_middle | ((bits & _FRACTION) == 0) | (_NEAR <= k < _LEAST) | (k >= 1023)) and not zero
+            at_middle = (abs(abs(e) - 2.0**-53) <= radius) | (
+                ((bits & _FRACTION) == 0) & (abs(abs(e) - 2.0**-54) <= radius)
+            )
+            suspect[i, j] = (at_middle | (_NEAR <= k < _LEAST) | (k >= 1023)) and not zero
             zeros += 1 if zero else 0
     return zeros
 

@@ -123,7 +123,7 @@ def _extracted(high: FloatArray, low: FloatArray, axis: int) -> dd.Pair:
     most 2**-53 s, and all partial sums of q stay within s: NumPy adds them exactly, in any order. So it does with what
     is left, extracted at 2 n 2**-53 s (times 3/2, since it has signs). The remainder is below 2**-104 n s a piece, and
     its sum in double, as that of the low words (at most 2 u high each, n - 1 roundings), is what rounds: 2 n u**2
-    of the sum for n <= 4096.
+    of the sum for n <= 8192.
     """
     n = high.shape[axis]
     top = high.max(axis=axis, keepdims=True)
@@ -168,8 +168,8 @@ def softmax(part: Part, row: Row) -> Piece:
     p, e = dd.two_product(part.high, r, halves)
     e += part.high * r_low
     e += part.low * r
-    p, e = dd.fast_two_sum(p, e)
-    return _settled(normalised(p, e, part.exponent, 2 * row.relative, TIER), part.far)
+    p, e = dd.fast_two_sum(p, e)  # e is 0 or a multiple of 2**-300
+    return _settled(normalised(p, e, part.exponent, 2 * row.relative, TIER, drop=False), part.far)
 
 
 def log_softmax(x: FloatArray, row: Row) -> Piece:

@@ -73,7 +73,7 @@ FLOAT64 = Engine(
 def _tier2(*, full: bool) -> Engine:
     return Engine(
         tier=dd_numpy.TIER,
-        block=4096,
+        block=8192,
         radius=bounds.FULL_RADIUS if full else bounds.FAST_RADIUS,
         relative=bounds.FULL_RELATIVE if full else bounds.FAST_RELATIVE,
         part=partial(dd_numpy.part, full=full),

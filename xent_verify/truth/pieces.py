@@ -109,13 +109,19 @@ class Piece:
 
 
 def normalised(
-    high: FloatArray, low: FloatArray | None, exponent: IntArray | int, radius: FloatArray | float, tier: int
+    high: FloatArray,
+    low: FloatArray | None,
+    exponent: IntArray | int,
+    radius: FloatArray | float,
+    tier: int,
+    *,
+    drop: bool = True,
 ) -> Piece:
     """(high + low) * 2**exponent with |hi| in [1, 2), by bits.
 
     ``high`` must be 0 or normal, ``low`` at most half an ulp of it; ``radius`` is relative to the binade (it bounds the
     relative error times 2). Zeros become exact zeros: the caller answers for them. Low words under 2**-900 are dropped
-    into a radius that is far larger.
+    into a radius that is far larger, unless ``drop=False`` says that there are none.
     """
     bits = high.view(np.int64)
     power = bits >> 52
@@ -128,7 +134,8 @@ def normalised(
     lo: FloatArray | float = 0.0
     if low is not None:
         lo = low * power_of_two(-power)
-        np.copyto(lo, 0.0, where=np.abs(lo) < _TINY)
+        if drop:
+            np.copyto(lo, 0.0, where=np.abs(lo) < _TINY)
     if smallest == 0:
         zero = high == 0
         power += exponent
@@ -176,34 +183,45 @@ def undecided(piece: Piece, fmt: FloatFormat) -> NDArray[np.bool_]:
 def _suspects(piece: Piece, fmt: FloatFormat) -> NDArray[np.bool_]:
     """By the integer tests described above; radii apart."""
     exponent, bits = piece.exponent, piece.hi.view(np.int64)
-    radius = np.ceil(np.minimum(piece.radius, 2.0**7) * 2.0**52).astype(np.int64) + 1
-    suspect = _low_words(piece, bits) if fmt.precision == 53 else _beside(bits, radius, 53 - fmt.precision)
+    suspect = _low_words(piece, bits) if fmt.precision == 53 else _beside(piece, bits, 53 - fmt.precision)
     if int(exponent.min()) < fmt.e_min:
         lowest = fmt.e_min - fmt.precision - 2
         near = np.nonzero((exponent - lowest).view(np.uint64) < fmt.precision + 2)
-        shift = (fmt.e_min - exponent[near]) + (53 - fmt.precision)
-        suspect[near] = _beside(bits[near], radius[near] if radius.ndim else radius, shift)
+        if near[0].size:
+            suspect[near] = _beside_lifted(piece[near], fmt)
     if int(exponent.max()) >= fmt.e_max:
         suspect |= exponent >= fmt.e_max
     return suspect
 
 
-def _beside(bits: IntArray, radius: IntArray, shift: IntArray | int) -> NDArray[np.bool_]:
-    """Where the significand mod 2**shift is within the radius of 2**(shift-1); arrays of shifts may exceed 52."""
-    middle = np.left_shift(1, shift - 1)
-    distance = (bits if np.ndim(shift) == 0 else (bits & _FRACTION) | (1 << 52)) + (radius + middle)
+def _beside(piece: Piece, bits: IntArray, shift: int) -> NDArray[np.bool_]:
+    """Where f mod 2**shift is within the radius, and 1 more for lo, of 2**(shift-1); 0 < shift <= 52."""
+    radius = np.ceil(np.minimum(piece.radius, 2.0**7) * 2.0**52).astype(np.int64) + 1
+    middle = 1 << (shift - 1)
+    distance = bits + (radius + middle)
     distance &= 2 * middle - 1
     return np.asarray(distance <= 2 * radius)
 
 
+def _beside_lifted(piece: Piece, fmt: FloatFormat) -> NDArray[np.bool_]:
+    """The same below the normal range, where the ulp lies higher (shifts beyond 52 reach the hidden bit), with lo."""
+    shift = (fmt.e_min - piece.exponent) + (53 - fmt.precision)
+    middle = np.left_shift(1, shift - 1)
+    distance = ((piece.hi.view(np.int64) & _FRACTION) | (1 << 52)) & (2 * middle - 1)
+    offset = (distance - middle) + np.copysign(1.0, piece.hi) * piece.lo * 2.0**52
+    return np.asarray(np.abs(offset) <= np.asarray(piece.radius) * (2.0**52 * 1.0001))
+
+
 def _low_words(piece: Piece, bits: IntArray) -> NDArray[np.bool_]:
-    """Where the low word is within the radius of half an ulp of hi, or of any size beside a power of two."""
+    """Where the low word is within the radius of half an ulp of hi, or of a quarter beside a power of two."""
     distance = np.abs(np.broadcast_to(piece.lo, bits.shape))
+    power = (bits & _FRACTION) == 0
+    if power.any():
+        power &= np.abs(distance - 2.0**-54) <= piece.radius
     distance -= 2.0**-53
     np.abs(distance, out=distance)
-    suspect = np.asarray(distance <= piece.radius)
-    suspect |= ((bits & _FRACTION) == 0) & (np.asarray(piece.lo) != 0)
-    return suspect
+    power |= distance <= piece.radius
+    return power
 
 
 def _too_wide(piece: Piece, fmt: FloatFormat) -> NDArray[np.bool_] | bool:
