@@ -41,6 +41,7 @@ def budget_fast() -> dict[str, float]:
     cubic = R**3 / 6 * (1 + R)
     return {
         "reduction": REDUCTION,
+        "quotient by a temperature": 2.0**-87,
         "Horner's rule for the cubic and higher terms: 5 roundings": 5.1 * U * cubic,
         "3 r**2 rest / 6 left out": R**3 * U / 2,
         "truncation after r**7": R**8 / math.factorial(8) * (1 + R),

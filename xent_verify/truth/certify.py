@@ -22,7 +22,7 @@ from xent_verify.formats import FloatFormat, IntArray, format_named
 from xent_verify.model import Batch
 from xent_verify.truth import binary, gradients, losses
 from xent_verify.truth.compose import Problem, RowOp, certify_elements
-from xent_verify.truth.engines import chain
+from xent_verify.truth.engines import Engine, chain, tempered
 from xent_verify.truth.rows import (
     binary_inputs,
     class_axis,
@@ -32,6 +32,7 @@ from xent_verify.truth.rows import (
     output_shape,
     reduction_of,
     rows_of,
+    temperature_of,
     wide,
 )
 
@@ -47,7 +48,7 @@ def certify(batch: Batch, *, fmt: str | FloatFormat | None = None, jobs: int = 1
     if not np.asarray(batch.x).ndim:
         return _exact(batch, form, None)
     match batch.op:
-        case "softmax" | "log_softmax" | "logsumexp":
+        case "softmax" | "log_softmax" | "logsumexp" | "softmax_temperature":
             return _row_op(batch, form, jobs)
         case "cross_entropy" if np.asarray(batch.x).size:
             return _loss(batch, form, jobs)
@@ -62,9 +63,12 @@ def certify(batch: Batch, *, fmt: str | FloatFormat | None = None, jobs: int = 1
     return _exact(batch, form, None)
 
 
-def _elements(problem: Problem, batch: Batch, form: FloatFormat, jobs: int) -> Enclosure:
+def _elements(
+    problem: Problem, batch: Batch, form: FloatFormat, jobs: int, tried: tuple[Engine, ...] | None = None
+) -> Enclosure:
     """A problem's elements; what the engines leave is asked of tier 3, where ``batch`` has them at the same places."""
-    sink, left = certify_elements(problem, form, chain(form, problem.rows * problem.n), jobs)
+    chosen = chain(form, problem.rows * problem.n) if tried is None else tried
+    sink, left = certify_elements(problem, form, chosen, jobs)
     if left.size:
         sink.write_flat(left, _exact(batch, form, left))
     return sink.finished()
@@ -96,7 +100,14 @@ def _row_op(batch: Batch, form: FloatFormat, jobs: int) -> Enclosure:
     x = np.asarray(batch.x)
     axis = normal_axis(int(batch.options.get("axis", -1)), x.ndim)
     rows = rows_of(x, axis)
-    result = _elements(RowOp(batch.op, rows), replace(batch, inputs={"x": rows}, options={}), form, jobs)
+    options = {name: value for name, value in batch.options.items() if name != "axis"}
+    plain = replace(batch, inputs={"x": rows}, options=options)
+    if batch.op == "softmax_temperature":
+        temperature = temperature_of(options)
+        turned = rows if temperature > 0 else -wide(rows)
+        result = _elements(RowOp("softmax", turned), plain, form, jobs, tempered(temperature))
+    else:
+        result = _elements(RowOp(batch.op, rows), plain, form, jobs)
     lead = x.shape[:axis] + x.shape[axis + 1 :]
     if batch.op == "logsumexp":
         return result.reshape(lead)

@@ -276,7 +276,7 @@ def softmax(part: Part, row: dd_numpy.Row) -> Piece:
     r, r_low = (np.ascontiguousarray(word[:, 0]) for word in row.inverse)
     radius, suspect = 2 * row.relative, np.empty(part.high.shape, np.bool_)
     _scaled(part.high, part.low, part.exponent, r, r_low, radius, suspect)
-    return Piece(part.high, part.exponent, part.low, radius, dd_numpy.TIER, part.far, suspect)
+    return Piece(part.high, part.exponent, part.low, radius, dd_numpy.TIER, part.far, VANISHED, suspect)
 
 
 def log_softmax(x: FloatArray, row: dd_numpy.Row, out: Words | None = None) -> Piece:
@@ -286,7 +286,7 @@ def log_softmax(x: FloatArray, row: dd_numpy.Row, out: Words | None = None) -> P
     radius, suspect = 2 * row.relative, np.empty(x.shape, np.bool_)
     zeros = _logs(np.ascontiguousarray(x), m, log, log_low, high, low, exponent, radius, suspect)
     spread = np.where(high == 0, 0.0, radius) if zeros else radius
-    piece = Piece(high, exponent, low, spread, dd_numpy.TIER, None, suspect)
+    piece = Piece(high, exponent, low, spread, dd_numpy.TIER, suspect=suspect)
     nothing = dd_numpy.nothing(row)
     if nothing.any():
         piece = vanish(piece, nothing & (x == row.m), dd_numpy.NOTHING, sign=-1.0)

@@ -92,12 +92,41 @@ class Row:
         return np.where(small, self.t[0], high * 2.0**SCALE), np.where(small, self.t[1], low * 2.0**SCALE)
 
 
+def _quotient(x: FloatArray, m: FloatArray, divisor: float) -> dd.Pair:
+    """(x - m) / divisor as a pair, for a positive divisor; not finite where it is beyond 2**900 or so.
+
+    Scaling by the divisor's power of two comes first if it makes x and m smaller (a subnormal then loses at most
+    2**-1075, a relative error of the exponential), afterwards if larger. The reciprocal of the mantissa (8 u**2) and
+    the product (8 u**2) leave 2**-102 |d|: below 2**-87 of the exponential for |d| < 20000.
+    """
+    mantissa, power = np.frexp(divisor)
+    power -= 1
+    one = (np.full((1, 1), 2.0 * mantissa), np.zeros((1, 1)))
+    down = max(int(power), 0)
+    exact = dd.two_sum(np.ldexp(x, -down), np.broadcast_to(np.ldexp(-m, -down), x.shape))
+    high, low = dd.multiply(exact, dd.reciprocal(one))
+    up = down - int(power)
+    return np.ldexp(high, up), np.ldexp(low, up)
+
+
 def part(
-    x: FloatArray, m: FloatArray, axis: int, holes: NDArray[np.bool_] | None = None, *, full: bool = False
+    x: FloatArray,
+    m: FloatArray,
+    axis: int,
+    holes: NDArray[np.bool_] | None = None,
+    *,
+    full: bool = False,
+    divisor: float = 1.0,
 ) -> Part:
-    """Terms of the columns ``x`` (finite; holes stand for -inf); m is the row maximum, kept as an axis of length 1."""
+    """Terms of the columns ``x`` (finite; holes stand for -inf); m is the row maximum, kept as an axis of length 1.
+
+    With a ``divisor`` (a temperature), terms are e**(d / divisor), and only softmax may be asked of them.
+    """
     with np.errstate(all="ignore"):  # x - m may overflow: such terms are far away
-        d, rest = dd.two_sum(x, np.broadcast_to(-m, x.shape))
+        if divisor == 1.0:
+            d, rest = dd.two_sum(x, np.broadcast_to(-m, x.shape))
+        else:
+            d, rest = _quotient(x, m, divisor)
     far = None
     if not d.min(initial=0.0) >= _LOWEST:
         far = ~(d >= _LOWEST)

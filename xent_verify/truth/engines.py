@@ -23,7 +23,7 @@ from xent_verify.truth import doubledouble as dd
 from xent_verify.truth.dd_numpy import SCALE
 from xent_verify.truth.pieces import Piece
 
-__all__ = ["FAST", "FLOAT64", "FULL", "SCALE", "Engine", "Terms", "accelerated", "chain", "terms"]
+__all__ = ["FAST", "FLOAT64", "FULL", "SCALE", "Engine", "Terms", "accelerated", "chain", "tempered", "terms"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,11 @@ def _tier2(*, full: bool) -> Engine:
 
 FAST = _tier2(full=False)
 """Tier 2, exponentials to 2**-80."""
+
+def tempered(temperature: float) -> tuple[Engine, ...]:
+    """Engines for softmax(x / |temperature|)."""
+    return (replace(FAST, part=partial(dd_numpy.part, divisor=abs(temperature))),)
+
 
 FULL = _tier2(full=True)
 """Tier 2, exponentials to 2**-90: for the few elements that FAST leaves open, so that tier 3 sees almost none."""

@@ -34,7 +34,7 @@ class Piece:
     """Certified values of some elements: the fields of ``Enclosure``, scalars allowed for all but hi and exponent.
 
     ``void`` marks elements known only to lie in (0, 2 hi 2**exponent): hi = +-1, lo = 0, and radius 1 whatever
-    ``radius`` says. ``suspect`` may mark all elements that float64 could leave undecided, void ones apart, where a
+    ``radius`` says; none of their exponents exceeds ``void_exponent``. ``suspect`` may mark all elements that float64 could leave undecided, void ones apart, where a
     kernel has looked already (see ``undecided``).
     """
 
@@ -44,12 +44,13 @@ class Piece:
     radius: FloatArray | float
     tier: int
     void: NDArray[np.bool_] | None = None
+    void_exponent: int = 0
     suspect: NDArray[np.bool_] | None = None
 
     def _each(self, change: Callable[[Any], Any]) -> Piece:
         lo, radius = (value if np.ndim(value) == 0 else change(value) for value in (self.lo, self.radius))
         void = None if self.void is None else change(self.void)
-        return Piece(change(self.hi), change(self.exponent), lo, radius, self.tier, void)
+        return Piece(change(self.hi), change(self.exponent), lo, radius, self.tier, void, self.void_exponent)
 
     def __getitem__(self, key: Any) -> Piece:
         return self._each(lambda value: value[key])
@@ -156,7 +157,9 @@ def vanish(piece: Piece, where: NDArray[np.bool_], exponent: int, *, sign: float
     np.copyto(piece.exponent, exponent, where=where)
     if isinstance(piece.lo, np.ndarray):
         np.copyto(piece.lo, 0.0, where=where)
-    return replace(piece, void=where if piece.void is None else piece.void | where)
+    if piece.void is None:
+        return replace(piece, void=where, void_exponent=exponent)
+    return replace(piece, void=piece.void | where, void_exponent=max(exponent, piece.void_exponent))
 
 
 def undecided(piece: Piece, fmt: FloatFormat) -> NDArray[np.bool_]:
@@ -228,7 +231,7 @@ def _too_wide(piece: Piece, fmt: FloatFormat) -> NDArray[np.bool_] | bool:
     """Where the radius may exceed 2**-20 ulp (of the binade below: a low word may put the value there)."""
     limit = fmt.e_min - fmt.precision - 20
     wide: NDArray[np.bool_] | bool = False
-    if piece.void is not None and int(piece.exponent[piece.void].max()) > limit:
+    if piece.void is not None and piece.void_exponent > limit:
         wide = piece.void
     widest = DECISION * 2.0**-fmt.precision
     if np.max(piece.radius) > widest:
