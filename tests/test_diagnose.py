@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from xent_verify import layouts
-from xent_verify.diagnose import MISTAKES, Diagnosis, explain, infer
+from xent_verify.diagnose import MISTAKES, Diagnosis, Mistake, explain, infer
 from xent_verify.formats import FORMATS
 from xent_verify.implementations import find
 from xent_verify.judge import Rules, judge
@@ -56,7 +56,13 @@ def loss(x: Any, target: Any, *, fmt: str = "float32", op: str = "cross_entropy"
 
 
 RNG = np.random.default_rng(11)
-FAR = [[1000.0, 1003.0, 998.5], [-2000.0, -2001.0, -2004.0], [0.5, -1.0, 2.0], [150.0, 3.0, -40.0], [300.0, 10.0, 299.0]]
+FAR = [
+    [1000.0, 1003.0, 998.5],
+    [-2000.0, -2001.0, -2004.0],
+    [0.5, -1.0, 2.0],
+    [150.0, 3.0, -40.0],
+    [300.0, 10.0, 299.0],
+]
 WIDE = RNG.normal(size=(6, 40)) * 40
 PLAIN = RNG.normal(size=(5, 5)) * 2
 LONG = RNG.normal(size=(4, 300)) * 3
@@ -159,7 +165,9 @@ ROWS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("key", "function", "batch"), ROWS, ids=[f"{b.op}-{k}-{i}" for i, (k, _, b) in enumerate(ROWS)])
+@pytest.mark.parametrize(
+    ("key", "function", "batch"), ROWS, ids=[f"{b.op}-{k}-{i}" for i, (k, _, b) in enumerate(ROWS)]
+)
 def test_names_the_mistake(key: str, function: Function, batch: Batch) -> None:
     """The planted mistake is named, and the text says with how many failing values it agrees."""
     found = diagnosed(function, batch)
@@ -205,7 +213,9 @@ def per_row(change: Function) -> Function:
 MIXED = np.array([2, 2, 0, 1, 4])
 TARGET = np.array([0, 3, -100, 1, 4])
 MANY = RNG.normal(size=(4, 300))
-HOT = np.array([[0.5, 0.5, 0, 0, 0], [0, 0.2, 0.8, 0, 0], [0.4, 0, 0, 0.6, 0], [0, 0, 0, 0.3, 0.7], [0.2, 0.2, 0.2, 0.2, 0.2]])
+HOT = np.array(
+    [[0.5, 0.5, 0, 0, 0], [0, 0.2, 0.8, 0, 0], [0.4, 0, 0, 0.6, 0], [0, 0, 0, 0.3, 0.7], [0.2, 0.2, 0.2, 0.2, 0.2]]
+)
 W = np.array([1.0, 2.0, 0.5, 4.0, 3.0])
 MASKED = np.where(np.eye(5) > 0, -np.inf, PLAIN)
 GRADIENT = find("stable", "cross_entropy_grad").call
@@ -359,3 +369,37 @@ def test_infers_nothing_from_what_refuses() -> None:
 
     assert asked(refusing, "softmax") == ""
     assert asked(find("stable", "kl_divergence").call, "kl_divergence") == ""
+
+
+def test_one_value_fits_no_epsilon() -> None:
+    """An epsilon is estimated from values that share a floor, never from a single one, which some epsilon always meets."""
+    half = diagnosed(lambda logits, target: F32(7.3), loss([[0.0, 9.0]], [0]))
+    assert half is None or half.mistake == "region", half.text
+
+
+def test_results_of_several_axes() -> None:
+    """logsumexp along a middle axis of three: as many values as rows, in a shape of their own."""
+    batch = Batch("logsumexp", "float32", "test", {"x": RNG.normal(size=(2, 3, 4)).astype(F32) * 200}, {"axis": 1})
+    found = diagnosed(lambda x, axis: np.log(np.exp(x).sum(axis=axis)), batch)
+    assert found is not None
+    assert found.mistake == "no-shift", found.text
+
+
+def test_a_model_that_does_not_fit_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistake whose model stumbles over a call is no reason to say nothing about it."""
+
+    def stumbling(case: Any) -> Any:
+        raise IndexError("no such class")
+
+    monkeypatch.setattr("xent_verify.diagnose.MISTAKES", (Mistake("odd", "it stumbles", stumbling), *MISTAKES))
+    found = diagnosed(about(lambda x: F32(0)), rows(*FAR))
+    assert found is not None
+    assert found.mistake == "no-shift"
+
+
+def test_bits_decide_between_equals() -> None:
+    """A sum that stalls at 8192 is not taken for an epsilon whose logarithm happens to lie close."""
+    batch = Batch("log_softmax", "bfloat16", "test", {"x": np.zeros((1, 65536), FORMATS["bfloat16"].dtype)}, {})
+    found = diagnosed(lambda x, axis=-1: np.full_like(x, -np.log(8192.0)), batch)
+    assert found is not None
+    assert found.mistake in ("narrow-accumulator", "part-of-the-sum"), found.text

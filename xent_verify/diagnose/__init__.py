@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify.diagnose import inputs, losses, region, shifts, slopes, sums, values
-from xent_verify.diagnose.case import Agreement, Case, Mistake
+from xent_verify.diagnose.case import Agreement, Case, Mistake, Prediction
 from xent_verify.diagnose.inference import infer
 from xent_verify.enclosure import Enclosure
 from xent_verify.model import Batch
@@ -27,9 +27,11 @@ MISTAKES: tuple[Mistake, ...] = (
     *shifts.MISTAKES,
     *slopes.MISTAKES,
     *losses.MISTAKES,
+    *inputs.SENTINELS,
     *values.MISTAKES,
     *inputs.MISTAKES,
     *sums.MISTAKES,
+    *inputs.WHOLESALE,
 )
 
 _SHARE = 0.8
@@ -67,7 +69,8 @@ def explain(
     )
     text = f"{best.mistake.sentence}: agrees with {best.words} on {count}"
     if len(found) > 1:
-        text += f" (as it would if {' or if '.join(other.mistake.sentence for other in found[1:3])})"
+        text += f" (as it would if {' or if '.join(other.mistake.sentence for other in found[1:3])}"
+        text += f", or for {len(found) - 3} other mistakes)" if len(found) > 4 else ")"
     return Diagnosis(best.mistake.key, text)
 
 
@@ -89,6 +92,11 @@ class _Match:
     def score(self) -> float:
         return self.agreement.share + self.agreement.others
 
+    @property
+    def rank(self) -> tuple[float, float]:
+        """Better matches are greater: first by agreement, then by the share that they meet to the bit."""
+        return self.score, self.agreement.exact
+
 
 def _found(case: Case) -> list[_Match]:
     """The best match, and (where the case is small enough to try everything) other mistakes that do as well."""
@@ -98,12 +106,13 @@ def _found(case: Case) -> list[_Match]:
         match = _Match(mistake, words, agreement)
         if agreement.share < _SHARE or agreement.others < _OTHERS:
             continue
-        if mistake.key not in matches or match.score > matches[mistake.key].score:
+        if mistake.key not in matches or match.rank > matches[mistake.key].rank:
             matches[mistake.key] = match
-        if match.score >= 2 and sample.batch.x.size > _TRY_ALL:
+        if match.rank >= (2, 0.5) and sample.batch.x.size > _TRY_ALL:
             break
     ranked = sorted(
-        matches.values(), key=lambda match: (-match.score, not (match.mistake.special and case.about_specials))
+        matches.values(),
+        key=lambda match: (-match.score, not (match.mistake.special and case.about_specials), -match.agreement.exact),
     )
     return [match for match in ranked if match.score == ranked[0].score]
 
@@ -123,5 +132,13 @@ def _tried(case: Case, sample: Case) -> Iterator[tuple[Mistake, str, Agreement]]
             if (mistake.ops and case.op.name not in mistake.ops) or not (usual or mistake.everywhere):
                 continue
             used = whole if mistake.whole else part
-            for words, predicted in mistake.model(used):
+            for words, predicted in _predictions(mistake, used):
                 yield mistake, words if usual else f"{words} in {dtype.name}", used.agreement(predicted)
+
+
+def _predictions(mistake: Mistake, case: Case) -> Iterator[Prediction]:
+    """What the mistake's model has to say; one that does not fit the call (its shapes, its class ids) says no more."""
+    try:
+        yield from mistake.model(case)
+    except (ArithmeticError, LookupError, ValueError):
+        return

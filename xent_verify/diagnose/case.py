@@ -51,11 +51,12 @@ _ELEMENTWISE = ("sigmoid", "log_sigmoid", "binary_cross_entropy_with_logits")
 
 @dataclass(frozen=True)
 class Agreement:
-    """How many failing values a prediction meets, and which share of the others it leaves as they are."""
+    """How many failing values a prediction meets, which share of the others it leaves, which share it meets to the bit."""
 
     hits: int
     failing: int
     others: float
+    exact: float = 0.0
 
     @property
     def share(self) -> float:
@@ -263,7 +264,8 @@ class Case:
         if self.op.result == "elements" and self.op.by_row and "axis" in self.op.options:
             values = np.moveaxis(values, int(self.op.option(self.batch, "axis")), -1)
             return values.reshape(-1, values.shape[-1])
-        return values if values.ndim == 2 and self.op.by_row else values.reshape(-1, 1)
+        together = self.op.result == "elements" and self.op.by_row
+        return values if together and values.ndim == 2 else values.reshape(-1, 1)
 
     @cached_property
     def failing_rows(self) -> NDArray[np.bool_]:
@@ -304,7 +306,8 @@ class Case:
             met = self.failing & (same | (apart <= near))
             kept = counted & (same | (apart <= other))
         rest = int(counted.sum())
-        return Agreement(int(met.sum()), count, float(kept.sum()) / rest if rest else 1.0)
+        exact = float((self.failing & same).sum()) / max(count, 1)
+        return Agreement(int(met.sum()), count, float(kept.sum()) / rest if rest else 1.0, exact)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from xent_verify import layouts
 from xent_verify.diagnose.case import Array, Case, Mistake, Prediction
 
-__all__ = ["MISTAKES"]
+__all__ = ["MISTAKES", "SENTINELS", "WHOLESALE"]
 
 _BOUNDS = (
     5.0, 10.0, 15.0, 16.0, 20.0, 30.0, 32.0, 40.0, 50.0, 60.0, 64.0, 75.0, 80.0, 85.0, 86.0, 87.0, 88.0, 88.72, 100.0, 200.0,
@@ -278,18 +278,25 @@ def _from_rows(case: Case, values: Array) -> Array:
 
 
 _READ = "memory is read in another order than the view's"
+SENTINELS: tuple[Mistake, ...] = (
+    Mistake("sentinel", "finite logits are taken for a mask", _on_other_logits(_sentinel)),
+    Mistake("sentinel", "finite logits are taken for a mask", _sentinel_as_zero),
+)
+"""They need logits that are hardly ever seen, and say more than what loses small values in general."""
+
 MISTAKES: tuple[Mistake, ...] = (
     Mistake("clamped-logits", "logits are clamped", _on_other_logits(_clamped)),
     Mistake("nan-ignored", "NaN is ignored", _on_other_logits(_nan_ignored), special=True),
     Mistake("nan-replaced", "NaN is left out or replaced on the way", _nan_to_zero, special=True),
     Mistake("mask-filled", "-inf is replaced by a finite number", _on_other_logits(_mask_filled), special=True),
-    Mistake("sentinel", "finite logits are taken for a mask", _on_other_logits(_sentinel)),
-    Mistake("sentinel", "finite logits are taken for a mask", _sentinel_as_zero),
     Mistake(
         "stops-at-mask", "a -inf logit is taken for the end of the row", _on_other_logits(_stops_at_mask), special=True
     ),
     Mistake("infinity-replaced", "an infinite value is replaced or lost", _infinity, special=True),
     Mistake("narrow-input", "logits are rounded to a narrower format", _on_other_logits(_narrowed)),
+)
+
+WHOLESALE: tuple[Mistake, ...] = (
     Mistake("narrow-work", "intermediates are kept in a narrow format", _narrow_work),
     Mistake(
         "wrong-axis",
@@ -302,3 +309,4 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("not-written", "a part of the result is never written, or skipped", _unwritten, whole=True),
     Mistake("row-mix-up", "rows are mixed up", _other_rows, whole=True),
 )
+"""About the result as a whole: the last to be tried, since a few values may fit by chance."""

@@ -52,10 +52,10 @@ def _ids_changed(case: Case) -> Iterator[Prediction]:
         return
     ids, _ = _ids(case)
     n = case.rows.shape[1]
-    for name in ("int8", "uint8", "int16", "uint16"):
-        yield from _said(f"class ids kept as {name}", _relabelled(case, ids.astype(name).astype(np.int64) % n))
     for name, dtype in (("float16", np.float16), ("bfloat16", ml_dtypes.bfloat16), ("float32", np.float32)):
         yield from _said(f"class ids rounded to {name}", _relabelled(case, ids.astype(dtype).astype(np.int64)))
+    for name in ("int16", "uint16", "int8", "uint8"):
+        yield from _said(f"class ids kept as {name}", _relabelled(case, ids.astype(name).astype(np.int64) % n))
     flat = np.arange(len(ids)) * n
     kind = case.task.target.dtype
     wrapped = (flat.astype(kind) + case.task.target).astype(np.int64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -226,15 +227,18 @@ def _undivided(case: Case) -> Iterator[Prediction]:
             yield f"0 from column {k} on", blank
 
 
-def _accumulated(case: Case) -> Iterator[Prediction]:
-    """Sums kept in a narrow format, one term after the other in one or several lanes."""
+def _accumulated(case: Case, likely: bool) -> Iterator[Prediction]:
+    """Sums kept in a narrow format, one term after the other in one or several lanes.
+
+    The likely ones: in the logits' own format, or in one lane.
+    """
     n = case.rows.shape[1]
-    for name, dtype, stall in sorted(_NARROW, key=lambda entry: entry[1] != case.own):
+    for name, dtype, stall in _NARROW:
         if dtype.itemsize >= case.dtype.itemsize:
             continue
         terms = case.terms.astype(dtype)
         for lanes in _LANES:
-            if lanes <= n:
+            if lanes <= n and (dtype == case.own or lanes == 1) == likely:
                 total = _running(terms, dtype, lanes).astype(case.dtype)
                 how = "one after the other" if lanes == 1 else f"in {lanes} lanes"
                 yield from _with_total(case, total, f"Σ in {name}, {how} (stalls at {stall * lanes})")
@@ -278,11 +282,13 @@ def _shard_target(case: Case) -> Iterator[Prediction]:
             yield words, case.result(np.where(outside, -case.lse, case.log_p))
 
 
+_ACCUMULATOR = "the sum is accumulated in a narrower format"
 MISTAKES: tuple[Mistake, ...] = (
-    Mistake("narrow-accumulator", "the sum is accumulated in a narrower format", _accumulated),
+    Mistake("narrow-accumulator", _ACCUMULATOR, partial(_accumulated, likely=True)),
     Mistake("narrow-total", "the sum is stored in a narrower format", _stored_total),
     Mistake("part-of-the-sum", "the normaliser sees a part of the row", _part),
     Mistake("dropped-columns", "columns are left out", _dropped),
+    Mistake("narrow-accumulator", _ACCUMULATOR, partial(_accumulated, likely=False)),
     Mistake("undivided-columns", "columns are not finished", _undivided, ("softmax", "cross_entropy_grad")),
     Mistake("counted-twice", "columns are counted twice", _twice),
     Mistake("padding", "padding takes part in the sum", _padding),

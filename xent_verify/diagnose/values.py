@@ -20,11 +20,16 @@ _CAPS = (10.0, 16.0, 20.0, 30.0, 50.0, 80.0, 87.0, 88.0, 100.0, 103.0, 500.0, 70
 
 
 def _floor(case: Case) -> float | None:
-    """The lowest log p that the failing values hold: where several agree on it, an epsilon or a bound is behind it."""
-    values = case.observed[case.failing]
-    logs = -values if case.op.result == "loss" else values
-    logs = logs[np.isfinite(logs)]
-    return float(logs.min()) if logs.size else None
+    """The lowest log p that the failing values hold, where different true values share it: an epsilon or a bound.
+
+    One value alone says nothing: an epsilon can be found for any.
+    """
+    sign = -1 if case.op.result == "loss" else 1
+    finite = case.failing & np.isfinite(case.observed)
+    logs, true = sign * case.observed[finite], case.true[finite]
+    lowest = float(logs.min(initial=np.inf))
+    near = logs <= lowest + 8 * float(case.form.ulp(lowest)) if logs.size else np.zeros(0, np.bool_)
+    return lowest if len(np.unique(true[near])) > 1 else None
 
 
 def _epsilons(case: Case) -> Iterator[tuple[str, float]]:
@@ -289,12 +294,12 @@ MISTAKES: tuple[Mistake, ...] = (
             ("log_softmax", "cross_entropy", "log_sigmoid", "binary_cross_entropy_with_logits")),
     Mistake("epsilon-in-denominator", "an epsilon is added to the sum", _in_denominator),
     Mistake("flushed", "subnormal results are flushed to zero", _flushed),
-    Mistake("small-dropped", "small values are returned as 0", _small_dropped),
     Mistake("wrong-base", "base-2 functions take the place of exp or log", _other_base),
     Mistake("sign", "the sign is wrong", _sign),
     Mistake("softmax-twice", "softmax is applied once too often, or not finished", _left_out),
     Mistake("taken-for-probabilities", "logits are taken for (log-)probabilities", _only_some_rows),
     Mistake("complement", "a probability is computed as 1 minus the others", _complement),
+    Mistake("small-dropped", "small values are returned as 0", _small_dropped),
     Mistake("cheap-exp", "the exponential is of low accuracy", _cheap),
     Mistake("bounded-exp", "the argument of exp is bounded", _floored_exp),
 )  # fmt: skip
