@@ -18,11 +18,12 @@ from dataclasses import replace
 import numpy as np
 
 from xent_verify.enclosure import Enclosure
+from xent_verify.failures import UsageError
 from xent_verify.formats import FloatFormat, IntArray, format_named
 from xent_verify.model import Batch
-from xent_verify.truth import binary, gradients, losses
+from xent_verify.truth import binary, divergence, gradients, losses
 from xent_verify.truth.compose import Problem, RowOp, certify_elements
-from xent_verify.truth.engines import Engine, chain, tempered
+from xent_verify.truth.engines import FAST, FULL, Engine, chain, tempered
 from xent_verify.truth.rows import (
     binary_inputs,
     class_axis,
@@ -58,6 +59,8 @@ def certify(batch: Batch, *, fmt: str | FloatFormat | None = None, jobs: int = 1
             x = wide(batch.x)
             problem = binary.Sigmoids(x.reshape(-1), log=batch.op == "log_sigmoid")
             return _elements(problem, batch, form, jobs).reshape(x.shape)
+        case "kl_divergence" if np.asarray(batch.x).size:
+            return _divergence(batch, form, jobs)
         case "binary_cross_entropy_with_logits":
             return _binary_loss(batch, form, jobs)
     return _exact(batch, form, None)
@@ -112,6 +115,18 @@ def _row_op(batch: Batch, form: FloatFormat, jobs: int) -> Enclosure:
     if batch.op == "logsumexp":
         return result.reshape(lead)
     return result.reshape(*lead, x.shape[axis]).moveaxis(-1, axis)
+
+
+def _divergence(batch: Batch, form: FloatFormat, jobs: int) -> Enclosure:
+    p, q = (np.asarray(value) for value in list(batch.inputs.values())[:2])
+    if p.shape != q.shape:
+        raise UsageError(f"logits of shape {p.shape} and {q.shape} do not fit")
+    axis = normal_axis(int(batch.options.get("axis", -1)), p.ndim)
+    rows = {name: rows_of(value, axis) for name, value in zip(batch.inputs, (p, q), strict=True)}
+    problem = divergence.Divergences(*rows.values())
+    plain = replace(batch, inputs=rows, options={})
+    result = _elements(problem, plain, form, jobs, (FAST, FULL))
+    return result.reshape(p.shape[:axis] + p.shape[axis + 1 :])
 
 
 def _loss(batch: Batch, form: FloatFormat, jobs: int) -> Enclosure:

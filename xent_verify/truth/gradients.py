@@ -17,12 +17,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.formats import FloatArray, FloatFormat, IntArray
+from xent_verify.formats import FloatArray, FloatFormat
 from xent_verify.truth import doubledouble as dd
 from xent_verify.truth import special
 from xent_verify.truth.compose import Answer, Group, Out, Rows, loaded
 from xent_verify.truth.engines import Engine, Terms, terms
-from xent_verify.truth.pieces import Piece, normalised, undecided
+from xent_verify.truth.pieces import Piece, bounded, in_binades, normalised, undecided
 from xent_verify.truth.rows import LossRows
 from xent_verify.truth.sharp import exact_plus_small
 
@@ -116,32 +116,11 @@ def _less_target(piece: Piece, columns: slice, loss: LossRows, engine: Engine) -
     share = dd.multiply((piece.hi, np.broadcast_to(piece.lo, piece.hi.shape)), total)
     error = np.abs(share[0]) * 2.0**-91 + piece.full_radius * (total[0] * 1.0001)
     alone = normalised(share[0], share[1], piece.exponent, 0.0, engine.tier)
-    alone = replace(alone, radius=_relative_to(error, piece.exponent, alone))
+    alone = replace(alone, radius=in_binades(error, piece.exponent, alone))
     shift = np.maximum(piece.exponent, -1000).astype(np.int32)
     high, low = dd.add((np.ldexp(share[0], shift), np.ldexp(share[1], shift)), (-y, np.zeros_like(y)))
     error = np.ldexp(error, shift) + 2.0**-100 * (np.ldexp(share[0], shift) + y) + 2.0**-980
-    return _where(y == 0, alone, _bounded(high, low, error, engine.tier))
-
-
-def _relative_to(error: FloatArray, exponent: IntArray | int, piece: Piece) -> FloatArray:
-    """Absolute errors times 2**exponent in units of the piece's binades; 0 for exact zeros."""
-    shift = np.clip(exponent - piece.exponent, -2000, 1000).astype(np.int32)
-    return np.where(piece.hi == 0, 0.0, np.ldexp(error, shift))
-
-
-def _bounded(high: FloatArray, low: FloatArray, error: FloatArray, tier: int) -> Piece:
-    """A piece from values and absolute errors; (-1, 3) times a power of two where the error is all there is."""
-    lost = np.abs(high) <= error
-    piece = normalised(np.where(lost, 1.0, high), low, 0, 0.0, tier)
-    radius = _relative_to(error, 0, piece)
-    beyond = np.frexp(np.abs(high) + error)[1]
-    return Piece(
-        piece.hi,
-        np.where(lost, beyond, piece.exponent),
-        np.where(lost, 0.0, piece.lo),
-        np.where(lost, 2.0, radius),
-        tier,
-    )
+    return _where(y == 0, alone, bounded(high, low, 0, error, engine.tier))
 
 
 def _where(mask: FloatArray, first: Piece, second: Piece) -> Piece:
@@ -190,7 +169,7 @@ def _difference(rest: dd.Pair, exact: NDArray[np.bool_], share: Piece) -> Piece:
     q = np.ldexp(share.hi, scale), np.ldexp(share.lo, scale)
     high, low = dd.add(rest, (-q[0], -q[1]))
     error = np.ldexp(np.asarray(share.full_radius), scale) + 2.0**-91 * (rest[0] + q[0]) + 2.0**-980
-    piece = _where(rest[0] == 0, share.negated, _bounded(high, low, error, share.tier))
+    piece = _where(rest[0] == 0, share.negated, bounded(high, low, 0, error, share.tier))
     fit = exact & (rest[0] > q[0] * 2.0**25)
     if fit.any():
         relative = np.max(np.broadcast_to(share.radius, q[0].shape)[fit])

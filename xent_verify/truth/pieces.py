@@ -19,7 +19,16 @@ from xent_verify.enclosure import DECISION, Enclosure
 from xent_verify.formats import FloatArray, FloatFormat, IntArray
 from xent_verify.truth.doubledouble import fast_two_sum, power_of_two, two_product
 
-__all__ = ["VANISHED", "Piece", "Sink", "normalised", "undecided", "vanish"]
+__all__ = [
+    "VANISHED",
+    "Piece",
+    "Sink",
+    "bounded",
+    "in_binades",
+    "normalised",
+    "undecided",
+    "vanish",
+]
 
 VANISHED = -28_853
 """Exponent of an enclosure (0, 2 * 2**VANISHED): tier 2's arguments end at -20000, and e**-20000 < 2**-28853."""
@@ -34,8 +43,8 @@ class Piece:
     """Certified values of some elements: the fields of ``Enclosure``, scalars allowed for all but hi and exponent.
 
     ``void`` marks elements known only to lie in (0, 2 hi 2**exponent): hi = +-1, lo = 0, and radius 1 whatever
-    ``radius`` says; none of their exponents exceeds ``void_exponent``. ``suspect`` may mark all elements that float64 could leave undecided, void ones apart, where a
-    kernel has looked already (see ``undecided``).
+    ``radius`` says; none of their exponents exceeds ``void_exponent``. ``suspect`` may mark all elements that float64
+    could leave undecided, void ones apart, where a kernel has looked already (see ``undecided``).
     """
 
     hi: FloatArray
@@ -149,6 +158,30 @@ def normalised(
     return Piece(hi, power, lo, radius, tier)
 
 
+def in_binades(error: FloatArray, exponent: IntArray | int, piece: Piece) -> FloatArray:
+    """Absolute errors times 2**exponent in units of the piece's binades; 0 for exact zeros."""
+    shift = np.clip(exponent - piece.exponent, -2000, 1000).astype(np.int32)
+    return np.where(piece.hi == 0, 0.0, np.ldexp(error, shift))
+
+
+def bounded(high: FloatArray, low: FloatArray, exponent: IntArray | int, error: FloatArray, tier: int) -> Piece:
+    """(high + low) * 2**exponent with absolute errors times 2**exponent.
+
+    Where the error is all there is, |t| < |high| + error: (-1, 3) in units of the next power of two answers.
+    """
+    lost = (np.abs(high) <= error) & (error > 0)
+    piece = normalised(np.where(lost, 1.0, high), low, exponent, 0.0, tier)
+    radius = in_binades(error, exponent, piece)
+    beyond = np.frexp(np.abs(high) + error)[1] + exponent
+    return Piece(
+        piece.hi,
+        np.where(lost, beyond, piece.exponent),
+        np.where(lost, 0.0, piece.lo),
+        np.where(lost, 2.0, radius),
+        tier,
+    )
+
+
 def vanish(piece: Piece, where: NDArray[np.bool_], exponent: int, *, sign: float = 1.0) -> Piece:
     """The piece with (0, 2 * sign * 2**exponent) as its enclosure of the marked elements (fields changed in place)."""
     if not where.any():
@@ -223,8 +256,7 @@ def _low_words(piece: Piece, bits: IntArray) -> NDArray[np.bool_]:
         power &= np.abs(distance - 2.0**-54) <= piece.radius
     distance -= 2.0**-53
     np.abs(distance, out=distance)
-    power |= distance <= piece.radius
-    return power
+    return np.asarray(power | (distance <= piece.radius))
 
 
 def _too_wide(piece: Piece, fmt: FloatFormat) -> NDArray[np.bool_] | bool:
