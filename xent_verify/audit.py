@@ -199,7 +199,7 @@ def audit_dtype(
     return ledger.as_result(fmt, findings, offered, tuple(notes))
 
 
-_OUTSIDE_LIMIT = 1500
+_OUTSIDE_LIMIT = 400
 """Logits per call for operations from outside the table: they have no fast truth."""
 
 

@@ -26,7 +26,8 @@ _OUTCOME_KINDS = frozenset({"crash", "timeout", "exception"})
 _MINIMISED_SEVERITIES = frozenset({"fail", "warn"})
 _EXAMPLE_LIMIT = 300
 _EVIDENCE_LIMIT = 300_000
-"""Elements of the worst call beyond which the diagnosis looks at its single row instead."""
+_EVIDENCE_LIMIT_ELEMENTWISE = 5_000
+"""Elements of the worst call beyond which the diagnosis looks at its single row (or element) instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +63,11 @@ class Asker:
 
 def focus(op: Op, batch: Batch, index: int | None) -> Batch:
     """The batch reduced to the row that holds flat result element ``index`` (2-D, last axis), where rows are separate."""
-    if index is None or not op.by_row or batch.x.ndim == 0:
+    if index is None or batch.x.ndim == 0:
         return batch
     shape = op.result_shape(batch)
+    if not op.by_row:
+        return _element(batch, index) if shape == batch.x.shape else batch
     if op.result == "loss" and shape == ():
         return batch
     place = np.unravel_index(index, shape)
@@ -80,6 +83,17 @@ def focus(op: Op, batch: Batch, index: int | None) -> Batch:
         for name, value in batch.inputs.items()
     }
     options = {name: value for name, value in batch.options.items() if name != "axis"}
+    return replace(batch, inputs=inputs, options=options, layout="C")
+
+
+def _element(batch: Batch, index: int) -> Batch:
+    """One element of an elementwise call, with its own part of every array."""
+    shape = batch.x.shape
+    inputs = {name: value.reshape(-1)[index : index + 1] for name, value in batch.inputs.items()}
+    options = {
+        name: np.broadcast_to(value, shape).reshape(-1)[index : index + 1] if isinstance(value, np.ndarray) else value
+        for name, value in batch.options.items()
+    }
     return replace(batch, inputs=inputs, options=options, layout="C")
 
 
@@ -164,8 +178,9 @@ def _diagnosis(asker: Asker, entry: Entry, single: Batch) -> str:
     """What the wrong values agree with, from the whole worst call (more evidence) or from its row."""
     if entry.kind in _OUTCOME_KINDS or entry.severity == "info" or entry.check:
         return ""
+    most = _EVIDENCE_LIMIT if asker.op.by_row else _EVIDENCE_LIMIT_ELEMENTWISE
     for batch in (entry.batch, single):
-        if batch.x.size > _EVIDENCE_LIMIT and batch is not single:
+        if batch.x.size > most and (batch is not single or not asker.op.by_row):
             continue
         outcome, truth, judgement = asker.judged(batch)
         if not isinstance(outcome, Returned) or judgement.errors is None or outcome.value.size != truth.size:
@@ -206,7 +221,7 @@ def worst_examples(op: Op, ledger: Ledger) -> None:
 
 def _place_in_row(op: Op, batch: Batch, index: int) -> int:
     """Where a flat result element lies in its own row's result."""
-    if op.result != "elements":
+    if op.result != "elements" or not op.by_row:
         return 0
     axis = int(op.option(batch, "axis")) % batch.x.ndim if "axis" in op.options else 1
     return int(np.unravel_index(index, op.result_shape(batch))[axis])

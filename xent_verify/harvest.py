@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any
 
 from xent_verify.audit import DEFAULT_DTYPES, AuditReport, audit, merged
 from xent_verify.failures import UsageError
-from xent_verify.implementations import IMPLEMENTATIONS
+from xent_verify.implementations import IMPLEMENTATIONS, Implementation
 from xent_verify.libraries import LibraryTarget, installed
 from xent_verify.ops import OPS, op_named
+from xent_verify.report import from_json
 
 __all__ = ["harvest"]
 
@@ -22,38 +26,44 @@ def harvest(
     library: str = "",
     profile: str = "quick",
     seed: int = 0,
+    jobs: int = 2,
     progress: Callable[[str, int], None] | None = None,
 ) -> AuditReport:
-    """Audit everything that is here: naive and stable side by side, then the libraries, op by op."""
+    """Audit everything that is here: naive and stable side by side, then the libraries, op by op.
+
+    ``jobs`` processes share the work; the result does not depend on how many.
+    """
     for name in ops:
         op_named(name)
     wanted = tuple(ops) or tuple(OPS)
     found = installed(library)
     if library and not found:
         raise UsageError(f"library {library!r} is not installed, or has no entry in the table of library targets")
-    parts = [] if library else list(_own(wanted, profile, seed, progress))
-    for entry in found:
-        if entry.op in wanted:
-            parts.append(_library(entry, profile, seed, progress))
-    return merged(parts)
+    tasks = [] if library else [_own(entry) for entry in IMPLEMENTATIONS if entry.op in wanted]
+    tasks += [_library(entry) for entry in found if entry.op in wanted]
+    order = {op: place for place, op in enumerate(wanted)}
+    tasks.sort(key=lambda task: order[str(task["op"])])
+    reports = []
+    with ProcessPoolExecutor(max(jobs, 1), mp_context=get_context("spawn")) as pool:
+        waiting = [pool.submit(_run, {**task, "profile": profile, "seed": seed}) for task in tasks]
+        for done, (task, report) in enumerate(zip(tasks, waiting, strict=True)):
+            reports.append(from_json(report.result()))
+            if progress is not None:
+                progress(f"{task['target']} {task['op']}", done + 1)
+    return merged(reports)
 
 
-def _own(
-    ops: Sequence[str], profile: str, seed: int, progress: Callable[[str, int], None] | None
-) -> Iterator[AuditReport]:
-    """The package's implementations are trusted not to misbehave, so they run in this process."""
-    for op in ops:
-        dtypes = [*DEFAULT_DTYPES, *(_FP8 if op in _FP8_OPS else ())]
-        for entry in IMPLEMENTATIONS:
-            if entry.op == op:
-                yield audit(
-                    entry.name, op=op, dtypes=dtypes, policy=entry.policy, profile=profile, seed=seed,
-                    isolated=False, progress=progress,
-                )  # fmt: skip
+def _run(task: dict[str, Any]) -> str:
+    """One audit in a worker process, as JSON."""
+    options = {name: value for name, value in task.items() if name != "target"}
+    return audit(str(task["target"]), **options).to_json()
 
 
-def _library(entry: LibraryTarget, profile: str, seed: int, progress: Callable[[str, int], None] | None) -> AuditReport:
-    return audit(
-        entry.target, op=entry.op, dtypes=entry.dtypes, arrays=entry.arrays, profile=profile, seed=seed, timeout=60.0,
-        progress=progress,
-    )  # fmt: skip
+def _own(entry: Implementation) -> dict[str, Any]:
+    """The package's implementations are trusted not to misbehave, so they run without a process of their own."""
+    dtypes = [*DEFAULT_DTYPES, *(_FP8 if entry.op in _FP8_OPS else ())]
+    return {"target": entry.name, "op": entry.op, "dtypes": dtypes, "policy": entry.policy, "isolated": False}
+
+
+def _library(entry: LibraryTarget) -> dict[str, Any]:
+    return {"target": entry.target, "op": entry.op, "dtypes": entry.dtypes, "arrays": entry.arrays, "timeout": 60.0}

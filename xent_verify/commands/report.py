@@ -17,8 +17,9 @@ __all__ = ["command"]
 @click.option("--profile", default="quick", show_default=True, help="quick, standard or deep.")
 @click.option("--seed", default=0, show_default=True, help="Seed of every generator.")
 @click.option("--op", "ops", default="", help="Operations, comma-separated. [default: all]")
+@click.option("--jobs", default=2, show_default=True, help="Processes that share the work.")
 @click.option("--library", default="", help="Audit only this installed library, not this package's implementations.")
-def command(results: tuple[Path, ...], out: str, profile: str, seed: int, ops: str, library: str) -> int:
+def command(results: tuple[Path, ...], out: str, profile: str, seed: int, ops: str, jobs: int, library: str) -> int:
     """Audit this package's implementations and the installed libraries, and write the report.
 
     With RESULT files (JSON of earlier audits) nothing is run: the report is rendered again from them.
@@ -37,7 +38,7 @@ def command(results: tuple[Path, ...], out: str, profile: str, seed: int, ops: s
     else:
         names = [name.strip() for name in ops.split(",") if name.strip()]
         with progress() as show:
-            report = harvest(ops=names, library=library, profile=profile, seed=seed, progress=show)
+            report = harvest(ops=names, library=library, profile=profile, seed=seed, jobs=jobs, progress=show)
     saved = save(report, Path(out))
     click.echo(headline(report))
     click.echo(f"{out}: {', '.join(sorted(path.name for path in saved.paths))}")
