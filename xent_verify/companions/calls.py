@@ -1,0 +1,118 @@
+"""The same call again, and after other calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from xent_verify.companions.known import gravest, whole
+from xent_verify.formats import FloatArray
+from xent_verify.judge import Hit
+from xent_verify.model import Batch, Raised, Returned
+from xent_verify.ops import Op
+from xent_verify.properties import Ask, answer, result_places, result_rows, rows_view, trouble
+
+__all__ = ["repeat", "state"]
+
+_REPEATS = 3
+
+
+def repeat(ask: Ask, op: Op, batch: Batch, outcome: Returned, limit: FloatArray) -> list[Hit]:
+    """The same call again and again: answers that differ among themselves, or all from the earlier one."""
+    first = answer(op, batch, outcome)
+    if first is None:
+        return []
+    again = [ask(batch) for _ in range(_REPEATS)]
+    for outcome_again in again:
+        if isinstance(outcome_again, Raised):
+            text = f"the same call again raises {outcome_again.type_name}: {outcome_again.message}"
+            return [Hit("nondeterministic", "fail", text)]
+        if bad := trouble("the same call again", outcome_again):
+            return bad
+    answers = [value for outcome_again in again if (value := answer(op, batch, outcome_again)) is not None]
+    if len(answers) < _REPEATS:
+        return [Hit("nondeterministic", "fail", "the same call again answers in another shape")]
+    words = "the same call again"
+    among = (whole("nondeterministic", words, op, batch, (answers[0], other), limit) for other in answers[1:])
+    found = gravest(among)
+    return found or whole("stateful", "the same call, later", op, batch, (first, answers[0]), limit)
+
+
+def state(ask: Ask, op: Op, batch: Batch, outcome: Returned, limit: FloatArray) -> list[Hit]:
+    """Other calls between: very different values, NaN, a wider row; then the call itself again."""
+    first = answer(op, batch, outcome)
+    if first is None:
+        return []
+
+    def after(name: str, other: Batch) -> list[Hit]:
+        if bad := trouble(f"a call with {name}", ask(other)):
+            return bad
+        words = f"after a call with {name}"
+        last = ask(batch)
+        if isinstance(last, Raised):
+            return [Hit("stateful", "fail", f"{words}: raises {last.type_name}: {last.message}")]
+        again = answer(op, batch, last)
+        return trouble(words, last) if again is None else whole("stateful", words, op, batch, (first, again), limit)
+
+    return gravest(after(*call) for call in _disturbances(op, batch)) or _stale(ask, op, batch, first)
+
+
+def _disturbances(op: Op, batch: Batch) -> Iterator[tuple[str, Batch]]:
+    """Calls of the same shape with other values, and a wider one where no option has a width."""
+    form, wide = batch.form, batch.form.widen(batch.x)
+    big = np.where(np.arange(wide.size).reshape(wide.shape) % 2, -1.0, 1.0) * min(1000.0, form.max_finite / 4)
+    name = next(iter(batch.inputs))
+
+    def other(values: FloatArray) -> Batch:
+        return replace(batch, inputs={**batch.inputs, name: form.narrow(values)}, layout="C")
+
+    yield "large values", other(big)
+    yield "NaN", other(np.full(wide.shape, np.nan))
+    rows = rows_view(op, batch)
+    if rows is not None and not any(isinstance(value, np.ndarray) for value in batch.options.values()):
+        wider = {
+            key: np.concatenate([value, value, value[:, :1]], axis=1) if value.ndim == 2 else value
+            for key, value in rows.inputs.items()
+        }
+        yield "wider rows", replace(rows, inputs=wider).batch()
+
+
+_STALE_OPTIONS = {"axis", "reduction", "label_smoothing"}
+
+
+_STALE_OPS = ("softmax", "log_softmax", "logsumexp", "cross_entropy", "cross_entropy_grad")
+
+
+def _stale(ask: Ask, op: Op, batch: Batch, values: FloatArray) -> list[Hit]:
+    """Logit 1 raised by 8 + log n + max |x|, where it was not the only maximum: the same bits are an earlier answer.
+
+    p_1 was at most 1/2 and its odds grow by e^8 at least; logsumexp and the losses of other classes grow by more than
+    their own roundings in every format.
+    """
+    rows = rows_view(op, batch)
+    if rows is None or rows.x.shape[1] < 3 or op.name not in _STALE_OPS or not batch.options.keys() <= _STALE_OPTIONS:
+        return []
+    wide = rows.wide
+    with np.errstate(all="ignore"):
+        raised = wide.max(axis=1) + 8.0 + np.log(wide.shape[1]) + np.abs(wide).max(axis=1)
+        live = np.isfinite(wide).all(axis=1) & (np.abs(raised) < batch.form.max_finite / 4)
+        live &= np.delete(wide, 1, axis=1).max(axis=1) >= wide[:, 1]
+    if "target" in rows.inputs:
+        target = rows.inputs["target"]
+        live &= (target != 1) & (target != -100) if target.ndim == 1 else False
+    if not live.any():
+        return []
+    changed = wide.copy()
+    changed[live, 1] = raised[live]
+    twin = rows.with_logits(changed).batch()
+    found = answer(op, twin, ask(twin))
+    if found is None:
+        return []
+    stuck = live & (result_rows(op, batch, values) == result_rows(op, twin, found)).all(axis=1)
+    if not stuck.any():
+        return []
+    text = "a row with another logit in its middle gets the answer of an earlier call"
+    place = int(result_places(op, batch)[np.argmax(stuck), 0])
+    return [Hit("stateful", "fail", text, int(stuck.sum()), place)]

@@ -1,0 +1,65 @@
+"""The same values in other places in memory, and along another axis."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from xent_verify.companions.known import gravest, known_rows, whole
+from xent_verify.formats import FloatArray
+from xent_verify.judge import Hit
+from xent_verify.model import LAYOUTS, Batch, Raised, Returned
+from xent_verify.ops import Op
+from xent_verify.properties import Ask, answer, result_rows, trouble
+
+__all__ = ["along_axis", "layouts"]
+
+
+def layouts(ask: Ask, op: Op, batch: Batch, outcome: Returned, limit: FloatArray) -> list[Hit]:
+    """The same values in every other layout in memory."""
+    first = answer(op, batch, outcome)
+    if first is None:
+        return []
+
+    def laid(layout: str) -> list[Hit]:
+        words = f"the same values, layout {layout}"
+        same = replace(batch, layout=layout)
+        reply = ask(same)
+        if layout == "readonly" and isinstance(reply, Raised):
+            return [Hit("input_mutated", "fail", f"{words}: {reply.type_name}: {reply.message}")]
+        found = answer(op, same, reply)
+        if found is None:
+            return trouble(words, reply)
+        return whole("layout_dependence", words, op, batch, (first, found), limit)
+
+    others = [layout for layout in LAYOUTS if layout not in (batch.layout, "broadcast")]
+    return gravest(laid(layout) for layout in others) or _broadcast(ask, op, batch, outcome, limit)
+
+
+def _broadcast(ask: Ask, op: Op, batch: Batch, outcome: Returned, limit: FloatArray) -> list[Hit]:
+    """One row three times over, as a view of stride 0."""
+    known = known_rows(ask, op, batch, outcome, limit)
+    if known is None:
+        return []
+    three = np.zeros(3, np.int64)
+    view = known.rows.take(three).batch("broadcast")
+    reply = ask(view)
+    found = answer(op, view, reply)
+    words = "a row three times over, layout broadcast"
+    if found is None:
+        return trouble(words, reply)
+    return known.compare("layout_dependence", words, batch.form, three, result_rows(op, view, found))
+
+
+def along_axis(ask: Ask, op: Op, batch: Batch, outcome: Returned, limit: FloatArray) -> list[Hit]:
+    """A call along an inner axis against the same rows laid out along the last one."""
+    values = answer(op, batch, outcome)
+    axis = int(batch.options.get("axis", -1))
+    if values is None or "axis" not in op.options or axis in (-1, batch.x.ndim - 1):
+        return []
+    known = known_rows(ask, op, batch, outcome, limit)
+    if known is None:
+        return []
+    along = result_rows(op, batch, values)
+    return known.compare("layout_dependence", f"along axis {axis}", batch.form, np.arange(len(along)), along)

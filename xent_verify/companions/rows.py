@@ -1,0 +1,93 @@
+"""Rows alone, among other neighbours, in other places."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from xent_verify.companions.known import gravest, known_rows
+from xent_verify.formats import FloatArray, IntArray
+from xent_verify.judge import Hit
+from xent_verify.model import Batch, Returned
+from xent_verify.ops import Op
+from xent_verify.properties import Ask, Rows, answer, result_rows, trouble
+
+__all__ = ["alone", "neighbours"]
+
+_COPIES = 9
+
+
+_COPIED_LOGITS = 4000
+
+
+def _telling_rows(rows: Rows) -> IntArray:
+    """First, last, and those of largest and smallest maximum."""
+    with np.errstate(all="ignore"):
+        peaks = np.nan_to_num(rows.wide.max(axis=1), nan=0.0)
+    return np.unique([0, len(peaks) - 1, int(peaks.argmax()), int(peaks.argmin())])
+
+
+def alone(ask: Ask, op: Op, batch: Batch, outcome: Returned, limit: FloatArray) -> list[Hit]:
+    """A few rows, each as a batch of its own, against the row in its batch."""
+    known = known_rows(ask, op, batch, outcome, limit)
+    if known is None or len(known.rows.x) < 2:
+        return []
+
+    def single(row: int) -> list[Hit]:
+        words = f"row {row} alone"
+        one = known.rows.take([row]).batch()
+        reply = ask(one)
+        found = answer(op, one, reply)
+        if found is None:
+            return trouble(words, reply)
+        return known.compare("batch_dependence", words, batch.form, np.array([row]), found)
+
+    return gravest(single(int(row)) for row in _telling_rows(known.rows))
+
+
+def neighbours(ask: Ask, op: Op, batch: Batch, outcome: Returned, limit: FloatArray) -> list[Hit]:
+    """Rows among other neighbours and in other places: the values of a row are its own."""
+    known = known_rows(ask, op, batch, outcome, limit)
+    if known is None:
+        return []
+
+    def beside(words: str, company: Rows, kept: IntArray, index: IntArray) -> list[Hit]:
+        crowd = company.batch()
+        reply = ask(crowd)
+        found = answer(op, crowd, reply)
+        if found is None:
+            return trouble(words, reply)
+        return known.compare("batch_dependence", words, batch.form, index, result_rows(op, crowd, found)[kept])
+
+    return gravest(beside(*call) for call in _company(known.rows))
+
+
+def _company(rows: Rows) -> Iterator[tuple[str, Rows, IntArray, IntArray]]:
+    """(words, rows to call with, where the known rows are among them, which known rows)."""
+    form, n = rows.like.form, rows.x.shape[1]
+    chosen = _telling_rows(rows)
+    kept = 2 * np.arange(len(chosen)) + 1
+    spread = np.zeros(2 * len(chosen) + 1, np.int64)
+    spread[kept] = chosen
+    sign = np.where(np.arange(n) % 2, -1.0, 1.0)
+    fills = [("the largest values", sign * form.max_finite), ("the lowest value", np.full(n, -form.max_finite))]
+    fills += [("zeros", np.zeros(n)), ("NaN", np.full(n, np.nan))]
+    fills += [("-inf", np.full(n, -np.inf))] if form.has_inf else []
+    crowd = rows.take(spread)
+    for name, fill in fills:
+        inputs = {}
+        for key, value in crowd.inputs.items():
+            strangers = value.copy()
+            if key != "target":
+                strangers[::2] = form.narrow(fill)
+            inputs[key] = strangers
+        yield f"beside rows of {name}", replace(crowd, inputs=inputs), kept, chosen
+    count = len(rows.x)
+    if count > 1:
+        back = np.arange(count)[::-1]
+        yield "rows in reverse order", rows.take(back), np.arange(count), back
+    if rows.x.size <= _COPIED_LOGITS:
+        copies = np.tile(np.arange(count), _COPIES)
+        yield f"the batch {_COPIES} times over", rows.take(copies), np.arange(len(copies)), copies
