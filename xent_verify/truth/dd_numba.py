@@ -41,8 +41,7 @@ _KEEP = ~(0x7FF << 52)
 _SMALL_LOW = 2.0**-900
 _SMALL_LOG = 2.0 ** (_SHIFT - 200)
 _BACK = 2.0 ** (-_SHIFT - 2)
-_LEAST = -1022  # float64's e_min; below _NEAR everything rounds to 0
-_NEAR = _LEAST - 55
+_LEAST = -1022  # float64's e_min
 
 _inline = njit(inline="always", error_model="numpy")
 
@@ -176,6 +175,18 @@ def _rows(x, holes, masked, high, low, exponent, keep, values):  # type: ignore[
     return far
 
 
+@_inline
+def _beside(bits, e, k, radius):  # type: ignore[no-untyped-def]
+    """pieces._low_words and pieces._beside_lifted: whether a midpoint of float64 may lie within the radius."""
+    shift = min(max(_LEAST - k, 1), 56)
+    middle = np.int64(1) << (shift - 1)
+    significand = (bits & _FRACTION) | (np.int64(1) << 52)
+    offset = np.float64((significand & (2 * middle - 1)) - middle) + e * 2.0**52
+    lifted = abs(offset) <= radius * (2.0**52 * 1.0001)
+    halfway = (abs(abs(e) - 2.0**-53) <= radius) | (((bits & _FRACTION) == 0) & (abs(abs(e) - 2.0**-54) <= radius))
+    return lifted if k < _LEAST else halfway
+
+
 @njit(error_model="numpy", nogil=True, cache=True)
 def _scaled(high, low, exponent, r, r_low, radius, suspect):  # type: ignore[no-untyped-def]
     """e**d (r + r_low), normalised, in place; ``suspect`` as ``pieces.undecided`` wants it for float64."""
@@ -198,10 +209,7 @@ def _scaled(high, low, exponent, r, r_low, radius, suspect):  # type: ignore[no-
             low[i, j] = 0.0 if (far or abs(e) < _SMALL_LOW) else e
             k = exponent[i, j] + power
             exponent[i, j] = VANISHED if far else k
-            at_middle = (abs(abs(e) - 2.0**-53) <= radius) | (
-                ((bits & _FRACTION) == 0) & (abs(abs(e) - 2.0**-54) <= radius)
-            )
-            suspect[i, j] = (at_middle | (_NEAR <= k < _LEAST)) and not far
+            suspect[i, j] = _beside(bits, e, k, radius) and not far
 
 
 @njit(error_model="numpy", nogil=True, cache=True)
@@ -230,10 +238,8 @@ def _logs(x, m, log, log_low, high, low, exponent, radius, suspect):  # type: ig
             low[i, j] = 0.0 if (zero or abs(e) < _SMALL_LOW) else e
             k = power + (-_SHIFT if alone else 2)
             exponent[i, j] = 0 if zero else k
-            at_middle = (abs(abs(e) - 2.0**-53) <= radius) | (
-                ((bits & _FRACTION) == 0) & (abs(abs(e) - 2.0**-54) <= radius)
-            )
-            suspect[i, j] = (at_middle | (_NEAR <= k < _LEAST) | (k >= 1023)) and not zero
+            inward = e if h > 0.0 else -e
+            suspect[i, j] = (_beside(bits, inward, k, radius) or k >= 1023) and not zero
             zeros += 1 if zero else 0
     return zeros
 
