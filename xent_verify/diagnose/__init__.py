@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.diagnose import inputs, losses, region, shifts, slopes, sums, values
-from xent_verify.diagnose.case import Agreement, Case, Mistake, Prediction
+from xent_verify.diagnose import inputs, losses, merges, readings, reductions, region, shifts, slopes, sums, values
+from xent_verify.diagnose.agreement import Agreement
+from xent_verify.diagnose.case import Case, Prediction
 from xent_verify.diagnose.inference import infer
+from xent_verify.diagnose.mistake import Mistake
 from xent_verify.enclosure import Enclosure
 from xent_verify.model import Batch
 from xent_verify.ops import Op
@@ -26,12 +28,15 @@ MISTAKES: tuple[Mistake, ...] = (
     values.ROUNDED_P,
     *shifts.MISTAKES,
     *slopes.MISTAKES,
+    *reductions.MISTAKES,
     *losses.MISTAKES,
     *inputs.SENTINELS,
     *values.MISTAKES,
     *inputs.MISTAKES,
     *sums.MISTAKES,
-    *inputs.WHOLESALE,
+    *merges.MISTAKES,
+    inputs.NARROW_WORK,
+    *readings.MISTAKES,
 )
 
 _SHARE = 0.8
@@ -121,7 +126,7 @@ def _tried(case: Case, sample: Case) -> Iterator[tuple[Mistake, str, Agreement]]
     """Every prediction: in the usual precision, then (where ranges matter) in the logits' own and in float64."""
     reduced = case.observed.ndim == 0
     table = (
-        (*losses.MISTAKES, *MISTAKES) if reduced else MISTAKES
+        (*reductions.MISTAKES, *losses.MISTAKES, *MISTAKES) if reduced else MISTAKES
     )  # one number: what is particular to losses goes first
     precisions = [case.dtype]
     precisions += [dtype for dtype in (case.own, np.dtype(np.float64)) if dtype not in precisions]

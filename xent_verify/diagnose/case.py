@@ -7,7 +7,7 @@ rounding to the format), and counts with how many of the failing values it agree
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from xent_verify.diagnose.agreement import Agreement
 from xent_verify.enclosure import Enclosure
 from xent_verify.formats import FloatArray, FloatFormat, IntArray, format_named
 from xent_verify.implementations.gradients import minus_target
@@ -26,7 +27,7 @@ from xent_verify.ops.shapes import unroll
 from xent_verify.policies import POLICIES
 from xent_verify.properties import result_rows, rows_view
 
-__all__ = ["Agreement", "Case", "Mistake", "Prediction", "Quantity"]
+__all__ = ["Case", "Prediction", "Quantity"]
 
 Array = NDArray[Any]
 Quantity = Literal["p", "log p", "logsumexp"]
@@ -47,20 +48,6 @@ _WANTS: dict[str, Quantity] = {
 _LARGE = 20_000
 """Logits beyond which rows are sampled."""
 _ELEMENTWISE = ("sigmoid", "log_sigmoid", "binary_cross_entropy_with_logits")
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How many failing values a prediction meets, which share of the others it leaves, which share it meets to the bit."""
-
-    hits: int
-    failing: int
-    others: float
-    exact: float = 0.0
-
-    @property
-    def share(self) -> float:
-        return self.hits / self.failing if self.failing else 0.0
 
 
 def _spread(index: IntArray, most: int) -> IntArray:
@@ -308,22 +295,3 @@ class Case:
         rest = int(counted.sum())
         exact = float((self.failing & same).sum()) / max(count, 1)
         return Agreement(int(met.sum()), count, float(kept.sum()) / rest if rest else 1.0, exact)
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """A known mistake: ``model(case)`` yields what it would have given, in its variants.
-
-    ``sentence`` says what is wrong; the variants' words say with what it agrees. ``ops``: () for every op.
-    ``everywhere``: tried in other precisions than the usual one, too. ``whole``: rows have to do with one another, so
-    that a sample of them says nothing. ``special``: about -inf, +inf and NaN logits; comes first where all failing rows
-    have one.
-    """
-
-    key: str
-    sentence: str
-    model: Callable[[Case], Iterator[Prediction]]
-    ops: tuple[str, ...] = ()
-    everywhere: bool = False
-    whole: bool = False
-    special: bool = False

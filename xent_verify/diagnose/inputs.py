@@ -1,17 +1,16 @@
-"""Mistakes made on the logits before anything else: bounded, masked, narrowed, read along another axis or order."""
+"""Mistakes made on the logits before anything else: bounded, masked, narrowed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import ml_dtypes
 import numpy as np
 
-from xent_verify import layouts
-from xent_verify.diagnose.case import Array, Case, Mistake, Prediction
+from xent_verify.diagnose.case import Array, Case, Prediction
+from xent_verify.diagnose.mistake import Mistake
 
-__all__ = ["MISTAKES", "SENTINELS", "WHOLESALE"]
+__all__ = ["MISTAKES", "NARROW_WORK", "SENTINELS", "right_values"]
 
 _BOUNDS = (
     5.0, 10.0, 15.0, 16.0, 20.0, 30.0, 32.0, 40.0, 50.0, 60.0, 64.0, 75.0, 80.0, 85.0, 86.0, 87.0, 88.0, 88.72, 100.0, 200.0,
@@ -52,10 +51,10 @@ def _on_other_logits(change: Changed) -> Callable[[Case], Iterator[Prediction]]:
 
 
 def _right_on(case: Case, rows: Array) -> Array:
-    return case.result(_values(case, rows.astype(case.dtype)))
+    return case.result(right_values(case, rows.astype(case.dtype)))
 
 
-def _values(case: Case, rows: Array) -> Array:
+def right_values(case: Case, rows: Array) -> Array:
     """p, log p or logsumexp of rows, with 0 for a maximum that is not finite."""
     top = rows.max(axis=1, keepdims=True)
     safe = np.where(np.isfinite(top), top, 0).astype(rows.dtype)
@@ -186,98 +185,6 @@ def _narrow_work(case: Case) -> Iterator[Prediction]:
         )
 
 
-def _axes(case: Case) -> Iterator[Prediction]:
-    """Along another axis, over all axes, or moved to the end without the way back."""
-    x = case.batch.x
-    if x.ndim < 2 or "axis" not in case.op.options:
-        return
-    given = int(case.op.option(case.batch, "axis")) % x.ndim
-    for axis in range(x.ndim):
-        if axis != given:
-            other = replace(case, batch=replace(case.batch, options={**case.batch.options, "axis": axis}))
-            values = other.result(other.right)
-            if values.size == case.observed.size:
-                yield f"the right result along axis {axis} in place of {given}", values.reshape(case.observed.shape)
-    flat = case.rows.reshape(1, -1)
-    if case.op.result == "elements":
-        yield "the softmax over all axes at once", case.result(_values(case, flat).reshape(case.rows.shape))
-        values = _values(case, case.rows)
-        yield "the right rows, left in the order in which the axis is last", case.rounded(values)
-        dense = _values(case, np.ascontiguousarray(x).reshape(-1, x.shape[given]).astype(case.dtype))
-        yield "memory read as if the axis were the last one", case.rounded(dense)
-        once = replace(case, batch=replace(case.batch, inputs={"x": case.form.narrow(case.true.reshape(x.shape))}))
-        yield "the function applied once more to its own result", once.result(once.right)
-
-
-def _storage(case: Case) -> Iterator[Prediction]:
-    """The memory behind a view read in its own order."""
-    view = layouts.apply(case.batch.x, case.batch.layout)
-    memory = view
-    while isinstance(memory.base, np.ndarray):
-        memory = memory.base
-    flat = memory.ravel(order="K")
-    if flat.size < view.size or not view.ndim:
-        return
-    for name, values in (("from its start", flat[: view.size]), ("in its own order", view.ravel(order="K"))):
-        if not np.array_equal(values, view.ravel()):
-            other = replace(
-                case,
-                batch=replace(
-                    case.batch, inputs={**case.batch.inputs, next(iter(case.batch.inputs)): values.reshape(view.shape)}
-                ),
-            )
-            yield (
-                f"the right result for the memory behind the view ({case.batch.layout}) read {name}",
-                other.result(other.right),
-            )
-    if view.ndim > 1 and view.strides[0] == 0:
-        whole = case.true.copy()
-        whole[1:] = 0
-        yield "0 in all rows that share the first one's memory", whole
-
-
-def _other_rows(case: Case) -> Iterator[Prediction]:
-    """Results of other rows."""
-    if case.observed.ndim == 0 or len(case.true) < 2:
-        return
-    for step in (1, -1):
-        yield f"the result of the row {'before' if step == 1 else 'after'}", np.roll(case.true, step, axis=0)
-    yield "the first row's result in every row", np.broadcast_to(case.true[:1], case.true.shape)
-    yield "the rows in reverse order", case.true[::-1]
-    if np.isnan(case.observed).any():
-        yield "NaN in every row", np.full_like(case.true, np.nan)
-    with np.errstate(all="ignore"):
-        shared = case.total.sum()
-        yield "one sum for all rows", case.result(case.terms / shared) if case.wants == "p" else case.true
-
-
-def _unwritten(case: Case) -> Iterator[Prediction]:
-    """Zeros where nothing was written: everywhere, from a row on, in whole rows."""
-    if case.observed.ndim == 0:
-        return
-    yield "0 everywhere", np.zeros_like(case.true)
-    blank = case.failing_rows
-    shape = case.by_row(case.true).shape
-    if blank.any() and not blank.all() and case.batch.x.ndim == 2:
-        first, last = int(np.argmax(blank)), int(len(blank) - 1 - np.argmax(blank[::-1]))
-        for words, rows in (
-            (f"0 from row {first} on", slice(first, None)),
-            (f"0 up to row {last}", slice(None, last + 1)),
-        ):
-            kept = case.by_row(case.true).copy()
-            kept[rows] = 0
-            if case.by_row(case.observed).shape == shape and kept.size == case.observed.size:
-                yield words, _from_rows(case, kept)
-        kept = np.where(blank[:, None], 0, case.by_row(case.true))
-        yield f"0 in {int(blank.sum())} rows of {len(blank)}", _from_rows(case, kept)
-
-
-def _from_rows(case: Case, values: Array) -> Array:
-    axis = int(case.op.option(case.batch, "axis")) if "axis" in case.op.options else -1
-    return values.T if case.observed.ndim == 2 and axis in (0, -2) else values.reshape(case.observed.shape)
-
-
-_READ = "memory is read in another order than the view's"
 SENTINELS: tuple[Mistake, ...] = (
     Mistake("sentinel", "finite logits are taken for a mask", _on_other_logits(_sentinel)),
     Mistake("sentinel", "finite logits are taken for a mask", _sentinel_as_zero),
@@ -289,24 +196,10 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("nan-ignored", "NaN is ignored", _on_other_logits(_nan_ignored), special=True),
     Mistake("nan-replaced", "NaN is left out or replaced on the way", _nan_to_zero, special=True),
     Mistake("mask-filled", "-inf is replaced by a finite number", _on_other_logits(_mask_filled), special=True),
-    Mistake(
-        "stops-at-mask", "a -inf logit is taken for the end of the row", _on_other_logits(_stops_at_mask), special=True
-    ),
+    Mistake("stops-at-mask", "a -inf logit is taken for the end of the row", _on_other_logits(_stops_at_mask)),
     Mistake("infinity-replaced", "an infinite value is replaced or lost", _infinity, special=True),
     Mistake("narrow-input", "logits are rounded to a narrower format", _on_other_logits(_narrowed)),
 )
 
-WHOLESALE: tuple[Mistake, ...] = (
-    Mistake("narrow-work", "intermediates are kept in a narrow format", _narrow_work),
-    Mistake(
-        "wrong-axis",
-        "the wrong axis is reduced",
-        _axes,
-        ("softmax", "log_softmax", "logsumexp", "softmax_temperature"),
-        whole=True,
-    ),
-    Mistake("storage-order", _READ, _storage, whole=True),
-    Mistake("not-written", "a part of the result is never written, or skipped", _unwritten, whole=True),
-    Mistake("row-mix-up", "rows are mixed up", _other_rows, whole=True),
-)
-"""About the result as a whole: the last to be tried, since a few values may fit by chance."""
+NARROW_WORK = Mistake("narrow-work", "intermediates are kept in a narrow format", _narrow_work)
+"""Of the last to be tried: small errors may fit by chance."""

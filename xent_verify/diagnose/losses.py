@@ -9,13 +9,14 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from xent_verify.diagnose.case import Array, Case, Mistake, Prediction
+from xent_verify.diagnose.case import Array, Case, Prediction
+from xent_verify.diagnose.mistake import Mistake
 from xent_verify.formats import FloatArray
 from xent_verify.implementations.targets import Coefficients, Task, coefficients
 
-__all__ = ["MISTAKES"]
+__all__ = ["MISTAKES", "class_ids", "row_losses"]
 
-_BLOCKS = (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+_BLOCKS = (8, 16, 32, 64, 128, 256, 512, 1024)
 
 
 def _instead(case: Case, **changes: Any) -> FloatArray | None:
@@ -31,14 +32,14 @@ def _said(words: str, value: FloatArray | None) -> Iterator[Prediction]:
         yield words, value
 
 
-def _ids(case: Case) -> tuple[Array, Array]:
+def class_ids(case: Case) -> tuple[Array, Array]:
     """(class ids, which rows count)."""
     ids = case.task.target.astype(np.int64)
     return ids, ids != case.task.ignore_index
 
 
 def _relabelled(case: Case, ids: Array) -> FloatArray | None:
-    _, live = _ids(case)
+    _, live = class_ids(case)
     n = case.rows.shape[1]
     kept = np.where(live, ids, -1)
     inside = (kept >= -n) & (kept < n)
@@ -50,7 +51,7 @@ def _ids_changed(case: Case) -> Iterator[Prediction]:
     """Class ids that wrap or are rounded in another type."""
     if case.task.soft:
         return
-    ids, _ = _ids(case)
+    ids, _ = class_ids(case)
     n = case.rows.shape[1]
     for name, dtype in (("float16", np.float16), ("bfloat16", ml_dtypes.bfloat16), ("float32", np.float32)):
         yield from _said(f"class ids rounded to {name}", _relabelled(case, ids.astype(dtype).astype(np.int64)))
@@ -72,7 +73,7 @@ def _square(case: Case) -> Iterator[Prediction]:
     task, (count, n) = case.task, case.rows.shape
     if task.soft or count != n:
         return
-    ids, live = _ids(case)
+    ids, live = class_ids(case)
     safe = np.where(live, ids, 0) % n
     crossed = np.where(live, -case.log_p[safe, np.arange(count)], 0)
     yield "-log p[target, row] in place of -log p[row, target]", case.reduced(crossed)
@@ -89,7 +90,7 @@ def _ignoring(case: Case) -> Iterator[Prediction]:
     task = case.task
     if task.soft:
         return
-    ids, live = _ids(case)
+    ids, live = class_ids(case)
     n, given = case.rows.shape[1], task.ignore_index
     wrapped = np.where(live, ids, ids % n)
     none = -(2**62)
@@ -113,7 +114,7 @@ def _ignored_part(case: Case) -> Iterator[Prediction]:
     task = case.task
     if task.soft:
         return
-    ids, live = _ids(case)
+    ids, live = class_ids(case)
     n, count, terms = case.rows.shape[1], len(ids), case.terms_of_loss
     safe = np.where(live, ids, 0) % n
     weight = np.ones(n, case.dtype) if task.weight is None else task.weight.astype(case.dtype)
@@ -151,7 +152,7 @@ def _zero_times(case: Case) -> Iterator[Prediction]:
     divisor = len(case.rows) if case.task.soft else None
     if not case.task.label_smoothing:
         hidden = np.where(np.isinf(case.log_p).any(axis=1), np.nan, 0)
-        kept = np.where(terms.live, _row_losses(case) + hidden, 0)
+        kept = np.where(terms.live, row_losses(case) + hidden, 0)
         yield "0·inf from a smoothing term that is switched off", case.reduced(kept, divisor)
     products = (terms.q * -case.log_p).sum(axis=1)
     yield "0·inf or 0·NaN of zero targets, weights or ignored rows", case.reduced(products, divisor)
@@ -181,7 +182,7 @@ def _weighting(case: Case) -> Iterator[Prediction]:
     if share and not task.soft:
         even = terms.q + np.where(terms.live[:, None], share * (1 - wide), 0)
         yield "the uniform part of the smoothing without weights", case.loss(case.log_p, replace(terms, q=even))
-        ids, _ = _ids(case)
+        ids, _ = class_ids(case)
         own = wide[np.where(terms.live, ids, 0)][:, None]
         scaled = terms.q + np.where(terms.live[:, None], share * (own - wide), 0)
         yield (
@@ -207,7 +208,7 @@ def _smoothing(case: Case) -> Iterator[Prediction]:
         hardened = coefficients(replace(task, label_smoothing=epsilon * n / (n - 1)), case.dtype)
         yield "ε / (C - 1) for the other classes, 1 - ε for the target", case.loss(case.log_p, hardened)
         yield "ε / (C - 1) for every class", added(epsilon / (n - 1) - epsilon / n)
-    for block in _BLOCKS[2:]:
+    for block in _BLOCKS:
         if n % block and n > block:
             padded = -(-n // block) * block
             yield f"ε divided by {padded} (C filled up to a multiple of {block})", added(epsilon / padded - epsilon / n)
@@ -233,7 +234,7 @@ def _target_part(task: Task, terms: Coefficients, scale: float) -> Array:
     return np.asarray(scale * hard.q)
 
 
-def _row_losses(case: Case) -> Array:
+def row_losses(case: Case) -> Array:
     terms = case.terms_of_loss
     with np.errstate(all="ignore"):
         return np.where(terms.live, np.where(terms.q == 0, 0, terms.q * -case.log_p).sum(axis=1), 0)
@@ -249,80 +250,16 @@ def _probabilities(case: Case) -> Iterator[Prediction]:
     )
     yield from _said("the loss without smoothing", _instead(case, label_smoothing=0.0))
     y = task.target.astype(case.dtype)
-    yield "the mean over all N·C products", case.reduced(_row_losses(case), y.size)
+    yield "the mean over all N·C products", case.reduced(row_losses(case), y.size)
     entropy = np.where(y > 0, y * np.log(np.where(y > 0, y, 1)), 0).sum(axis=1)
-    yield "KL divergence: Σ y·log y added", case.reduced(_row_losses(case) + entropy, len(y))
-    yield "targets scaled to sum 1", case.reduced(_row_losses(case) / y.sum(axis=1), len(y))
-
-
-def _totals(case: Case) -> Iterator[Prediction]:
-    """Rows added up in another way, or in a narrow format."""
-    if case.task.reduction == "none":
-        return
-    losses, terms = _row_losses(case), case.terms_of_loss
-    count, divisor = len(losses), terms.masses.sum() if case.task.reduction == "mean" else 1
-    for name, dtype in (
-        ("float16", np.dtype(np.float16)),
-        ("bfloat16", np.dtype(ml_dtypes.bfloat16)),
-        ("float32", np.dtype(np.float32)),
-    ):
-        if dtype.itemsize < case.dtype.itemsize:
-            narrow = losses.astype(dtype)
-            total = narrow.astype(case.dtype).sum().astype(dtype)
-            yield (
-                f"the total stored in {name} before the division",
-                case.rounded(np.asarray(total.astype(case.dtype) / divisor)),
-            )
-            yield (
-                f"losses stored in {name} before they are added",
-                case.rounded(np.asarray(narrow.astype(case.dtype).sum() / divisor)),
-            )
-            running = np.asarray(np.add.accumulate(narrow, dtype=dtype)[-1])
-            yield f"the total as a running sum in {name}", case.rounded(running.astype(case.dtype) / divisor)
-            counted = np.asarray(np.add.accumulate(terms.live[terms.live].astype(dtype), dtype=dtype)[-1:]).astype(
-                case.dtype
-            )
-            if case.task.weight is None and counted.size and counted[0] != divisor:
-                words = f"the rows counted in {name} ({float(counted[0]):g})"
-                yield words, case.rounded(np.asarray(losses.sum() / counted[0]))
-            product = narrow.sum(dtype=dtype) if dtype == np.float16 else running
-            yield f"the total in {name}, pairwise", case.rounded(np.asarray(product).astype(case.dtype) / divisor)
-    yield "the total as a running sum", case.rounded(np.asarray(np.cumsum(losses.astype(case.dtype))[-1] / divisor))
-    for block in _BLOCKS:
-        if block < count and count % block:
-            kept = count // block * block
-            words = f"the last, partial block of {block} rows left out"
-            yield words, case.rounded(np.asarray(losses[:kept].sum() / divisor))
-            yield (
-                f"{words} of sum and divisor",
-                case.rounded(np.asarray(losses[:kept].sum() / terms.masses[:kept].sum())),
-            )
-            parts = np.array_split(np.arange(count), range(block, count, block))
-            means = [losses[part].sum() / terms.masses[part].sum() for part in parts]
-            yield f"the mean of the means of blocks of {block} rows", case.rounded(np.asarray(np.mean(means)))
-
-
-def _rows_dropped(case: Case) -> Iterator[Prediction]:
-    """Per-row losses with rows at 0."""
-    if case.task.reduction != "none":
-        return
-    count = len(case.rows)
-    for block in _BLOCKS:
-        if block < count and count % block:
-            blank = np.where(np.arange(count) < count // block * block, case.true, 0)
-            yield f"0 in the last, partial block of {block} rows", blank
-    _, live = _ids(case) if not case.task.soft else (None, np.ones(count, np.bool_))
-    if not live.all():
-        kept = np.zeros(count)
-        kept[: int(live.sum())] = case.true[live]
-        yield "the losses that count moved to the front", kept
+    yield "KL divergence: Σ y·log y added", case.reduced(row_losses(case) + entropy, len(y))
+    yield "targets scaled to sum 1", case.reduced(row_losses(case) / y.sum(axis=1), len(y))
 
 
 MISTAKES: tuple[Mistake, ...] = tuple(
     Mistake(key, sentence, model, ("cross_entropy",), whole=True, special=key == "zero-times-infinity")
     for key, sentence, model in (
         ("zero-times-infinity", "0 is multiplied by an infinity or NaN", _zero_times),
-        ("totals", "losses are added up wrongly", _totals),
         ("class-ids", "class ids are changed on the way", _ids_changed),
         ("square", "samples and classes are mixed up where there are as many of each", _square),
         ("ignore-index", "the wrong rows are ignored", _ignoring),
@@ -330,6 +267,5 @@ MISTAKES: tuple[Mistake, ...] = tuple(
         ("weights", "class weights are applied wrongly", _weighting),
         ("smoothing", "label smoothing is applied wrongly", _smoothing),
         ("probability-targets", "probability targets are treated as something else", _probabilities),
-        ("rows-dropped", "rows are left out", _rows_dropped),
     )
 )

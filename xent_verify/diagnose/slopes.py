@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from xent_verify.diagnose.case import Array, Case, Mistake, Prediction
+from xent_verify.diagnose.case import Array, Case, Prediction
+from xent_verify.diagnose.mistake import Mistake
 
 __all__ = ["MISTAKES"]
 

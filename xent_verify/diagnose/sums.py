@@ -1,16 +1,16 @@
-"""Mistakes of the sum: columns left out or counted twice, padding, wrong merges of chunks, narrow accumulators."""
+"""Mistakes of the sum: columns left out or counted twice, padding, narrow accumulators."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
-from xent_verify.diagnose.case import Array, Case, Mistake, Prediction
+from xent_verify.diagnose.case import Array, Case, Prediction
+from xent_verify.diagnose.mistake import Mistake
 from xent_verify.formats import FloatArray
 
 __all__ = ["MISTAKES"]
@@ -107,109 +107,6 @@ def _padding(case: Case) -> Iterator[Prediction]:
             yield from case.forms(top, total + case.dtype.type(count) * one, terms, "m", words)
 
 
-def _chunks(case: Case) -> Iterator[tuple[str, list[Array]]]:
-    """The row in chunks of every usual width, in 2, 4 and 8 equal parts, and in interleaved lanes."""
-    n = case.rows.shape[1]
-    for width in (65536, 32768, 16384, *reversed(_TILES[3:])):
-        if width < n:
-            yield f"chunks of {width}", [case.rows[:, a : a + width] for a in range(0, n, width)]
-    for parts in (2, 4, 8):
-        if n >= 2 * parts:
-            yield f"{parts} equal parts", np.array_split(case.rows, parts, axis=1)
-            yield f"{parts} interleaved lanes", [case.rows[:, k::parts] for k in range(parts)]
-
-
-Merge = Callable[[Array, Array], tuple[Array, Array]]
-"""(maxima [R, chunks], sums [R, chunks]) -> (reference [R, 1], sum [R, 1])."""
-
-
-def _no_rescale(peaks: Array, sums: Array) -> tuple[Array, Array]:
-    top = np.maximum.accumulate(peaks, axis=1)
-    return top[:, -1:], (sums * np.exp(peaks - top)).sum(axis=1, keepdims=True)
-
-
-def _upside_down(peaks: Array, sums: Array) -> tuple[Array, Array]:
-    top, total = peaks[:, 0], sums[:, 0]
-    for peak, part in zip(peaks.T[1:], sums.T[1:], strict=True):
-        risen = np.maximum(top, peak)
-        total = total * np.exp(risen - top) + part * np.exp(peak - risen)
-        top = risen
-    return top[:, None], total[:, None]
-
-
-def _never_rescaled(peaks: Array, sums: Array) -> tuple[Array, Array]:
-    return peaks.max(axis=1, keepdims=True), sums.sum(axis=1, keepdims=True)
-
-
-def _on_first(peaks: Array, sums: Array) -> tuple[Array, Array]:
-    return peaks[:, :1], (sums * np.exp(peaks - peaks[:, :1])).sum(axis=1, keepdims=True)
-
-
-def _on_last(peaks: Array, sums: Array) -> tuple[Array, Array]:
-    return peaks[:, -1:], (sums * np.exp(peaks - peaks[:, -1:])).sum(axis=1, keepdims=True)
-
-
-def _by_maximum(peaks: Array, sums: Array) -> tuple[Array, Array]:
-    each = peaks + np.log(sums)
-    return each.max(axis=1, keepdims=True), np.ones_like(peaks[:, :1])
-
-
-def _unshifted(peaks: Array, sums: Array) -> tuple[Array, Array]:
-    return np.zeros_like(peaks[:, :1]), np.exp(peaks + np.log(sums)).sum(axis=1, keepdims=True)
-
-
-def _last_only(peaks: Array, sums: Array) -> tuple[Array, Array]:
-    return peaks[:, -1:], sums[:, -1:]
-
-
-def _unguarded(peaks: Array, sums: Array) -> tuple[Array, Array]:
-    top, total = peaks[:, 0], sums[:, 0]
-    for peak, part in zip(peaks.T[1:], sums.T[1:], strict=True):
-        risen = np.maximum(top, peak)
-        total = total * np.exp(top - risen) + part * np.exp(peak - risen)
-        top = risen
-    return top[:, None], total[:, None]
-
-
-_MERGES: tuple[tuple[str, Merge], ...] = (
-    ("the sum so far not rescaled when the maximum rises", _no_rescale),
-    ("the sum so far rescaled by exp(m' - m) in place of exp(m - m')", _upside_down),
-    ("partial sums added without bringing them to one maximum", _never_rescaled),
-    ("partial sums brought to the first chunk's maximum", _on_first),
-    ("partial sums brought to the last chunk's maximum", _on_last),
-    ("the largest of the partial results in place of their sum", _by_maximum),
-    ("partial results merged as log(exp(a) + exp(b)) without a shift", _unshifted),
-    ("only the last chunk's sum", _last_only),
-    ("exp(-inf - (-inf)) when a first chunk is all -inf", _unguarded),
-)
-
-
-def _merged(case: Case) -> Iterator[Prediction]:
-    if case.rows.shape[1] < 4:
-        return
-    for name, chunks in _chunks(case):
-        peaks = np.concatenate([chunk.max(axis=1, keepdims=True) for chunk in chunks], axis=1)
-        partial = [np.exp(chunk - chunk.max(axis=1, keepdims=True)).sum(axis=1, keepdims=True) for chunk in chunks]
-        sums = np.concatenate(partial, axis=1)
-        for words, merge in _MERGES:
-            reference, total = merge(peaks, sums)
-            label = f"Σ in {name}, {words}"
-            yield from case.forms(reference, total, np.exp(case.rows - reference), "m", label)
-
-
-def _apart(case: Case) -> Iterator[Prediction]:
-    """Every chunk normalised by itself."""
-    if case.rows.shape[1] < 4 or case.wants == "logsumexp":
-        return
-    for name, chunks in _chunks(case):
-        if "lanes" in name:
-            continue
-        gaps = [chunk - chunk.max(axis=1, keepdims=True) for chunk in chunks]
-        logs = [gap - np.log(np.exp(gap).sum(axis=1, keepdims=True)) for gap in gaps]
-        whole = np.concatenate(logs, axis=1)
-        yield f"each of {name} normalised by itself", case.result(np.exp(whole) if case.wants == "p" else whole)
-
-
 def _undivided(case: Case) -> Iterator[Prediction]:
     """Columns from k on not divided by the sum, or not written."""
     n = case.rows.shape[1]
@@ -272,16 +169,6 @@ def _stored_total(case: Case) -> Iterator[Prediction]:
                 yield f"m + log Σ, the logarithm in {name}", case.result(np.asarray(case.top + logs))
 
 
-def _shard_target(case: Case) -> Iterator[Prediction]:
-    """A target outside the first part of the classes contributes logit 0."""
-    n = case.rows.shape[1]
-    for parts in (2, 4, 8):
-        for first, last in pairwise(np.linspace(0, n, parts + 1).astype(int).tolist()):
-            outside = (np.arange(n) < first) | (np.arange(n) >= last)
-            words = f"the target's logit taken as 0 outside of columns {first} to {last - 1}"
-            yield words, case.result(np.where(outside, -case.lse, case.log_p))
-
-
 _ACCUMULATOR = "the sum is accumulated in a narrower format"
 MISTAKES: tuple[Mistake, ...] = (
     Mistake("narrow-accumulator", _ACCUMULATOR, partial(_accumulated, likely=True)),
@@ -292,14 +179,6 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("undivided-columns", "columns are not finished", _undivided, ("softmax", "cross_entropy_grad")),
     Mistake("counted-twice", "columns are counted twice", _twice),
     Mistake("padding", "padding takes part in the sum", _padding),
-    Mistake("wrong-merge", "partial sums are brought together wrongly", _merged),
-    Mistake("parts-apart", "parts of the row are normalised each for itself", _apart),
-    Mistake(
-        "target-in-other-part",
-        "a target in another part of the classes loses its logit",
-        _shard_target,
-        ("cross_entropy",),
-    ),
     Mistake("part-of-the-sum", "the normaliser sees a part of the row", _fitted_part),
     Mistake("running-sum", "a long row is added up in one running sum", _plain_loop),
 )

@@ -1,0 +1,29 @@
+"""A row of the table of known mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from xent_verify.diagnose.case import Case, Prediction
+
+__all__ = ["Mistake"]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A known mistake: ``model(case)`` yields what it would have given, in its variants.
+
+    ``sentence`` says what is wrong; the variants' words say with what it agrees. ``ops``: () for every op.
+    ``everywhere``: tried in other precisions than the usual one, too. ``whole``: rows have to do with one another, so
+    that a sample of them says nothing. ``special``: about -inf, +inf and NaN logits; comes first where all failing rows
+    have one.
+    """
+
+    key: str
+    sentence: str
+    model: Callable[[Case], Iterator[Prediction]]
+    ops: tuple[str, ...] = ()
+    everywhere: bool = False
+    whole: bool = False
+    special: bool = False

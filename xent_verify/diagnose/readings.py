@@ -1,0 +1,122 @@
+"""Mistakes of place: another axis or order in memory, rows mixed up, results that were never written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from xent_verify import layouts
+from xent_verify.diagnose.case import Array, Case, Prediction
+from xent_verify.diagnose.inputs import right_values
+from xent_verify.diagnose.mistake import Mistake
+
+__all__ = ["MISTAKES"]
+
+
+def _axes(case: Case) -> Iterator[Prediction]:
+    """Along another axis, over all axes, or moved to the end without the way back."""
+    x = case.batch.x
+    if x.ndim < 2 or "axis" not in case.op.options:
+        return
+    given = int(case.op.option(case.batch, "axis")) % x.ndim
+    for axis in range(x.ndim):
+        if axis != given:
+            other = replace(case, batch=replace(case.batch, options={**case.batch.options, "axis": axis}))
+            values = other.result(other.right)
+            if values.size == case.observed.size:
+                yield f"the right result along axis {axis} in place of {given}", values.reshape(case.observed.shape)
+    flat = case.rows.reshape(1, -1)
+    if case.op.result == "elements":
+        yield "the softmax over all axes at once", case.result(right_values(case, flat).reshape(case.rows.shape))
+        values = right_values(case, case.rows)
+        yield "the right rows, left in the order in which the axis is last", case.rounded(values)
+        dense = right_values(case, np.ascontiguousarray(x).reshape(-1, x.shape[given]).astype(case.dtype))
+        yield "memory read as if the axis were the last one", case.rounded(dense)
+        once = replace(case, batch=replace(case.batch, inputs={"x": case.form.narrow(case.true.reshape(x.shape))}))
+        yield "the function applied once more to its own result", once.result(once.right)
+
+
+def _storage(case: Case) -> Iterator[Prediction]:
+    """The memory behind a view read in its own order."""
+    view = layouts.apply(case.batch.x, case.batch.layout)
+    memory = view
+    while isinstance(memory.base, np.ndarray):
+        memory = memory.base
+    flat = memory.ravel(order="K")
+    if flat.size < view.size or not view.ndim:
+        return
+    for name, values in (("from its start", flat[: view.size]), ("in its own order", view.ravel(order="K"))):
+        if not np.array_equal(values, view.ravel()):
+            other = replace(
+                case,
+                batch=replace(
+                    case.batch, inputs={**case.batch.inputs, next(iter(case.batch.inputs)): values.reshape(view.shape)}
+                ),
+            )
+            yield (
+                f"the right result for the memory behind the view ({case.batch.layout}) read {name}",
+                other.result(other.right),
+            )
+    if view.ndim > 1 and view.strides[0] == 0:
+        whole = case.true.copy()
+        whole[1:] = 0
+        yield "0 in all rows that share the first one's memory", whole
+
+
+def _other_rows(case: Case) -> Iterator[Prediction]:
+    """Results of other rows."""
+    if case.observed.ndim == 0 or len(case.true) < 2:
+        return
+    for step in (1, -1):
+        yield f"the result of the row {'before' if step == 1 else 'after'}", np.roll(case.true, step, axis=0)
+    yield "the first row's result in every row", np.broadcast_to(case.true[:1], case.true.shape)
+    yield "the rows in reverse order", case.true[::-1]
+    if np.isnan(case.observed).any():
+        yield "NaN in every row", np.full_like(case.true, np.nan)
+    with np.errstate(all="ignore"):
+        shared = case.total.sum()
+        yield "one sum for all rows", case.result(case.terms / shared) if case.wants == "p" else case.true
+
+
+def _unwritten(case: Case) -> Iterator[Prediction]:
+    """Zeros where nothing was written: everywhere, from a row on, in whole rows."""
+    if case.observed.ndim == 0:
+        return
+    yield "0 everywhere", np.zeros_like(case.true)
+    blank = case.failing_rows
+    shape = case.by_row(case.true).shape
+    if blank.any() and not blank.all() and case.batch.x.ndim == 2:
+        first, last = int(np.argmax(blank)), int(len(blank) - 1 - np.argmax(blank[::-1]))
+        for words, rows in (
+            (f"0 from row {first} on", slice(first, None)),
+            (f"0 up to row {last}", slice(None, last + 1)),
+        ):
+            kept = case.by_row(case.true).copy()
+            kept[rows] = 0
+            if case.by_row(case.observed).shape == shape and kept.size == case.observed.size:
+                yield words, _from_rows(case, kept)
+        kept = np.where(blank[:, None], 0, case.by_row(case.true))
+        yield f"0 in {int(blank.sum())} rows of {len(blank)}", _from_rows(case, kept)
+
+
+def _from_rows(case: Case, values: Array) -> Array:
+    axis = int(case.op.option(case.batch, "axis")) if "axis" in case.op.options else -1
+    return values.T if case.observed.ndim == 2 and axis in (0, -2) else values.reshape(case.observed.shape)
+
+
+_READ = "memory is read in another order than the view's"
+MISTAKES: tuple[Mistake, ...] = (
+    Mistake(
+        "wrong-axis",
+        "the wrong axis is reduced",
+        _axes,
+        ("softmax", "log_softmax", "logsumexp", "softmax_temperature"),
+        whole=True,
+    ),
+    Mistake("storage-order", _READ, _storage, whole=True),
+    Mistake("not-written", "a part of the result is never written, or skipped", _unwritten, whole=True),
+    Mistake("row-mix-up", "rows are mixed up", _other_rows, whole=True),
+)
+"""About the result as a whole: the last to be tried, since a few values may fit by chance."""
