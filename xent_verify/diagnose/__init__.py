@@ -69,10 +69,9 @@ def explain(
             text = region.describe(case)
             return Diagnosis("region", text) if text else None
     best = found[0]
-    count = (
-        f"{best.agreement.hits} of {best.agreement.failing} failing value{'s' if best.agreement.failing > 1 else ''}"
-    )
-    text = f"{best.mistake.sentence}: agrees with {best.words} on {count}"
+    count, of = best.agreement.hits, best.agreement.failing
+    looked = " looked at" if of < int(failing.sum()) else ""
+    text = f"{best.mistake.sentence}: agrees with {best.words} on {count} of {of} failing value{'s' if of > 1 else ''}{looked}"
     if len(found) > 1:
         text += f" (as it would if {' or if '.join(other.mistake.sentence for other in found[1:3])}"
         text += f", or for {len(found) - 3} other mistakes)" if len(found) > 4 else ")"
@@ -125,9 +124,8 @@ def _found(case: Case) -> list[_Match]:
 def _tried(case: Case, sample: Case) -> Iterator[tuple[Mistake, str, Agreement]]:
     """Every prediction: in the usual precision, then (where ranges matter) in the logits' own and in float64."""
     reduced = case.observed.ndim == 0
-    table = (
-        (*reductions.MISTAKES, *losses.MISTAKES, *MISTAKES) if reduced else MISTAKES
-    )  # one number: what is particular to losses goes first
+    particular = (*reductions.MISTAKES, *losses.MISTAKES)
+    table = (*particular, *MISTAKES) if reduced else MISTAKES  # one number fits much: the particular goes first
     precisions = [case.dtype]
     precisions += [dtype for dtype in (case.own, np.dtype(np.float64)) if dtype not in precisions]
     for dtype in precisions:
@@ -138,7 +136,7 @@ def _tried(case: Case, sample: Case) -> Iterator[tuple[Mistake, str, Agreement]]
                 continue
             used = whole if mistake.whole else part
             for words, predicted in _predictions(mistake, used):
-                yield mistake, words if usual else f"{words} in {dtype.name}", used.agreement(predicted)
+                yield mistake, words if usual else f"{words} in {dtype.name}", used.evidence.meets(predicted)
 
 
 def _predictions(mistake: Mistake, case: Case) -> Iterator[Prediction]:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Agreement"]
+import numpy as np
+from numpy.typing import NDArray
+
+from xent_verify.formats import FloatArray, FloatFormat, IntArray
+
+__all__ = ["Agreement", "Evidence", "spread"]
+
+_LOOKED_AT = 4000
+"""Failing values, and others, that are compared at most: evenly spread over the result."""
 
 
 @dataclass(frozen=True)
@@ -19,3 +27,56 @@ class Agreement:
     @property
     def share(self) -> float:
         return self.hits / self.failing if self.failing else 0.0
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The values that predictions are compared with: flat places, observed values, tolerances, which of them fail.
+
+    A failing value is met within 4 of its ulps (2 where there are one or two) and a thousandth of its deviation, and
+    nearer to what was observed than to the truth; others may differ by 16 of their bounds.
+    """
+
+    form: FloatFormat
+    shape: tuple[int, ...]
+    places: IntArray
+    observed: FloatArray
+    tolerance: FloatArray
+    failing: NDArray[np.bool_]
+
+    @classmethod
+    def of(
+        cls, form: FloatFormat, observed: FloatArray, true: FloatArray, failing: NDArray[np.bool_], limit: FloatArray
+    ) -> Evidence:
+        """Spread over the result where it is large; values whose truth is NaN count only where they fail."""
+        bad = spread(np.flatnonzero(failing), _LOOKED_AT)
+        good = spread(np.flatnonzero(~failing & ~np.isnan(true)), _LOOKED_AT)
+        places = np.concatenate([bad, good])
+        y, t = observed.ravel()[places], true.ravel()[places]
+        with np.errstate(all="ignore"):
+            ulp = np.nan_to_num(form.ulp(y), nan=0.0)
+            few = len(bad) < 3
+            near = np.minimum((2 if few else 4) * ulp, 0.25 * np.abs(y - t))
+            near = near + (1e-4 if few else 1e-3) * np.minimum(np.abs(y - t), np.abs(y))
+            near = np.where(np.isfinite(near), near, 0.0)
+            other = 16 * np.nan_to_num(np.broadcast_to(limit, observed.shape).ravel()[places], nan=np.inf) + 4 * ulp
+        wrong = np.arange(len(places)) < len(bad)
+        return cls(form, observed.shape, places, y, np.where(wrong, near, other), wrong)
+
+    def meets(self, predicted: FloatArray) -> Agreement:
+        """Count what a prediction meets once it is rounded to the format; one of another shape meets nothing."""
+        count = int(self.failing.sum())
+        if predicted.shape != self.shape:
+            return Agreement(0, count, 0.0)
+        with np.errstate(all="ignore"):
+            value = self.form.widen(self.form.narrow(predicted.ravel()[self.places]))
+            same = (value == self.observed) | (np.isnan(value) & np.isnan(self.observed))
+            met = same | (np.abs(value - self.observed) <= self.tolerance)
+        others = met[~self.failing]
+        exact = float(same[self.failing].mean()) if count else 0.0
+        return Agreement(int(met[self.failing].sum()), count, float(others.mean()) if others.size else 1.0, exact)
+
+
+def spread(index: IntArray, most: int) -> IntArray:
+    """At most ``most`` of the indices, evenly spread."""
+    return index[:: max(-(-len(index) // most), 1)]

@@ -15,9 +15,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.diagnose.agreement import Agreement
+from xent_verify.diagnose.agreement import Evidence, spread
 from xent_verify.enclosure import Enclosure
-from xent_verify.formats import FloatArray, FloatFormat, IntArray, format_named
+from xent_verify.formats import FloatArray, FloatFormat, format_named
 from xent_verify.implementations.gradients import minus_target
 from xent_verify.implementations.targets import Coefficients, Task, assemble, coefficients, form_of
 from xent_verify.model import Batch
@@ -48,12 +48,6 @@ _WANTS: dict[str, Quantity] = {
 _LARGE = 20_000
 """Logits beyond which rows are sampled."""
 _ELEMENTWISE = ("sigmoid", "log_sigmoid", "binary_cross_entropy_with_logits")
-
-
-def _spread(index: IntArray, most: int) -> IntArray:
-    """At most ``most`` of the indices, evenly spread."""
-    step = max(-(-len(index) // most), 1)
-    return index[::step]
 
 
 @dataclass(frozen=True)
@@ -102,7 +96,7 @@ class Case:
         if view is None or not self.op.by_row or self.batch.x.size <= _LARGE or count < 3:
             return self
         most = max(_LARGE // (2 * view.x.shape[1]), 1)
-        chosen = [_spread(np.flatnonzero(rows), most) for rows in (self.failing_rows, ~self.failing_rows)]
+        chosen = [spread(np.flatnonzero(rows), most) for rows in (self.failing_rows, ~self.failing_rows)]
         index = np.sort(np.concatenate(chosen))
         batch = view.take(index).batch()
         shape = self.op.result_shape(batch)
@@ -180,15 +174,15 @@ class Case:
         """The loss of log-probabilities [N, C], with other coefficients or another reduction if given."""
         used, how = terms or self.terms_of_loss, reduction or self.task.reduction
         value = assemble(log_p, used, how, form_of(lambda rows: rows))
-        return self.rounded(np.asarray(value))
+        return self.placed(np.asarray(value))
 
     def reduced(self, losses: Array, divisor: Any = None, reduction: str | None = None) -> FloatArray:
         """Per-row losses [N] reduced as asked; the mean divides by ``divisor`` (default: the right one)."""
         how = reduction or self.task.reduction
         total = losses.sum()
         if how == "none":
-            return self.rounded(losses)
-        return self.rounded(
+            return self.placed(losses)
+        return self.placed(
             total if how == "sum" else total / (self.terms_of_loss.masses.sum() if divisor is None else divisor)
         )
 
@@ -197,14 +191,14 @@ class Case:
         if self.op.result == "loss":
             return self.loss(values)
         if self.op.name == "cross_entropy_grad":
-            return self.rounded(minus_target(values, self.task))
+            return self.placed(minus_target(values, self.task))
         if self.op.name in _ELEMENTWISE:
-            return self.rounded(values[:, 0].reshape(self.batch.x.shape))
-        return self.rounded(unroll(self.op, self.batch, values[:, 0] if self.op.result == "rows" else values))
+            return self.placed(values[:, 0].reshape(self.batch.x.shape))
+        return self.placed(unroll(self.op, self.batch, values[:, 0] if self.op.result == "rows" else values))
 
-    def rounded(self, values: Array) -> FloatArray:
-        """Rounded to the format, as float64, in the result's shape."""
-        wide = self.form.widen(self.form.narrow(np.asarray(values).astype(np.float64)))
+    def placed(self, values: Array) -> FloatArray:
+        """As float64 in the result's shape; rounding to the format comes with the comparison."""
+        wide = np.asarray(values).astype(np.float64)
         return wide.reshape(self.observed.shape) if wide.size == self.observed.size else wide
 
     def forms(self, reference: Array, total: Array, terms: Array, name: str, sum_name: str) -> Iterator[Prediction]:
@@ -268,30 +262,8 @@ class Case:
         return bool(strange.any() if self.failing.ndim == 0 else strange[self.failing_rows].all())
 
     @cached_property
-    def _allowed(self) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
-        """(tolerance where failing, tolerance elsewhere, which of the others count)."""
+    def evidence(self) -> Evidence:
+        """What predictions are compared with."""
         with np.errstate(all="ignore"):
-            ulp = np.nan_to_num(self.form.ulp(self.observed), nan=0.0)
-            distance = np.abs(self.observed - self.true)
-            few = int(self.failing.sum()) < 3
-            near = np.minimum((2 if few else 4) * ulp, 0.25 * distance) + (1e-4 if few else 1e-3) * np.minimum(
-                distance, np.abs(self.observed)
-            )
             limit = np.asarray(self.op.bound(self.batch, POLICIES["textbook"].model(self.form)), np.float64)
-            other = 16 * np.nan_to_num(limit, nan=np.inf) + 4 * ulp
-        return np.where(np.isfinite(near), near, 0.0), other, ~self.failing & ~np.isnan(self.true)
-
-    def agreement(self, predicted: FloatArray) -> Agreement:
-        """Count what a prediction meets; a prediction of another shape meets nothing."""
-        count = int(self.failing.sum())
-        if predicted.shape != self.observed.shape:
-            return Agreement(0, count, 0.0)
-        near, other, counted = self._allowed
-        with np.errstate(all="ignore"):
-            same = (predicted == self.observed) | (np.isnan(predicted) & np.isnan(self.observed))
-            apart = np.abs(predicted - self.observed)
-            met = self.failing & (same | (apart <= near))
-            kept = counted & (same | (apart <= other))
-        rest = int(counted.sum())
-        exact = float((self.failing & same).sum()) / max(count, 1)
-        return Agreement(int(met.sum()), count, float(kept.sum()) / rest if rest else 1.0, exact)
+        return Evidence.of(self.form, self.observed, self.true, self.failing, limit)

@@ -136,14 +136,14 @@ def _ignored_part(case: Case) -> Iterator[Prediction]:
         ("C", n),
     ]
     if task.reduction == "mean":
-        yield "the sum, not divided", case.rounded(total)
+        yield "the sum, not divided", case.placed(total)
         for name, divisor in divisors:
-            yield f"the sum divided by {name}", case.rounded(np.asarray(total / case.dtype.type(divisor)))
-        yield "0 for a mean over nothing", case.rounded(np.asarray(0.0))
+            yield f"the sum divided by {name}", case.placed(np.asarray(total / case.dtype.type(divisor)))
+        yield "0 for a mean over nothing", case.placed(np.asarray(0.0))
     if task.reduction == "sum":
         mean = total / terms.masses.sum()
-        yield "the mean", case.rounded(np.asarray(mean))
-        yield "the mean times N", case.rounded(np.asarray(mean * case.dtype.type(count)))
+        yield "the mean", case.placed(np.asarray(mean))
+        yield "the mean times N", case.placed(np.asarray(mean * case.dtype.type(count)))
 
 
 def _zero_times(case: Case) -> Iterator[Prediction]:

@@ -31,9 +31,9 @@ def _axes(case: Case) -> Iterator[Prediction]:
     if case.op.result == "elements":
         yield "the softmax over all axes at once", case.result(right_values(case, flat).reshape(case.rows.shape))
         values = right_values(case, case.rows)
-        yield "the right rows, left in the order in which the axis is last", case.rounded(values)
+        yield "the right rows, left in the order in which the axis is last", case.placed(values)
         dense = right_values(case, np.ascontiguousarray(x).reshape(-1, x.shape[given]).astype(case.dtype))
-        yield "memory read as if the axis were the last one", case.rounded(dense)
+        yield "memory read as if the axis were the last one", case.placed(dense)
         once = replace(case, batch=replace(case.batch, inputs={"x": case.form.narrow(case.true.reshape(x.shape))}))
         yield "the function applied once more to its own result", once.result(once.right)
 

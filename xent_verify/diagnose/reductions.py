@@ -32,35 +32,35 @@ def _totals(case: Case) -> Iterator[Prediction]:
             total = narrow.astype(case.dtype).sum().astype(dtype)
             yield (
                 f"the total stored in {name} before the division",
-                case.rounded(np.asarray(total.astype(case.dtype) / divisor)),
+                case.placed(np.asarray(total.astype(case.dtype) / divisor)),
             )
             yield (
                 f"losses stored in {name} before they are added",
-                case.rounded(np.asarray(narrow.astype(case.dtype).sum() / divisor)),
+                case.placed(np.asarray(narrow.astype(case.dtype).sum() / divisor)),
             )
             running = np.asarray(np.add.accumulate(narrow, dtype=dtype)[-1])
-            yield f"the total as a running sum in {name}", case.rounded(running.astype(case.dtype) / divisor)
+            yield f"the total as a running sum in {name}", case.placed(running.astype(case.dtype) / divisor)
             counted = np.asarray(np.add.accumulate(terms.live[terms.live].astype(dtype), dtype=dtype)[-1:]).astype(
                 case.dtype
             )
             if case.task.weight is None and counted.size and counted[0] != divisor:
                 words = f"the rows counted in {name} ({float(counted[0]):g})"
-                yield words, case.rounded(np.asarray(losses.sum() / counted[0]))
+                yield words, case.placed(np.asarray(losses.sum() / counted[0]))
             product = narrow.sum(dtype=dtype) if dtype == np.float16 else running
-            yield f"the total in {name}, pairwise", case.rounded(np.asarray(product).astype(case.dtype) / divisor)
-    yield "the total as a running sum", case.rounded(np.asarray(np.cumsum(losses.astype(case.dtype))[-1] / divisor))
+            yield f"the total in {name}, pairwise", case.placed(np.asarray(product).astype(case.dtype) / divisor)
+    yield "the total as a running sum", case.placed(np.asarray(np.cumsum(losses.astype(case.dtype))[-1] / divisor))
     for block in _BLOCKS:
         if block < count and count % block:
             kept = count // block * block
             words = f"the last, partial block of {block} rows left out"
-            yield words, case.rounded(np.asarray(losses[:kept].sum() / divisor))
+            yield words, case.placed(np.asarray(losses[:kept].sum() / divisor))
             yield (
                 f"{words} of sum and divisor",
-                case.rounded(np.asarray(losses[:kept].sum() / terms.masses[:kept].sum())),
+                case.placed(np.asarray(losses[:kept].sum() / terms.masses[:kept].sum())),
             )
             parts = np.array_split(np.arange(count), range(block, count, block))
             means = [losses[part].sum() / terms.masses[part].sum() for part in parts]
-            yield f"the mean of the means of blocks of {block} rows", case.rounded(np.asarray(np.mean(means)))
+            yield f"the mean of the means of blocks of {block} rows", case.placed(np.asarray(np.mean(means)))
 
 
 def _rows_dropped(case: Case) -> Iterator[Prediction]:

@@ -16,24 +16,24 @@ _BLOCKS = (8, 16, 32, 64, 128, 256, 512, 1024)
 
 def _terms(case: Case) -> Iterator[Prediction]:
     right = case.true
-    yield "p, without the target", case.rounded(case.p)
+    yield "p, without the target", case.placed(case.p)
     yield "the target - p", -right
-    yield "the gradient divided by N", case.rounded(right / len(right))
-    yield "the gradient divided by C", case.rounded(right / right.shape[1])
-    yield "twice the gradient", case.rounded(right * 2)
+    yield "the gradient divided by N", case.placed(right / len(right))
+    yield "the gradient divided by C", case.placed(right / right.shape[1])
+    yield "twice the gradient", case.placed(right * 2)
     if case.task.soft:
         y = case.task.target.astype(case.dtype)
-        yield "p - y, without the factor Σ y", case.rounded(case.p - y)
-        yield "p - onehot of the most probable class", case.rounded(case.p - (y == y.max(axis=1, keepdims=True)))
+        yield "p - y, without the factor Σ y", case.placed(case.p - y)
+        yield "p - onehot of the most probable class", case.placed(case.p - (y == y.max(axis=1, keepdims=True)))
     else:
         ids = case.task.target.astype(np.int64)
         own = np.take_along_axis(case.p, ids[:, None], axis=1)
-        yield "(p - onehot) p(1 - p)", case.rounded(case.p * (1 - case.p) * right)
+        yield "(p - onehot) p(1 - p)", case.placed(case.p * (1 - case.p) * right)
         yield "0 everywhere but at the target", np.where(np.arange(right.shape[1]) == ids[:, None], right, 0)
         first = np.unique(ids, return_index=True)[1]
         later = np.setdiff1d(np.arange(len(ids)), first)
         again = right.copy()
-        again[later, ids[later]] = case.rounded(own)[later, 0]
+        again[later, ids[later]] = case.placed(own)[later, 0]
         yield "1 subtracted only where a class occurs for the first time", again
         for edge in (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7):
             yield f"0 for rows whose target has p > 1 - {edge:g}", np.where(own > 1 - edge, 0, right)
@@ -56,7 +56,7 @@ def _zeroed(case: Case) -> Iterator[Prediction]:
 
 def _bounded(case: Case) -> Iterator[Prediction]:
     for bound in (1.0, 0.5, 0.1, 0.01, 1e-3):
-        yield f"gradients clipped to [-{bound:g}, {bound:g}]", case.rounded(np.clip(case.true, -bound, bound))
+        yield f"gradients clipped to [-{bound:g}, {bound:g}]", case.placed(np.clip(case.true, -bound, bound))
     yield "0 for NaN", np.nan_to_num(case.true, nan=0.0)
 
 
@@ -69,7 +69,7 @@ def _chain_rule(case: Case) -> Iterator[Prediction]:
     upstream = np.where(y == 0, 0, -y / case.p)
     yield (
         "p (-y/p + Σ y), a division by p",
-        case.rounded(case.p * (upstream - (upstream * case.p).sum(axis=1, keepdims=True))),
+        case.placed(case.p * (upstream - (upstream * case.p).sum(axis=1, keepdims=True))),
     )
 
 

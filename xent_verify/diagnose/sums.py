@@ -143,6 +143,8 @@ def _accumulated(case: Case, likely: bool) -> Iterator[Prediction]:
 
 def _running(terms: Array, dtype: np.dtype[Any], lanes: int) -> Array:
     """[R, 1] in float32: the lanes' totals added up at the end."""
+    if lanes == 1:
+        return np.asarray(np.add.accumulate(terms, axis=1, dtype=dtype)[:, -1:].astype(np.float64))
     blocks = -(-terms.shape[1] // lanes)
     padded = np.pad(terms, ((0, 0), (0, blocks * lanes - terms.shape[1])))
     state = np.zeros((len(terms), lanes), dtype)
