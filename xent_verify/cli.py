@@ -26,6 +26,7 @@ VERBS = {
     "audit": "audit targets as implementations of an operation",
     "claims": "judge printed numbers against certified truth",
     "explain": "work one row through: truth, every implementation, its error",
+    "gate": "check every target of the settings file; fail on what is new or worse",
     "list": "list ops, implementations, regimes, policies, formats, targets",
     "power": "run somebody's own check over the zoo: which faults would it let through?",
     "report": "audit this package's implementations and the installed libraries; write the report",

@@ -1,0 +1,267 @@
+"""Known findings in a file that people review: one finding a line, in a stable order.
+
+An entry is keyed by target, op, dtype, kind and, for kinds that come from the last bits (NumPy's exp and log depend on
+the machine), its instruction set. It holds the regimes it was seen in, how many values it hit, the largest error over
+the bound, and how it was measured. Files are replaced in one step, under a lock that is also the new file, so whatever
+goes wrong leaves the old one as it was.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from xent_verify.failures import UsageError
+from xent_verify.model import FINDING_KINDS, Finding
+
+__all__ = [
+    "WORSE_FACTOR",
+    "Change",
+    "Entry",
+    "compared",
+    "differences",
+    "entry_of",
+    "read_baseline",
+    "replaced",
+    "update_baseline",
+]
+
+WORSE_FACTOR = 1.5
+"""A known finding has become worse when its share of values or its error over the bound has grown beyond this factor."""
+
+LAST_BITS = frozenset({"inaccurate", "property", "batch_dependence", "layout_dependence", "nondeterministic"})
+"""Kinds whose presence or size may depend on the machine's instruction set."""
+
+_SCHEMA = 1
+_LOCK_SECONDS = 10.0
+
+Place = tuple[str, str, str]
+"""(target, op, dtype)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One known finding. ``ratio`` is None where no number makes sense; ``measured`` says how ("quick 0 standard any")."""
+
+    target: str
+    op: str
+    dtype: str
+    kind: str
+    instruction_set: str
+    regimes: tuple[str, ...]
+    count: int
+    cases: int
+    ratio: float | None
+    measured: str
+
+    @property
+    def place(self) -> Place:
+        return (self.target, self.op, self.dtype)
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return (self.target, self.op, self.dtype, self.kind, self.instruction_set)
+
+    @property
+    def share(self) -> float:
+        return self.count / self.cases if self.cases else 0.0
+
+    @property
+    def named(self) -> str:
+        return f"{self.kind} {self.target} {self.op} {self.dtype}"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One difference between what is known and what was found. ``entry`` is the finding (for "stale" the known one)."""
+
+    word: Literal["new", "worse", "improved", "stale"]
+    entry: Entry
+    reason: str
+
+    @property
+    def line(self) -> str:
+        return f"{self.word}: {self.entry.named}: {self.reason}"
+
+
+def entry_of(place: Place, finding: Finding, *, instruction_set: str, measured: str) -> Entry:
+    """A finding as an entry."""
+    worst = finding.worst
+    ratio = None if worst is None or worst.bound_ratio is None or math.isnan(worst.bound_ratio) else worst.bound_ratio
+    machine = instruction_set if finding.kind in LAST_BITS else ""
+    return Entry(
+        *place, finding.kind, machine, tuple(sorted(finding.regimes)), finding.count, finding.cases, ratio, measured
+    )
+
+
+def compared(
+    known: Iterable[Entry],
+    found: Iterable[Entry],
+    checked: Iterable[tuple[Place, str]],
+    *,
+    instruction_set: str,
+    factor: float = WORSE_FACTOR,
+) -> tuple[Change, ...]:
+    """What is new, worse, improved and stale, in the order of the findings; ``checked`` says what was and how.
+
+    A finding of a kind that depends on the machine is held against the entries of other instruction sets where its own
+    has none. Entries measured in another way (profile, seed, policy) tell what is known, but not how much of it.
+    """
+    by_kind: dict[tuple[str, ...], list[Entry]] = {}
+    for entry in known:
+        by_kind.setdefault((*entry.place, entry.kind), []).append(entry)
+    changes = []
+    met: set[tuple[str, ...]] = set()
+    for entry in found:
+        candidates = by_kind.get((*entry.place, entry.kind), [])
+        own = [one for one in candidates if one.instruction_set == entry.instruction_set]
+        met.add((*entry.place, entry.kind))
+        change = _change(own or candidates, entry, factor)
+        if change is not None:
+            changes.append(change)
+    measured = dict(checked)
+    for key, entries in by_kind.items():
+        for entry in entries:
+            here = entry.instruction_set in ("", instruction_set)
+            if here and key not in met and measured.get(entry.place) == entry.measured:
+                changes.append(Change("stale", entry, "no longer fails; --update-baseline removes the entry"))
+    return tuple(changes)
+
+
+def _change(known: list[Entry], found: Entry, factor: float) -> Change | None:
+    if not known:
+        return Change("new", found, f"{found.count} of {found.cases} values in {', '.join(found.regimes)}")
+    regimes = {name for entry in known for name in entry.regimes}
+    more = sorted(set(found.regimes) - regimes)
+    if more:
+        return Change("new", found, f"known, but not in {', '.join(more)}")
+    same = [entry for entry in known if entry.measured == found.measured]
+    if not same:
+        return None
+    share = max(entry.share for entry in same)
+    ratio = max((entry.ratio for entry in same if entry.ratio is not None), default=None)
+    if found.share > factor * share:
+        return Change("worse", found, f"share of values {share:.3g} -> {found.share:.3g} (allowed: {factor:g} times)")
+    if ratio is not None and found.ratio is not None and found.ratio > max(1.0, factor * ratio):
+        return Change("worse", found, f"error over bound {ratio:.4g} -> {found.ratio:.4g} (allowed: {factor:g} times)")
+    return _improvement(regimes, share, ratio, found, factor)
+
+
+def _improvement(regimes: set[str], share: float, ratio: float | None, found: Entry, factor: float) -> Change | None:
+    fewer = sorted(regimes - set(found.regimes))
+    if fewer:
+        return Change("improved", found, f"no longer in {', '.join(fewer)}")
+    if found.share * factor < share:
+        return Change("improved", found, f"share of values {share:.3g} -> {found.share:.3g}")
+    if ratio is not None and found.ratio is not None and max(1.0, found.ratio * factor) < ratio:
+        return Change("improved", found, f"error over bound {ratio:.4g} -> {found.ratio:.4g}")
+    return None
+
+
+def replaced(
+    known: Iterable[Entry], found: Iterable[Entry], checked: Iterable[Place], instruction_set: str
+) -> list[Entry]:
+    """The baseline with the entries of the checked places on this machine replaced; all others stay."""
+    places = set(checked)
+    kept = [e for e in known if e.place not in places or e.instruction_set not in ("", instruction_set)]
+    return sorted([*kept, *found], key=lambda entry: entry.key)
+
+
+def differences(old: Iterable[Entry], new: Iterable[Entry]) -> list[str]:
+    """What an update changes, a line each."""
+    before, after = {entry.key: entry for entry in old}, {entry.key: entry for entry in new}
+    lines = []
+    for key in sorted({*before, *after}):
+        was, now = before.get(key), after.get(key)
+        if was is None and now is not None:
+            lines.append(f"added {now.named} ({now.count} of {now.cases})")
+        elif now is None and was is not None:
+            lines.append(f"removed {was.named}")
+        elif was is not None and now is not None and _line(was) != _line(now):
+            lines.append(f"changed {now.named} ({was.count} of {was.cases} -> {now.count} of {now.cases})")
+    return lines
+
+
+def read_baseline(path: Path) -> tuple[Entry, ...]:
+    """The entries of a file; none where there is no file. ``UsageError`` where it is not a baseline."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"baseline {path}: cannot be read: {error}") from error
+    try:
+        data = json.loads(text)
+        if data["schema"] != _SCHEMA:
+            raise UsageError(f"baseline {path}: schema {data['schema']!r} is not {_SCHEMA}")
+        return tuple(_entry(record) for record in data["findings"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, UsageError):
+            raise
+        told = f"line {error.lineno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else f"{error!r}"
+        raise UsageError(f"baseline {path}: corrupt ({told}); restore it, or move it away for a new one") from error
+
+
+def _entry(record: Mapping[str, Any]) -> Entry:
+    ratio = record["ratio"]
+    entry = Entry(**{**record, "regimes": tuple(record["regimes"]), "ratio": math.inf if ratio == "inf" else ratio})
+    texts = (entry.target, entry.op, entry.dtype, entry.kind, entry.instruction_set, entry.measured, *entry.regimes)
+    if not all(isinstance(text, str) for text in texts) or entry.kind not in FINDING_KINDS:
+        raise ValueError(f"not a finding: {record}")
+    if not all(type(number) is int and number >= 0 for number in (entry.count, entry.cases)):
+        raise ValueError(f"counts must be whole numbers: {record}")
+    if entry.ratio is not None and not (isinstance(entry.ratio, int | float) and entry.ratio >= 0):
+        raise ValueError(f"ratio must be a number: {record}")
+    return entry
+
+
+def _written(entries: Iterable[Entry]) -> str:
+    lines = [_line(entry) for entry in entries]
+    return f'{{"schema": {_SCHEMA}, "findings": [\n' + ",\n".join(lines) + ("\n" if lines else "") + "]}\n"
+
+
+def _line(entry: Entry) -> str:
+    record = asdict(entry)
+    if entry.ratio is not None:
+        record["ratio"] = "inf" if math.isinf(entry.ratio) else float(f"{entry.ratio:.6g}")
+    return json.dumps(record, ensure_ascii=False, allow_nan=False)
+
+
+def update_baseline(path: Path, change: Callable[[tuple[Entry, ...]], Iterable[Entry]]) -> None:
+    """Replace the file by ``change(what it holds)``. The lock is the new file: nobody else writes in between."""
+    path = path.resolve()
+    lock = path.with_name(f"{path.name}.lock")
+    handle = _locked(lock, path)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(_written(change(read_baseline(path))))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(lock, path)  # noqa: PTH105  (named so that tests can make it fail)
+    except BaseException as error:
+        with suppress(OSError):
+            lock.unlink()
+        if isinstance(error, OSError):
+            raise UsageError(f"baseline {path}: not written, left as it was: {error.strerror or error}") from error
+        raise
+
+
+def _locked(lock: Path, path: Path) -> int:
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            return os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:
+            if time.monotonic() > deadline:
+                text = f"baseline {path}: {lock.name} is held by another gate; remove it if none is running"
+                raise UsageError(text) from None
+            time.sleep(0.05)
+        except OSError as error:
+            raise UsageError(f"baseline {path}: cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,160 @@
+"""``xent-verify gate``."""
+
+from __future__ import annotations
+
+import os
+from contextlib import chdir
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from xent_verify.commands.shared import progress
+from xent_verify.failures import UsageError
+
+if TYPE_CHECKING:
+    from xent_verify.baseline import Entry
+    from xent_verify.gate import GateResult
+
+__all__ = ["command"]
+
+
+@click.command(name="gate")
+@click.option(
+    "--config", default="", help="Settings file. [default: xent-verify.toml or pyproject.toml, here or above]"
+)
+@click.option("--baseline", default="", help="Known findings. [default: as the settings say]")
+@click.option("--update-baseline", is_flag=True, help="Write what was found into the baseline and print what changed.")
+@click.option("--profile", default="", help="quick, standard or deep, for every target. [default: as the settings say]")
+@click.option("--seed", type=int, default=None, help="Seed of every generator. [default: as the settings say]")
+@click.option("--policy", default="", help="Policy for every target. [default: as the settings say]")
+@click.option("--json", "json_to", default="", help="Write the JSON here; '-' for stdout.")
+@click.option("--out", default="", help="Write the whole report (tables, plots, page) into this folder.")
+@click.option("--junit", default="", help="Write JUnit XML here.")
+@click.option("--sarif", default="", help="Write SARIF here.")
+@click.option("--markdown", default="", help="Write Markdown here, for a comment.")
+@click.option("--github", is_flag=True, help="Print annotations and append to $GITHUB_STEP_SUMMARY.")
+def command(
+    config: str,
+    baseline: str,
+    update_baseline: bool,
+    profile: str,
+    seed: int | None,
+    policy: str,
+    json_to: str,
+    out: str,
+    junit: str,
+    sarif: str,
+    markdown: str,
+    github: bool,
+) -> int:
+    """Check every target of the settings; fail on what is new or worse than the baseline.
+
+    \b
+    xent-verify gate
+    xent-verify gate --junit gate.xml --github
+    xent-verify gate --update-baseline
+    """
+    from xent_verify.baseline import read_baseline
+    from xent_verify.gate import gate
+    from xent_verify.settings_file import find_settings, read_settings
+
+    outputs = {name: Path(path).absolute() for name, path in _files(junit, sarif, markdown, json_to).items()}
+    folder = str(Path(out).absolute()) if out else ""
+    _writable(outputs, github)
+    path = Path(config) if config else find_settings(Path.cwd())
+    settings = read_settings(path, profile=profile, seed=seed, policy=policy)
+    known_at = Path(baseline).absolute() if baseline else settings.baseline.absolute()
+    if baseline and not known_at.exists() and not update_baseline:
+        raise UsageError(f"baseline {baseline}: not found; --update-baseline writes one")
+    known = read_baseline(known_at)
+    with progress() as show, chdir(settings.folder):
+        result = gate(settings, known, progress=show)
+    _tell(result, known, str(known_at), to_stderr=json_to == "-")
+    _write(result, outputs, folder, to_stdout=json_to == "-", github=github)
+    if update_baseline:
+        return _update(result, known_at, to_stderr=json_to == "-")
+    return result.status
+
+
+def _files(junit: str, sarif: str, markdown: str, json_to: str) -> dict[str, str]:
+    given = {"junit": junit, "sarif": sarif, "markdown": markdown, "json": "" if json_to == "-" else json_to}
+    return {name: path for name, path in given.items() if path}
+
+
+def _writable(outputs: dict[str, Path], github: bool) -> None:
+    """Refuse before the work what could not be written after it."""
+    for name, path in outputs.items():
+        if not path.parent.is_dir():
+            raise UsageError(f"--{name} {path}: there is no folder {path.parent}")
+    if "junit" in outputs:
+        import xent_verify.report.junit  # noqa: F401  (a missing extra is told now)
+    if github and not os.environ.get("GITHUB_STEP_SUMMARY"):
+        click.echo("xent-verify: GITHUB_STEP_SUMMARY is not set: no step summary is written", err=True)
+
+
+def _tell(result: GateResult, known: tuple[Entry, ...], place: str, *, to_stderr: bool) -> None:
+    """The findings that count in full, then what changed, then the verdict."""
+    from xent_verify.gate import unknown_only
+    from xent_verify.report import render_text
+
+    if result.report.targets:
+        click.echo(render_text(unknown_only(result.report)), err=to_stderr, nl=False)
+    for change in result.changes:
+        click.echo(change.line, err=to_stderr)
+    for name in result.unchecked:
+        click.echo(f"unchecked: {name}: nothing could be asked", err=to_stderr)
+    places = {entry.place for entry in known} - {place for place, _ in result.checked}
+    if places:
+        click.echo(f"{len(places)} target x dtype of the baseline not checked by this gate", err=to_stderr)
+    counts = {word: sum(change.word == word for change in result.changes) for word in ("new", "worse", "improved")}
+    verdict = {0: "passes", 1: "FAILS", 5: "checked nothing of what is listed above", 130: "was interrupted"}
+    numbers = ", ".join([f"{count} {word}" for word, count in counts.items()] + [f"{result.known} known"])
+    click.echo(f"gate {verdict[result.status]}: {numbers} (baseline: {place})", err=to_stderr)
+
+
+def _write(result: GateResult, outputs: dict[str, Path], folder: str, *, to_stdout: bool, github: bool) -> None:
+    from xent_verify import report as shown
+    from xent_verify.gate import unknown_only
+
+    renderers = {
+        "json": shown.to_json,
+        "junit": shown.render_junit,
+        "sarif": shown.render_sarif,
+        "markdown": shown.render_markdown,
+    }
+    if to_stdout:
+        click.echo(shown.to_json(result.report), nl=False)
+    for name, path in outputs.items():
+        path.write_text(renderers[name](result.report), encoding="utf-8")
+    if folder:
+        shown.save(result.report, Path(folder))
+    if github:
+        click.echo(shown.render_annotations(unknown_only(result.report)), err=to_stdout, nl=False)
+        summary = os.environ.get("GITHUB_STEP_SUMMARY")
+        if summary:
+            with Path(summary).open("a", encoding="utf-8") as file:
+                file.write(shown.render_step_summary(result.report))
+
+
+def _update(result: GateResult, path: Path, *, to_stderr: bool) -> int:
+    from xent_verify.baseline import differences, replaced, update_baseline
+    from xent_verify.environment import instruction_set
+
+    if result.interrupted:
+        click.echo("xent-verify: interrupted: the baseline is left as it was", err=True)
+        return result.status
+    if result.status == 5:
+        click.echo("xent-verify: not everything was checked: the baseline is left as it was", err=True)
+        return result.status
+    told: list[str] = []
+
+    def change(held: tuple[Entry, ...]) -> list[Entry]:
+        new = replaced(held, result.found, [place for place, _ in result.checked], instruction_set())
+        told.extend(differences(held, new))
+        return new
+
+    update_baseline(path, change)
+    for line in told or ["nothing changed"]:
+        click.echo(f"baseline: {line}", err=to_stderr)
+    return 0

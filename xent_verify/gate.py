@@ -1,0 +1,216 @@
+"""The gate: every target of the settings, held against the baseline; what it found as values, and its exit status.
+
+A finding that is known and no worse is a warning, so that the report's ``ok`` is the gate's verdict; what is new or
+worse stays a failure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from xent_verify.audit import AuditReport, Progress, audit
+from xent_verify.baseline import Change, Entry, Place, compared, entry_of
+from xent_verify.environment import describe, instruction_set
+from xent_verify.failures import UsageError
+from xent_verify.model import DtypeResult, Finding, Report, TargetResult
+from xent_verify.settings_file import GateSettings, GateTarget, Relative
+
+__all__ = ["KNOWN", "RELATIVE", "GateResult", "gate", "unknown_only"]
+
+KNOWN = "known (baseline): "
+RELATIVE = "relative: "
+"""How the messages of known findings and of relative gates begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class GateResult:
+    """What the gate found. ``found`` are all failing findings as entries, whether known or not."""
+
+    report: AuditReport
+    found: tuple[Entry, ...] = ()
+    changes: tuple[Change, ...] = ()
+    unchecked: tuple[str, ...] = ()
+    checked: tuple[tuple[Place, str], ...] = field(default=())
+
+    @property
+    def interrupted(self) -> bool:
+        return bool(self.report.settings.get("interrupted"))
+
+    @property
+    def known(self) -> int:
+        """How many findings the baseline excuses."""
+        return len(self.found) - sum(change.word in ("new", "worse") for change in self.changes)
+
+    @property
+    def status(self) -> int:
+        """130 interrupted; 1 something new or worse; 5 nothing was checked of a target that is listed; 0."""
+        if self.interrupted:
+            return 130
+        if not self.report.ok:
+            return 1
+        return 5 if self.unchecked or not self.report.cases else 0
+
+
+def gate(settings: GateSettings, known: Iterable[Entry] = (), *, progress: Progress | None = None) -> GateResult:
+    """Audit every target and compare with what is known. An interruption ends it and keeps what it has."""
+    results: list[TargetResult] = []
+    described: dict[str, Any] = {}
+    checked: list[tuple[Place, str]] = []
+    unchecked: list[str] = []
+    references: dict[Any, Report] = {}
+    interrupted = False
+    for target in settings.targets:
+        try:
+            report = _audited(target, references, progress)
+        except KeyboardInterrupt:
+            interrupted = True
+            break
+        result = report.targets[0]
+        results.append(result)
+        described[f"{target.target} {target.op}"] = dict(report.settings)
+        checked += [((result.target, result.op, one.dtype), _measured(target)) for one in result.dtypes if one.cases]
+        if report.settings.get("interrupted"):
+            interrupted = True
+            break
+        unchecked += _unchecked(target, result)
+    found = tuple(_entries(results, dict(checked)))
+    changes = compared(
+        known, found, checked, instruction_set=instruction_set(), factor=settings.worse_factor
+    )  # fmt: skip
+    failing = {change.entry.key for change in changes if change.word in ("new", "worse")}
+    excused = {entry.key for entry in found} - failing
+    about: dict[str, Any] = {"gate": described} | ({"interrupted": True} if interrupted else {})
+    shown = AuditReport(tuple(_excused(result, excused) for result in results), about, describe())
+    if interrupted:
+        changes = tuple(change for change in changes if change.word != "stale")
+    return GateResult(shown, found, changes, tuple(unchecked), tuple(checked))
+
+
+def unknown_only(report: Report) -> Report:
+    """The report without the findings that the baseline excuses."""
+    return _mapped(report, lambda finding: None if finding.message.startswith(KNOWN) else finding)
+
+
+def _audited(target: GateTarget, references: dict[Any, Report], progress: Progress | None) -> Report:
+    report = _audit(target, target.target, progress)
+    if target.relative is None or report.settings.get("interrupted"):
+        return report
+    key = (target.relative.target, target.op, target.dtypes, repr(target.settings))
+    if key not in references:
+        references[key] = _audit(target, target.relative.target, progress)
+    reference = references[key]
+    if reference.settings.get("interrupted"):
+        raise KeyboardInterrupt
+    peers = {result.dtype: result for result in reference.targets[0].dtypes}
+    one = report.targets[0]
+    judged = tuple(_relative(result, peers[result.dtype], target.relative) for result in one.dtypes)
+    return replace(report, targets=(replace(one, dtypes=judged),))
+
+
+def _audit(target: GateTarget, name: str, progress: Progress | None) -> Report:
+    settings = target.settings
+    options = {key: getattr(settings, key) for key in _AUDIT_OPTIONS}
+    try:
+        return audit(name, op=target.op, dtypes=target.dtypes, progress=progress, **options)
+    except UsageError as error:
+        text = str(error)
+        raise UsageError(text if name in text else f"target {name}: {text}") from error
+
+
+_AUDIT_OPTIONS = (
+    "policy", "special", "flush", "profile", "seed", "arrays", "kwargs", "timeout", "isolated", "device",
+)  # fmt: skip
+
+
+def _relative(result: DtypeResult, peer: DtypeResult, rule: Relative) -> DtypeResult:
+    """The policy's limit on errors replaced by the other implementation's; every other kind of finding stays."""
+    limit = max(rule.floor, rule.factor * peer.max_ulp)
+    kept = [finding for finding in result.findings if finding.kind != "inaccurate"]
+    allowed = (
+        f"{limit:.4g} ulp (the larger of {rule.floor:g} and {rule.factor:g} times {rule.target}'s {peer.max_ulp:.4g})"
+    )
+    told = f"relative gate: {result.max_ulp:.4g} ulp, allowed {allowed}"
+    if result.cases and result.max_ulp > limit:
+        kept.insert(0, _beyond(result, limit, f"{RELATIVE}{result.max_ulp:.4g} ulp, allowed {allowed}"))
+    return replace(result, findings=tuple(kept), notes=(*result.notes, told))
+
+
+def _beyond(result: DtypeResult, limit: float, message: str) -> Finding:
+    over = [regime for regime in result.regimes if regime.max_ulp > limit]
+    shown = [regime for regime in over if regime.worst is not None]
+    worst = max(shown, key=lambda regime: regime.max_ulp).worst if shown else None
+    old = next((finding for finding in result.findings if finding.kind == "inaccurate"), None)
+    if worst is not None and worst.error_ulp is not None:
+        worst = replace(worst, bound_ratio=worst.error_ulp / limit if limit else float("inf"))
+    return Finding(
+        kind="inaccurate",
+        severity="fail",
+        message=message,
+        count=len(over),
+        cases=max(len(result.regimes), len(over)),
+        regimes=tuple(sorted(regime.regime for regime in over)),
+        minimal=worst or (old.minimal if old else None),
+        worst=worst or (old.worst if old else None),
+        diagnosis=old.diagnosis if old else "",
+        script=old.script if old else "",
+    )
+
+
+def _unchecked(target: GateTarget, result: TargetResult) -> list[str]:
+    """What was listed and not checked: a dtype that was asked for by name, or a whole target."""
+    if not any(one.cases for one in result.dtypes):
+        return [f"{result.target} {result.op}"]
+    return [f"{result.target} {result.op} {one.dtype}" for one in result.dtypes if target.dtypes and not one.cases]
+
+
+def _measured(target: GateTarget) -> str:
+    """What the counts depend on besides the code."""
+    settings = target.settings
+    words = [settings.profile, f"seed {settings.seed}", settings.policy.name, settings.special, settings.flush]
+    if settings.kwargs:
+        words.append(repr(dict(sorted(settings.kwargs.items()))))
+    if target.relative is not None:
+        words.append(f"against {target.relative.factor:g} x {target.relative.target} or {target.relative.floor:g}")
+    return ", ".join(words)
+
+
+def _entries(results: Iterable[TargetResult], measured: Mapping[Place, str]) -> Iterable[Entry]:
+    machine = instruction_set()
+    for target in results:
+        for result in target.dtypes:
+            place = (target.target, target.op, result.dtype)
+            for finding in result.findings:
+                if finding.severity == "fail":
+                    yield entry_of(place, finding, instruction_set=machine, measured=measured.get(place, ""))
+
+
+def _excused(target: TargetResult, excused: set[tuple[str, ...]]) -> TargetResult:
+    places = {(*key[:4],) for key in excused}
+
+    def seen(result: DtypeResult, finding: Finding) -> Finding:
+        known = (target.target, target.op, result.dtype, finding.kind) in places
+        if finding.severity != "fail" or not known:
+            return finding
+        return replace(finding, severity="warn", message=f"{KNOWN}{finding.message}")
+
+    dtypes = [
+        replace(result, findings=tuple(seen(result, finding) for finding in result.findings))
+        for result in target.dtypes
+    ]
+    return replace(target, dtypes=tuple(dtypes))
+
+
+def _mapped(report: Report, change: Any) -> Report:
+    targets = [
+        replace(
+            target,
+            dtypes=tuple(
+                replace(result, findings=tuple(new for old in result.findings if (new := change(old)) is not None))
+                for result in target.dtypes
+            ),
+        )
+        for target in report.targets
+    ]
+    return replace(report, targets=tuple(targets))
