@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
-import time
 from typing import Any
 
 import numpy as np
@@ -77,43 +75,12 @@ def raises(x: np.ndarray, axis: int = -1) -> np.ndarray:
     raise RuntimeError("no")
 
 
-class Unprintable(Exception):
-    """Its message cannot be made."""
-
-    def __str__(self) -> str:
-        raise ValueError("no message")
-
-
-def raises_unprintable(x: np.ndarray, axis: int = -1) -> np.ndarray:
-    raise Unprintable
-
-
 def exits(x: np.ndarray, axis: int = -1) -> np.ndarray:
     sys.exit(0)
 
 
-def exits_hard(x: np.ndarray, axis: int = -1) -> np.ndarray:
-    os._exit(0)
-
-
 def aborts(x: np.ndarray, axis: int = -1) -> np.ndarray:
     os.abort()
-
-
-def reads_address_zero(x: np.ndarray, axis: int = -1) -> np.ndarray:
-    return ctypes.string_at(0)  # type: ignore[return-value]
-
-
-def never_answers(x: np.ndarray, axis: int = -1) -> np.ndarray:
-    while True:
-        time.sleep(0.01)
-
-
-def takes_all_memory(x: np.ndarray, axis: int = -1) -> np.ndarray:
-    kept = []
-    while True:
-        kept.append(np.ones(2**22))
-        time.sleep(0.002)
 
 
 def prints(x: np.ndarray, axis: int = -1) -> np.ndarray:
@@ -133,28 +100,8 @@ def shares_a_buffer(x: np.ndarray, axis: int = -1) -> np.ndarray:
     return out
 
 
-def returns_its_input(x: np.ndarray, axis: int = -1) -> np.ndarray:
-    return x
-
-
 def returns_none(x: np.ndarray, axis: int = -1) -> Any:
     return None
-
-
-def returns_text(x: np.ndarray, axis: int = -1) -> Any:
-    return "0.5"
-
-
-def returns_a_list(x: np.ndarray, axis: int = -1) -> Any:
-    return softmax(x, axis).tolist()
-
-
-def returns_objects(x: np.ndarray, axis: int = -1) -> Any:
-    return softmax(x, axis).astype(object)
-
-
-def returns_complex(x: np.ndarray, axis: int = -1) -> Any:
-    return softmax(x, axis).astype(complex)
 
 
 def returns_wrong_shape(x: np.ndarray, axis: int = -1) -> Any:
@@ -163,39 +110,3 @@ def returns_wrong_shape(x: np.ndarray, axis: int = -1) -> Any:
 
 def returns_wrong_dtype(x: np.ndarray, axis: int = -1) -> Any:
     return softmax(x.astype(np.float64), axis)
-
-
-def changes_error_state(x: np.ndarray, axis: int = -1) -> np.ndarray:
-    np.seterr(all="raise")
-    with np.errstate(all="ignore"):
-        return softmax(x, axis)
-
-
-def seeds_the_generator(x: np.ndarray, axis: int = -1) -> np.ndarray:
-    np.random.seed(0)
-    return softmax(x, axis)
-
-
-def changes_directory(x: np.ndarray, axis: int = -1) -> np.ndarray:
-    os.chdir("/")
-    return softmax(x, axis)
-
-
-def closes_stdout(x: np.ndarray, axis: int = -1) -> np.ndarray:
-    sys.stdout.close()
-    return softmax(x, axis)
-
-
-def recurses(x: np.ndarray, axis: int = -1) -> np.ndarray:
-    return recurses(x, axis)
-
-
-def interrupts(x: np.ndarray, axis: int = -1) -> np.ndarray:
-    raise GeneratorExit
-
-
-def leaves_a_child(x: np.ndarray, axis: int = -1) -> np.ndarray:
-    if os.fork() == 0:
-        time.sleep(30)
-        os._exit(0)
-    return softmax(x, axis)

@@ -14,17 +14,11 @@ import pytest
 from xent_verify import layouts
 from xent_verify.candidates import codec, open_candidate
 from xent_verify.failures import UsageError
-from xent_verify.model import LAYOUTS, Batch, Died, Malformed, Outcome, Raised, Returned, TimedOut
+from xent_verify.model import LAYOUTS, Batch, Returned
 
 HERE = Path(__file__).parent
 TARGETS = str(HERE / "targets.py")
 ROW = Batch("softmax", "float32", "test", {"x": np.array([[1.0, 2.0, 0.5], [0.0, -1.0, 3.0]], np.float32)})
-
-
-def ask(name: str, batch: Batch = ROW, **options: object) -> Outcome:
-    """One isolated call of a target in tests/targets.py, and then a second that must work like the first."""
-    with open_candidate(f"{TARGETS}:{name}", batch.op, timeout=5.0, **options) as candidate:  # type: ignore[arg-type]
-        return candidate.call(batch)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -82,136 +76,6 @@ def test_the_same_answer_in_and_out_of_process(isolated: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("raises", Raised("RuntimeError", "no", "raises, line")),
-        ("raises_unprintable", Raised("Unprintable", "(its message cannot be printed)", "raises_unprintable")),
-        ("exits", Raised("SystemExit", "0", "exits")),
-        ("interrupts", Raised("GeneratorExit", "", "interrupts")),
-        ("recurses", Raised("RecursionError", "maximum recursion", "recurses")),
-        ("exits_hard", Died("exit status 0")),
-        ("aborts", Died("signal 6 (SIGABRT) in aborts (targets.py, line")),
-        ("reads_address_zero", Died("signal 11 (SIGSEGV) in reads_address_zero (targets.py, line")),
-        ("returns_none", Malformed("a NoneType")),
-        ("returns_text", Malformed("a str")),
-        ("returns_a_list", Malformed("a list of 2 (list)")),
-        ("returns_objects", Malformed("an array of object")),
-        ("returns_complex", Malformed("an array of complex128")),
-    ],
-)
-def test_what_a_target_does_is_a_value(name: str, expected: Outcome) -> None:
-    """Exceptions, exits, crashes and results that are no arrays become the outcome that names them."""
-    got = ask(name)
-    assert type(got) is type(expected)
-    match got, expected:
-        case Raised(kind, message, where), Raised(want_kind, want_message, want_where):
-            assert (kind, where.startswith(want_where)) == (want_kind, True)
-            assert want_message in message
-        case Died(how), Died(want):
-            assert how.startswith(want)
-        case _:
-            assert got == expected
-
-
-def test_a_target_that_never_answers_is_stopped() -> None:
-    """An endless loop is a timeout, and its process is gone."""
-    with open_candidate(f"{TARGETS}:never_answers", "softmax", timeout=0.5) as candidate:
-        assert candidate.call(ROW) == TimedOut(0.5)
-        assert candidate.call(ROW) == TimedOut(0.5)
-
-
-def test_a_target_that_takes_all_memory_is_stopped() -> None:
-    """Resident memory is watched while a call runs."""
-    got = ask("takes_all_memory", memory_mb=400)
-    assert got == Died("memory limit of 400 MB")
-
-
-def test_the_call_after_a_crash_works() -> None:
-    """A crashed process is replaced; an unrelated input is answered."""
-    with open_candidate(f"{TARGETS}:aborts", "softmax") as candidate:
-        assert isinstance(candidate.call(ROW), Died)
-        assert isinstance(candidate.call(ROW), Died)
-
-
-@pytest.mark.parametrize("name", ["prints", "closes_stdout", "changes_directory", "leaves_a_child"])
-def test_misbehaviour_does_not_spoil_the_answer(name: str, capfd: pytest.CaptureFixture[str]) -> None:
-    """Printing, closing stdout, changing directory, forking: the answer is right and nothing reaches our streams."""
-    got = ask(name)
-    assert isinstance(got, Returned)
-    np.testing.assert_allclose(got.value.sum(axis=1), 1, rtol=1e-6)
-    if name == "prints":
-        assert "hello from the target" in got.printed
-        assert "and from below" in got.printed
-    assert capfd.readouterr() == ("", "")
-
-
-def test_writes_to_inputs_are_seen_and_harmless() -> None:
-    """A changed argument is named; the caller's array is untouched."""
-    kept = ROW.x.copy()
-    got = ask("writes_to_its_input")
-    assert isinstance(got, Returned)
-    assert got.mutated == ("x",)
-    assert np.array_equal(ROW.x, kept)
-
-
-def test_a_reused_buffer_is_seen() -> None:
-    """A result that changes during a later call is reported with that call."""
-    other = Batch("softmax", "float32", "", {"x": ROW.x[::-1].copy()})
-    with open_candidate(f"{TARGETS}:shares_a_buffer", "softmax") as candidate:
-        first, second = candidate.call(ROW), candidate.call(other)
-    assert isinstance(first, Returned)
-    assert isinstance(second, Returned)
-    assert not first.earlier_changed
-    assert second.earlier_changed
-
-
-def test_results_that_alias_an_input_are_seen() -> None:
-    """Returning the argument itself is noticed."""
-    got = ask("returns_its_input")
-    assert isinstance(got, Returned)
-    assert got.aliases_input
-
-
-@pytest.mark.parametrize(
-    ("name", "what"),
-    [
-        ("changes_error_state", "NumPy error state"),
-        ("seeds_the_generator", "NumPy random state"),
-        ("changes_directory", "working directory"),
-    ],
-)
-def test_changes_of_global_state_are_named(name: str, what: str) -> None:
-    """Global state that a call changes is listed (and put back)."""
-    got = ask(name)
-    assert isinstance(got, Returned)
-    assert what in got.global_state
-
-
-def test_no_process_is_left_behind() -> None:
-    """After closing, no worker of ours is alive, also when the target forked or hung."""
-    for name in ("leaves_a_child", "never_answers", "softmax"):
-        with open_candidate(f"{TARGETS}:{name}", "softmax", timeout=0.3) as candidate:
-            candidate.call(ROW)
-            group = candidate._engine._process  # type: ignore[attr-defined]
-            pid = group.pid if group else 0
-        assert pid == 0 or not alive_in_group(pid)
-
-
-def alive_in_group(group: int) -> list[int]:
-    """Processes of a group that still run (zombies waiting for init do not)."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                state, _, pgrp = (entry / "stat").read_text().rpartition(")")[2].split()[:3]
-            except OSError:
-                continue
-            if int(pgrp) == group and state != "Z":
-                found.append(int(entry.name))
-    return found
-
-
-@pytest.mark.parametrize(
     ("target", "words"),
     [
         ("nowhere.at_all:f", "no module named 'nowhere'"),
@@ -229,19 +93,6 @@ def test_a_target_that_cannot_be_had_is_one_clear_line(target: str, words: str) 
         open_candidate(target, "softmax")
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_imports_that_fail_or_kill_are_usage_errors(tmp_path: Path) -> None:
-    """A module that raises, or ends the process, while it is imported cannot be audited: one line says why."""
-    for text, words in (
-        ("1 / 0", "ZeroDivisionError"),
-        ("import os; os._exit(7)", "exit status 7"),
-        ("x = (", "SyntaxError"),
-    ):
-        path = tmp_path / "broken.py"
-        path.write_text(text + "\ndef f(x): return x\n")
-        with pytest.raises(UsageError, match=words):
-            open_candidate(f"{path}:f", "softmax")
 
 
 def test_styles_of_calling_are_found() -> None:

@@ -28,7 +28,7 @@ class NotAnArray(Exception):  # noqa: N818  control flow between here and ``runn
     """The answer is no array of numbers."""
 
     def __init__(self, what: str) -> None:
-        self.outcome = Malformed(f"{'an' if what[:1] in tuple('aeiou') else 'a'} {what}")
+        self.outcome = Malformed(f"{'an' if what[:1].lower() in tuple('aeiou') else 'a'} {what}")
 
 
 def type_name(value: object) -> str:
@@ -41,6 +41,8 @@ def type_name(value: object) -> str:
 
 def to_array(value: Any, adapter: Adapter) -> tuple[NDArray[Any], str]:
     """(the numbers, the name of their dtype), the array as the target handed it out; ``NotAnArray`` otherwise."""
+    if isinstance(value, type):
+        raise NotAnArray("type")
     if isinstance(value, numbers.Number) and not isinstance(value, np.generic):
         return _python_number(value)
     try:

@@ -24,6 +24,8 @@ __all__ = ["Child"]
 
 IMPORT_SECONDS = 120.0
 _WATCH_SECONDS = 0.05
+_PROBE_CALLS = 3
+"""So many times the limit of one call may all the small calls of the opening take."""
 _ANSWER_LIMIT = 2**34
 _PRINTED_LIMIT = 4000
 _ROOT = str(Path(__file__).resolve().parents[2])
@@ -121,9 +123,7 @@ class Child:
             raise
         if header["kind"] == "loaded":
             try:
-                header = self._receive(
-                    max(IMPORT_SECONDS / 4, 4 * self._timeout) if self._config["ask"] else IMPORT_SECONDS
-                )[0]
+                header = self._receive(_PROBE_CALLS * self._timeout if self._config["ask"] else IMPORT_SECONDS)[0]
             except (_Late, Ended, KeyError, ValueError, TypeError):
                 self._last_words = self._how()
                 return None
@@ -210,6 +210,7 @@ class Child:
         if process is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
+            process.kill()  # it may have left its group
             process.wait()
         descriptors, self._descriptors = self._descriptors, ()
         for fd in descriptors:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from xent_verify.candidates.adapters import Loaded, adapter_named
+from xent_verify.candidates.adapters import Loaded, adapter_named, likely
 from xent_verify.candidates.answers import raised
 from xent_verify.candidates.probe import plan
 from xent_verify.candidates.resolve import load
@@ -54,4 +54,7 @@ def opened(target: str | Callable[..., Any], op: str, arrays: str, device: str, 
         name = getattr(target, "__qualname__", type(target).__qualname__)
         module = getattr(target, "__module__", None)
         return Opened(f"{module}:{name}" if module else name, op, arrays, device, Loaded(target, extra=kwargs))
-    return Opened(target, op, arrays, device, load(target, op, kwargs))
+    found = load(target, op, kwargs)
+    if found.style is None and arrays == "auto":
+        adapter_named(likely(found.function)[0], device)  # a library's own import belongs to the loading
+    return Opened(target, op, arrays, device, found)

@@ -71,11 +71,12 @@ def _file_module(place: str) -> ModuleType:
     path = Path(place)
     if not path.is_file():
         raise UsageError(f"target file {place}: not found")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    name = path.stem if path.stem not in sys.modules else f"_target_{path.stem}"  # targets may be called random.py
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UsageError(f"target file {place}: cannot be loaded as Python")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
+    sys.modules[name] = module
     sys.path.insert(0, str(path.resolve().parent))
     _guarded(lambda: spec.loader.exec_module(module), place)  # type: ignore[union-attr]
     return module
@@ -119,6 +120,8 @@ def _exists(name: str) -> bool:
 def _guarded(action: Callable[[], Any], place: str) -> Any:
     try:
         return action()
+    except KeyboardInterrupt:
+        raise
     except BaseException as error:
         what = raised(error)
         raise UsageError(f"importing {place} raised {what.type_name}: {what.message}") from error

@@ -31,7 +31,8 @@ class Style:
     what one call takes: "" a whole batch, "vector" a row without its batch axis, "single" a batch of one, "scalar" one
     number. ``reduction``: "" when it can be asked for, else the only one there is. ``targets``: "any", "index" or
     "probability". ``formats``: formats it takes (None: cannot be told). ``loss``: None, or for a gradient that is had
-    by differentiating a loss, the names of that loss's inputs (as ``names``).
+    by differentiating a loss, the names of that loss's inputs (as ``names``). ``dims``: the shape it is built for (-1: any
+    length; None: any shape).
     """
 
     op: str
@@ -46,6 +47,7 @@ class Style:
     targets: str = "any"
     formats: frozenset[str] | None = None
     loss: tuple[str, ...] | None = None
+    dims: tuple[int, ...] | None = None
 
     def to_plain(self) -> dict[str, Any]:
         """As JSON takes it."""
@@ -60,7 +62,8 @@ class Style:
         """Back from JSON."""
         sets = {name: None if plain[name] is None else frozenset(plain[name]) for name in ("keywords", "formats")}
         loss = None if plain["loss"] is None else tuple(plain["loss"])
-        return Style(**{**plain, **sets, "names": tuple(plain["names"]), "loss": loss})
+        dims = None if plain["dims"] is None else tuple(plain["dims"])
+        return Style(**{**plain, **sets, "names": tuple(plain["names"]), "loss": loss, "dims": dims})
 
     @property
     def offered(self) -> dict[str, bool]:
@@ -93,12 +96,19 @@ class Style:
 
     def _takes_shape(self, batch: Batch) -> bool:
         x = batch.x
+        if self.dims is not None and not self._fits(x.shape):
+            return False
         axis = batch.options.get("axis")
         inner = axis is not None and int(axis) not in (-1, x.ndim - 1)
         if inner and (not self.axis or self.unit):
             return False
         count = x.size if self.unit == "scalar" else x.size // x.shape[-1] if x.ndim and x.shape[-1] else 0
         return not self.unit or (x.ndim > 0 and count > 0)
+
+    def _fits(self, shape: tuple[int, ...]) -> bool:
+        assert self.dims is not None
+        free = (-1, *self.dims[1:]) if self.unit == "single" else self.dims
+        return len(free) == len(shape) and all(n in (-1, m) for n, m in zip(free, shape, strict=True))
 
     def _takes_target(self, batch: Batch) -> bool:
         target = batch.inputs.get("target")

@@ -55,8 +55,7 @@ def _serve(runner: Runner, source: int, sink: int) -> None:
         frame = _frame(source)
         number = frame[0]["number"]
         outcome = runner.run(codec.decode_batch(frame))
-        if os.getpid() != me:  # the target forked and its copy came back too
-            os._exit(0)
+        _only_the_original(me)
         printed = _printed()
         if printed and isinstance(outcome, Returned):
             outcome = replace(outcome, printed=printed)
@@ -69,6 +68,7 @@ def _serve(runner: Runner, source: int, sink: int) -> None:
 
 def _ready(config: Mapping[str, Any], sink: int) -> Runner | None:
     """Load the target and say so; find out how to call it, in calls that may end this process, and say that."""
+    me = os.getpid()
     sys.path[:] = config["path"]
     before = {name: value for name, value in state.snapshot().items() if name in _AT_IMPORT}
     try:
@@ -77,6 +77,7 @@ def _ready(config: Mapping[str, Any], sink: int) -> Runner | None:
         importlib.import_module("numpy.random")  # loaded on first use: its state is to be known before that
         function, arrays, style, extra = target.planned(config["style"], ask=config["ask"])
         adapter = adapter_named(arrays, config["device"])
+        _only_the_original(me)
     except UsageError as error:
         extra_needed = [error.package, error.extra] if isinstance(error, MissingExtraError) else None
         write_all(sink, codec.pack({"kind": "usage", "message": str(error), "extra": extra_needed}, {}))
@@ -84,6 +85,12 @@ def _ready(config: Mapping[str, Any], sink: int) -> Runner | None:
     _printed()
     write_all(sink, codec.pack({"kind": "ready", "style": style.to_plain(), "arrays": arrays}, {}))
     return Runner(function, adapter, style, extra=extra, alone=True, at_import=state.changes(before))
+
+
+def _only_the_original(pid: int) -> None:
+    """Where a target forks and its copy comes back too, the copy ends here."""
+    if os.getpid() != pid:
+        os._exit(0)
 
 
 def _frame(source: int) -> codec.Frame:

@@ -1,0 +1,297 @@
+"""Hostile targets: each becomes the outcome that names it, the next call works, and nothing of it is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from xent_verify.candidates import isolate, open_candidate
+from xent_verify.failures import UsageError
+from xent_verify.model import Batch, Died, Malformed, Outcome, Raised, Returned, TimedOut
+
+HOSTILE = Path(__file__).parent / "hostile" / "misbehaving.py"
+X = np.array([[1.0, 2.0, 0.5], [0.0, -1.0, 3.0]], np.float32)
+ROW = Batch("softmax", "float32", "test", {"x": X})
+OTHER = Batch("softmax", "float32", "test", {"x": X[::-1].copy()})
+TIMEOUT = 1.0
+
+RAISED = {
+    "raises": ("RuntimeError", "no"),
+    "raises_unprintable": ("Unprintable", "cannot be printed"),
+    "raises_abruptly": ("Abrupt", "now"),
+    "raises_group": ("ExceptionGroup", "several"),
+    "interrupts": ("KeyboardInterrupt", ""),
+    "exits": ("SystemExit", "4"),
+    "recurses": ("RecursionError", "maximum recursion"),
+    "asks_for_too_much": ("MemoryError", "Unable to allocate"),
+}
+DIED = {
+    "exits_hard": "exit status 0",
+    "aborts": "signal 6 (SIGABRT) in aborts (misbehaving.py, line ",
+    "reads_address_zero": "signal 11 (SIGSEGV) in reads_address_zero (misbehaving.py, line ",
+    "kills_itself": "signal 9 (SIGKILL)",
+    "closes_everything": "exit status ",
+    "writes_into_everything": "",
+    "leaves_a_child_and_aborts": "signal 6 (SIGABRT)",
+    "takes_all_memory": "memory limit of 600 MB",
+}
+SILENT = ("loops", "refuses_to_end", "waits_in_c", "stops_itself", "waits_with_a_child")
+MALFORMED = {
+    "returns_none": "a NoneType",
+    "returns_text": "a str",
+    "returns_bool": "a bool",
+    "returns_list": "a list of 6 (float)",
+    "returns_generator": "a generator",
+    "returns_dict": "a dict",
+    "returns_objects": "an array of object",
+    "returns_complex": "an array of complex128",
+    "returns_masked": "a masked array",
+    "returns_records": "an array of void64",
+    "returns_dates": "an array of datetime64[s]",
+    "returns_explosive": "an Explosive that cannot be read (SystemExit)",
+    "returns_bad_interface": "an Overflowing that cannot be read (",
+    "returns_huge_view": "a broadcast view of 4398046511104 bytes",
+    "returns_huge_int": "an int beyond every float",
+    "returns_type": "a type",
+}
+SOUND = (
+    "prints", "floods", "closes_stdout", "leaves_a_child", "comes_back_twice", "leaves_a_thread", "lies_about_its_shape",
+)  # fmt: skip
+STATE = {
+    "changes_error_state": "NumPy error state",
+    "seeds_numpy": "NumPy random state",
+    "seeds_python": "Python random state",
+    "changes_directory": "working directory",
+    "changes_recursion_limit": "recursion limit",
+}
+
+
+@pytest.fixture(autouse=True)
+def left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every test runs in an empty directory; afterwards no process and no file of it is left."""
+    mark = uuid.uuid4().hex
+    monkeypatch.setenv("XENT_VERIFY_HOSTILE", mark)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    yield
+    allowed = time.monotonic() + 3
+    while marked(mark) and time.monotonic() < allowed:
+        time.sleep(0.02)
+    assert not marked(mark)
+    assert [path for path in tmp_path.iterdir() if path.name != "broken.py"] == []
+
+
+def marked(mark: str) -> list[int]:
+    """Living processes whose environment carries the mark."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                if mark.encode() in (entry / "environ").read_bytes():
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+    return found
+
+
+def asked(name: str, **options: int) -> tuple[Outcome, Outcome]:
+    """Two isolated calls."""
+    with open_candidate(f"{HOSTILE}:{name}", "softmax", timeout=TIMEOUT, **options) as candidate:  # type: ignore[arg-type]
+        return candidate.call(ROW), candidate.call(OTHER)
+
+
+@pytest.mark.parametrize("name", RAISED)
+def test_exceptions_of_every_kind_are_values(name: str) -> None:
+    """Whatever is raised comes back with its type and message, at every call."""
+    for got in asked(name):
+        assert isinstance(got, Raised)
+        assert got.type_name == RAISED[name][0]
+        assert RAISED[name][1] in got.message
+        assert got.where
+
+
+@pytest.mark.parametrize("name", DIED)
+def test_endings_of_the_process_are_values(name: str) -> None:
+    """A process that ends in a call, or breaks off the conversation, is reported at once; the next call has a new one."""
+    start = time.monotonic()
+    for got in asked(name, memory_mb=600):
+        assert isinstance(got, Died)
+        assert got.how.startswith(DIED[name])
+    assert name == "takes_all_memory" or time.monotonic() - start < 20
+
+
+@pytest.mark.parametrize("name", SILENT)
+def test_silence_is_a_timeout(name: str) -> None:
+    """Endless loops, in Python or in C, ignored signals, stopped processes: ended after the limit."""
+    with open_candidate(f"{HOSTILE}:{name}", "softmax", timeout=0.3, kwargs={}) as candidate:
+        assert candidate.call(ROW) == TimedOut(0.3)
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_answers_that_are_no_arrays_are_named(name: str) -> None:
+    """Anything but an array of real numbers says what it was."""
+    for got in asked(name):
+        assert isinstance(got, Malformed)
+        assert got.what.startswith(MALFORMED[name])
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_noise_does_not_spoil_the_answer(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """Printing, forking, threads and broken globals leave the answers right, and our own streams silent."""
+    for got, batch in zip(asked(name), (ROW, OTHER), strict=True):
+        assert isinstance(got, Returned)
+        wanted = np.exp(batch.x) / np.exp(batch.x).sum(1, keepdims=True)
+        np.testing.assert_allclose(got.value, wanted, rtol=1e-6)
+        if name == "prints":
+            assert sorted(got.printed.splitlines()) == ["and from below", "and to stderr", "hello from the target"]
+        assert len(got.printed) <= 2000
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_target_that_breaks_numpy_harms_only_itself() -> None:
+    """Functions of NumPy that a target replaces are gone in its process, which is where they are missed."""
+    for got in asked("breaks_numpy"):
+        assert isinstance(got, Raised)
+    assert callable(np.exp)
+
+
+@pytest.mark.parametrize("name", STATE)
+def test_changed_state_is_named_every_time(name: str) -> None:
+    """A change of global state is listed at each call, since it is put back after each."""
+    for got in asked(name):
+        assert isinstance(got, Returned)
+        assert got.global_state == (STATE[name],)
+
+
+@pytest.mark.parametrize("name", STATE)
+def test_changed_state_is_put_back_in_process(name: str) -> None:
+    """The caller's own process has its state again after the call."""
+    before = np.geterr(), Path.cwd(), sys.getrecursionlimit(), np.random.get_state()[1].tobytes()
+    with open_candidate(f"{HOSTILE}:{name}", "softmax", isolated=False) as candidate:
+        got = candidate.call(ROW)
+    assert isinstance(got, Returned)
+    assert got.global_state == (STATE[name],)
+    assert before == (np.geterr(), Path.cwd(), sys.getrecursionlimit(), np.random.get_state()[1].tobytes())
+
+
+@pytest.mark.parametrize("isolated", [True, False])
+def test_memory_shared_with_the_caller_is_seen(isolated: bool) -> None:
+    """Writes to arguments, results that are arguments, results that change later."""
+
+    def calls(name: str) -> list[Returned]:
+        with open_candidate(f"{HOSTILE}:{name}", "softmax", isolated=isolated) as candidate:
+            found = [candidate.call(batch) for batch in (ROW, OTHER)]
+        assert all(isinstance(got, Returned) for got in found)
+        return found  # type: ignore[return-value]
+
+    kept = X.copy()
+    assert [got.mutated for got in calls("writes_to_its_input")] == [("x",), ("x",)]
+    assert [got.aliases_input for got in calls("returns_its_input")] == [True, True]
+    assert [got.earlier_changed for got in calls("shares_a_buffer")] == [False, True]
+    assert np.array_equal(X, kept)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("x = (", "SyntaxError"),
+        ("import nowhere_at_all", "ModuleNotFoundError"),
+        ("import sys; sys.exit(5)", "SystemExit: 5"),
+        ("import os; os._exit(7)", "exit status 7"),
+        ("import os; os.abort()", "SIGABRT"),
+        ("raise KeyboardInterrupt", "ended the process"),
+        ("import time; time.sleep(30)", "did not finish within 1 s"),
+    ],
+)
+def test_imports_that_misbehave_are_wrong_use(
+    text: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A target that can't be imported is a usage error in one line, whatever its import does."""
+    if "sleep" in text:
+        monkeypatch.setattr(isolate, "IMPORT_SECONDS", 1.0)
+    (tmp_path / "broken.py").write_text(f"{text}\ndef f(x): return x\n")
+    with pytest.raises(UsageError) as caught:
+        open_candidate("broken.py:f", "softmax")
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_state_changed_at_import_is_told_with_the_first_answer(tmp_path: Path) -> None:
+    """What an import changes for every caller counts too."""
+    (tmp_path / "broken.py").write_text("import numpy as np\nnp.seterr(all='raise')\ndef f(x): return x + 0\n")
+    with open_candidate("broken.py:f", "softmax") as candidate:
+        first, second = candidate.call(ROW), candidate.call(ROW)
+    assert isinstance(first, Returned)
+    assert isinstance(second, Returned)
+    assert first.global_state == ("NumPy error state (at import)",)
+    assert second.global_state == ()
+
+
+def test_an_interrupt_ends_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while a target runs reaches the caller, and the target is gone."""
+    signal.signal(signal.SIGALRM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with open_candidate(f"{HOSTILE}:loops", "softmax", timeout=0.3) as candidate:
+        candidate._engine._timeout = 20.0  # type: ignore[attr-defined]
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        with pytest.raises(KeyboardInterrupt):
+            candidate.call(ROW)
+        assert candidate._engine._process is None  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["loops", "leaves_a_child"])
+def test_the_child_ends_with_a_killed_parent(name: str) -> None:
+    """SIGKILL to the caller takes the target and what it started with it."""
+    code = (
+        "import numpy as np\nfrom xent_verify.candidates import open_candidate\nfrom xent_verify.model import Batch\n"
+        f"c = open_candidate({str(HOSTILE) + ':' + name!r}, 'softmax', timeout=1)\nc._engine._timeout = 60\n"
+        "print('ready', flush=True)\nc.call(Batch('softmax', 'float32', '', {'x': np.ones((2, 3), np.float32)}))\n"
+        "print('answered', flush=True)\nimport time\ntime.sleep(60)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=HOSTILE.parents[2])
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    if name == "leaves_a_child":
+        assert process.stdout.readline() == "answered\n"
+    assert len(marked(os.environ["XENT_VERIFY_HOSTILE"])) >= 2
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+AUDITED = {
+    "raises": (1, "exception"),
+    "aborts": (1, "crash"),
+    "loops": (1, "timeout"),
+    "returns_list": (1, "dtype"),
+    "writes_to_its_input": (1, "input_mutated"),
+    "shares_a_buffer": (1, "stateful"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*RAISED, *DIED, "loops", *MALFORMED, *SOUND, *STATE, *AUDITED])
+def test_the_audit_tells_each(name: str) -> None:
+    """Exit status 1 and the right kind of finding in the JSON for what misbehaves; noise alone is not a failure."""
+    words = [sys.executable, "-m", "xent_verify", "audit", f"{HOSTILE}:{name}", "--op", "softmax", "--dtype", "float32"]
+    done = subprocess.run(
+        [*words, "--profile", "quick", "--timeout", "0.5", "--json", "-"], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(HOSTILE.parents[2])},
+    )  # fmt: skip
+    found = json.loads(done.stdout)["targets"][0]["dtypes"][0]["findings"]
+    failed = {finding["kind"] for finding in found if finding["severity"] == "fail"}
+    wanted = AUDITED.get(name, (1, "exception" if name in RAISED else "crash" if name in DIED else "dtype"))
+    if name in SOUND or name in STATE:
+        wanted = (0, "")
+    assert done.returncode == wanted[0]
+    assert not wanted[1] or wanted[1] in failed

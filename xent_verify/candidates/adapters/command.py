@@ -1,0 +1,133 @@
+"""Programs in any language: ``cmd:./prog args``, asked and answering in lines of JSON.
+
+The program is started once. For every call it reads one line and writes one line:
+
+    {"op": "softmax", "dtype": "float32", "options": {"axis": -1},
+     "inputs": {"x": {"dtype": "float32", "shape": [2, 3], "values": ["0x1.8p+1", "-0x0p+0", "inf", …]}}}
+
+    {"dtype": "float32", "shape": [2, 3], "values": ["0x1p-1", …]}        the answer, in row-major order
+    {"error": "axis 0 is not supported"}                                  a refusal
+
+Floating values are hexadecimal floating literals (C's %a, strtod), ``inf``, ``-inf`` or ``nan``; integers are numbers. In
+the answer plain numbers are read too; ``dtype`` may be left out, and is the question's then. What the program writes to
+stderr goes into the report. ``--kwargs`` are added to the options.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shlex
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xent_verify.candidates.adapters import Loaded
+from xent_verify.candidates.answers import ProgramEnded
+from xent_verify.candidates.style import Style
+from xent_verify.failures import UsageError
+from xent_verify.formats import FORMATS
+
+__all__ = ["load"]
+
+_INPUTS = {
+    "cross_entropy": ("logits", "target"),
+    "cross_entropy_grad": ("logits", "target"),
+    "kl_divergence": ("logits_p", "logits_q"),
+}
+
+
+class Refused(Exception):  # noqa: N818  the name is what the report shows
+    """The program answered with an error."""
+
+
+class BadAnswer(Exception):  # noqa: N818  likewise
+    """The line is not an answer."""
+
+
+class _Program:
+    """A running program; started with the first question, and again after it ended."""
+
+    def __init__(self, words: list[str], op: str) -> None:
+        self._words = words
+        self._op = op
+        self._process: subprocess.Popen[str] | None = None
+
+    def __call__(self, *arrays: Any, **options: Any) -> NDArray[Any]:
+        names = _INPUTS.get(
+            self._op, ("x", "target") if len(arrays) < 3 else tuple(f"x{i}" for i in range(len(arrays)))
+        )
+        given = [np.asarray(array) for array in arrays]
+        question = {
+            "op": self._op,
+            "dtype": given[0].dtype.name,
+            "options": {name: _plain(value) for name, value in options.items()},
+            "inputs": {name: _written(array) for name, array in zip(names, given, strict=False)},
+        }
+        return _read(self._exchange(json.dumps(question)), given[0].dtype)
+
+    def _exchange(self, line: str) -> str:
+        process = self._process or self._started()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(line + "\n")
+            process.stdin.flush()
+            answer = process.stdout.readline()
+            if answer:
+                return answer
+        self._process = None
+        status = process.wait()
+        named = f"signal {-status} ({signal.Signals(-status).name})" if status < 0 else f"exit status {status}"
+        raise ProgramEnded(f"{self._words[0]}: {named}")
+
+    def _started(self) -> subprocess.Popen[str]:
+        self._process = subprocess.Popen(self._words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603
+        return self._process
+
+
+def load(target: str, op: str, kwargs: Mapping[str, Any]) -> Loaded:
+    """The program, which must exist; it is started with the first call."""
+    words = shlex.split(target.removeprefix("cmd:"))
+    if not words:
+        raise UsageError(f"target {target!r}: name a program, as in cmd:./prog")
+    if shutil.which(words[0]) is None:
+        raise UsageError(f"target {target}: {words[0]} is not an executable program")
+    axis = "axis" if op in ("softmax", "log_softmax", "logsumexp", "softmax_temperature", "kl_divergence") else ""
+    return Loaded(_Program(words, op), Style(op, axis=axis), dict(kwargs))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return _written(value)
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _written(array: NDArray[Any]) -> dict[str, Any]:
+    flat = array.reshape(-1)
+    whole = array.dtype.kind in "iu"
+    values = flat.tolist() if whole else [_hex(value) for value in flat.astype(np.float64).tolist()]
+    return {"dtype": array.dtype.name, "shape": list(array.shape), "values": values}
+
+
+def _hex(value: float) -> str:
+    return value.hex() if np.isfinite(value) else str(value)
+
+
+def _read(line: str, asked: np.dtype[Any]) -> NDArray[Any]:
+    try:
+        answer = json.loads(line)
+        if "error" in answer:
+            raise Refused(str(answer["error"]))
+        name = str(answer.get("dtype", asked.name))
+        dtype = FORMATS[name].dtype if name in FORMATS else np.dtype(name)
+        values = [float.fromhex(value) if isinstance(value, str) else float(value) for value in answer["values"]]
+        with np.errstate(all="ignore"):
+            return np.array(values, np.float64).astype(dtype).reshape([int(n) for n in answer["shape"]])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadAnswer(f"{type(error).__name__}: {error} in {line[:80].strip()!r}") from error
