@@ -172,7 +172,11 @@ def shares(*, quick: bool) -> None:
                 counts[batch.regime] = counts.get(batch.regime, np.zeros(len(TIERS), int)) + tier
             total = sum(counts.values())
             worse = {name: f"{c[3] / c.sum():.1e}" for name, c in counts.items() if c[3] > 1e-4 * c.sum()}
-            print(f"{op:20} {fmt:9} " + "  ".join(f"{t} {c / total.sum():.2e}" for t, c in zip(TIERS, total, strict=True)), worse)
+            print(
+                f"{op:20} {fmt:9} "
+                + "  ".join(f"{t} {c / total.sum():.2e}" for t, c in zip(TIERS, total, strict=True)),
+                worse,
+            )
 
 
 def growth(*, quick: bool) -> None:

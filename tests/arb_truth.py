@@ -132,9 +132,7 @@ def outside(batch: Batch, enclosure: Enclosure) -> tuple[int, list[int]]:
         ctx.prec = precision
         unsure = np.zeros(flat.size, bool)
         for position, ball in elements(batch, wanted):
-            hi, lo, e, radius = (
-                field[position].item() for field in (flat.hi, flat.lo, flat.exponent, flat.radius)
-            )
+            hi, lo, e, radius = (field[position].item() for field in (flat.hi, flat.lo, flat.exponent, flat.radius))
             value = ball * arb(2) ** -int(e)
             low, high = (arb(hi) + (arb(lo) + side * arb(radius)) for side in (-1, 1))
             if low < value < high or (radius == 0 and (value - low).is_zero()):

@@ -14,12 +14,12 @@ FLOORS = (
     {"implementations"},
     {"regimes", "strategies"},
     {"truth"},
-    {"candidates", "scripts"},
+    {"candidates", "scripts", "testing"},
     {"policies", "conventions", "measure", "judge", "ledger", "properties", "companions", "laws", "diagnose"},
     {"minimise", "search", "findings", "recipes"},
     {"report", "claims", "claims_truth", "explain"},
     {"audit", "power"},
-    {"harvest", "worst", "baseline", "settings_file", "gate", "pytest_plugin"},
+    {"harvest", "worst", "baseline", "settings_file", "gate", "differences", "replay", "scaffold", "pytest_plugin"},
     {"commands", "cli", "__main__"},
 )
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

@@ -216,5 +216,3 @@ def test_every_accepted_step_is_simpler() -> None:
 
     minimise(batch_of(np.random.default_rng(2).normal(size=(4, 5)) * 300), fails)
     assert accepted == sorted(accepted, reverse=True)
-
-

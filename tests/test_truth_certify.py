@@ -256,7 +256,12 @@ def test_losses_agree_with_the_exact_tier(reduction: str) -> None:
         weight = generator.random(5).astype(form.dtype)
         soft = generator.dirichlet(np.ones(5), 12).astype(form.dtype)
         for target in (generator.choice([0, 1, 4, -100], 12), soft):
-            for options in ({}, {"label_smoothing": 0.1}, {"weight": weight}, {"weight": weight, "label_smoothing": 0.3}):
+            for options in (
+                {},
+                {"label_smoothing": 0.1},
+                {"weight": weight},
+                {"weight": weight, "label_smoothing": 0.3},
+            ):
                 batch = Batch(
                     "cross_entropy", fmt, "", {"logits": logits, "target": target}, options | {"reduction": reduction}
                 )
@@ -275,7 +280,8 @@ def test_classes_on_the_second_axis() -> None:
     )
     gradient = reference("cross_entropy_grad", logits, target).rounded("float64")
     assert np.array_equal(
-        np.moveaxis(gradient, 1, -1).reshape(6, 4), reference("cross_entropy_grad", flat, target.ravel()).rounded("float64")
+        np.moveaxis(gradient, 1, -1).reshape(6, 4),
+        reference("cross_entropy_grad", flat, target.ravel()).rounded("float64"),
     )
 
 

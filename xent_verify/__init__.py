@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from xent_verify.measure import ulp_error
     from xent_verify.model import Finding, Report
     from xent_verify.ops import OPS
-    from xent_verify.truth import reference
+    from xent_verify.truth.reference import reference
 
 __all__ = [
     "FORMATS",
@@ -48,7 +48,7 @@ _HOME = {
     "XentVerifyError": "failures",
     "assert_accurate": "audit",
     "audit": "audit",
-    "reference": "truth",
+    "reference": "truth.reference",
     "ulp_error": "measure",
 }
 

@@ -22,6 +22,7 @@ from xent_verify.failures import UsageError
 from xent_verify.model import FINDING_KINDS, Finding
 
 __all__ = [
+    "KNOWN",
     "WORSE_FACTOR",
     "Change",
     "Entry",
@@ -38,6 +39,9 @@ WORSE_FACTOR = 1.5
 
 LAST_BITS = frozenset({"inaccurate", "property", "batch_dependence", "layout_dependence", "nondeterministic"})
 """Kinds whose presence or size may depend on the machine's instruction set."""
+
+KNOWN = "known (baseline): "
+"""How the messages of findings begin that the baseline excuses."""
 
 _SCHEMA = 1
 _LOCK_SECONDS = 10.0

@@ -25,10 +25,14 @@ INTERRUPTED = 130
 VERBS = {
     "audit": "audit targets as implementations of an operation",
     "claims": "judge printed numbers against certified truth",
+    "compare": "compare two results finding by finding: appeared, vanished, worsened, improved",
     "explain": "work one row through: truth, every implementation, its error",
     "gate": "check every target of the settings file; fail on what is new or worse",
+    "init": "write a starting settings file for the gate from the functions of a package",
     "list": "list ops, implementations, regimes, policies, formats, targets",
+    "merge": "join the results of several audits",
     "power": "run somebody's own check over the zoo: which faults would it let through?",
+    "replay": "run one finding of a result again and show it in all digits",
     "report": "audit this package's implementations and the installed libraries; write the report",
     "search": "hunt for the worst case of a target",
 }

@@ -1,11 +1,11 @@
 """What a caller can get wrong, as exceptions. What can *happen* to a target is a value (``model.Outcome``), not an exception.
 
-    XentVerifyError
-    ├── UsageError           wrong use: unknown name, malformed input, unreadable file   -> exit status 2
-    │   ├── UnknownNameError     a name that is not in a closed set; offers the nearest one
-    │   └── MissingExtraError    an optional dependency is not installed; names the extra
-    ├── AuditIncompleteError the audit itself could not be completed                      -> exit status 3
-    └── UndecidedError       no enclosure narrow enough within the precision limit        -> exit status 3
+XentVerifyError
+├── UsageError           wrong use: unknown name, malformed input, unreadable file   -> exit status 2
+│   ├── UnknownNameError     a name that is not in a closed set; offers the nearest one
+│   └── MissingExtraError    an optional dependency is not installed; names the extra
+├── AuditIncompleteError the audit itself could not be completed                      -> exit status 3
+└── UndecidedError       no enclosure narrow enough within the precision limit        -> exit status 3
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class Asker:
     def hits(self, batch: Batch, check: str) -> tuple[Hit, ...]:
         """All hits of a plain call (check ""), or those of one companion or law."""
         outcome, truth, judgement = self.judged(batch)
-        if not check or not isinstance(outcome, Returned) or judgement.errors is None:
+        if check in ("", "convention") or not isinstance(outcome, Returned) or judgement.errors is None:
             return judgement.hits
         limit = self.rules.policy.limit(self.op, batch, truth)
         for companion in companions.COMPANIONS:

@@ -11,13 +11,15 @@ from xent_verify.audit import DEFAULT_DTYPES, AuditReport, audit, merged
 from xent_verify.failures import UsageError
 from xent_verify.implementations import IMPLEMENTATIONS, Implementation
 from xent_verify.libraries import LibraryTarget, installed
-from xent_verify.ops import OPS, op_named
+from xent_verify.ops import op_named
 from xent_verify.report import from_json
 
 __all__ = ["harvest"]
 
 _FP8 = ("float8_e4m3fn", "float8_e5m2")
 _FP8_OPS = ("softmax", "log_softmax")
+CORE = ("softmax", "log_softmax", "logsumexp", "cross_entropy", "cross_entropy_grad")
+"""What a report covers unless operations are named."""
 
 
 def harvest(
@@ -35,7 +37,7 @@ def harvest(
     """
     for name in ops:
         op_named(name)
-    wanted = tuple(ops) or tuple(OPS)
+    wanted = tuple(ops) or CORE
     found = installed(library)
     if library and not found:
         raise UsageError(f"library {library!r} is not installed, or has no entry in the table of library targets")

@@ -113,7 +113,7 @@ def _check(check: str | Callable[..., Any], seed: int) -> tuple[Check, str]:
         return _allclose(*_two_numbers(check, arguments), seed), check
     if ":" not in check:
         raise UsageError(f"check {check!r}: write allclose:rtol,atol or module:function or file.py:function")
-    return _adapted(load(check, "")), check
+    return _adapted(load(check, "", {}).function), check
 
 
 def _two_numbers(check: str, arguments: str) -> tuple[float, float]:

@@ -16,7 +16,9 @@ __all__ = ["command"]
 @click.option("--out", default="reports", show_default=True, help="Folder to write into.")
 @click.option("--profile", default="quick", show_default=True, help="quick, standard or deep.")
 @click.option("--seed", default=0, show_default=True, help="Seed of every generator.")
-@click.option("--op", "ops", default="", help="Operations, comma-separated. [default: all]")
+@click.option(
+    "--op", "ops", default="", help="Operations, comma-separated. [default: the five of softmax and cross entropy]"
+)
 @click.option("--jobs", default=2, show_default=True, help="Processes that share the work.")
 @click.option("--library", default="", help="Audit only this installed library, not this package's implementations.")
 def command(results: tuple[Path, ...], out: str, profile: str, seed: int, ops: str, jobs: int, library: str) -> int:

@@ -104,9 +104,7 @@ class BinaryLosses:
     def suitable(self) -> bool:
         """Whether targets and weights are such that no term is negative and the bounds of ``losses`` hold."""
         factors = (self.weight, self.pos_weight)
-        return bool(
-            ((self.y >= 0) & (self.y <= 1)).all() and all(((f >= 0) & (f <= 2.0**50)).all() for f in factors)
-        )
+        return bool(((self.y >= 0) & (self.y <= 1)).all() and all(((f >= 0) & (f <= 2.0**50)).all() for f in factors))
 
     def special(self) -> special.Decided:
         return special.binary_values(self.x, self.y, self.weight, self.pos_weight)

@@ -216,8 +216,7 @@ def _sharpened(
     if not mask.any():
         return piece, mask
     a, b, log, alone = (
-        np.broadcast_to(value, mask.shape)[mask]
-        for value in (a, b, t.engine.log(t.row)[0] * 2.0**-SCALE, t.row.alone)
+        np.broadcast_to(value, mask.shape)[mask] for value in (a, b, t.engine.log(t.row)[0] * 2.0**-SCALE, t.row.alone)
     )
     large = np.maximum(np.abs(a), np.abs(b)) >= 2.0**900
     shrink = np.where(large, 2.0**-_SHIFT, 1.0)

@@ -99,9 +99,7 @@ def _divergence(engine: Engine, first: Group, second: Group) -> Piece:
     error = (np.ldexp(np.asarray(p.radius), power) * 1.001 + 2.0**-90 * p_words[0] + 2.0**-990) * size
     back = 2.0**-SCALE * shrink
     p_log, q_log = (engine.log(u.row) for u in (t, s))
-    p_log, q_log = (
-        (np.reshape(log[0], (-1, 1)) * back, np.reshape(log[1], (-1, 1)) * back) for log in (p_log, q_log)
-    )
+    p_log, q_log = ((np.reshape(log[0], (-1, 1)) * back, np.reshape(log[1], (-1, 1)) * back) for log in (p_log, q_log))
     high, low = dd.add(dd.tree_sum(*dd.multiply(p_words, a), axis=1), dd.add(q_log, (-p_log[0], -p_log[1])))
     slack = error.sum(axis=1, keepdims=True) * 1.001 + (engine.relative * 1.001 + 2.0**-95) * (p_log[0] + q_log[0])
     same = ((x[0] == z[0]) & (x[1] == z[1])).all(axis=1, keepdims=True) & (shrink == 1.0)

@@ -90,6 +90,7 @@ def _tier2(*, full: bool) -> Engine:
 FAST = _tier2(full=False)
 """Tier 2, exponentials to 2**-80."""
 
+
 def tempered(temperature: float) -> tuple[Engine, ...]:
     """Engines for softmax(x / |temperature|)."""
     return (replace(FAST, part=partial(dd_numpy.part, divisor=abs(temperature))),)
@@ -109,9 +110,7 @@ def accelerated() -> Engine | None:
         from xent_verify.truth import dd_numba
     except ImportError:
         return None
-    return replace(
-        FAST, block=65536, whole=dd_numba.whole, softmax=dd_numba.softmax, log_softmax=dd_numba.log_softmax
-    )
+    return replace(FAST, block=65536, whole=dd_numba.whole, softmax=dd_numba.softmax, log_softmax=dd_numba.log_softmax)
 
 
 def chain(fmt: FloatFormat, size: int) -> tuple[Engine, ...]:

@@ -1,0 +1,38 @@
+"""``xent-verify init``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from xent_verify.failures import UsageError
+
+__all__ = ["command"]
+
+
+@click.command(name="init")
+@click.argument("package", default="")
+@click.option("--out", default="xent-verify.toml", show_default=True, help="File to write; never overwritten.")
+def command(package: str, out: str) -> int:
+    """Write a starting settings file for the gate from the functions found in PACKAGE (a folder or a module's name).
+
+    Functions are found by name and signature in the source; nothing is imported. Without PACKAGE: this folder.
+
+    \b
+    xent-verify init
+    xent-verify init my_package --out xent-verify.toml
+    """
+    from xent_verify.scaffold import functions, package_folder, settings_text
+
+    found = functions(package_folder(package))
+    try:
+        with Path(out).open("x", encoding="utf-8") as file:
+            file.write(settings_text(found))
+    except FileExistsError:
+        raise UsageError(f"{out}: is there already and is not overwritten; --out names another file") from None
+    for one in found:
+        click.echo(f"{one.op}: {one.target}" + (f" (left out: {one.doubt})" if one.doubt else ""))
+    listed = sum(not one.doubt for one in found)
+    click.echo(f"{out}: {listed} target{'s' * (listed != 1)}" + ("" if listed else "; write yours below [[target]]"))
+    return 0

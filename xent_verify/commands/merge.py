@@ -1,0 +1,37 @@
+"""``xent-verify merge``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from xent_verify.commands.shared import status_of
+
+__all__ = ["command"]
+
+
+@click.command(name="merge")
+@click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--json", "json_to", required=True, help="Write the joined JSON here; '-' for stdout.")
+def command(results: tuple[Path, ...], json_to: str) -> int:
+    """Join the RESULT files (JSON) of several audits into one; exit as the joined audit would.
+
+    \b
+    xent-verify merge linux.json arm.json --json all.json
+    """
+    from xent_verify.audit import merged
+    from xent_verify.report import from_json, to_json
+    from xent_verify.report.words import headline
+
+    reports = [from_json(path.read_text(encoding="utf-8"), source=str(path)) for path in results]
+    report = merged(reports)
+    machines = {str(one.environment.get("instruction_set", "")) for one in reports}
+    if len(machines) > 1:
+        click.echo(f"xent-verify: the results come from {len(machines)} instruction sets", err=True)
+    if json_to == "-":
+        click.echo(to_json(report), nl=False)
+    else:
+        Path(json_to).write_text(to_json(report), encoding="utf-8")
+    click.echo(headline(report), err=True)
+    return 130 if any(one.settings.get("interrupted") for one in reports) else status_of(report)

@@ -1,0 +1,34 @@
+"""``xent-verify replay``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+__all__ = ["command"]
+
+
+@click.command(name="replay")
+@click.argument("result", type=click.Path(path_type=Path))
+@click.option("--index", type=int, default=None, help="Which finding, counted from 0. [default: the first]")
+@click.option("--kind", default="", help="The first finding of this kind.")
+@click.option("--target", default="", help="Run this target in place of the recorded one.")
+@click.option("--in-process", is_flag=True, help="Run the target in this process: faster, not protected.")
+def command(result: Path, index: int | None, kind: str, target: str, in_process: bool) -> int:
+    """Run the minimal case of one finding of RESULT (JSON) again and show it in all digits.
+
+    Exit 1 while it still fails, 0 when it is fixed.
+
+    \b
+    xent-verify replay result.json
+    xent-verify replay result.json --kind nan
+    """
+    from xent_verify.replay import chosen, replay
+    from xent_verify.report import from_json
+
+    report = from_json(result.read_text(encoding="utf-8"), source=str(result))
+    shown = replay(report, chosen(report, index, kind), target=target, isolated=not in_process)
+    for line in shown.lines:
+        click.echo(line)
+    return int(shown.fails)

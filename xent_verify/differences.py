@@ -1,0 +1,113 @@
+"""Two reports compared finding by finding: what appeared, vanished, worsened, improved. Never a comparison of means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from xent_verify.baseline import KNOWN
+from xent_verify.model import DtypeResult, Finding, Report
+
+__all__ = ["Differences", "differences"]
+
+Place = tuple[str, str, str]
+
+_RANK = {"info": 0, "warn": 1, "fail": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """``lines`` tell them; ``worse``: a failure or a warning appeared or worsened; ``places``: how many were compared."""
+
+    lines: tuple[str, ...]
+    worse: bool
+    places: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """All findings of one kind in one place."""
+
+    rank: int
+    share: float
+    ratio: float | None
+    regimes: frozenset[str]
+
+    @staticmethod
+    def of(findings: list[Finding]) -> _Seen:
+        gravest = max(_rank(finding) for finding in findings)
+        counted = [finding for finding in findings if _rank(finding) == gravest]
+        ratios = [f.worst.bound_ratio for f in counted if f.worst is not None and f.worst.bound_ratio is not None]
+        regimes = frozenset(name for finding in counted for name in finding.regimes)
+        return _Seen(gravest, max(f.share for f in counted), max(ratios, default=None), regimes)
+
+    @property
+    def told(self) -> str:
+        ratio = "" if self.ratio is None else f", {self.ratio:.4g} x the bound"
+        return f"{_WORDS[self.rank]}, {100 * self.share:.4g} % of values, {len(self.regimes)} regimes{ratio}"
+
+
+def _rank(finding: Finding) -> int:
+    """A failure stays one where a baseline excuses it."""
+    return 2 if finding.message.startswith(KNOWN) else _RANK[finding.severity]
+
+
+_WORDS = {rank: word for word, rank in _RANK.items()}
+
+
+def differences(old: Report, new: Report, *, factor: float = 1.0) -> Differences:
+    """Compare what both reports have checked."""
+    before, after = _places(old), _places(new)
+    lines = []
+    worse = False
+    common = [place for place in after if place in before]
+    for place in common:
+        for kind in dict.fromkeys([*_kinds(before[place]), *_kinds(after[place])]):
+            word, text, grave = _difference(before[place], after[place], kind, factor)
+            worse = worse or grave
+            if word:
+                lines.append(f"{word}: {kind} {' '.join(place)}: {text}")
+    lines += [f"only in the old result: {' '.join(place)}" for place in before if place not in after]
+    lines += [f"only in the new result: {' '.join(place)}" for place in after if place not in before]
+    if not any(line.startswith(("appeared", "vanished", "worsened", "improved")) for line in lines):
+        lines.append(f"no finding differs in {len(common)} target x dtype")
+    return Differences(tuple(lines), worse, len(common))
+
+
+def _places(report: Report) -> Mapping[Place, DtypeResult]:
+    return {
+        (target.target, target.op, result.dtype): result
+        for target in report.targets
+        for result in target.dtypes
+        if result.cases
+    }
+
+
+def _kinds(result: DtypeResult) -> list[str]:
+    return [finding.kind for finding in result.findings]
+
+
+def _difference(old: DtypeResult, new: DtypeResult, kind: str, factor: float) -> tuple[str, str, bool]:
+    """(word, text, whether it counts) of one kind in one place."""
+    was = [finding for finding in old.findings if finding.kind == kind]
+    now = [finding for finding in new.findings if finding.kind == kind]
+    if not was:
+        seen = _Seen.of(now)
+        return "appeared", seen.told, seen.rank > 0
+    if not now:
+        return "vanished", _Seen.of(was).told, False
+    before, after = _Seen.of(was), _Seen.of(now)
+    text = f"{before.told} -> {after.told}"
+    more = sorted(after.regimes - before.regimes)
+    if _worse(before, after, factor) or more:
+        return "worsened", text + (f" (now also in {', '.join(more)})" if more else ""), after.rank > 0
+    if _worse(after, before, factor) or before.regimes - after.regimes:
+        return "improved", text, False
+    return "", "", False
+
+
+def _worse(old: _Seen, new: _Seen, factor: float) -> bool:
+    if new.rank != old.rank:
+        return new.rank > old.rank
+    grown = old.ratio is not None and new.ratio is not None and new.ratio > max(1.0, factor * old.ratio)
+    return grown or new.share > factor * old.share

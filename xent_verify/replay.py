@@ -1,0 +1,151 @@
+"""One finding's minimal call, run again: what comes out, what is true, how far apart, in all digits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+
+from xent_verify import companions, laws
+from xent_verify.audit import Settings, opened
+from xent_verify.enclosure import Enclosure
+from xent_verify.failures import AuditIncompleteError, UnknownNameError, UsageError
+from xent_verify.findings import Asker
+from xent_verify.baseline import KNOWN
+from xent_verify.gate import RELATIVE
+from xent_verify.judge import Hit, Judgement
+from xent_verify.model import Batch, Died, Example, Finding, Malformed, Outcome, Raised, Report, Returned, TimedOut
+from xent_verify.ops import op_named
+from xent_verify.policies import parse_policy
+from xent_verify.report.places import Placed, placed
+from xent_verify.report.words import call_text
+from xent_verify.truth.exact import digits
+
+__all__ = ["Replayed", "chosen", "replay"]
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What the call did this time."""
+
+    fails: bool
+    lines: tuple[str, ...]
+
+
+def chosen(report: Report, index: int | None, kind: str) -> Placed:
+    """The finding that is meant: failures come first, then warnings, then the rest."""
+    found = [*placed(report, "fail"), *placed(report, "warn"), *placed(report, "info")]
+    found = [item for item in found if item.finding.minimal is not None]
+    if not found:
+        raise UsageError("the result holds no finding with a minimal case")
+    if kind:
+        kinds = [item.finding.kind for item in found]
+        if kind not in kinds:
+            raise UnknownNameError("kind in this result", kind, set(kinds))
+        found = [item for item in found if item.finding.kind == kind]
+    number = 0 if index is None else index
+    if not 0 <= number < len(found):
+        raise UsageError(f"--index {number}: there are {len(found)} findings, 0 to {len(found) - 1}")
+    return found[number]
+
+
+def replay(report: Report, item: Placed, *, target: str = "", isolated: bool = True) -> Replayed:
+    """Run the minimal call of a finding again under the settings it was found with."""
+    finding, example = item.finding, item.finding.minimal
+    assert example is not None
+    op = op_named(item.target.op)
+    settings = _settings(report, item, isolated)
+    batch = Batch(op.name, item.result.dtype, "replay", example.inputs, example.options, example.layout)
+    check = _check(finding)
+    with opened(target or item.target.target, op, settings) as candidate:
+        asker = Asker(op, candidate.call, settings.rules, candidate.name)
+        outcome, truth, judgement = asker.judged(batch)
+        hits = asker.hits(batch, check) if check else judgement.hits
+    still = [hit for hit in hits if hit.kind == finding.kind and (hit.severity != "info" or finding.severity == "info")]
+    lines = [f"{finding.kind} {item.where}: {finding.message}", f"call      {call_text(example)}"]
+    lines += _numbers(example, outcome, truth, judgement, item.result.dtype)
+    lines += _verdict(finding, still, hits)
+    return Replayed(bool(still), tuple(lines))
+
+
+def _settings(report: Report, item: Placed, isolated: bool) -> Settings:
+    """As recorded for the target (a gate's report has them target by target)."""
+    recorded: Any = report.settings
+    by_target = recorded.get("gate")
+    if isinstance(by_target, Mapping):
+        recorded = by_target.get(f"{item.target.target} {item.target.op}", {})
+    kwargs = recorded.get("kwargs", {})
+    policy = str(recorded.get("policy", "standard"))
+    example = item.finding.minimal
+    if _plain(item.finding).startswith(RELATIVE) and example and example.error_ulp and example.bound_ratio:
+        policy = f"ulp:{example.error_ulp / example.bound_ratio!r}"
+    return Settings(
+        policy=parse_policy(policy),
+        special=str(recorded.get("special", "any")),
+        flush=str(recorded.get("flush", "auto")),
+        arrays=str(recorded.get("arrays", "auto")),
+        kwargs=dict(kwargs) if isinstance(kwargs, Mapping) else {},
+        isolated=isolated,
+    ).checked()
+
+
+def _plain(finding: Finding) -> str:
+    return finding.message.removeprefix(KNOWN)
+
+
+def _check(finding: Finding) -> str:
+    """The companion or law that found it, which its message begins with ("" for a plain call)."""
+    name, colon, _ = _plain(finding).partition(": ")
+    if colon and name == "convention":
+        raise AuditIncompleteError("this finding compares calls with one another: 'audit' shows it, one call cannot")
+    return name if colon and (name in laws.LAWS or name in {one.name for one in companions.COMPANIONS}) else ""
+
+
+def _numbers(example: Example, outcome: Outcome, truth: Enclosure, judgement: Judgement, dtype: str) -> Iterator[str]:
+    """Every digit of the recorded element."""
+    if not isinstance(outcome, Returned):
+        yield f"observed  {_happened(outcome)}"
+        return
+    value = outcome.value
+    yield f"result    {outcome.dtype_name} of shape {value.shape}"
+    errors = judgement.errors
+    if errors is None or value.size != truth.size or len(example.index) != len(truth.shape) or not truth.size:
+        return
+    flat = int(np.ravel_multi_index(example.index, truth.shape)) if example.index else 0
+    one = truth.reshape(-1)[flat]
+    place = f"[{', '.join(map(str, example.index))}]"
+    yield f"element   {place}"
+    yield f"observed  {_exact(float(value.reshape(-1)[flat]))}"
+    yield f"true      {digits(one)}"
+    yield f"rounded   {_exact(float(one.rounded(dtype)))}  ({dtype})"
+    yield f"error     {float(errors.ulp.flat[flat])!r} ulp, {float(errors.ratio.flat[flat])!r} x the limit"
+
+
+def _exact(value: float) -> str:
+    """Hexadecimal and every decimal digit there is."""
+    return f"{value.hex()} = {Decimal(value):f}" if np.isfinite(value) else str(value)
+
+
+def _happened(outcome: Outcome) -> str:
+    match outcome:
+        case Raised(name, message):
+            return f"raised {name}: {message}"
+        case TimedOut(seconds):
+            return f"no answer within {seconds:g} s"
+        case Died(how):
+            return f"the process ended: {how}"
+        case Malformed(what):
+            return f"not an array of numbers: {what}"
+        case Returned():
+            return "an answer"
+
+
+def _verdict(finding: Finding, still: list[Hit], hits: tuple[Hit, ...]) -> Iterator[str]:
+    if still:
+        yield f"still fails: {still[0].message}"
+        return
+    others = sorted({hit.kind for hit in hits if hit.severity == "fail"})
+    yield f"no longer fails by {finding.kind}" + (f", but by {', '.join(others)}" if others else "")
