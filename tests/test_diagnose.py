@@ -403,3 +403,19 @@ def test_bits_decide_between_equals() -> None:
     found = diagnosed(lambda x, axis=-1: np.full_like(x, -np.log(8192.0)), batch)
     assert found is not None
     assert found.mistake in ("narrow-accumulator", "part-of-the-sum"), found.text
+
+
+def test_the_mildest_parameter_that_explains_is_named() -> None:
+    """Of many bounds that would give the same, the text has the one that changes the fewest logits."""
+    found = diagnosed(lambda x, axis=-1: probabilities(np.clip(x, -100, 100)), rows([150.0, 120.0], [3.0, 2.0]))
+    assert found is not None
+    assert found.mistake == "clamped-logits", found.text
+    assert "100, 100]" in found.text
+
+
+def test_zeros_alone_are_not_taken_for_proof() -> None:
+    """A long row of zeros: other mistakes that give zeros, too, are mentioned however long the row is."""
+    batch = Batch("softmax", "float16", "test", {"x": np.zeros((1, 66000), np.float16)}, {})
+    found = diagnosed(lambda x, axis=-1: np.zeros_like(x), batch)
+    assert found is not None
+    assert "as it would if" in found.text

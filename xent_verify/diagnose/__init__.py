@@ -35,6 +35,7 @@ MISTAKES: tuple[Mistake, ...] = (
     *inputs.MISTAKES,
     *sums.MISTAKES,
     *merges.MISTAKES,
+    values.IN_DENOMINATOR,
     inputs.NARROW_WORK,
     *readings.MISTAKES,
 )
@@ -106,13 +107,15 @@ def _found(case: Case) -> list[_Match]:
     """The best match, and (where the case is small enough to try everything) other mistakes that do as well."""
     matches: dict[str, _Match] = {}
     sample = case.sampled()
+    wrong = case.observed[case.failing]
+    telling = bool((np.isfinite(wrong) & (wrong != 0)).any())
     for mistake, words, agreement in _tried(case, sample):
         match = _Match(mistake, words, agreement)
         if agreement.share < _SHARE or agreement.others < _OTHERS:
             continue
         if mistake.key not in matches or match.rank > matches[mistake.key].rank:
             matches[mistake.key] = match
-        if match.rank >= (2, 0.5) and sample.batch.x.size > _TRY_ALL:
+        if telling and match.rank >= (2, 0.5) and sample.batch.x.size > _TRY_ALL:
             break
     ranked = sorted(
         matches.values(),

@@ -70,7 +70,7 @@ def right_values(case: Case, rows: Array) -> Array:
 
 
 def _clamped(case: Case) -> Iterator[tuple[str, Array]]:
-    for bound in _BOUNDS:
+    for bound in reversed(_BOUNDS):
         value = case.dtype.type(bound)
         if (np.abs(case.rows) > value).any():
             yield f"the right result for logits clamped to [-{bound:g}, {bound:g}]", np.clip(case.rows, -value, value)
@@ -106,7 +106,7 @@ def _mask_filled(case: Case) -> Iterator[tuple[str, Array]]:
 
 
 def _sentinel(case: Case) -> Iterator[tuple[str, Array]]:
-    for value in _SENTINELS:
+    for value in reversed(_SENTINELS):
         low = (case.rows <= value) & np.isfinite(case.rows)
         if low.any():
             yield (
@@ -117,7 +117,7 @@ def _sentinel(case: Case) -> Iterator[tuple[str, Array]]:
 
 def _sentinel_as_zero(case: Case) -> Iterator[Prediction]:
     """Logits below a sentinel contribute nothing, also to a row that has nothing else."""
-    for value in _SENTINELS:
+    for value in reversed(_SENTINELS):
         low = (case.rows <= value) & np.isfinite(case.rows)
         if low.any() and case.wants == "p":
             terms = np.where(low, 0, case.terms)

@@ -47,20 +47,37 @@ def _relabelled(case: Case, ids: Array) -> FloatArray | None:
     return _instead(case, target=kept, ignore_index=-100)
 
 
+def _ids_rounded(case: Case, own: bool) -> Iterator[Prediction]:
+    """Class ids kept in the logits' own format, or in another floating one."""
+    for kind in (np.float16, ml_dtypes.bfloat16, np.float32):
+        dtype = np.dtype(kind)
+        if (dtype == case.own) == own:
+            ids = class_ids(case)[0].astype(dtype).astype(np.int64)
+            yield from _said(f"class ids rounded to {dtype.name}", _relabelled(case, ids))
+
+
 def _ids_changed(case: Case) -> Iterator[Prediction]:
     """Class ids that wrap or are rounded in another type."""
     if case.task.soft:
         return
     ids, _ = class_ids(case)
     n = case.rows.shape[1]
-    for name, dtype in (("float16", np.float16), ("bfloat16", ml_dtypes.bfloat16), ("float32", np.float32)):
-        yield from _said(f"class ids rounded to {name}", _relabelled(case, ids.astype(dtype).astype(np.int64)))
+    yield from _ids_rounded(case, own=True)
     for name in ("int16", "uint16", "int8", "uint8"):
         yield from _said(f"class ids kept as {name}", _relabelled(case, ids.astype(name).astype(np.int64) % n))
     flat = np.arange(len(ids)) * n
     kind = case.task.target.dtype
     wrapped = (flat.astype(kind) + case.task.target).astype(np.int64)
     yield from _said(f"row · C + id computed in {kind}", _relabelled(case, wrapped % n))
+
+
+def _ids_shifted(case: Case) -> Iterator[Prediction]:
+    """Class ids off by one, or rounded in a format that is not the logits' own."""
+    if case.task.soft:
+        return
+    ids, _ = class_ids(case)
+    n = case.rows.shape[1]
+    yield from _ids_rounded(case, own=False)
     for step in (1, -1):
         yield from _said(
             f"class ids {'one too high' if step == 1 else 'one too low'}", _relabelled(case, (ids + step) % n)
@@ -267,5 +284,6 @@ MISTAKES: tuple[Mistake, ...] = tuple(
         ("weights", "class weights are applied wrongly", _weighting),
         ("smoothing", "label smoothing is applied wrongly", _smoothing),
         ("probability-targets", "probability targets are treated as something else", _probabilities),
+        ("class-ids", "class ids are changed on the way", _ids_shifted),
     )
 )

@@ -34,8 +34,13 @@ def _axes(case: Case) -> Iterator[Prediction]:
         yield "the right rows, left in the order in which the axis is last", case.placed(values)
         dense = right_values(case, np.ascontiguousarray(x).reshape(-1, x.shape[given]).astype(case.dtype))
         yield "memory read as if the axis were the last one", case.placed(dense)
-        once = replace(case, batch=replace(case.batch, inputs={"x": case.form.narrow(case.true.reshape(x.shape))}))
-        yield "the function applied once more to its own result", once.result(once.right)
+
+
+def _repeated(case: Case) -> Iterator[Prediction]:
+    """f(f(x)), the first result rounded to the format."""
+    if case.true.shape == case.batch.x.shape:
+        once = replace(case, batch=replace(case.batch, inputs={"x": case.form.narrow(case.true)}))
+        yield "the function of its own result", once.result(once.right)
 
 
 def _storage(case: Case) -> Iterator[Prediction]:
@@ -106,15 +111,11 @@ def _from_rows(case: Case, values: Array) -> Array:
     return values.T if case.observed.ndim == 2 and axis in (0, -2) else values.reshape(case.observed.shape)
 
 
+_WITH_AXIS = ("softmax", "log_softmax", "logsumexp", "softmax_temperature")
 _READ = "memory is read in another order than the view's"
 MISTAKES: tuple[Mistake, ...] = (
-    Mistake(
-        "wrong-axis",
-        "the wrong axis is reduced",
-        _axes,
-        ("softmax", "log_softmax", "logsumexp", "softmax_temperature"),
-        whole=True,
-    ),
+    Mistake("softmax-twice", "the function is applied once too often", _repeated, _WITH_AXIS, whole=True),
+    Mistake("wrong-axis", "the wrong axis is reduced", _axes, _WITH_AXIS, whole=True),
     Mistake("storage-order", _READ, _storage, whole=True),
     Mistake("not-written", "a part of the result is never written, or skipped", _unwritten, whole=True),
     Mistake("row-mix-up", "rows are mixed up", _other_rows, whole=True),

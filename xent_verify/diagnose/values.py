@@ -10,7 +10,7 @@ import numpy as np
 from xent_verify.diagnose.case import Array, Case, Prediction
 from xent_verify.diagnose.mistake import Mistake
 
-__all__ = ["MISTAKES", "ROUNDED_P"]
+__all__ = ["IN_DENOMINATOR", "MISTAKES", "ROUNDED_P"]
 
 _EPSILONS = (
     1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 2.0**-23, 2.0**-24, 1e-8, 1e-9, 1e-10, 1e-11, 1e-12, 1e-13, 1e-14, 1e-15,
@@ -92,7 +92,7 @@ def _small_dropped(case: Case) -> Iterator[Prediction]:
     above = np.abs(case.true[kept])
     above = above[above > edge]
     top = float(above.min(initial=np.inf))
-    if top == np.inf and not kept.any():
+    if top == np.inf and not kept.any() and edge > 1e-3:
         return
     nice = next((value for value in _EPSILONS if edge < value <= top), None)
     name = f"{nice:.3g}" if nice else f"about {edge:.3g}"
@@ -286,6 +286,9 @@ ROUNDED_P = Mistake(
 )
 """The first to be tried: it needs no more than a right softmax."""
 
+IN_DENOMINATOR = Mistake("epsilon-in-denominator", "an epsilon is added to the sum", _in_denominator)
+"""Late, since with values that vanish anyway any epsilon fits."""
+
 MISTAKES: tuple[Mistake, ...] = (
     Mistake("epsilon-in-log", "an epsilon is added inside the logarithm", _inside_log,
             ("log_softmax", "cross_entropy", "log_sigmoid", "binary_cross_entropy_with_logits")),
@@ -293,7 +296,6 @@ MISTAKES: tuple[Mistake, ...] = (
             ("log_softmax", "cross_entropy", "log_sigmoid", "binary_cross_entropy_with_logits")),
     Mistake("clipped-p", "probabilities are clipped before the logarithm", _clipped,
             ("log_softmax", "cross_entropy", "log_sigmoid", "binary_cross_entropy_with_logits")),
-    Mistake("epsilon-in-denominator", "an epsilon is added to the sum", _in_denominator),
     Mistake("flushed", "subnormal results are flushed to zero", _flushed),
     Mistake("wrong-base", "base-2 functions take the place of exp or log", _other_base),
     Mistake("sign", "the sign is wrong", _sign),
