@@ -11,10 +11,10 @@ import numpy as np
 
 from xent_verify import companions, laws
 from xent_verify.audit import Settings, opened
+from xent_verify.baseline import KNOWN
 from xent_verify.enclosure import Enclosure
 from xent_verify.failures import AuditIncompleteError, UnknownNameError, UsageError
 from xent_verify.findings import Asker
-from xent_verify.baseline import KNOWN
 from xent_verify.gate import RELATIVE
 from xent_verify.judge import Hit, Judgement
 from xent_verify.model import Batch, Died, Example, Finding, Malformed, Outcome, Raised, Report, Returned, TimedOut
