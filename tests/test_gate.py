@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -19,6 +21,7 @@ from xent_verify.cli import run
 from xent_verify.failures import UsageError
 from xent_verify.settings_file import find_settings, read_settings
 
+EXAMPLE = Path(__file__).parent.parent / "examples" / "tiny_losses"
 MODULE = """
 import numpy as np
 
@@ -341,6 +344,47 @@ def test_an_interrupted_gate_keeps_what_it_has(
     assert "wrong_dtype" in capsys.readouterr().out
     assert len(json.loads(Path("kept.json").read_text())["targets"]) == 1
     assert not (place / "xent-verify-baseline.json").exists()
+
+
+def test_the_example_passes_and_the_commit_that_forgets_the_max_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """examples/tiny_losses: its gate passes; without the maximum it fails with a minimal case and the cause."""
+    folder = tmp_path / "tiny"
+    shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    monkeypatch.chdir(folder)
+    settings = folder / "pyproject.toml"
+    settings.write_text(settings.read_text().replace('["float32", "float64"]', '["float32"]'))
+    assert run(["gate"]) == 0
+    assert capsys.readouterr().out.count("✓ pass") == 3
+    source = folder / "tiny_losses" / "losses.py"
+    whole = source.read_text()
+    broken = whole.replace("np.exp(x - x.max(axis=axis, keepdims=True))", "np.exp(x)")
+    assert broken != whole
+    source.write_text(broken)
+    assert run(["gate"]) == 1
+    text = capsys.readouterr().out
+    assert "x = [89]" in text
+    assert "no maximum is subtracted" in text
+    assert "new: nan tiny_losses.losses:softmax" in text
+    assert "losses:log_softmax softmax" not in text
+    source.write_text(whole)
+    assert run(["gate"]) == 0
+
+
+def test_the_action_and_the_hook_call_the_gate_as_it_is() -> None:
+    """Every option that action.yml and the hooks pass exists, and every input reaches the command."""
+    from xent_verify.commands.gate import command
+
+    options = {name for option in command.params for name in option.opts}
+    action = (EXAMPLE.parent.parent / "action.yml").read_text()
+    inputs = re.findall(r"^  ([a-z-]+):\n    description", action, re.MULTILINE)
+    passed = re.search(r"for name in (.*); do", action)
+    assert passed is not None
+    assert set(inputs) == {*passed[1].split(), "working-directory"}
+    assert {f"--{name}" for name in passed[1].split()} <= options
+    hooks = (EXAMPLE.parent.parent / ".pre-commit-hooks.yaml").read_text()
+    assert set(re.findall(r"--[a-z]+", hooks)) <= options
 
 
 def test_quick_gate_is_quick(listed: Callable[..., Path], place: Path) -> None:

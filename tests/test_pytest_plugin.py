@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -120,6 +121,13 @@ def test_a_suite_that_does_not_use_it_pays_nothing(suite: pytest.Pytester) -> No
     """)
     suite.runpytest_subprocess(*OPTIONS, "-p", "no:hypothesispytest", "-p", "no:xdist").assert_outcomes(passed=1)
     suite.runpytest_subprocess(*OPTIONS, "--markers").stdout.fnmatch_lines(["@pytest.mark.xent(op, dtypes*"])
+
+
+def test_the_example_passes_its_own_tests(pytester: pytest.Pytester) -> None:
+    """examples/tiny_losses as somebody would run it."""
+    folder = Path(__file__).parent.parent / "examples" / "tiny_losses"
+    shutil.copytree(folder, pytester.path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    pytester.runpytest_subprocess(*OPTIONS).assert_outcomes(passed=3)
 
 
 def test_the_entry_point_is_declared() -> None:

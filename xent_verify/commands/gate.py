@@ -70,7 +70,7 @@ def command(
     known = read_baseline(known_at)
     with progress() as show, chdir(settings.folder):
         result = gate(settings, known, progress=show)
-    _tell(result, known, str(known_at), to_stderr=json_to == "-")
+    _tell(result, known, os.path.relpath(known_at), to_stderr=json_to == "-")
     _write(result, outputs, folder, to_stdout=json_to == "-", github=github)
     if update_baseline:
         return _update(result, known_at, to_stderr=json_to == "-")
