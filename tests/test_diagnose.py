@@ -419,3 +419,16 @@ def test_zeros_alone_are_not_taken_for_proof() -> None:
     found = diagnosed(lambda x, axis=-1: np.zeros_like(x), batch)
     assert found is not None
     assert "as it would if" in found.text
+
+
+@pytest.mark.parametrize("value", [0.0, 1e300, -1e300, np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("op", sorted(OPS))
+def test_infers_nothing_wild_from_nonsense(op: str, value: float) -> None:
+    """Answers that mean nothing are survived, and no accumulator is read from them in a narrow format."""
+
+    def ask(batch: Batch) -> Returned:
+        return Returned(np.full(op_named(op).result_shape(batch), value), "float64")
+
+    for fmt in OPS[op].formats:
+        told = infer(op_named(op), fmt, ask)
+        assert not any("ones" in sentence for sentence in told), told

@@ -117,8 +117,10 @@ def _narrow_accumulator(op: Op, form: FloatFormat, ask: Ask) -> Iterator[str]:
     got = _ask(op, form, ask, np.zeros((1, count)))
     if got is None or count <= stall:
         return
-    value = float(got.ravel()[0])
-    total = {"softmax": 1 / value if value else math.inf, "log_softmax": math.exp(-value)}.get(op.name, math.exp(value))
+    value = got.ravel()[0]
+    total = float({"softmax": 1 / value, "log_softmax": np.exp(-value)}.get(op.name, np.exp(value)))
+    if not 2 <= total <= 2 * count:
+        return  # no sum of ones, narrow or not
     if total > 0.9 * count:
         yield f"accumulator: a sum of {count} ones is kept (wider than {form.name}, or pairwise)"
     else:
