@@ -104,9 +104,9 @@ def marked(mark: str) -> list[int]:
     return found
 
 
-def asked(name: str, **options: int) -> tuple[Outcome, Outcome]:
+def asked(name: str, *, timeout: float = TIMEOUT, memory_mb: int = 4096) -> tuple[Outcome, Outcome]:
     """Two isolated calls."""
-    with open_candidate(f"{HOSTILE}:{name}", "softmax", timeout=TIMEOUT, **options) as candidate:  # type: ignore[arg-type]
+    with open_candidate(f"{HOSTILE}:{name}", "softmax", timeout=timeout, memory_mb=memory_mb) as candidate:
         return candidate.call(ROW), candidate.call(OTHER)
 
 
@@ -124,7 +124,7 @@ def test_exceptions_of_every_kind_are_values(name: str) -> None:
 def test_endings_of_the_process_are_values(name: str) -> None:
     """A process that ends in a call, or breaks off the conversation, is reported at once; the next call has a new one."""
     start = time.monotonic()
-    for got in asked(name, memory_mb=600):
+    for got in asked(name, memory_mb=600, timeout=30.0):
         assert isinstance(got, Died)
         assert got.how.startswith(DIED[name])
     assert name == "takes_all_memory" or time.monotonic() - start < 20
