@@ -131,7 +131,7 @@ def test_replay_of_a_relative_gates_finding(naive: Report, tmp_path: Path) -> No
         told = replace(one, message="relative: 20 ulp, allowed 1 ulp", minimal=moved)
         kept = replace(naive.targets[0], dtypes=(replace(result, findings=(told,)),))
         path = tmp_path / "relative.json"
-        path.write_text(to_json(replace(naive, targets=(kept,), settings={"gate": {"naive softmax": {}}})))
+        path.write_text(to_json(replace(naive, targets=(kept,), settings={"gate": {"naive softmax float32": {}}})))
         assert run(["replay", str(path), "--in-process"]) == status
 
 

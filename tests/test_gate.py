@@ -19,6 +19,7 @@ from xent_verify import baseline as known
 from xent_verify.baseline import Entry, compared, differences, read_baseline, replaced, update_baseline
 from xent_verify.cli import run
 from xent_verify.failures import UsageError
+from xent_verify.report import from_json
 from xent_verify.settings_file import find_settings, read_settings
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "tiny_losses"
@@ -28,14 +29,17 @@ import numpy as np
 
 def stable(x, axis=-1):
     if x.shape[axis] == 0:
-        return np.empty_like(x)
-    e = np.exp(x - x.max(axis=axis, keepdims=True))
-    return e / e.sum(axis=axis, keepdims=True)
+        return np.full(x.sum(axis=axis).shape, -np.inf, x.dtype)
+    m = x.max(axis=axis, keepdims=True)
+    m = np.where(np.isfinite(m), m, 0).astype(x.dtype)
+    return np.log(np.exp(x - m).sum(axis=axis)) + np.squeeze(m, axis)
+
+
+also_stable = stable
 
 
 def forgets_the_max(x, axis=-1):
-    e = np.exp(x)
-    return e / e.sum(axis=axis, keepdims=True)
+    return np.log(np.exp(x).sum(axis=axis))
 
 
 def wrong_dtype(x, axis=-1):
@@ -45,7 +49,7 @@ def wrong_dtype(x, axis=-1):
 def shifted(x, axis=-1):
     return stable(x, axis) * np.float32(1.001)
 """
-TOP = 'op = "softmax"\ndtypes = ["float32"]\nisolated = false\n'
+TOP = 'op = "logsumexp"\ndtypes = ["float32"]\nisolated = false\n'
 ENTRY = Entry("m:f", "softmax", "float32", "nan", "", ("ties",), 10, 1000, None, "quick, seed 0")
 HERE = (("m:f", "softmax", "float32"), "quick, seed 0")
 
@@ -79,27 +83,27 @@ def test_a_fault_fails_is_recorded_and_then_only_the_next_one_fails(
     assert run(["gate"]) == 1
     text = capsys.readouterr().out
     assert "x = [89]" in text
-    assert "new: nan losses.py:forgets_the_max" in text
+    assert "new: overflow losses.py:forgets_the_max" in text
     assert not (place / "xent-verify-baseline.json").exists()
     assert run(["gate", "--update-baseline"]) == 0
-    assert "baseline: added nan losses.py:forgets_the_max" in capsys.readouterr().out
+    assert "baseline: added overflow losses.py:forgets_the_max" in capsys.readouterr().out
     assert run(["gate"]) == 0
     assert "FAIL" not in capsys.readouterr().out
     listed("forgets_the_max", "stable", "wrong_dtype")
     assert run(["gate", "--json", "gate.json"]) == 1
     text = capsys.readouterr().out
     assert "new: dtype losses.py:wrong_dtype" in text
-    assert "FAIL nan" not in text
+    assert "FAIL overflow" not in text
     assert text.count("new: ") == 1
     assert json.loads(Path("gate.json").read_text())["ok"] is False
-    (place / "losses.py").write_text(MODULE.replace("e = np.exp(x)\n", "e = np.exp(x - x.max(axis, keepdims=True))\n"))
+    (place / "losses.py").write_text(MODULE.replace("np.log(np.exp(x).sum(axis=axis))", "stable(x, axis)"))
     before = (place / "xent-verify-baseline.json").read_bytes()
     listed("forgets_the_max")
     run(["gate"])
-    assert "stale: nan losses.py:forgets_the_max" in capsys.readouterr().out
+    assert "stale: overflow losses.py:forgets_the_max" in capsys.readouterr().out
     assert (place / "xent-verify-baseline.json").read_bytes() == before
     assert run(["gate", "--update-baseline"]) == 0
-    assert "removed nan losses.py:forgets_the_max" in capsys.readouterr().out
+    assert "removed overflow losses.py:forgets_the_max" in capsys.readouterr().out
 
 
 def test_pyproject_and_own_file_say_the_same(place: Path) -> None:
@@ -186,17 +190,21 @@ def test_the_status_does_not_depend_on_the_outputs(
 
 
 def test_relative_gate(listed: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
-    """No worse than K times another implementation: passes within, fails beyond; the floor counts where it is larger."""
-    more = 'relative_to = "stable"\nfactor = {}\nfloor = {}\npolicy = "native"\n'
+    """No worse than K times another implementation, regime by regime: fails beyond, passes within and below the floor."""
+    more = 'relative_to = "losses.py:stable"\nfactor = {}\nfloor = {}\n'
     listed("shifted", more=more.format(1.0, 2.0))
-    status = run(["gate"])
-    text = capsys.readouterr().out
-    assert status == 1
-    assert "relative: " in text
-    assert "stable's" in text
-    listed("shifted", more=more.format(1.0, 1e9))
+    assert run(["gate", "--json", "gate.json"]) == 1
+    assert "losses.py:stable's error there" in capsys.readouterr().out
+    (found,) = (one for one in from_json(Path("gate.json").read_text()).findings if one.kind == "inaccurate")
+    assert found.message.startswith("relative: ")
+    assert "ordinary" in found.regimes
+    assert run(["replay", "gate.json", "--kind", "inaccurate"]) == 1
+    assert run(["replay", "gate.json", "--kind", "inaccurate", "--target", "losses.py:stable"]) == 0
+    listed("shifted", more=more.format(1.0, 1e300))
     run(["gate"])
     assert "new: inaccurate" not in capsys.readouterr().out
+    listed("stable", more=more.format(1.0, 0).replace("losses.py:stable", "losses.py:also_stable"))
+    assert run(["gate"]) == 0
 
 
 def test_compared_tells_new_worse_improved_and_stale() -> None:
@@ -346,17 +354,15 @@ def test_an_interrupted_gate_keeps_what_it_has(
     assert not (place / "xent-verify-baseline.json").exists()
 
 
-def test_the_example_passes_and_the_commit_that_forgets_the_max_does_not(
+def test_the_example_without_the_max_fails_and_its_fix_passes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """examples/tiny_losses: its gate passes; without the maximum it fails with a minimal case and the cause."""
+    """examples/tiny_losses: without the maximum its gate fails with a minimal case and the cause; the fix passes."""
     folder = tmp_path / "tiny"
     shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("__pycache__", ".*"))
     monkeypatch.chdir(folder)
     settings = folder / "pyproject.toml"
     settings.write_text(settings.read_text().replace('["float32", "float64"]', '["float32"]'))
-    assert run(["gate"]) == 0
-    assert capsys.readouterr().out.count("✓ pass") == 3
     source = folder / "tiny_losses" / "losses.py"
     whole = source.read_text()
     broken = whole.replace("np.exp(x - x.max(axis=axis, keepdims=True))", "np.exp(x)")
@@ -370,6 +376,7 @@ def test_the_example_passes_and_the_commit_that_forgets_the_max_does_not(
     assert "losses:log_softmax softmax" not in text
     source.write_text(whole)
     assert run(["gate"]) == 0
+    assert capsys.readouterr().out.count("✓ pass") == 3
 
 
 def test_the_action_and_the_hook_call_the_gate_as_it_is() -> None:
@@ -387,10 +394,9 @@ def test_the_action_and_the_hook_call_the_gate_as_it_is() -> None:
     assert set(re.findall(r"--[a-z]+", hooks)) <= options
 
 
-def test_quick_gate_is_quick(listed: Callable[..., Path], place: Path) -> None:
+def test_quick_gate_is_quick(listed: Callable[..., Path]) -> None:
     """Three NumPy functions in two dtypes with the quick profile, import to exit: below 15 s of processor time."""
-    listed("stable", "forgets_the_max", "wrong_dtype")
-    path = place / "xent-verify.toml"
+    path = listed("stable", "forgets_the_max", "wrong_dtype")
     path.write_text(path.read_text().replace('["float32"]', '["float32", "float64"]'))
     before, started = os.times(), time.monotonic()
     done = subprocess.run([sys.executable, "-m", "xent_verify", "gate"], capture_output=True, text=True, check=False)

@@ -14,7 +14,8 @@ from xent_verify.audit import AuditReport, Progress, audit
 from xent_verify.baseline import KNOWN, Change, Entry, Place, compared, entry_of
 from xent_verify.environment import describe, instruction_set
 from xent_verify.failures import UsageError
-from xent_verify.model import DtypeResult, Finding, Report, TargetResult
+from xent_verify.model import DtypeResult, Finding, RegimeResult, Report, TargetResult
+from xent_verify.scripts import script
 from xent_verify.settings_file import GateSettings, GateTarget, Relative
 
 __all__ = ["RELATIVE", "GateResult", "gate", "unknown_only"]
@@ -68,7 +69,7 @@ def gate(settings: GateSettings, known: Iterable[Entry] = (), *, progress: Progr
             break
         result = report.targets[0]
         results.append(result)
-        described[f"{target.target} {target.op}"] = dict(report.settings)
+        described |= {f"{target.target} {target.op} {one.dtype}": dict(report.settings) for one in result.dtypes}
         checked += [((result.target, result.op, one.dtype), _measured(target)) for one in result.dtypes if one.cases]
         if report.settings.get("interrupted"):
             interrupted = True
@@ -104,7 +105,7 @@ def _audited(target: GateTarget, references: dict[Any, Report], progress: Progre
         raise KeyboardInterrupt
     peers = {result.dtype: result for result in reference.targets[0].dtypes}
     one = report.targets[0]
-    judged = tuple(_relative(result, peers[result.dtype], target.relative) for result in one.dtypes)
+    judged = tuple(_relative(one.target, result, peers[result.dtype], target.relative) for result in one.dtypes)
     return replace(report, targets=(replace(one, dtypes=judged),))
 
 
@@ -123,37 +124,42 @@ _AUDIT_OPTIONS = (
 )  # fmt: skip
 
 
-def _relative(result: DtypeResult, peer: DtypeResult, rule: Relative) -> DtypeResult:
-    """The policy's limit on errors replaced by the other implementation's; every other kind of finding stays."""
-    limit = max(rule.floor, rule.factor * peer.max_ulp)
+def _relative(name: str, result: DtypeResult, peer: DtypeResult, rule: Relative) -> DtypeResult:
+    """The policy's limit on errors replaced by the other implementation's largest in the same regime (the same calls).
+
+    Every other kind of finding stays. Over all regimes together, one on which no implementation has a small error in
+    ulps (a logarithm near 0) would hide all others.
+    """
+    limits = {regime.regime: max(rule.floor, rule.factor * regime.max_ulp) for regime in peer.regimes}
+    over = [one for one in result.regimes if one.max_ulp > limits.get(one.regime, float("inf"))]
     kept = [finding for finding in result.findings if finding.kind != "inaccurate"]
-    allowed = (
-        f"{limit:.4g} ulp (the larger of {rule.floor:g} and {rule.factor:g} times {rule.target}'s {peer.max_ulp:.4g})"
-    )
-    told = f"relative gate: {result.max_ulp:.4g} ulp, allowed {allowed}"
-    if result.cases and result.max_ulp > limit:
-        kept.insert(0, _beyond(result, limit, f"{RELATIVE}{result.max_ulp:.4g} ulp, allowed {allowed}"))
+    if over:
+        kept.insert(0, _beyond(name, result, over, limits, rule))
+    told = f"relative gate: {len(over)} of {len(limits)} regimes beyond {rule.factor:g} times {rule.target}'s error"
     return replace(result, findings=tuple(kept), notes=(*result.notes, told))
 
 
-def _beyond(result: DtypeResult, limit: float, message: str) -> Finding:
-    over = [regime for regime in result.regimes if regime.max_ulp > limit]
-    shown = [regime for regime in over if regime.worst is not None]
-    worst = max(shown, key=lambda regime: regime.max_ulp).worst if shown else None
-    old = next((finding for finding in result.findings if finding.kind == "inaccurate"), None)
+def _beyond(
+    name: str, result: DtypeResult, over: list[RegimeResult], limits: Mapping[str, float], rule: Relative
+) -> Finding:
+    """The finding of a relative gate: its numbers are ulps over the limit, which ``replay`` takes from them."""
+    gravest = max(over, key=lambda one: (one.worst is not None, one.max_ulp / (limits[one.regime] or 1e-300)))
+    limit, worst = limits[gravest.regime], gravest.worst
     if worst is not None and worst.error_ulp is not None:
         worst = replace(worst, bound_ratio=worst.error_ulp / limit if limit else float("inf"))
+    old = next((finding for finding in result.findings if finding.kind == "inaccurate"), None)
+    allowed = f"the larger of {rule.floor:g} and {rule.factor:g} times {rule.target}'s error there"
     return Finding(
         kind="inaccurate",
         severity="fail",
-        message=message,
+        message=f"{RELATIVE}{gravest.max_ulp:.4g} ulp in {gravest.regime}, allowed {limit:.4g} ({allowed})",
         count=len(over),
-        cases=max(len(result.regimes), len(over)),
-        regimes=tuple(sorted(regime.regime for regime in over)),
-        minimal=worst or (old.minimal if old else None),
-        worst=worst or (old.worst if old else None),
+        cases=len(limits),
+        regimes=tuple(sorted(one.regime for one in over)),
+        minimal=worst,
+        worst=worst,
         diagnosis=old.diagnosis if old else "",
-        script=old.script if old else "",
+        script=script(name, worst, kind="inaccurate", dtype=result.dtype) if worst else "",
     )
 
 

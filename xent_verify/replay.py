@@ -76,7 +76,7 @@ def _settings(report: Report, item: Placed, isolated: bool) -> Settings:
     recorded: Any = report.settings
     by_target = recorded.get("gate")
     if isinstance(by_target, Mapping):
-        recorded = by_target.get(f"{item.target.target} {item.target.op}", {})
+        recorded = by_target.get(item.where, {})
     kwargs = recorded.get("kwargs", {})
     policy = str(recorded.get("policy", "standard"))
     example = item.finding.minimal

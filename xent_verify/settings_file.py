@@ -30,7 +30,7 @@ DEFAULT_BASELINE = "xent-verify-baseline.json"
 
 @dataclass(frozen=True, slots=True)
 class Relative:
-    """No worse than ``factor`` times the maximum error of another implementation, ``floor`` ulps being always fine."""
+    """In each regime no worse than ``factor`` times the maximum error of another implementation, or ``floor`` ulps."""
 
     target: str
     factor: float = 1.0
@@ -115,8 +115,10 @@ def find_settings(start: Path) -> Path:
         own, shared = folder / OWN_FILE, folder / SHARED_FILE
         if own.is_file():
             return own
-        if shared.is_file() and "xent-verify" in _tables(shared).get("tool", {}):
-            return shared
+        if shared.is_file():
+            tool = _tables(shared).get("tool")
+            if isinstance(tool, dict) and "xent-verify" in tool:
+                return shared
     raise UsageError(f"no {OWN_FILE} and no [tool.xent-verify] in {SHARED_FILE} here: 'xent-verify init' writes one")
 
 

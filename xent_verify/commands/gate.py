@@ -70,7 +70,8 @@ def command(
     known = read_baseline(known_at)
     with progress() as show, chdir(settings.folder):
         result = gate(settings, known, progress=show)
-    _tell(result, known, os.path.relpath(known_at), to_stderr=json_to == "-")
+    when = " (before the update)" if update_baseline else ""
+    _tell(result, known, os.path.relpath(known_at) + when, to_stderr=json_to == "-")
     _write(result, outputs, folder, to_stdout=json_to == "-", github=github)
     if update_baseline:
         return _update(result, known_at, to_stderr=json_to == "-")
@@ -110,7 +111,7 @@ def _tell(result: GateResult, known: tuple[Entry, ...], place: str, *, to_stderr
     counts = {word: sum(change.word == word for change in result.changes) for word in ("new", "worse", "improved")}
     verdict = {0: "passes", 1: "FAILS", 5: "checked nothing of what is listed above", 130: "was interrupted"}
     numbers = ", ".join([f"{count} {word}" for word, count in counts.items()] + [f"{result.known} known"])
-    click.echo(f"gate {verdict[result.status]}: {numbers} (baseline: {place})", err=to_stderr)
+    click.echo(f"gate {verdict[result.status]}: {numbers}; baseline {place}", err=to_stderr)
 
 
 def _write(result: GateResult, outputs: dict[str, Path], folder: str, *, to_stdout: bool, github: bool) -> None:
