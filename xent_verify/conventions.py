@@ -23,7 +23,7 @@ __all__ = ["PROFILES", "Situation", "profile_named", "situations"]
 ACCEPTED: Mapping[str, tuple[str, ...]] = {
     "all -inf": ("nan", "zero", "uniform", "-inf"),
     "+inf present": ("nan", "limit"),
-    "mean over nothing": ("nan", "zero"),
+    "mean over nothing": ("nan", "zero", "inf"),
     "-inf under label smoothing": ("inf", "nan", "finite"),
     "zero target on -inf": ("zero times", "nan"),
     "no softmax": ("nan", "inf", "-inf", "zero", "finite", "other"),
@@ -145,8 +145,9 @@ def _loss_situations(op: Op, batch: Batch, observed: FloatArray, truth_hi: Float
     if reduction == "mean" and np.isnan(truth_hi).all() and clean:
         found.append(_single("mean over nothing", observed, "zero" if observed == 0 else _plain_word(observed)))
     masked = (x == -np.inf).any(axis=1)
-    if smoothing > 0 and masked.any() and clean:
-        mask = np.isposinf(truth_hi) & (masked if reduction == "none" else True)
+    unsound = np.isnan(x).any(axis=1) | (x == np.inf).any(axis=1) | (x == -np.inf).all(axis=1)
+    if smoothing > 0 and masked.any() and (clean or reduction == "none"):
+        mask = np.isposinf(truth_hi) & (masked & ~unsound if reduction == "none" else True)
         words = tuple(_plain_word(value) for value in np.atleast_1d(observed[mask]))
         found.append(Situation("-inf under label smoothing", mask, words))
     if target.ndim == 2 and smoothing == 0 and clean:
