@@ -127,3 +127,12 @@ def test_the_worker_starts_quickly_and_imports_little() -> None:
     code = f"import sys, xent_verify.candidates.worker; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_candidate_can_be_called_like_its_function() -> None:
+    """For scripts and notebooks: arrays in, an array out, an exception for anything else."""
+    with open_candidate(f"{TARGETS}:softmax", "softmax") as candidate:
+        assert candidate.op == "softmax"
+        np.testing.assert_allclose(candidate(ROW.x, axis=0).sum(axis=0), 1, rtol=1e-6)
+    with open_candidate(f"{TARGETS}:raises", "softmax") as candidate, pytest.raises(RuntimeError, match="Raised"):
+        candidate(ROW.x)

@@ -11,10 +11,13 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from xent_verify.candidates.resolve import validate
 from xent_verify.candidates.style import Style
 from xent_verify.failures import UsageError
-from xent_verify.model import Batch, Outcome, Raised
+from xent_verify.model import Batch, Outcome, Raised, Returned
 
 __all__ = ["Candidate", "open_candidate"]
 
@@ -55,8 +58,9 @@ class _InProcess:
 class Candidate:
     """One target: its name, what it offers, and its answers. A context manager; ``close`` ends its process."""
 
-    def __init__(self, name: str, engine: _Engine) -> None:
+    def __init__(self, name: str, op: str, engine: _Engine) -> None:
         self.name = name
+        self.op = op
         self._engine = engine
 
     @property
@@ -73,6 +77,15 @@ class Candidate:
         if not self.supports(batch):
             return Raised("NotOffered", "the target's signature lacks what this call needs")
         return self._engine.call(batch)
+
+    def __call__(self, *inputs: NDArray[Any], **options: Any) -> NDArray[Any]:
+        """Call the target on NumPy arrays, outside an audit; ``RuntimeError`` when it gives no array of numbers."""
+        names = ("logits", "target") if len(inputs) == 2 else tuple(f"x{number}" for number in range(len(inputs)))
+        given = dict(zip(names, map(np.asarray, inputs), strict=True))
+        outcome = self.call(Batch(self.op, given[names[0]].dtype.name, "", given, options))
+        if isinstance(outcome, Returned):
+            return outcome.value
+        raise RuntimeError(f"{self.name}: {outcome}")
 
     def close(self) -> None:
         """End the target's process, if it has one."""
@@ -110,7 +123,7 @@ def open_candidate(
         raise UsageError(f"target {target!r}: neither a name nor a callable")
     if not isinstance(target, str) or not isolated:
         engine = _InProcess(target, op, arrays, device, extra)
-        return Candidate(engine.name, engine)
+        return Candidate(engine.name, op, engine)
     validate(target, op)
     try:
         json.dumps(extra)
@@ -119,4 +132,4 @@ def open_candidate(
     from xent_verify.candidates.isolate import Child  # the child itself has no need of it
 
     child = Child(target, op, arrays=arrays, device=device, timeout=timeout, memory_mb=memory_mb, kwargs=extra)
-    return Candidate(target, child)
+    return Candidate(target, op, child)
