@@ -92,6 +92,8 @@ def test_a_program_conforms() -> None:
     done = check_adapter(opened, formats=["float32", "bfloat16", "float8_e5m2"])
     assert sum(item.startswith("copy: bfloat16") for item in done) >= 10
     assert isinstance(asked(f"{program} softmax", "softmax", {"x": X}, axis=0), Raised)
+    with open_candidate(f"{program} softmax", "softmax") as candidate:
+        assert not candidate.offered["axis"]
     got = asked(f"{program} crash", "softmax", {"x": X})
     assert isinstance(got, Died)
     assert got.how.endswith("signal 6 (SIGABRT)")

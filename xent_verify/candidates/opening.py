@@ -8,7 +8,7 @@ from typing import Any
 
 from xent_verify.candidates.adapters import Loaded, adapter_named, likely
 from xent_verify.candidates.answers import raised
-from xent_verify.candidates.probe import plan
+from xent_verify.candidates.probe import plan, without_refused_axis
 from xent_verify.candidates.resolve import load
 from xent_verify.candidates.style import Style
 from xent_verify.failures import UsageError
@@ -32,7 +32,10 @@ class Opened:
     def planned(self, style: Mapping[str, Any] | None = None, *, ask: bool = True) -> Ready:
         """How to call it: by small calls (``ask``), or as a ``style`` found earlier says."""
         if self.loaded.style is not None:
-            return self.loaded.function, "numpy", self.loaded.style, self.loaded.extra
+            known = self.loaded.style if style is None else Style.from_plain(style)
+            if style is None and ask:
+                known = without_refused_axis(self.loaded.function, known, self.loaded.extra)
+            return self.loaded.function, "numpy", known, self.loaded.extra
         try:
             function, arrays, found = plan(
                 self.loaded.function, self.op, self.arrays, self.device, self.loaded.extra,

@@ -20,7 +20,7 @@ from xent_verify.candidates.signature import style_of
 from xent_verify.candidates.style import AXIS_NAMES, ELEMENTWISE, LOSSES, ROW_OPS, Style
 from xent_verify.model import Batch
 
-__all__ = ["Plan", "plan"]
+__all__ = ["Plan", "plan", "without_refused_axis"]
 
 Plan = tuple[Callable[..., Any], str, Style]
 """(what to call, the name of its array library, how)."""
@@ -104,6 +104,16 @@ def plan(
         style = _through_a_loss(asker, style)
         return _differentiated(prepared, adapter, style), name, style
     return plan(function, op, names[0], device, extra, ask=False)
+
+
+def without_refused_axis(function: Callable[..., Any], style: Style, extra: Mapping[str, Any]) -> Style:
+    """The style of a target from outside Python, its axis left out where it answers for the last one alone."""
+    if not style.axis:
+        return style
+    asker = _Asker(function, adapter_named("numpy"), extra)
+    inputs = (_LOGITS, _LOGITS[:, ::-1]) if style.op == "kl_divergence" else (_LOGITS,)
+    refused = asker.ask(style, *inputs, axis=0) is None and asker.ask(style, *inputs) is not None
+    return replace(style, axis="") if refused else style
 
 
 def _found(asker: _Asker, style: Style) -> tuple[Style, bool]:
