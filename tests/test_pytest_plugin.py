@@ -58,7 +58,7 @@ def test_the_failure_tells_everything_and_replays(suite: pytest.Pytester) -> Non
     for words in ("losses:naive is not an accurate softmax", "x = [89]", "0x42b20000", "1.0 (0x1p+0)", "× the bound",
                   "no maximum is subtracted", "import numpy as np"):  # fmt: skip
         assert words in text, words
-    (line,) = [line for line in text.splitlines() if "replay: xent-verify" in line]
+    line = next(line for line in text.splitlines() if "replay: xent-verify" in line)
     arguments = line.partition("replay: xent-verify ")[2].split()
     done = subprocess.run(
         [sys.executable, "-m", "xent_verify", *arguments], capture_output=True, text=True, check=False

@@ -10,6 +10,7 @@ import pytest
 
 from xent_verify.formats import FORMATS
 from xent_verify.implementations import ZOO, Fault, find
+from xent_verify.implementations.faulty import state
 
 AXIS_OPS = ("softmax", "log_softmax", "logsumexp")
 PAIRS = [pytest.param(fault, fmt, id=f"{fault.op}.{fault.name}-{fmt}") for fault in ZOO for fmt in fault.formats]
@@ -61,6 +62,12 @@ def ordinary(fault: Fault) -> tuple[Any, ...]:
     rng = np.random.default_rng(20)
     x = (rng.normal(size=(4, 10)) * 5).astype(np.float32)
     return (x,) if fault.op in AXIS_OPS else (x, rng.integers(0, 10, size=4))
+
+
+@pytest.fixture(autouse=True)
+def _empty_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No rows left by other tests in the workspace that keeps them."""
+    monkeypatch.setattr(state, "_workspace", np.zeros(0))
 
 
 @pytest.mark.parametrize("fault", ZOO, ids=lambda f: f"{f.op}.{f.name}")
