@@ -34,6 +34,7 @@ HEAVY = {
     "torch": {"candidates"},
     "jax": {"candidates"},
     "tensorflow": {"candidates"},
+    "onnxruntime": {"candidates"},
     "click": {"cli", "commands"},
 }
 

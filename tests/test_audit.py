@@ -12,7 +12,8 @@ import targets
 import xent_verify
 from xent_verify.audit import audit
 from xent_verify.failures import UnknownNameError, UsageError
-from xent_verify.model import Finding
+from xent_verify.model import Example, Finding
+from xent_verify.scripts import script
 
 TARGETS = str(Path(__file__).parent / "targets.py")
 
@@ -88,12 +89,43 @@ def test_the_script_reproduces_the_fault(tmp_path: Path) -> None:
         "import numpy as np\n\ndef softmax(x, axis=-1):\n    e = np.exp(x)\n    return e / e.sum(axis=axis, keepdims=True)\n"
     )
     found = failing(audit(f"{source}:softmax", op="softmax", dtypes=["float32"], profile="quick"))
-    script = tmp_path / "reproduce.py"
-    script.write_text(found["nan"].script)
-    assert subprocess.run([sys.executable, str(script)], capture_output=True, check=False).returncode == 1
+    alone = tmp_path / "reproduce.py"
+    alone.write_text(found["nan"].script)
+    assert subprocess.run([sys.executable, str(alone)], capture_output=True, check=False).returncode == 1
     source.write_text(source.read_text().replace("np.exp(x)", "np.exp(x - x.max(axis=axis, keepdims=True))"))
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, check=False)
+    done = subprocess.run([sys.executable, str(alone)], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_target_that_only_hangs_is_given_up(tmp_path: Path) -> None:
+    """After five timeouts without an answer nothing more is asked; the report tells what was left out."""
+    source = tmp_path / "stuck.py"
+    source.write_text("import time\n\ndef softmax(x, axis=-1):\n    time.sleep(600)\n")
+    report = audit(f"{source}:softmax", op="softmax", dtypes=["float32"], profile="quick", timeout=0.3)
+    (result,) = report.targets[0].dtypes
+    assert result.classes["timeout"] == 5
+    assert any(note.startswith("not asked (after repeated crashes or timeouts)") for note in result.notes)
+
+
+def test_a_crash_in_one_regime_leaves_the_others(tmp_path: Path) -> None:
+    """A target that dies on NaN is asked for everything else, and for NaN only a few times."""
+    source = tmp_path / "fragile.py"
+    source.write_text(
+        "import os\nimport numpy as np\n\ndef softmax(x, axis=-1):\n"
+        "    if np.isnan(x).any():\n        os._exit(3)\n"
+        "    e = np.exp(x - x.max(axis=axis, keepdims=True))\n    return e / e.sum(axis=axis, keepdims=True)\n"
+    )
+    report = audit(f"{source}:softmax", op="softmax", dtypes=["float32"], profile="quick")
+    (result,) = report.targets[0].dtypes
+    assert "crash" in {finding.kind for finding in result.findings}
+    assert {"ordinary", "masks"} <= {regime.regime for regime in result.regimes}
+
+
+def test_the_script_opens_what_is_no_python_function() -> None:
+    """For a program or a library the script goes through the package; it names the operation."""
+    example = Example({"x": np.array([1.0, 2.0], np.float32)}, {}, "C", (0,), "0.5", 0.5, 0.25, 1.0, 2.0)
+    code = script("cmd:./prog", "softmax", example, kind="inaccurate", dtype="float32")
+    assert "open_candidate('cmd:./prog', 'softmax')" in code
 
 
 def test_the_same_seed_gives_the_same_json() -> None:

@@ -15,7 +15,7 @@ from xent_verify.failures import UnknownNameError, UsageError
 from xent_verify.findings import Asker, build, inferred, worst_examples
 from xent_verify.formats import format_named
 from xent_verify.judge import FLUSH_CHOICES, Rules
-from xent_verify.ledger import Ledger
+from xent_verify.ledger import Ledger, Patience
 from xent_verify.model import Batch, DtypeResult, Report, Returned, TargetResult
 from xent_verify.ops import OPS, Op, op_named
 from xent_verify.policies import Policy, parse_policy
@@ -173,6 +173,7 @@ def audit_dtype(
     ledger = Ledger(op)
     asker = Asker(op, candidate.call, settings.rules, candidate.name)
     skipped: dict[str, int] = {}
+    patience = Patience()
     answered: list[tuple[Batch, Returned]] = []
     for number, batch in enumerate(_cases(op, fmt, settings)):
         if progress is not None:
@@ -180,8 +181,11 @@ def audit_dtype(
         if not candidate.supports(batch):
             skipped[batch.regime] = skipped.get(batch.regime, 0) + 1
             continue
+        if patience.spent(batch):
+            continue
         outcome, truth, judgement = asker.judged(batch)
         ledger.add(batch, outcome, truth, judgement)
+        patience.saw(batch, outcome)
         if isinstance(outcome, Returned) and not judgement.kinds() and batch.x.size:
             answered.append((batch, outcome))
         if settings.fail_fast and ledger.failed:
@@ -193,6 +197,7 @@ def audit_dtype(
     worst_examples(op, ledger)
     passed = all(finding.severity != "fail" for finding in findings)
     notes = [f"not asked (not offered): {name}, {count} call(s)" for name, count in sorted(skipped.items())]
+    notes += patience.notes()
     notes += [f"{name}: answers {', '.join(words)}" for name, words in ledger.conventions.items()]
     notes += inferred(asker, fmt) if passed and ledger.cases else ()
     offered = {**candidate.offered, **ledger.refused}

@@ -109,7 +109,7 @@ def _finding(asker: Asker, entry: Entry, cases: int) -> Finding:
     if entry.severity in _MINIMISED_SEVERITIES and entry.check != "convention" and entry.kind != "timeout":
         minimal = _minimal(asker, worst_batch, entry) or worst
     text = _diagnosis(asker, entry, worst_batch)
-    code = script(asker.target, minimal, kind=entry.kind, dtype=entry.batch.fmt) if minimal else ""
+    code = script(asker.target, entry.batch.op, minimal, kind=entry.kind, dtype=entry.batch.fmt) if minimal else ""
     return Finding(
         kind=entry.kind,
         severity=entry.severity,

@@ -105,7 +105,7 @@ def _audited(target: GateTarget, references: dict[Any, Report], progress: Progre
         raise KeyboardInterrupt
     peers = {result.dtype: result for result in reference.targets[0].dtypes}
     one = report.targets[0]
-    judged = tuple(_relative(one.target, result, peers[result.dtype], target.relative) for result in one.dtypes)
+    judged = tuple(_relative(one, result, peers[result.dtype], target.relative) for result in one.dtypes)
     return replace(report, targets=(replace(one, dtypes=judged),))
 
 
@@ -124,7 +124,7 @@ _AUDIT_OPTIONS = (
 )  # fmt: skip
 
 
-def _relative(name: str, result: DtypeResult, peer: DtypeResult, rule: Relative) -> DtypeResult:
+def _relative(target: TargetResult, result: DtypeResult, peer: DtypeResult, rule: Relative) -> DtypeResult:
     """The policy's limit on errors replaced by the other implementation's largest in the same regime (the same calls).
 
     Every other kind of finding stays. Over all regimes together, one on which no implementation has a small error in
@@ -134,13 +134,13 @@ def _relative(name: str, result: DtypeResult, peer: DtypeResult, rule: Relative)
     over = [one for one in result.regimes if one.max_ulp > limits.get(one.regime, float("inf"))]
     kept = [finding for finding in result.findings if finding.kind != "inaccurate"]
     if over:
-        kept.insert(0, _beyond(name, result, over, limits, rule))
+        kept.insert(0, _beyond(target, result, over, limits, rule))
     told = f"relative gate: {len(over)} of {len(limits)} regimes beyond {rule.factor:g} times {rule.target}'s error"
     return replace(result, findings=tuple(kept), notes=(*result.notes, told))
 
 
 def _beyond(
-    name: str, result: DtypeResult, over: list[RegimeResult], limits: Mapping[str, float], rule: Relative
+    target: TargetResult, result: DtypeResult, over: list[RegimeResult], limits: Mapping[str, float], rule: Relative
 ) -> Finding:
     """The finding of a relative gate: its numbers are ulps over the limit, which ``replay`` takes from them."""
     gravest = max(over, key=lambda one: (one.worst is not None, one.max_ulp / (limits[one.regime] or 1e-300)))
@@ -159,7 +159,7 @@ def _beyond(
         minimal=worst,
         worst=worst,
         diagnosis=old.diagnosis if old else "",
-        script=script(name, worst, kind="inaccurate", dtype=result.dtype) if worst else "",
+        script=script(target.target, target.op, worst, kind="inaccurate", dtype=result.dtype) if worst else "",
     )
 
 

@@ -14,10 +14,10 @@ from xent_verify.conventions import PROFILES
 from xent_verify.enclosure import Enclosure
 from xent_verify.judge import Hit, Judgement
 from xent_verify.measure import Tally
-from xent_verify.model import Batch, DtypeResult, Finding, Outcome, RegimeResult, Returned, Severity
+from xent_verify.model import Batch, Died, DtypeResult, Finding, Outcome, RegimeResult, Returned, Severity, TimedOut
 from xent_verify.ops import Op
 
-__all__ = ["Entry", "Ledger", "capabilities"]
+__all__ = ["Entry", "Ledger", "Patience", "capabilities"]
 
 _RANK = {"fail": 2, "warn": 1, "info": 0}
 _CONSISTENT = ("all -inf", "mean over nothing")
@@ -57,10 +57,49 @@ def capabilities(op: Op, batch: Batch) -> frozenset[str]:
         elif target.dtype != np.int64:
             asked.add(f"{target.dtype.name} targets")
     for name, value in batch.options.items():
+        if name == "axis" and value % max(batch.x.ndim, 1) == batch.x.ndim - 1:
+            continue  # the last axis, however it is counted
         default = op.options.get(name)
         if value is not default and not (np.ndim(value) == 0 and value == default):
             asked.add(f"reduction={value}" if name == "reduction" else name)
     return frozenset(asked)
+
+
+class Patience:
+    """What a target that ends or blocks its process is still asked.
+
+    Each such call costs a start of a process or the whole timeout: after three in one regime the rest of that regime is
+    left out, and after five in a row before any answer the rest of the plan. What was left out is told.
+    """
+
+    IN_REGIME, IN_A_ROW = 3, 5
+
+    def __init__(self) -> None:
+        self._lost: dict[str, int] = {}
+        self._answers = 0
+        self._left_out: dict[str, int] = {}
+
+    def spent(self, batch: Batch) -> bool:
+        """True when the batch is not to be asked."""
+        hopeless = not self._answers and sum(self._lost.values()) >= self.IN_A_ROW
+        if hopeless or self._lost.get(batch.regime, 0) >= self.IN_REGIME:
+            self._left_out[batch.regime] = self._left_out.get(batch.regime, 0) + 1
+            return True
+        return False
+
+    def saw(self, batch: Batch, outcome: Outcome) -> None:
+        """Take note of an outcome."""
+        if isinstance(outcome, Died | TimedOut):
+            self._lost[batch.regime] = self._lost.get(batch.regime, 0) + 1
+        else:
+            self._answers += 1
+
+    def notes(self) -> list[str]:
+        """A line for each regime that was cut short."""
+        return [
+            f"not asked (after repeated crashes or timeouts): {regime}, {count} call(s)"
+            for regime, count in sorted(self._left_out.items())
+        ]
 
 
 class Ledger:

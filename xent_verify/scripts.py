@@ -51,7 +51,7 @@ _LAYOUT_LINES = {
 }
 
 
-def script(target: str, example: Example, *, kind: str, dtype: str) -> str:
+def script(target: str, op: str, example: Example, *, kind: str, dtype: str) -> str:
     """The script. It prints what came out and what is right, and exits 1 while the fault is there (value faults)."""
     names = list(example.inputs)
     expressions = [array_expression(value) for value in example.inputs.values()]
@@ -67,7 +67,7 @@ def script(target: str, example: Example, *, kind: str, dtype: str) -> str:
     imports += (
         ["import ml_dtypes"] if "ml_dtypes." in text or dtype in ("bfloat16", "float8_e4m3fn", "float8_e5m2") else []
     )
-    head = [f'"""{kind}: {target}"""', *(line for line in imports if line), "", *_load(target), ""]
+    head = [f'"""{kind}: {target}"""', *(line for line in imports if line), "", *_load(target, op), ""]
     return "\n".join([*head, text, ""])
 
 
@@ -81,7 +81,7 @@ def _layout(layout: str, name: str) -> list[str]:
     return [f"{name} = {_LAYOUT_LINES[layout].format(x=name)}"] if layout in _LAYOUT_LINES else []
 
 
-def _load(target: str) -> list[str]:
+def _load(target: str, op: str) -> list[str]:
     place, _, attribute = target.rpartition(":")
     if place.endswith(".py"):
         return [
@@ -96,7 +96,7 @@ def _load(target: str) -> list[str]:
         return [f"from {place} import {first} as _target", f"target = {'.'.join(['_target', *rest])}"]
     return [
         "from xent_verify.candidates import open_candidate  # this target is not a plain Python function",
-        f"target = open_candidate({target!r}).function",
+        f"target = open_candidate({target!r}, {op!r})",
     ]
 
 

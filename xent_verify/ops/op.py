@@ -83,7 +83,7 @@ class Op:
     by. ``bound(batch, model)`` gives the largest absolute error a sound implementation can make, in the result's shape
     (CONTRACT section 4); ``like`` names the operation of the table whose regimes it takes (for operations from outside;
     default: the one of the same shape); ``overflow_allowed(batch, model)`` where an intermediate of a sound algorithm may
-    overflow although the true value is representable. ``laws`` name entries of ``properties.LAWS``.
+    overflow although the true value is representable. ``laws`` name entries of ``laws.LAWS``.
     """
 
     name: str
