@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from importlib import resources
 from itertools import count
@@ -26,13 +26,25 @@ from xent_verify.report.svg import inline
 
 __all__ = ["render_html"]
 
-PLOT_BUDGET, SCRIPT_BUDGET, JSON_BUDGET = 420_000, 120_000, 120_000
-"""Bytes of the page that each may take."""
+PAGE_LIMIT = 1_000_000
+"""Bytes of the page."""
 
-CASES_SHOWN, TILES_SHOWN = 120, 6000
-"""Findings told in full, failures first, and tiles of the regime table."""
 
 LAW_KINDS = ("property", "batch_dependence", "layout_dependence", "nondeterministic", "stateful", "input_mutated")
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Bytes for plots, scripts and embedded JSON; findings told in full (failures first); tiles of the regime table."""
+
+    plots: int = 420_000
+    scripts: int = 120_000
+    data: int = 120_000
+    cases: int = 120
+    tiles: int = 6000
+
+    def scaled(self, share: float) -> Budget:
+        return Budget(*(int(share * getattr(self, field.name)) for field in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +74,17 @@ class Picture:
 
 def render_html(report: Report, *, drawn: Sequence[plots.Drawing] | None = None) -> str:
     """The page. The same report gives the same bytes. ``drawn``: the plots, where they have been made already."""
-    told = list(_told(report))
+    made = plots.drawings(report) if drawn is None else drawn
+    page = ""
+    for share in (1.0, 0.8, 0.6, 0.4, 0.2, 0.1):
+        page = _page(report, made, Budget().scaled(share))
+        if len(page.encode()) < PAGE_LIMIT:
+            break
+    return page
+
+
+def _page(report: Report, drawn: Sequence[plots.Drawing], budget: Budget) -> str:
+    told = list(_told(report, budget.scripts))
     return (
         _environment()
         .get_template("report.html.j2")
@@ -76,13 +98,13 @@ def render_html(report: Report, *, drawn: Sequence[plots.Drawing] | None = None)
             fails=[item for item in told if item.finding.severity == "fail"],
             failures=_failures(told),
             told=told,
-            cases=_cases(told),
+            cases=_cases(told, budget.cases),
             laws=[item for item in told if item.finding.kind in LAW_KINDS],
-            pictures=list(_pictures(plots.drawings(report) if drawn is None else drawn)),
-            heat=list(_heat(report)),
+            pictures=list(_pictures(drawn, budget.plots)),
+            heat=list(_heat(report, budget.tiles)),
             tiers=_tiers(report),
             runs=[_command(report, target) for target in report.targets],
-            embedded=_embedded(report),
+            embedded=_embedded(report, budget.data),
             words=words,
         )
     )
@@ -119,9 +141,9 @@ def _listed(value: Any) -> str:
     return ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, Mapping) else str(value)
 
 
-def _told(report: Report) -> Iterator[Told]:
+def _told(report: Report, left: int) -> Iterator[Told]:
     """Every finding, failures first within its pair, with scripts while the budget lasts."""
-    numbers, left = count(1), SCRIPT_BUDGET
+    numbers = count(1)
     for target in report.targets:
         for result in target.dtypes:
             for finding in sorted(result.findings, key=lambda f: ("fail", "warn", "info").index(f.severity)):
@@ -130,12 +152,12 @@ def _told(report: Report) -> Iterator[Told]:
                 yield Told(f"finding-{next(numbers)}", target, result, finding, script)
 
 
-def _cases(told: Sequence[Told]) -> list[Told]:
+def _cases(told: Sequence[Told], shown: int) -> list[Told]:
     """The failures and warnings to tell in full, failures first where not all of them fit."""
     grave = [item for item in told if item.finding.severity != "info"]
-    if len(grave) > CASES_SHOWN:
+    if len(grave) > shown:
         grave = sorted(grave, key=lambda item: item.finding.severity != "fail")
-    return grave[:CASES_SHOWN]
+    return grave[:shown]
 
 
 def _failures(told: Sequence[Told]) -> list[tuple[Told, list[Told]]]:
@@ -150,7 +172,7 @@ def _failures(told: Sequence[Told]) -> list[tuple[Told, list[Told]]]:
 
 def _caveats(report: Report) -> list[str]:
     """What makes a pass worth less."""
-    lines = [line for note, line in _notes(report) if note.lower().startswith(_CAVEATS)]
+    lines = [line for note, line in _notes(report) if _takes_away(note)]
     if report.settings.get("interrupted"):
         lines.insert(0, "The audit was interrupted: the report holds what had been measured until then.")
     if any(result.classes.get("flushed", 0) for target in report.targets for result in target.dtypes):
@@ -160,11 +182,15 @@ def _caveats(report: Report) -> list[str]:
 
 def _observed(report: Report) -> list[str]:
     """What else was noted: conventions, the formula and the accumulator it was seen to use."""
-    return [line for note, line in _notes(report) if not note.lower().startswith(_CAVEATS)]
+    return [line for note, line in _notes(report) if not _takes_away(note)]
 
 
 _CAVEATS = ("not ", "no ", "nothing ", "skipped ", "budget ", "unsupported ")
 """How notes begin that take from a pass; the others tell what was seen."""
+
+
+def _takes_away(note: str) -> bool:
+    return note.lower().startswith(_CAVEATS) and ": answers " not in note
 
 
 def _notes(report: Report) -> list[tuple[str, str]]:
@@ -199,10 +225,10 @@ def _ops(report: Report) -> list[tuple[str, list[dict[str, Any]]]]:
     return [(str(op), list(rows.to_dict("records"))) for op, rows in frame.groupby("op", sort=False)]  # type: ignore[arg-type]
 
 
-def _pictures(drawn: Sequence[plots.Drawing]) -> Iterator[Picture]:
+def _pictures(drawn: Sequence[plots.Drawing], budget: int) -> Iterator[Picture]:
     """The plots, inline as far as the budget goes. The page has regimes as a table."""
     shown = [drawing for drawing in drawn if drawing.plot.name != "regimes"]
-    fitting = _affordable(shown)
+    fitting = _affordable(shown, budget)
     for number, drawing in enumerate(shown, 1):
         plot = drawing.plot
         label = f"{plot.title}, {drawing.op}. {plot.describe}"
@@ -210,9 +236,9 @@ def _pictures(drawn: Sequence[plots.Drawing]) -> Iterator[Picture]:
         yield Picture(f"{plot.title}: {drawing.op}", plot.describe, svg, drawing.file)
 
 
-def _affordable(shown: Sequence[plots.Drawing]) -> list[plots.Drawing]:
+def _affordable(shown: Sequence[plots.Drawing], left: int) -> list[plots.Drawing]:
     """What fits the budget: first the bounds (small, and they carry the verdict), then kind by kind."""
-    left, fitting = PLOT_BUDGET, []
+    fitting = []
     for drawing in sorted(shown, key=lambda drawing: drawing.plot.name != "bound"):
         if len(drawing.svg) <= left:
             left -= len(drawing.svg)
@@ -220,9 +246,8 @@ def _affordable(shown: Sequence[plots.Drawing]) -> list[plots.Drawing]:
     return fitting
 
 
-def _heat(report: Report) -> Iterator[dict[str, Any]]:
+def _heat(report: Report, left: int) -> Iterator[dict[str, Any]]:
     """Per op: regimes down, target × dtype across, the largest error, shaded by the bound."""
-    left = TILES_SHOWN
     for op in dict.fromkeys(target.op for target in report.targets):
         pairs = [(target, result) for target in report.targets if target.op == op for result in target.dtypes]
         names = dict.fromkeys(regime.regime for _, result in pairs for regime in result.regimes)
@@ -265,8 +290,8 @@ def _command(report: Report, target: TargetResult) -> str:
     return shlex.join(parts)
 
 
-def _embedded(report: Report) -> Markup:
+def _embedded(report: Report, longest: int) -> Markup:
     """The findings as JSON inside the page; empty where that would be too long."""
     data: Mapping[str, Any] = as_json(report, regimes=False)
     text = json.dumps(data, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
-    return Markup(text if len(text) <= JSON_BUDGET else "")  # noqa: S704  "<" is escaped
+    return Markup(text if len(text) <= longest else "")  # noqa: S704  "<" is escaped

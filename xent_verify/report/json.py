@@ -37,7 +37,7 @@ __all__ = ["as_json", "compact", "finding_json", "from_json", "to_json"]
 
 
 def to_json(report: Report) -> str:
-    """The whole report, two-space indented, arrays of plain numbers on one line, with a final newline."""
+    """The whole report, two-space indented, arrays of plain numbers and regimes on one line, with a final newline."""
     return compact(as_json(report)) + "\n"
 
 
@@ -65,6 +65,8 @@ def compact(value: Any, indent: str = "") -> str:
     """Strict JSON, one key a line; lists of scalars and of short number lists stay on their line."""
     inner = indent + "  "
     match value:
+        case _Line():
+            return _scalar(value)
         case dict() if value:
             body = [f"{inner}{_scalar(str(key))}: {compact(item, inner)}" for key, item in value.items()]
             return "{\n" + ",\n".join(body) + f"\n{indent}}}"
@@ -112,7 +114,11 @@ def finding_json(finding: Finding) -> dict[str, Any]:
     return record
 
 
-def _regime(regime: RegimeResult) -> dict[str, Any]:
+class _Line(dict[str, Any]):
+    """A record that is written on one line."""
+
+
+def _regime(regime: RegimeResult) -> _Line:
     record: dict[str, Any] = {"regime": regime.regime, "cases": regime.cases}
     record["correctly_rounded"] = regime.correctly_rounded
     record |= _number("max_ulp", regime.max_ulp) | _number("max_bound_ratio", regime.max_bound_ratio)
@@ -125,7 +131,7 @@ def _regime(regime: RegimeResult) -> dict[str, Any]:
     record["length_max"] = [
         [length, *_number("max_ulp", error).values()] for length, error in sorted(regime.length_max.items())
     ]
-    return record
+    return _Line(record)
 
 
 def _example(example: Example | None) -> dict[str, Any] | None:

@@ -259,11 +259,12 @@ def by_regime(targets: Sequence[TargetResult]) -> Figure:
     dtypes = list(dict.fromkeys(result.dtype for target in targets for result in target.dtypes))
     figure, panels = _grid(targets, height=0.17 * len(regimes), left=1.75)
     panels[0].set_xticks(range(len(dtypes)), [name.replace("float", "f") for name in dtypes])
-    panels[0].set_yticks(range(len(regimes)), regimes, fontsize=7.5)
+    panels[0].set_yticks(range(len(regimes)), regimes)
     panels[0].set_xlim(-0.5, len(dtypes) - 0.5)
     panels[0].set_ylim(len(regimes) - 0.5, -0.5)
     for panel, target in zip(panels, targets, strict=True):
         panel.grid(visible=False)
+        panel.tick_params(axis="y", labelsize=7.5)
         _tiles(
             panel,
             [
