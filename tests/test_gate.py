@@ -106,6 +106,23 @@ def test_a_fault_fails_is_recorded_and_then_only_the_next_one_fails(
     assert "removed overflow losses.py:forgets_the_max" in capsys.readouterr().out
 
 
+def test_a_fault_at_the_users_own_size_needs_the_size(
+    listed: Callable[..., Path], place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A kernel wrong at 777 columns alone passes until 777 is among the sizes of interest."""
+    (place / "losses.py").write_text(
+        MODULE + "\ndef odd(x, axis=-1):\n    y = stable(x, axis)\n    return y + (x.shape[-1:] == (777,))\n"
+    )
+    listed("odd")
+    assert run(["gate"]) == 0
+    listed("odd", more="sizes = [777]")
+    assert run(["gate"]) == 1
+    assert "named_sizes" in capsys.readouterr().out
+    listed("odd", more="sizes = [0]")
+    assert run(["gate"]) == 2
+    assert "size 0: a row length is between 1 and" in capsys.readouterr().err
+
+
 def test_pyproject_and_own_file_say_the_same(place: Path) -> None:
     """[tool.xent-verify] and the top level of xent-verify.toml are read alike; targets override defaults."""
     body = '[[{0}target]]\ntarget = "losses.py:stable"\nprofile = "deep"\nkwargs = {{ axis = -1 }}\n'

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["AuditReport", "Settings", "assert_accurate", "audit", "audit_dtype", "merged", "opened"]
 
+LONGEST = 10_000_000
+"""The longest row that may be asked for."""
+
 DEFAULT_DTYPES = ("float64", "float32", "float16", "bfloat16")
 
 Progress = Callable[[str, int], None]
@@ -46,6 +49,7 @@ class Settings:
     isolated: bool = True
     device: str = "cpu"
     fail_fast: bool = False
+    sizes: tuple[int, ...] = ()
     op: str = ""  # how an operation from outside the table is named (module:attribute)
 
     @property
@@ -61,6 +65,9 @@ class Settings:
             raise UnknownNameError("flush rule", self.flush, FLUSH_CHOICES)
         if not self.timeout > 0:
             raise UsageError(f"timeout {self.timeout}: must be a positive number of seconds")
+        for size in self.sizes:
+            if not 1 <= size <= LONGEST:
+                raise UsageError(f"size {size}: a row length is between 1 and {LONGEST}")
         return self
 
     def describe(self) -> dict[str, Any]:
@@ -73,7 +80,7 @@ class Settings:
             "seed": self.seed,
             "arrays": self.arrays,
             "kwargs": dict(self.kwargs),
-        }
+        } | ({"sizes": list(self.sizes)} if self.sizes else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,19 +124,22 @@ def audit(
     isolated: bool | None = None,
     device: str = "cpu",
     fail_fast: bool = False,
+    sizes: Sequence[int] = (),
     progress: Progress | None = None,
 ) -> AuditReport:
     """Audit targets (names as on the command line, or callables) as implementations of ``op``.
 
     ``dtypes``: format names (default: float64, float32, float16, bfloat16 where the op has them). Names run in a child
     process unless ``isolated=False``; callables run in this process. ``fail_fast`` stops at the first failure.
+    ``sizes``: row lengths that matter to the caller (a vocabulary), tried besides the profile's own.
     Raises ``UsageError`` for anything that cannot be asked; whatever the target does is in the report. A
     ``KeyboardInterrupt`` ends the audit and returns what it has, with ``settings["interrupted"]``.
     """
     operation = op_named(op)
     settings = Settings(
         parse_policy(policy), special, flush, profile, seed, arrays, dict(kwargs or {}), timeout,
-        True if isolated is None else isolated, device, fail_fast, op if isinstance(op, str) else "",
+        True if isolated is None else isolated, device, fail_fast,
+        tuple(sizes), op if isinstance(op, str) else "",
     ).checked()  # fmt: skip
     if isinstance(op, Op) and op.name not in OPS:
         raise UsageError(f"operation {op.name!r} is not in the table: name it as module:attribute")
@@ -211,7 +221,7 @@ _OUTSIDE_LIMIT = 400
 def _cases(op: Op, fmt: str, settings: Settings) -> Iterator[Batch]:
     """The plan's batches; an operation from outside the table takes those of the operation that it is shaped like."""
     if op.name in OPS:
-        yield from plan(op.name, fmt, profile=settings.profile, seed=settings.seed)
+        yield from plan(op.name, fmt, profile=settings.profile, seed=settings.seed, sizes=settings.sizes)
         return
     for batch in plan(op.regimes_of, fmt, profile=settings.profile, seed=settings.seed):
         if set(batch.options) <= set(op.options) and batch.x.size <= _OUTSIDE_LIMIT:

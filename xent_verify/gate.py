@@ -120,7 +120,7 @@ def _audit(target: GateTarget, name: str, progress: Progress | None) -> Report:
 
 
 _AUDIT_OPTIONS = (
-    "policy", "special", "flush", "profile", "seed", "arrays", "kwargs", "timeout", "isolated", "device",
+    "policy", "special", "flush", "profile", "seed", "arrays", "kwargs", "timeout", "isolated", "device", "sizes",
 )  # fmt: skip
 
 
@@ -174,6 +174,8 @@ def _measured(target: GateTarget) -> str:
     """What the counts depend on besides the code."""
     settings = target.settings
     words = [settings.profile, f"seed {settings.seed}", settings.policy.name, settings.special, settings.flush]
+    if settings.sizes:
+        words.append(f"sizes {', '.join(map(str, settings.sizes))}")
     if settings.kwargs:
         words.append(repr(dict(sorted(settings.kwargs.items()))))
     if target.relative is not None:

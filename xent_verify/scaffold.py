@@ -145,6 +145,7 @@ _HEAD = """\
 profile = "quick"                   # quick, standard or deep: how much is tried
 policy = "standard"                 # what counts as inaccurate: 'xent-verify list policies'
 dtypes = ["float32", "float64"]     # 'xent-verify list formats'
+# sizes = [50257]                   # row lengths that matter to you, tried besides
 # seed = 0                          # seed of every generator
 # special = "any"                   # special values: limit, torch, scipy or any
 # flush = "auto"                    # subnormals flushed to zero: auto, forbid or allow

@@ -95,6 +95,7 @@ _TARGET_KEYS: Mapping[str, _Key] = {
     "kwargs": _Key("a table of keyword arguments", lambda v: isinstance(v, dict)),
     "device": _TEXT,
     "isolated": _Key("true or false", lambda v: isinstance(v, bool)),
+    "sizes": _Key("a list of row lengths", lambda v: isinstance(v, list) and all(type(n) is int for n in v)),
     "relative_to": _TEXT,
     "factor": _Key("a positive number", lambda v: _number(v) and v > 0),
     "floor": _Key("a number of ulps of at least 0", lambda v: _number(v) and v >= 0),
@@ -204,6 +205,7 @@ def _made(merged: Mapping[str, Any]) -> GateTarget:
         timeout=float(merged.get("timeout", 10.0)),
         isolated=merged.get("isolated", True),
         device=merged.get("device", "cpu"),
+        sizes=tuple(dict.fromkeys(merged.get("sizes", ()))),
         op=merged["op"],
     ).checked()
     return GateTarget(merged["target"], merged["op"], names, settings, _relative(merged))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from xent_verify.commands.shared import audit_options, deliver, dtypes_of, kwargs_of, progress, status_of
+from xent_verify.commands.shared import audit_options, deliver, dtypes_of, kwargs_of, progress, sizes_of, status_of
 
 __all__ = ["command"]
 
@@ -29,6 +29,7 @@ def command(
     device: str,
     timeout: float,
     in_process: bool,
+    sizes: str,
     fail_fast: bool,
     json_to: str,
     out: str,
@@ -60,6 +61,7 @@ def command(
             isolated=not in_process,
             device=device,
             fail_fast=fail_fast,
+            sizes=sizes_of(sizes),
             progress=show,
         )
     deliver(report, json_to=json_to, out=out)

@@ -14,7 +14,7 @@ import click
 from xent_verify.failures import UsageError
 from xent_verify.model import Report
 
-__all__ = ["audit_options", "deliver", "dtypes_of", "kwargs_of", "progress", "search_options", "status_of"]
+__all__ = ["audit_options", "deliver", "dtypes_of", "kwargs_of", "progress", "search_options", "sizes_of", "status_of"]
 
 
 def search_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -40,6 +40,7 @@ def audit_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options above, and how much to try."""
     more = [
         click.option("--profile", default="standard", show_default=True, help="quick, standard or deep."),
+        click.option("--sizes", default="", help="Row lengths to try besides, comma-separated (a vocabulary's)."),
         click.option("--fail-fast", is_flag=True, help="Stop at the first failure."),
     ]
     return search_options(_with(more, function))
@@ -55,6 +56,15 @@ def dtypes_of(text: str) -> list[str] | None:
     """Comma-separated format names, or None for the default."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     return names or None
+
+
+def sizes_of(text: str) -> tuple[int, ...]:
+    """Comma-separated whole numbers."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if not name.isdecimal():
+            raise UsageError(f"--sizes {text!r}: {name!r} is not a whole number (write --sizes 50257,32000)")
+    return tuple(dict.fromkeys(map(int, names)))
 
 
 def kwargs_of(text: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ class Profile:
 
     ``rows`` per batch at each of ``widths`` (the value regimes), one batch of a few rows at each of ``sizes``,
     ``long`` rows as (n, how many), ``many`` rows of two or three logits, option tables up to ``options``
-    simultaneous changes.
+    simultaneous changes; ``named``: row lengths that the caller asked for.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Profile:
     long: tuple[tuple[int, int], ...]
     many: tuple[int, ...]
     options: int
+    named: tuple[int, ...] = ()
 
 
 _UNEVEN = (10, 12, 20, 24, 40, 48, 72, 100, 192, 200, 300, 384, 640, 1000, 1536)

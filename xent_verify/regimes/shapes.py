@@ -14,7 +14,7 @@ from xent_verify.regimes.draw import Draw
 from xent_verify.regimes.regime import Context
 from xent_verify.regimes.rows import Maker, ordinary
 
-__all__ = ["Over", "axes", "empty", "layouts", "long_rows", "many_rows", "sizes", "state", "structured"]
+__all__ = ["Over", "axes", "empty", "layouts", "long_rows", "many_rows", "named_sizes", "sizes", "state", "structured"]
 
 Structure = Callable[[Draw, int], FloatArray]
 
@@ -120,6 +120,14 @@ def sizes(context: Context) -> Iterator[Batch]:
         rows = structured(context.draw, 4, n, first=k)
         low = _equal_low(context.draw, n)[None]
         yield context.batch(np.concatenate([rows, low]))
+
+
+def named_sizes(context: Context) -> Iterator[Batch]:
+    """Row lengths that the caller named, and one more and one less: every structure while a batch stays small."""
+    for k, n in enumerate(context.profile.named):
+        rows = int(np.clip(200_000 // n, 2, len(STRUCTURES)))
+        for m in sorted({max(n - 1, 1), n, n + 1}):
+            yield context.batch(structured(context.draw, rows, m, first=k * rows))
 
 
 def long_rows(context: Context) -> Iterator[Batch]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from xent_verify.failures import UnknownNameError
 from xent_verify.formats import FloatFormat, format_named
@@ -64,6 +65,7 @@ REGIMES: dict[str, Regime] = {
         Regime("layouts", "transposed, sliced, strided, reversed, repeated, read-only views", shapes.layouts, "layout"),
         Regime("state", "calls that differ from the one before in one thing", shapes.state, "state"),
         Regime("empty", "no rows, or no logits", shapes.empty, "shape"),
+        Regime("named_sizes", "the row lengths that the caller named, one more, one less", shapes.named_sizes, "size"),
         Regime("sizes", "widths at, below and above powers of two, and uneven ones", shapes.sizes, "size"),
         Regime("reductions", "means and sums over many rows", losses.reductions, "size", ops=_ENTROPY),
         Regime("sum_leaves_format", "losses whose sum overflows", losses.sum_leaves_format, "options", ops=_ENTROPY),
@@ -79,8 +81,10 @@ def row_makers(fmt: FloatFormat, *, special: bool = False) -> dict[str, Maker]:
     return {r.name: r.build.maker for r in chosen if isinstance(r.build, Over) and (special or r.aspect == "values")}
 
 
-def plan(op: str, fmt: FloatFormat | str, *, profile: str = "standard", seed: int = 0) -> Iterator[Batch]:
-    """The batches of one audit, the cheapest and most telling first.
+def plan(
+    op: str, fmt: FloatFormat | str, *, profile: str = "standard", seed: int = 0, sizes: tuple[int, ...] = ()
+) -> Iterator[Batch]:
+    """The batches of one audit, the cheapest and most telling first. ``sizes``: row lengths to try besides.
 
     Deterministic: each regime draws from its own stream, keyed by (seed, op, format, regime), so that one regime's
     batches do not depend on which others ran. ``UnknownNameError`` for an unknown op, format or profile.
@@ -89,7 +93,8 @@ def plan(op: str, fmt: FloatFormat | str, *, profile: str = "standard", seed: in
     for what, name, table in (("op", op, CALLS), ("profile", profile, PROFILES)):
         if name not in table:
             raise UnknownNameError(what, name, table)
+    amount = replace(PROFILES[profile], named=sizes)
     for regime in REGIMES.values():
         if regime.applies(op, has_inf=form.has_inf):
             draw = Draw(form, stream(seed, op, form.name, regime.name))
-            yield from regime.build(Context(op, regime.name, regime.aspect, PROFILES[profile], draw))
+            yield from regime.build(Context(op, regime.name, regime.aspect, amount, draw))

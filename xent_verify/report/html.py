@@ -285,6 +285,8 @@ def _command(report: Report, target: TargetResult) -> str:
     for name in ("policy", "special", "profile", "seed"):
         if name in report.settings:
             parts += [f"--{name}", str(report.settings[name])]
+    if report.settings.get("sizes"):
+        parts += ["--sizes", ",".join(map(str, report.settings["sizes"]))]
     if report.settings.get("kwargs"):
         parts += ["--kwargs", json.dumps(report.settings["kwargs"])]
     return shlex.join(parts)
