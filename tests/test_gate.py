@@ -106,6 +106,19 @@ def test_a_fault_fails_is_recorded_and_then_only_the_next_one_fails(
     assert "removed overflow losses.py:forgets_the_max" in capsys.readouterr().out
 
 
+def test_the_gate_needs_no_extra(
+    listed: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without the packages of the extras the gate still gates; only --junit asks for its own, before any work."""
+    for name in ("junitparser", "jinja2", "matplotlib", "pyarrow"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, "xent_verify.report.junit", raising=False)
+    listed("stable")
+    assert run(["gate", "--json", "gate.json", "--sarif", "gate.sarif", "--markdown", "gate.md"]) == 0
+    assert run(["gate", "--junit", "gate.xml"]) == 2
+    assert "pip install 'xent-verify[report]'" in capsys.readouterr().err
+
+
 def test_a_fault_at_the_users_own_size_needs_the_size(
     listed: Callable[..., Path], place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,7 +14,18 @@ from xent_verify.conventions import PROFILES
 from xent_verify.enclosure import Enclosure
 from xent_verify.judge import Hit, Judgement
 from xent_verify.measure import Tally
-from xent_verify.model import Batch, Died, DtypeResult, Finding, Outcome, RegimeResult, Returned, Severity, TimedOut
+from xent_verify.model import (
+    FINDING_KINDS,
+    Batch,
+    Died,
+    DtypeResult,
+    Finding,
+    Outcome,
+    RegimeResult,
+    Returned,
+    Severity,
+    TimedOut,
+)
 from xent_verify.ops import Op
 
 __all__ = ["Entry", "Ledger", "Patience", "capabilities"]
@@ -218,7 +229,9 @@ class Ledger:
 
     def ordered(self) -> list[Entry]:
         """Entries, gravest first."""
-        return sorted(self.entries.values(), key=lambda entry: (-_RANK[entry.severity], entry.kind))
+        return sorted(
+            self.entries.values(), key=lambda entry: (-_RANK[entry.severity], FINDING_KINDS.index(entry.kind))
+        )
 
 
 def _worse(hit: Hit, batch: Batch, entry: Entry) -> bool:

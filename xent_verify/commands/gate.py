@@ -114,20 +114,18 @@ def _tell(result: GateResult, known: tuple[Entry, ...], place: str, *, to_stderr
     click.echo(f"gate {verdict[result.status]}: {numbers}; baseline {place}", err=to_stderr)
 
 
+_RENDERERS = {"json": "to_json", "junit": "render_junit", "sarif": "render_sarif", "markdown": "render_markdown"}
+
+
 def _write(result: GateResult, outputs: dict[str, Path], folder: str, *, to_stdout: bool, github: bool) -> None:
     from xent_verify import report as shown
     from xent_verify.gate import unknown_only
 
-    renderers = {
-        "json": shown.to_json,
-        "junit": shown.render_junit,
-        "sarif": shown.render_sarif,
-        "markdown": shown.render_markdown,
-    }
     if to_stdout:
         click.echo(shown.to_json(result.report), nl=False)
     for name, path in outputs.items():
-        path.write_text(renderers[name](result.report), encoding="utf-8")
+        render = getattr(shown, _RENDERERS[name])  # looked up when asked for: some need an extra
+        path.write_text(render(result.report), encoding="utf-8")
     if folder:
         shown.save(result.report, Path(folder))
     if github:
