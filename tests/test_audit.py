@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,7 @@ import targets
 import xent_verify
 from xent_verify.audit import audit
 from xent_verify.failures import UnknownNameError, UsageError
-from xent_verify.model import Example, Finding
-from xent_verify.scripts import script
+from xent_verify.model import Finding
 
 TARGETS = str(Path(__file__).parent / "targets.py")
 
@@ -81,9 +82,6 @@ def test_findings_carry_all_that_the_contract_asks() -> None:
 
 def test_the_script_reproduces_the_fault(tmp_path: Path) -> None:
     """The script of a finding, run alone, exits 1 for the faulty target and would exit 0 for the right answer."""
-    import subprocess
-    import sys
-
     source = tmp_path / "colleague.py"
     source.write_text(
         "import numpy as np\n\ndef softmax(x, axis=-1):\n    e = np.exp(x)\n    return e / e.sum(axis=axis, keepdims=True)\n"
@@ -95,6 +93,25 @@ def test_the_script_reproduces_the_fault(tmp_path: Path) -> None:
     source.write_text(source.read_text().replace("np.exp(x)", "np.exp(x - x.max(axis=axis, keepdims=True))"))
     done = subprocess.run([sys.executable, str(alone)], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_script_of_a_loss_reproduces_it(tmp_path: Path) -> None:
+    """Scripts hold arrays named as the operation names them (logits, target); the function is called something else."""
+    source = tmp_path / "loss.py"
+    source.write_text(
+        "import numpy as np\n\n\ndef loss(logits, target, reduction='mean'):\n    p = np.exp(logits)\n"
+        "    p = p / p.sum(axis=1, keepdims=True)\n    each = -np.log(p[np.arange(len(p)), target])\n"
+        "    return {'none': each, 'sum': each.sum(), 'mean': each.mean()}[reduction]\n"
+    )
+    report = audit(f"{source}:loss", op="cross_entropy", dtypes=["float32"], profile="quick")
+    found = [finding for finding in report.findings if finding.severity == "fail" and finding.kind != "property"]
+    assert found
+    for finding in found:
+        alone = tmp_path / "reproduce.py"
+        alone.write_text(finding.script)
+        done = subprocess.run([sys.executable, str(alone)], capture_output=True, text=True, check=False)
+        assert done.returncode == 1, (finding.kind, done.stderr)
+        assert "Error" not in done.stderr, done.stderr
 
 
 def test_a_target_that_only_hangs_is_given_up(tmp_path: Path) -> None:
@@ -121,11 +138,27 @@ def test_a_crash_in_one_regime_leaves_the_others(tmp_path: Path) -> None:
     assert {"ordinary", "masks"} <= {regime.regime for regime in result.regimes}
 
 
-def test_the_script_opens_what_is_no_python_function() -> None:
-    """For a program or a library the script goes through the package; it names the operation."""
-    example = Example({"x": np.array([1.0, 2.0], np.float32)}, {}, "C", (0,), "0.5", 0.5, 0.25, 1.0, 2.0)
-    code = script("cmd:./prog", "softmax", example, kind="inaccurate", dtype="float32")
-    assert "open_candidate('cmd:./prog', 'softmax')" in code
+@pytest.mark.parametrize(
+    ("header", "opened"),
+    [("x, axis=-1", False), ("x, dim=-1", True), ("x, axis=0", True), ("x, axis=-1, *, scale", True)],
+)
+def test_the_script_opens_what_is_not_called_as_the_operation_is(tmp_path: Path, header: str, opened: bool) -> None:
+    """A function of another signature, or one that needs arguments, goes through the package; it reproduces as well."""
+    name = "dim" if "dim" in header else "axis"
+    source = tmp_path / "other.py"
+    source.write_text(
+        f"import numpy as np\n\n\ndef softmax({header}):\n    e = np.exp(x)\n"
+        f"    return e / e.sum(axis={name}, keepdims=True)\n"
+    )
+    extra = {"scale": 1.0} if "scale" in header else {}
+    report = audit(f"{source}:softmax", op="softmax", dtypes=["float32"], profile="quick", kwargs=extra)
+    code = failing(report)["nan"].script
+    assert ("open_candidate(" in code) == opened
+    alone = tmp_path / "reproduce.py"
+    alone.write_text(code)
+    done = subprocess.run([sys.executable, str(alone)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
 
 
 def test_the_same_seed_gives_the_same_json() -> None:

@@ -38,6 +38,7 @@ class Asker:
     ask: Ask
     rules: Rules
     target: str
+    expression: str = ""  # how a script opens the target (``Candidate.expression``)
     budget: int = 250
 
     def judged(self, batch: Batch) -> tuple[Outcome, Enclosure, Judgement]:
@@ -109,7 +110,11 @@ def _finding(asker: Asker, entry: Entry, cases: int) -> Finding:
     if entry.severity in _MINIMISED_SEVERITIES and entry.check != "convention" and entry.kind != "timeout":
         minimal = _minimal(asker, worst_batch, entry) or worst
     text = _diagnosis(asker, entry, worst_batch)
-    code = script(asker.target, entry.batch.op, minimal, kind=entry.kind, dtype=entry.batch.fmt) if minimal else ""
+    code = (
+        script(asker.target, minimal, kind=entry.kind, dtype=entry.batch.fmt, expression=asker.expression)
+        if minimal
+        else ""
+    )
     return Finding(
         kind=entry.kind,
         severity=entry.severity,

@@ -159,7 +159,15 @@ def _beyond(
         minimal=worst,
         worst=worst,
         diagnosis=old.diagnosis if old else "",
-        script=script(target.target, target.op, worst, kind="inaccurate", dtype=result.dtype) if worst else "",
+        script=script(
+            target.target,
+            worst,
+            kind="inaccurate",
+            dtype=result.dtype,
+            expression=f"open_candidate({target.target!r}, {target.op!r})",
+        )
+        if worst
+        else "",
     )
 
 

@@ -61,7 +61,7 @@ def replay(report: Report, item: Placed, *, target: str = "", isolated: bool = T
     batch = Batch(op.name, item.result.dtype, "replay", example.inputs, example.options, example.layout)
     check = _check(finding)
     with opened(target or item.target.target, op, settings) as candidate:
-        asker = Asker(op, candidate.call, settings.rules, candidate.name)
+        asker = Asker(op, candidate.call, settings.rules, candidate.name, candidate.expression)
         outcome, truth, judgement = asker.judged(batch)
         hits = asker.hits(batch, check) if check else judgement.hits
     still = [hit for hit in hits if hit.kind == finding.kind and (hit.severity != "info" or finding.severity == "info")]

@@ -51,15 +51,18 @@ _LAYOUT_LINES = {
 }
 
 
-def script(target: str, op: str, example: Example, *, kind: str, dtype: str) -> str:
-    """The script. It prints what came out and what is right, and exits 1 while the fault is there (value faults)."""
+def script(target: str, example: Example, *, kind: str, dtype: str, expression: str = "") -> str:
+    """The script; ``expression`` opens a target that is no NumPy function of the operation's signature.
+
+    It prints what came out and what is right, and exits 1 while the fault is there (value faults).
+    """
     names = list(example.inputs)
     expressions = [array_expression(value) for value in example.inputs.values()]
     keywords = {name: _option(value) for name, value in example.options.items()}
     body = [f"{name} = {text}" for name, text in zip(names, expressions, strict=True)]
     body += _layout(example.layout, names[0])
     call = ", ".join([*names, *(f"{name}={text}" for name, text in keywords.items())])
-    body += [f"result = np.asarray(target({call}))", "print('result  ', result.dtype, result.shape)"]
+    body += [f"result = np.asarray(function({call}))", "print('result  ', result.dtype, result.shape)"]
     body += _comparison(example, dtype)
     text = "\n".join(body)
     imports = ["import sys" if "sys." in text else "", "import numpy as np"]
@@ -67,7 +70,7 @@ def script(target: str, op: str, example: Example, *, kind: str, dtype: str) -> 
     imports += (
         ["import ml_dtypes"] if "ml_dtypes." in text or dtype in ("bfloat16", "float8_e4m3fn", "float8_e5m2") else []
     )
-    head = [f'"""{kind}: {target}"""', *(line for line in imports if line), "", *_load(target, op), ""]
+    head = [f'"""{kind}: {target}"""', *(line for line in imports if line), "", *_load(target, expression), ""]
     return "\n".join([*head, text, ""])
 
 
@@ -81,7 +84,9 @@ def _layout(layout: str, name: str) -> list[str]:
     return [f"{name} = {_LAYOUT_LINES[layout].format(x=name)}"] if layout in _LAYOUT_LINES else []
 
 
-def _load(target: str, op: str) -> list[str]:
+def _load(target: str, expression: str) -> list[str]:
+    if expression:
+        return ["from xent_verify.candidates import open_candidate", f"function = {expression}"]
     place, _, attribute = target.rpartition(":")
     if place.endswith(".py"):
         return [
@@ -89,15 +94,10 @@ def _load(target: str, op: str) -> list[str]:
             f"spec = importlib.util.spec_from_file_location('target_module', {place!r})",
             "module = importlib.util.module_from_spec(spec)",
             "spec.loader.exec_module(module)",
-            f"target = module.{attribute}",
+            f"function = module.{attribute}",
         ]
-    if place and not place.startswith("cmd") and "/" not in place and not place.endswith((".so", ".onnx")):
-        first, *rest = attribute.split(".")
-        return [f"from {place} import {first} as _target", f"target = {'.'.join(['_target', *rest])}"]
-    return [
-        "from xent_verify.candidates import open_candidate  # this target is not a plain Python function",
-        f"target = open_candidate({target!r}, {op!r})",
-    ]
+    first = attribute.partition(".")[0]
+    return [f"from {place} import {first}", f"function = {attribute}"] if place else []
 
 
 def _comparison(example: Example, dtype: str) -> list[str]:

@@ -29,6 +29,8 @@ class _Engine(Protocol):
 
     @property
     def style(self) -> Style: ...
+    @property
+    def arrays(self) -> str: ...
     def call(self, batch: Batch) -> Outcome: ...
     def close(self) -> None: ...
 
@@ -46,6 +48,7 @@ class _InProcess:
         found = opened(target, op, arrays, device, kwargs)
         function, library, self.style, extra = found.planned()
         self.name = found.name
+        self.arrays = library
         self._runner = Runner(function, adapter_named(library, device), self.style, extra=extra)
 
     def call(self, batch: Batch) -> Outcome:
@@ -58,15 +61,31 @@ class _InProcess:
 class Candidate:
     """One target: its name, what it offers, and its answers. A context manager; ``close`` ends its process."""
 
-    def __init__(self, name: str, op: str, engine: _Engine) -> None:
+    def __init__(self, name: str, op: str, engine: _Engine, extra: Mapping[str, Any]) -> None:
         self.name = name
         self.op = op
         self._engine = engine
+        self._extra = extra
 
     @property
     def offered(self) -> Mapping[str, bool]:
         """Part of the op's signature -> offered."""
         return self._engine.style.offered
+
+    @property
+    def expression(self) -> str:
+        """Python that makes a function of the operation's own signature of it; "" where the target is one already."""
+        from xent_verify.candidates.adapters import FOREIGN
+
+        python = ":" in self.name and not any(foreign(self.name) for foreign, _ in FOREIGN)
+        if python and self._engine.style.direct and self._engine.arrays == "numpy" and not self._extra:
+            return ""
+        more = "".join(
+            f", {name}={value!r}"
+            for name, value in (("arrays", self._engine.arrays), ("kwargs", dict(self._extra)))
+            if value not in ("", "numpy", {})
+        )
+        return f"open_candidate({self.name!r}, {self.op!r}{more}, isolated=False)"
 
     def supports(self, batch: Batch) -> bool:
         """False when the target certainly lacks what the batch asks for."""
@@ -123,7 +142,7 @@ def open_candidate(
         raise UsageError(f"target {target!r}: neither a name nor a callable")
     if not isinstance(target, str) or not isolated:
         engine = _InProcess(target, op, arrays, device, extra)
-        return Candidate(engine.name, op, engine)
+        return Candidate(engine.name, op, engine, extra)
     validate(target, op)
     try:
         json.dumps(extra)
@@ -132,4 +151,4 @@ def open_candidate(
     from xent_verify.candidates.isolate import Child  # the child itself has no need of it
 
     child = Child(target, op, arrays=arrays, device=device, timeout=timeout, memory_mb=memory_mb, kwargs=extra)
-    return Candidate(target, op, child)
+    return Candidate(target, op, child, extra)

@@ -71,6 +71,7 @@ class Child:
         self._descriptors: tuple[int, ...] = ()
         self._number = 0
         self.style = self._opened()
+        self.arrays = str(self._config["arrays"])
 
     def _opened(self) -> Style:
         self._start()

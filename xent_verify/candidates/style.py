@@ -66,6 +66,12 @@ class Style:
         return Style(**{**plain, **sets, "names": tuple(plain["names"]), "loss": loss, "dims": dims})
 
     @property
+    def direct(self) -> bool:
+        """True when a call is ``f(*inputs, **options)`` with the operation's own names and nothing else."""
+        ordinary = Style(self.op, self.axis, keywords=self.keywords, targets=self.targets, formats=self.formats)
+        return self == ordinary and self.axis in ("", "axis")
+
+    @property
     def offered(self) -> dict[str, bool]:
         """Part of the signature -> offered."""
         found = {}
