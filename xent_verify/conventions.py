@@ -24,6 +24,7 @@ ACCEPTED: Mapping[str, tuple[str, ...]] = {
     "all -inf": ("nan", "zero", "uniform", "-inf"),
     "+inf present": ("nan", "limit"),
     "mean over nothing": ("nan", "zero", "inf"),
+    "mean over zero weight": ("nan", "zero", "inf"),
     "-inf under label smoothing": ("inf", "nan", "finite"),
     "zero target on -inf": ("zero times", "nan"),
     "no softmax": ("nan", "inf", "-inf", "zero", "finite", "other"),
@@ -143,7 +144,8 @@ def _loss_situations(op: Op, batch: Batch, observed: FloatArray, truth_hi: Float
     smoothing = float(op.option(batch, "label_smoothing"))
     clean = not (np.isnan(x).any() or (x == np.inf).any() or (x == -np.inf).all(axis=1).any())
     if reduction == "mean" and np.isnan(truth_hi).all() and clean:
-        found.append(_single("mean over nothing", observed, "zero" if observed == 0 else _plain_word(observed)))
+        name = "mean over zero weight" if smoothing > 0 and _any_live(batch) else "mean over nothing"
+        found.append(_single(name, observed, "zero" if observed == 0 else _plain_word(observed)))
     masked = (x == -np.inf).any(axis=1)
     unsound = np.isnan(x).any(axis=1) | (x == np.inf).any(axis=1) | (x == -np.inf).all(axis=1)
     if smoothing > 0 and masked.any() and (clean or reduction == "none"):
@@ -156,6 +158,12 @@ def _loss_situations(op: Op, batch: Batch, observed: FloatArray, truth_hi: Float
         if np.any(mask & np.isnan(observed)):
             found.append(Situation("zero target on -inf", mask & np.isnan(observed), ("nan",)))
     return found
+
+
+def _any_live(batch: Batch) -> bool:
+    """Some target counts, so that with smoothing the sum over rows need not be 0 where the weights of the targets are."""
+    ignored = int(batch.options.get("ignore_index", -100))
+    return bool((batch.inputs["target"].astype(object) != ignored).any())
 
 
 def _single(name: str, observed: FloatArray, word: str) -> Situation:

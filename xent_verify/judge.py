@@ -112,6 +112,9 @@ def _judge_value(op: Op, batch: Batch, outcome: Returned, truth: Enclosure, rule
         return Judgement(tuple(hits))
     limit = rules.policy.limit(op, batch, truth)
     errors = measure(batch, value, truth, limit, rules.policy.overflow_allowed(op, batch))
+    if errors.of("nan").any():
+        code = np.where(errors.of("nan") & rules.policy.nan_allowed(op, batch), CODE["tolerated_overflow"], errors.code)
+        errors = Errors(errors.ulp, errors.ratio, code.astype(np.uint8))
     errors, more, words = _conventions(op, batch, value, truth, errors, rules)
     hits.extend(more)
     hits.extend(_values(batch, errors, rules))

@@ -7,7 +7,7 @@ summation constant; ``faithful`` and ``ulp:K`` limit error_ulp; ``allclose:rtol,
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, assert_never
 
 import numpy as np
@@ -20,7 +20,13 @@ from xent_verify.model import Batch
 from xent_verify.ops import Op
 from xent_verify.ops.bounds import ErrorModel
 
-__all__ = ["POLICIES", "Policy", "parse_policy"]
+__all__ = ["POLICIES", "Policy", "across_memory", "parse_policy"]
+
+
+def across_memory(batch: Batch) -> bool:
+    """True when rows do not lie along the fast axis: another axis than the last, or the strides turned round."""
+    last = int(batch.options.get("axis", -1)) in (-1, batch.x.ndim - 1)
+    return batch.x.ndim > 1 and (batch.layout in ("F", "broadcast") or not last)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,14 @@ class Policy:
         arithmetic = FORMATS["float32"] if self.wide and form.bits < 32 else form
         return ErrorModel(arithmetic, form, self.sigma)
 
+    def model_for(self, batch: Batch) -> ErrorModel:
+        """The same for one call: a sum across memory is added up row by row, a plain loop, by libraries as well.
+
+        NumPy says so of itself (``numpy.sum``, Notes: partial pairwise summation only along the fast axis in memory).
+        """
+        model = self.model(batch.form)
+        return replace(model, sigma="loop") if across_memory(batch) else model
+
     def limit(self, op: Op, batch: Batch, truth: Enclosure) -> FloatArray:
         """Largest absolute error allowed per output element (float64, in the result's shape)."""
         with np.errstate(all="ignore"):
@@ -50,7 +64,7 @@ class Policy:
         form = batch.form
         match self.kind:
             case "bound":
-                return op.bound(batch, self.model(form))
+                return op.bound(batch, self.model_for(batch))
             case "ulp":
                 return np.asarray(self.ulps * np.ldexp(1.0, truth.units(form).quantum.astype(np.int32)))
             case "allclose":
@@ -63,6 +77,12 @@ class Policy:
         if op.overflow_allowed is None or self.kind != "bound":
             return np.asarray(False)
         return op.overflow_allowed(batch, self.model(batch.form))
+
+    def nan_allowed(self, op: Op, batch: Batch) -> NDArray[np.bool_]:
+        """Where such an overflow meets a factor of 0, so that even a NaN is no fault."""
+        if op.zero_times_overflow is None or self.kind != "bound":
+            return np.asarray(False)
+        return op.zero_times_overflow(batch, self.model(batch.form))
 
 
 POLICIES = {

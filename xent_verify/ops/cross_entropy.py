@@ -203,6 +203,22 @@ def overflow_allowed(batch: Batch, model: ErrorModel) -> NDArray[np.bool_]:
         return np.asarray(hit.any() or row.sum() > top or inner.sum() > top)
 
 
+def zero_times_overflow(batch: Batch, model: ErrorModel) -> NDArray[np.bool_]:
+    """Where a sound algorithm may multiply an overflowed log p by 0: a weight, a probability, or 1 - e for e = 1."""
+    with np.errstate(all="ignore"):
+        terms = row_terms(batch.x)
+        parts = _parts(batch, terms)
+        over = np.isfinite(terms.loss) & (terms.loss > 0.99 * model.store.max_finite)
+        picked = np.zeros(over.shape, np.bool_)
+        if parts.target.ndim == 1:
+            picked[np.arange(len(over)), parts.target] = True
+        spread = parts.target.ndim == 2 or parts.smoothing > 0
+        weightless = (parts.weight == 0) & (picked | spread)
+        factor = (parts.target == 0) if parts.target.ndim == 2 else picked & (parts.smoothing == 1)
+        hit = (over & (weightless | factor)).any(axis=1) & parts.live
+        return hit if str(OP.option(batch, "reduction")) == "none" else np.asarray(hit.any())
+
+
 OP = Op(
     name="cross_entropy",
     about="cross entropy of logits [N, C] against class indices [N] or probabilities [N, C]",
@@ -213,6 +229,7 @@ OP = Op(
     bound=bound,
     denominator=denominator,
     overflow_allowed=overflow_allowed,
+    zero_times_overflow=zero_times_overflow,
     laws=("shift", "one_hot", "not_negative"),
     formats=("float64", "float32", "float16", "bfloat16"),
 )

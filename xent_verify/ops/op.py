@@ -83,7 +83,8 @@ class Op:
     by. ``bound(batch, model)`` gives the largest absolute error a sound implementation can make, in the result's shape
     (CONTRACT section 4); ``like`` names the operation of the table whose regimes it takes (for operations from outside;
     default: the one of the same shape); ``overflow_allowed(batch, model)`` where an intermediate of a sound algorithm may
-    overflow although the true value is representable. ``laws`` name entries of ``laws.LAWS``.
+    overflow although the true value is representable; ``zero_times_overflow`` where it may then meet a factor of 0.
+    ``laws`` name entries of ``laws.LAWS``.
     """
 
     name: str
@@ -96,6 +97,7 @@ class Op:
     by_row: bool = True
     denominator: Callable[[Any, Batch], Any] | None = None
     overflow_allowed: Callable[[Batch, ErrorModel], NDArray[np.bool_]] | None = None
+    zero_times_overflow: Callable[[Batch, ErrorModel], NDArray[np.bool_]] | None = None
     laws: tuple[str, ...] = field(default=())
     like: str = ""
     formats: tuple[str, ...] = ("float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
