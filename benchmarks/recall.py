@@ -1,11 +1,12 @@
 """Recall and false alarms of the default audit over a corpus of faulty and clean implementations, and tightness.
 
-    python benchmarks/recall.py CORPUS [--profile standard] [--dtype float32] [--only NAME] [--json FILE]
+    python benchmarks/recall.py CORPUS [--profile standard] [--dtype float32] [--only NAME] [--clean] [--json FILE]
 
 CORPUS is a folder with ``manifest.json`` ({"entries": [{"name", "kind": "mutant" | "clean", "op", "dtypes", "category",
 "contested"}]}) and Python files that define the named functions. Without a folder, the package's own zoo and its
 sound implementations are the corpus. A faulty entry counts as caught in a dtype when the audit fails (or warns, if
-contested); tightness is the largest error over bound that each clean implementation reached.
+contested); tightness is the largest error over bound that each clean implementation reached, and, regime by regime, the
+largest that any of them reached. ``--clean`` leaves the faulty ones out.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from xent_verify.audit import audit
 from xent_verify.implementations import IMPLEMENTATIONS, ZOO
 from xent_verify.model import DtypeResult
+from xent_verify.ops import OPS
+from xent_verify.regimes import plan
 
 
 @dataclass(frozen=True)
@@ -65,13 +68,80 @@ def own() -> Iterator[Item]:
         yield Item(fault.name, False, fault.op, tuple(fault.formats), fault.category, False, fault.call)
     for entry in IMPLEMENTATIONS:
         if entry.sound:
-            dtypes = ("float64", "float32", "float16", "bfloat16")
-            yield Item(f"{entry.op}.{entry.name}", True, entry.op, dtypes, "clean", False, entry.call, entry.policy)
+            yield Item(
+                f"{entry.op}.{entry.name}",
+                True,
+                entry.op,
+                OPS[entry.op].formats,
+                "clean",
+                False,
+                entry.call,
+                entry.policy,
+            )
 
 
 def caught(item: Item, result: DtypeResult) -> bool:
     severities = {"fail", "warn"} if item.contested else {"fail"}
     return any(finding.severity in severities for finding in result.findings)
+
+
+@dataclass
+class Tally:
+    """Everything counted, and how it is told."""
+
+    profile: str
+    categories: dict[str, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
+    diagnosed: int = 0
+    misses: list[str] = field(default_factory=list)
+    alarms: list[str] = field(default_factory=list)
+    ratios: list[tuple[str, float]] = field(default_factory=list)
+    by_regime: dict[tuple[str, str], dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
+    record: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, item: Item, result: DtypeResult) -> None:
+        kinds = sorted({finding.kind for finding in result.findings if finding.severity == "fail"})
+        label = f"{item.name} {result.dtype}"
+        self.record.append({"name": item.name, "dtype": result.dtype, "kinds": kinds, "ratio": result.max_bound_ratio})
+        good = not kinds if item.clean else caught(item, result)
+        counts = self.categories[item.category]
+        counts[0] += good
+        counts[1] += 1
+        if item.clean:
+            self._clean(item, result, label, kinds)
+        elif good:
+            diagnoses = [finding.diagnosis for finding in result.findings if finding.diagnosis]
+            self.diagnosed += bool(diagnoses)
+            print(f"  {label}: {kinds} | {(diagnoses or ['(no diagnosis)'])[0][:150]}")
+        else:
+            self.misses.append(label)
+
+    def _clean(self, item: Item, result: DtypeResult, label: str, kinds: list[str]) -> None:
+        self.ratios.append((label, result.max_bound_ratio))
+        reached = self.by_regime[item.op, result.dtype]
+        for regime in result.regimes:
+            reached[regime.regime] = max(reached.get(regime.regime, 0.0), regime.max_bound_ratio)
+        if kinds:
+            self.alarms.append(f"{label}: {kinds}")
+
+    def tell(self) -> None:
+        for category, (hits, count) in sorted(self.categories.items()):
+            print(f"{category:28} {hits:4}/{count}")
+        faults = sum(hits for name, (hits, _) in self.categories.items() if name != "clean")
+        print(f"diagnosed: {self.diagnosed}/{faults} of the caught")
+        print("missed:", *(self.misses or ["none"]), sep="\n  ")
+        print("false alarms:", *(self.alarms or ["none"]), sep="\n  ")
+        print(
+            "tightness (largest error / bound on clean code):", *(f"{n}: {r:.3f}" for n, r in self.ratios), sep="\n  "
+        )
+        print(
+            "tightness by regime (share in which some clean code reached 0.3 of the bound; median), rows asked of each:"
+        )
+        for (op, dtype), reached in self.by_regime.items():
+            values = sorted(reached.values())
+            tight = sum(value > 0.3 for value in values) / len(values)
+            batches = plan(op, dtype, profile=self.profile)
+            rows = sum(batch.x.size // batch.x.shape[-1] for batch in batches if batch.x.size)
+            print(f"  {op} {dtype}: {tight:.0%}; {values[len(values) // 2]:.2f}; {rows} rows")
 
 
 def main() -> int:
@@ -80,55 +150,28 @@ def main() -> int:
     parser.add_argument("--profile", default="standard")
     parser.add_argument("--dtype", default="")
     parser.add_argument("--only", default="")
+    parser.add_argument("--clean", action="store_true")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    items = list(from_folder(arguments.corpus) if arguments.corpus else own())
     wanted = {name for name in arguments.dtype.split(",") if name}
-    tally: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-    named = [0, 0]
-    misses, alarms, ratios, record = [], [], [], []
+    tally = Tally(arguments.profile)
     start = time.perf_counter()
-    for item in items:
-        if arguments.only and arguments.only not in item.name:
+    for item in from_folder(arguments.corpus) if arguments.corpus else own():
+        if (arguments.only and arguments.only not in item.name) or (arguments.clean and not item.clean):
             continue
         dtypes = [name for name in item.dtypes if not wanted or name in wanted]
         if not dtypes:
             continue
         began = time.perf_counter()
         report = audit(item.call, op=item.op, dtypes=dtypes, profile=arguments.profile, policy=item.policy)
-        took = time.perf_counter() - began
         for result in report.targets[0].dtypes:
-            kinds = sorted({finding.kind for finding in result.findings if finding.severity == "fail"})
-            label = f"{item.name} {result.dtype}"
-            record.append({"name": item.name, "dtype": result.dtype, "kinds": kinds, "ratio": result.max_bound_ratio})
-            if item.clean:
-                ratios.append((label, result.max_bound_ratio))
-                tally["clean"][1] += 1
-                tally["clean"][0] += not kinds
-                if kinds:
-                    alarms.append(f"{label}: {kinds}")
-                continue
-            hit = caught(item, result)
-            tally[item.category][1] += 1
-            tally[item.category][0] += hit
-            if hit:
-                diagnoses = [finding.diagnosis for finding in result.findings if finding.diagnosis]
-                named[0] += bool(diagnoses)
-                named[1] += 1
-                print(f"  {label}: {kinds} | {(diagnoses or ['(no diagnosis)'])[0][:150]}")
-            else:
-                misses.append(label)
-        print(f"{item.name}: {took:.1f} s", file=sys.stderr)
+            tally.add(item, result)
+        print(f"{item.name}: {time.perf_counter() - began:.1f} s", file=sys.stderr)
     print(f"\nprofile {arguments.profile}, {time.perf_counter() - start:.0f} s")
-    for category, (hits, count) in sorted(tally.items()):
-        print(f"{category:28} {hits:4}/{count}")
-    print(f"diagnosed: {named[0]}/{named[1]} of the caught")
-    print("missed:", *(misses or ["none"]), sep="\n  ")
-    print("false alarms:", *(alarms or ["none"]), sep="\n  ")
-    print("tightness (largest error / bound on clean code):", *(f"{n}: {r:.3f}" for n, r in ratios), sep="\n  ")
+    tally.tell()
     if arguments.json:
-        arguments.json.write_text(json.dumps(record, indent=1))
-    return 1 if misses or alarms else 0
+        arguments.json.write_text(json.dumps(tally.record, indent=1))
+    return 1 if tally.misses or tally.alarms else 0
 
 
 if __name__ == "__main__":
