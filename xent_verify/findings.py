@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from xent_verify import companions, diagnose, laws
+from xent_verify.diagnose.conduct import changing, conduct
 from xent_verify.enclosure import Enclosure
 from xent_verify.judge import Hit, Judgement, Rules, judge
 from xent_verify.ledger import Entry, Ledger
@@ -23,6 +24,7 @@ __all__ = ["Asker", "build", "focus", "inferred", "worst_examples"]
 Ask = Callable[[Batch], Outcome]
 
 _OUTCOME_KINDS = frozenset({"crash", "timeout", "exception"})
+_CONDUCT_KINDS = frozenset({"shape", "dtype", "input_mutated", "stateful"})
 _MINIMISED_SEVERITIES = frozenset({"fail", "warn"})
 _EXAMPLE_LIMIT = 300
 _EVIDENCE_LIMIT = 300_000
@@ -180,23 +182,39 @@ def _example(asker: Asker, batch: Batch, entry: Entry) -> Example:
 
 
 def _diagnosis(asker: Asker, entry: Entry, single: Batch) -> str:
-    """What the wrong values agree with, from the whole worst call (more evidence) or from its row."""
+    """What the answer's conduct tells, or what the wrong values agree with: in the whole worst call, or in its row."""
     if entry.kind in _OUTCOME_KINDS or entry.severity == "info" or entry.check:
         return ""
+    if entry.kind in _CONDUCT_KINDS:
+        if not isinstance(entry.outcome, Returned):
+            return ""
+        return conduct(entry.kind, entry.batch, entry.outcome, certify(entry.batch).shape)
     most = _EVIDENCE_LIMIT if asker.op.by_row else _EVIDENCE_LIMIT_ELEMENTWISE
     for batch in (entry.batch, single):
         if batch.x.size > most and (batch is not single or not asker.op.by_row):
             continue
-        outcome, truth, judgement = asker.judged(batch)
-        if not isinstance(outcome, Returned) or judgement.errors is None or outcome.value.size != truth.size:
-            continue
-        failing = judgement.errors.ratio > 1
-        if not failing.any():
-            continue
-        found = diagnose.explain(asker.op, batch, outcome.value.reshape(truth.shape), failing, truth)
-        if found is not None:
-            return found.text
+        text = _evidence(asker, batch)
+        if text:
+            return text
     return ""
+
+
+def _evidence(asker: Asker, batch: Batch) -> str:
+    """The same for the values of one call, which is asked twice."""
+    outcome, truth, judgement = asker.judged(batch)
+    if not isinstance(outcome, Returned) or judgement.errors is None or outcome.value.size != truth.size:
+        return ""
+    failing = judgement.errors.ratio > 1
+    if not failing.any():
+        return ""
+    again = asker.ask(batch)
+    if isinstance(again, Returned):
+        first, second = (batch.form.widen(answer.value) for answer in (outcome, again))
+        told = changing(first, second, int(np.argmax(failing)))
+        if told:
+            return told
+    found = diagnose.explain(asker.op, batch, outcome.value.reshape(truth.shape), failing, truth)
+    return "" if found is None else found.text
 
 
 def worst_examples(op: Op, ledger: Ledger) -> None:
