@@ -13,7 +13,7 @@ import pytest
 from arb_truth import outside
 
 from xent_verify import reference
-from xent_verify.enclosure import DECISION, Enclosure
+from xent_verify.enclosure import DECISION, FIELDS, Enclosure
 from xent_verify.failures import UnknownNameError, UsageError
 from xent_verify.formats import FORMATS
 from xent_verify.model import Batch
@@ -163,7 +163,7 @@ def test_every_axis(op: str) -> None:
 
 def fields_equal(a: Enclosure, b: Enclosure) -> bool:
     """Whether two enclosures are the same bits."""
-    return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in Enclosure.__slots__)
+    return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in FIELDS)
 
 
 @pytest.mark.parametrize("fmt", ["float64", "float32"])

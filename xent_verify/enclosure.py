@@ -16,17 +16,21 @@ hi = 0. Special values have hi = +-inf or NaN and radius 0. Exponents are int64,
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xent_verify.formats import FloatArray, FloatFormat, IntArray, format_named
 
-__all__ = ["DECISION", "TIERS", "Enclosure", "Units", "exact"]
+__all__ = ["DECISION", "FIELDS", "TIERS", "Enclosure", "Units", "exact"]
+
+FIELDS = ("hi", "lo", "exponent", "radius", "tier")
+
+Fields = tuple[FloatArray, FloatArray, IntArray, FloatArray, NDArray[np.uint8]]
 
 DECISION = 2.0**-20
 """Widest radius, in ulps of the asked format, at which error_ulp counts as decided (CONTRACT section 7)."""
@@ -48,46 +52,103 @@ class Units:
     negative: NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True)
 class Enclosure:
-    """Arrays of certified values, all of one shape (see the module docstring for the meaning of the fields)."""
+    """Arrays of certified values, all of one shape (see the module docstring for the meaning of the fields).
 
-    hi: FloatArray
-    lo: FloatArray
-    exponent: IntArray
-    radius: FloatArray
-    tier: NDArray[np.uint8]
+    A value. The fields may be worked out when the first of them is asked for: proof often needs no more than a double
+    and a common radius, and arrays that nobody reads cost nothing.
+    """
+
+    __slots__ = ("_fields", "_make", "_shape")
+
+    def __init__(
+        self, hi: FloatArray, lo: FloatArray, exponent: IntArray, radius: FloatArray, tier: NDArray[np.uint8]
+    ) -> None:
+        self._fields: Fields | None = (hi, lo, exponent, radius, tier)
+        self._make: Callable[[], Fields] | None = None
+        self._shape = hi.shape
+
+    @classmethod
+    def later(cls, shape: tuple[int, ...], make: Callable[[], Fields]) -> Enclosure:
+        """An enclosure of that shape, whose fields ``make`` gives when they are needed."""
+        made = cls.__new__(cls)
+        made._fields, made._make, made._shape = None, make, shape
+        return made
+
+    @property
+    def fields(self) -> Fields:
+        """(hi, lo, exponent, radius, tier), as ``FIELDS`` names them."""
+        if self._fields is None:
+            assert self._make is not None
+            self._fields, self._make = self._make(), None
+        return self._fields
+
+    def __reduce__(self) -> tuple[type[Enclosure], Fields]:
+        return Enclosure, self.fields
+
+    def __repr__(self) -> str:
+        pairs = zip(FIELDS, self.fields, strict=True)
+        return f"Enclosure({', '.join(f'{name}={value!r}' for name, value in pairs)})"
+
+    @property
+    def hi(self) -> FloatArray:
+        return self.fields[0]
+
+    @property
+    def lo(self) -> FloatArray:
+        return self.fields[1]
+
+    @property
+    def exponent(self) -> IntArray:
+        return self.fields[2]
+
+    @property
+    def radius(self) -> FloatArray:
+        return self.fields[3]
+
+    @property
+    def tier(self) -> NDArray[np.uint8]:
+        return self.fields[4]
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.hi.shape
+        return self._shape
 
     @property
     def size(self) -> int:
-        return self.hi.size
+        return math.prod(self._shape)
 
     @property
     def finite(self) -> NDArray[np.bool_]:
         """True where the true value is a real number."""
         return np.isfinite(self.hi)
 
+    def _each(self, change: Callable[[Any], Any]) -> Enclosure:
+        """Every field changed alike, now or later."""
+        if self._fields is not None:
+            return Enclosure(*map(change, self._fields))
+        shape = change(np.broadcast_to(np.float64(0.0), self._shape)).shape
+        return Enclosure.later(shape, lambda: cast("Fields", tuple(map(change, self.fields))))
+
     def __getitem__(self, key: Any) -> Enclosure:
         """Index like an array (always gives arrays, 0-d for one element)."""
-        return Enclosure(*(np.asarray(getattr(self, name)[key]) for name in self.__slots__))
+        return Enclosure(*(np.asarray(field[key]) for field in self.fields))
 
     def reshape(self, *shape: Any) -> Enclosure:
-        return Enclosure(*(getattr(self, name).reshape(*shape) for name in self.__slots__))
+        return self._each(lambda field: field.reshape(*shape))
 
     def moveaxis(self, source: int, destination: int) -> Enclosure:
-        return Enclosure(*(np.moveaxis(getattr(self, name), source, destination) for name in self.__slots__))
+        return self._each(lambda field: np.moveaxis(field, source, destination))
 
     @classmethod
     def concatenate(cls, parts: Sequence[Enclosure], axis: int = 0) -> Enclosure:
-        return cls(*(np.concatenate([getattr(part, name) for part in parts], axis=axis) for name in cls.__slots__))
+        columns = zip(*(part.fields for part in parts), strict=True)
+        return cls(*(np.concatenate(column, axis=axis) for column in columns))
 
     def where(self, mask: NDArray[np.bool_], other: Enclosure) -> Enclosure:
         """``self`` where the mask is true, ``other`` elsewhere."""
-        return Enclosure(*(np.where(mask, getattr(self, name), getattr(other, name)) for name in self.__slots__))
+        pairs: Any = zip(self.fields, other.fields, strict=True)
+        return Enclosure(*(np.where(mask, mine, theirs) for mine, theirs in pairs))
 
     def to_float64(self) -> FloatArray:
         """Nearest float64 to within one ulp, saturating at 0 and infinity: for plots and magnitudes, not for verdicts."""

@@ -57,13 +57,16 @@ class Sigmoids:
     def single(self) -> bool:
         return True
 
+    def loose(self, _engine: Engine, /) -> None:
+        return None
+
     def answer(self, engine: Engine, rows: Rows, fmt: FloatFormat, _out: Out = None, /) -> Answer:
         x = self.x[rows]
         t, _ = _terms(engine, x)
         if self.log:
             piece, mask = log_softmax(t, t.parts[0].x, fmt)
         else:
-            piece = engine.softmax(t.parts[0], t.row)
+            piece = engine.softmax(t.parts[0], t.row).piece()
             mask = undecided(piece, fmt)
         finite = np.isfinite(x)
         part = (slice(0, 1), *((piece[:, 0], mask[:, 0]) if t.axis else (piece[0], mask[0])))
@@ -108,6 +111,9 @@ class BinaryLosses:
 
     def special(self) -> special.Decided:
         return special.binary_values(self.x, self.y, self.weight, self.pos_weight)
+
+    def loose(self, _engine: Engine, /) -> None:
+        return None
 
     def answer(self, engine: Engine, rows: Rows, fmt: FloatFormat, _out: Out = None, /) -> Answer:
         x, y, weight, pos_weight = (part[rows] for part in (self.x, self.y, self.weight, self.pos_weight))

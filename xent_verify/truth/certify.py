@@ -73,7 +73,7 @@ def _elements(
     chosen = chain(form, problem.rows * problem.n) if tried is None else tried
     sink, left = certify_elements(problem, form, chosen, jobs)
     if left.size:
-        sink.write_flat(left, _exact(batch, form, left))
+        sink.patch(left, _exact(batch, form, left))
     return sink.finished()
 
 

@@ -12,38 +12,46 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify import enclosure
+from xent_verify.enclosure import Enclosure
 from xent_verify.formats import FloatArray, FloatFormat, IntArray
 from xent_verify.model import Batch
 from xent_verify.truth import doubledouble as dd
 from xent_verify.truth import special
 from xent_verify.truth.engines import SCALE, Engine, Terms, terms
-from xent_verify.truth.pieces import Piece, Sink, undecided
+from xent_verify.truth.loose import Loose
+from xent_verify.truth.pieces import Piece, undecided
 from xent_verify.truth.rows import wide
 from xent_verify.truth.sharp import exact_plus_small, usable
+from xent_verify.truth.sink import LooseSink, Sink, Window, WordSink
 
 __all__ = ["Answer", "Group", "Problem", "RowOp", "certify_elements", "groups", "loaded", "log_softmax"]
 
 Mask = NDArray[np.bool_]
 Rows = slice | IntArray
-Out = tuple[FloatArray, FloatArray, IntArray] | None
+Out = Window | None
 
 _SHIFT = 200  # binades by which sums of numbers near the top of the range are scaled down
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an engine says about a group of rows: (columns, piece, undecided) each, rows first, or 1-D for one a row.
+    """What an engine says about a group of rows: (columns, results, mask) each, rows first, or 1-D for one a row.
 
-    ``values`` and ``decided`` hold what special values decide (None: nothing).
+    The mask holds what may be undecided (loose results) or is (pieces). ``patches`` are better answers for single
+    elements: (rows, columns, 1-D piece). ``values`` and ``decided`` hold what special values decide (None: nothing).
     """
 
-    parts: Sequence[tuple[slice, Piece, Mask]]
+    parts: Sequence[tuple[slice, Loose | Piece, Mask]]
     values: FloatArray | None = None
     decided: Mask | None = None
+    patches: Sequence[tuple[IntArray, IntArray, Piece]] = ()
 
 
 class Problem(Protocol):
-    """Elements to certify: ``rows`` rows of ``n`` logits, ``width`` answers a row (``single``: one, in 1-D pieces)."""
+    """Elements to certify: ``rows`` rows of ``n`` logits, ``width`` answers a row (``single``: one, in 1-D pieces).
+
+    ``loose`` gives an empty result of an engine that answers loosely, None where answers are pieces.
+    """
 
     @property
     def rows(self) -> int: ...
@@ -56,6 +64,8 @@ class Problem(Protocol):
 
     @property
     def single(self) -> bool: ...
+
+    def loose(self, engine: Engine, /) -> Loose | None: ...
 
     def answer(self, engine: Engine, rows: Rows, fmt: FloatFormat, _out: Out = None, /) -> Answer:
         """The engine's answers for some rows, which may take shape in ``out`` (``Sink.window``)."""
@@ -95,61 +105,97 @@ def certify_elements(
     The first engine answers everything (``jobs`` threads share the groups of rows: kernels and NumPy's loops release
     the interpreter); each later one only rows with elements that are still open.
     """
-    sink = Sink((problem.rows, problem.width), engines[0].tier, engines[0].radius)
-    if engines[0].whole is not None and not problem.single:
-        sink.spread("lo")
+    like = problem.loose(engines[0])
+    shape = problem.rows, problem.width
+    sink: Sink = WordSink(shape, engines[0].tier) if like is None else LooseSink(shape, like)
     first = partial(_first, problem, fmt, engines[0], sink)
     ranges = groups(problem.rows, problem.n, engines[0])
     if jobs > 1:
         with ThreadPoolExecutor(jobs) as pool:
-            left = list(pool.map(first, ranges))
+            found = list(pool.map(first, ranges))
     else:
-        left = [first(here) for here in ranges]
-    todo = np.concatenate(left) if left else np.empty(0, np.int64)
+        found = [first(here) for here in ranges]
+    todo = _joined([mine for mine, _, _ in found])
+    if like is not None:
+        todo = sink.undecided(todo, fmt)
+    todo = np.sort(np.concatenate((todo, _patch(sink, [p for _, better, _ in found for p in better], fmt))))
+    _patch(sink, [p for _, _, special_ones in found for p in special_ones], None)
     for engine in engines[1:]:
         todo = _again(problem, todo, fmt, engine, sink)
     return sink, todo
 
 
-def _first(problem: Problem, fmt: FloatFormat, engine: Engine, sink: Sink, here: slice) -> IntArray:
-    """Answer a group of rows; gives the flat positions of what stays open."""
+def _joined(positions: Sequence[IntArray]) -> IntArray:
+    return np.concatenate(positions) if positions else np.empty(0, np.int64)
+
+
+Patches = list[tuple[IntArray, Enclosure]]
+
+
+def _patch(sink: Sink, patches: Patches, fmt: FloatFormat | None) -> IntArray:
+    """All of them as one; gives the positions of those that are undecided (``fmt`` None: nobody asks)."""
+    if not patches:
+        return np.empty(0, np.int64)
+    positions, values = _joined([p for p, _ in patches]), Enclosure.concatenate([v for _, v in patches])
+    sink.patch(positions, values)
+    return positions[:0] if fmt is None else positions[~values.decided(fmt)]
+
+
+def _first(
+    problem: Problem, fmt: FloatFormat, engine: Engine, sink: Sink, here: slice
+) -> tuple[IntArray, Patches, Patches]:
+    """Answer a group of rows: flat positions that may be open, sharpened elements, special ones."""
     width, left = problem.width, [np.empty(0, np.int64)]
-    in_place = engine.whole is not None and not problem.single
-    answer = problem.answer(engine, here, fmt, sink.window(here) if in_place else None)
-    for columns, piece, mask in answer.parts:
-        sink.write((here, columns), _tall(piece) if problem.single else piece)
+    window = sink.window(here) if isinstance(sink, LooseSink) else None
+    answer = problem.answer(engine, here, fmt, window)
+    for columns, result, mask in answer.parts:
+        sink.write((here, columns), _tall(result) if problem.single else result)  # type: ignore[arg-type]
         if answer.decided is not None:
             mask = mask & ~(answer.decided if problem.single else answer.decided[:, columns])
         if mask.any():
             where = np.nonzero(mask.reshape(mask.shape[0], -1))
             left.append((where[0] + here.start) * width + where[1] + columns.start)
+    better = [((rows + here.start) * width + columns, piece.enclosure()) for rows, columns, piece in answer.patches]
+    by_definition: Patches = []
     if answer.decided is not None and answer.values is not None and answer.decided.any():
         where = np.nonzero(answer.decided.reshape(-1, width))
         chosen = enclosure.exact(answer.values.reshape(-1, width)[where])
-        sink.write_enclosure((where[0] + here.start, where[1]), chosen)
-    return np.concatenate(left)
+        by_definition.append(((where[0] + here.start) * width + where[1], chosen))
+    return np.concatenate(left), better, by_definition
 
 
-def _tall(piece: Piece) -> Piece:
-    return piece[:, None]
+def _tall(result: Loose | Piece) -> Loose | Piece:
+    return result[:, None]
 
 
 def _again(problem: Problem, todo: IntArray, fmt: FloatFormat, engine: Engine, sink: Sink) -> IntArray:
     """Answer the elements at flat positions ``todo``; gives back those still open."""
     width = problem.width
     rows = np.unique(todo // width)
-    left = []
+    left: list[IntArray] = []
     for here in groups(rows.size, problem.n, engine):
         chosen = rows[here]
         mine = todo[(todo >= chosen[0] * width) & (todo < (chosen[-1] + 1) * width)]
         wanted = np.zeros((chosen.size, width), bool)
         wanted[np.searchsorted(chosen, mine // width), mine % width] = True
-        for columns, piece, mask in problem.answer(engine, chosen, fmt).parts:
-            piece, mask = (_tall(piece), mask[:, None]) if problem.single else (piece, mask)
-            good, bad = (np.nonzero(wanted[:, columns] & which) for which in (~mask, mask))
-            sink.write((chosen[good[0]], good[1] + columns.start), piece[good])
-            left.append(chosen[bad[0]] * width + bad[1] + columns.start)
-    return np.concatenate(left) if left else np.empty(0, np.int64)
+        answer = problem.answer(engine, chosen, fmt)
+        for lines, places, piece in answer.patches:
+            asked = wanted[lines, places]
+            wanted[lines, places] = False
+            positions = chosen[lines[asked]] * width + places[asked]
+            left.append(_settle(sink, positions, piece[asked], fmt))
+        for columns, result, _ in answer.parts:
+            which = np.nonzero(wanted[:, columns])
+            some = (_tall(result) if problem.single else result)[which]
+            positions = chosen[which[0]] * width + which[1] + columns.start
+            left.append(_settle(sink, positions, some.piece() if isinstance(some, Loose) else some, fmt))
+    return _joined(left)
+
+
+def _settle(sink: Sink, positions: IntArray, piece: Piece, fmt: FloatFormat) -> IntArray:
+    """Store a 1-D piece; gives the positions of what it leaves open."""
+    sink.patch(positions, piece.enclosure())
+    return positions[undecided(piece, fmt)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,36 +221,62 @@ class RowOp:
     def single(self) -> bool:
         return self.op == "logsumexp"
 
+    def loose(self, engine: Engine, /) -> Loose | None:
+        return None if self.single else engine.log_like if self.op == "log_softmax" else engine.like
+
     def answer(self, engine: Engine, rows: Rows, fmt: FloatFormat, out: Out = None, /) -> Answer:
         x = self.x[rows]
         if not self.n:
             return Answer((), *special.resolve(Batch(self.op, fmt.name, "", {"x": x})))
         group = loaded(x)
-        t = terms(engine, group.x, group.holes, keep=self.op == "softmax", out=out)
-        parts = tuple(_parts(self.op, t, fmt, out))
+        keep = self.op == "softmax"
+        t = terms(engine, group.x, group.holes, keep=keep, out=out if keep else None)
+        patches: list[tuple[IntArray, IntArray, Piece]] = []
+        parts = tuple(_parts(self.op, t, fmt, out, patches))
         if group.holes is None:
-            return Answer(parts)
-        return Answer(parts, *special.resolve(Batch(self.op, fmt.name, "", {"x": x})))
+            return Answer(parts, patches=patches)
+        return Answer(parts, *special.resolve(Batch(self.op, fmt.name, "", {"x": x})), patches=patches)
 
 
-def _parts(op: str, t: Terms, fmt: FloatFormat, out: Out) -> Iterator[tuple[slice, Piece, Mask]]:
+def _parts(
+    op: str, t: Terms, fmt: FloatFormat, out: Out, patches: list[tuple[IntArray, IntArray, Piece]]
+) -> Iterator[tuple[slice, Loose | Piece, Mask]]:
     if op == "logsumexp":
         piece = t.engine.logsumexp(t.row)
         piece, mask = _sharpened(piece, t.row.m, np.zeros_like(t.row.m), 1.0, t, fmt)
         yield slice(0, 1), piece[:, 0] if t.axis else piece[0], mask.reshape(-1)
         return
     for columns, part in zip(t.columns, t.parts, strict=True):
+        here = None if out is None or not t.axis else _columns(out, columns)
         if op == "softmax":
-            piece = t.engine.softmax(part, t.row)
-            mask = undecided(piece, fmt)
+            loose = t.engine.softmax(part, t.row, here)
+            mask = loose.suspects(fmt)
         else:
-            piece, mask = log_softmax(t, part.x, fmt, out)
-        yield (columns, piece, mask) if t.axis else (columns, piece.transposed, mask.T)
+            loose = t.engine.log_softmax(part.x, t.row, here)
+            mask = loose.suspects(fmt)
+            if mask.any():
+                rows, places, piece = _better(part.x, mask, t)
+                patches.append((rows, places + columns.start, piece))
+        yield (columns, loose, mask) if t.axis else (columns, loose.transposed, mask.T)
 
 
-def log_softmax(t: Terms, x: FloatArray, fmt: FloatFormat, out: Out = None) -> tuple[Piece, Mask]:
+def _columns(out: Window, columns: slice) -> Window:
+    low = None if out[1] is None else out[1][:, columns]
+    return out[0][:, columns], low, None if out[2] is None else out[2][:, columns]
+
+
+def _better(x: FloatArray, mask: Mask, t: Terms) -> tuple[IntArray, IntArray, Piece]:
+    """Sharp sums for the suspects (which are taken out of the mask) where there are any: (rows, columns, piece)."""
+    where = np.nonzero(mask)
+    fit, piece = _sharp(x[where], np.broadcast_to(-t.row.m, mask.shape)[where], -1.0, where, t, mask.shape)
+    where = where[0][fit], where[1][fit]
+    mask[where] = False
+    return (*where, piece) if t.axis else (where[1], where[0], piece)
+
+
+def log_softmax(t: Terms, x: FloatArray, fmt: FloatFormat) -> tuple[Piece, Mask]:
     """log p of some logits of the rows (in the layout of ``t``), and what ``fmt`` leaves undecided."""
-    piece = t.engine.log_softmax(x, t.row) if out is None else t.engine.log_softmax(x, t.row, out)
+    piece = t.engine.log_softmax(x, t.row).piece()
     return _sharpened(piece, x, -t.row.m, -1.0, t, fmt)
 
 
@@ -215,21 +287,27 @@ def _sharpened(
     mask = undecided(piece, fmt)
     if not mask.any():
         return piece, mask
-    a, b, log, alone = (
-        np.broadcast_to(value, mask.shape)[mask] for value in (a, b, t.engine.log(t.row)[0] * 2.0**-SCALE, t.row.alone)
-    )
+    where = np.nonzero(mask)
+    a, b = (np.broadcast_to(value, mask.shape)[where] for value in (a, b))
+    fit, better = _sharp(a, b, sign, where, t, mask.shape)
+    if not fit.any():
+        return piece, mask
+    where = where[0][fit], where[1][fit]
+    mask = mask.copy()
+    mask[where] = undecided(better, fmt)
+    return piece.patched(where, better), mask
+
+
+def _sharp(
+    a: FloatArray, b: FloatArray, sign: float, where: tuple[IntArray, ...], t: Terms, shape: tuple[int, ...]
+) -> tuple[Mask, Piece]:
+    """a + b + sign * log S of the elements at ``where``, by ``sharp``: for which that is of use, and those enclosed."""
+    log, alone = (np.broadcast_to(value, shape)[where] for value in (t.engine.log(t.row)[0] * 2.0**-SCALE, t.row.alone))
     large = np.maximum(np.abs(a), np.abs(b)) >= 2.0**900
     shrink = np.where(large, 2.0**-_SHIFT, 1.0)
     exact = dd.two_sum(a * shrink, b * shrink)
     log = log * shrink
     size = np.abs(exact[0])
     fit = usable(a, b, large) & (size > 2.0**-900) & (log < size * 2.0**-25) & ~alone
-    if not fit.any():
-        return piece, mask
     better = exact_plus_small((exact[0][fit], exact[1][fit]), sign * log[fit], t.engine.relative, t.engine.tier)
-    better = replace(better, exponent=better.exponent + np.where(large[fit], _SHIFT, 0))
-    chosen = mask.copy()
-    chosen[mask] = fit
-    mask = mask.copy()
-    mask[chosen] = undecided(better, fmt)
-    return piece.patched(chosen, better), mask
+    return fit, replace(better, exponent=better.exponent + np.where(large[fit], _SHIFT, 0))

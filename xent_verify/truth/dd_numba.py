@@ -13,37 +13,43 @@ takes 16 roundings a block: 2**-101 T each. That is below 2**-86 T up to 2**24 t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from xent_verify.formats import FloatArray, IntArray
+from xent_verify.formats import FloatArray
 from xent_verify.truth import bounds, dd_numpy
-from xent_verify.truth.pieces import VANISHED, Piece, vanish
+from xent_verify.truth.loose import FAR, Loose
+from xent_verify.truth.pieces import VANISHED
+from xent_verify.truth.sink import Window
 from xent_verify.truth.tables import tables
 
 __all__ = ["Part", "log_softmax", "softmax", "whole"]
 
 _T = tables()
-_ROOT, _ROOT_LOW, _ROOT_TOP, _ROOT_BOTTOM = _T.root, _T.root_low, _T.root_top, _T.root_bottom
+_ROOT, _ROOT_LOW = _T.root, _T.root_low
 _C1, _C2, _C3, _INVERSE = _T.c1, _T.c2, _T.c3, _T.inverse
 _SPLITTER = 134217729.0
 _LOWEST = -20000.0
 _TINY = -(2.0**-300)
-_FAR = -(1 << 30)  # exponent that marks d < -20000
 _SHIFT = dd_numpy.SCALE
 _FLUSHED = -900
+_FAR = FAR
+_RADIUS = bounds.FAST_RADIUS
+_UNIT = 2.0**_SHIFT
+_DOWN = 2.0**-_SHIFT
 _BLOCK = 1024
-_FRACTION = (1 << 52) - 1
-_ONE = 1023 << 52
-_KEEP = ~(0x7FF << 52)
-_SMALL_LOW = 2.0**-900
 _SMALL_LOG = 2.0 ** (_SHIFT - 200)
 _BACK = 2.0 ** (-_SHIFT - 2)
-_LEAST = -1022  # float64's e_min
+_LEAST = -1022  # float64's e_min, the exponent of its smallest subnormal, 2**(precision - 1), and its top's binade
+_QUANTUM = -1074
+_HIDDEN = 2.0**52
+_TOP = 2.0**1020
 
 _inline = njit(inline="always", error_model="numpy")
+_compiled = njit(error_model="numpy", nogil=True, cache=True)  # loops over one row stand alone: LLVM vectorises those
 
 
 @_inline
@@ -80,8 +86,7 @@ def _exp(d, rest):  # type: ignore[no-untyped-def]
     p_low = (square - (p - r)) + ((error + q) + rest)
     root = _ROOT[place]
     root_low = _ROOT_LOW[place]
-    b1 = _ROOT_TOP[place]
-    b2 = _ROOT_BOTTOM[place]
+    b1, b2 = _split(root)
     a1, a2 = _split(p)
     a = p * root
     a_low = ((a1 * b1 - a) + a1 * b2 + a2 * b1) + a2 * b2
@@ -93,37 +98,48 @@ def _exp(d, rest):  # type: ignore[no-untyped-def]
 
 
 @_inline
-def _terms_of_row(x, holes, masked, m, high, low, exponent, scaled, scaled_low):  # type: ignore[no-untyped-def]
-    """Terms of one row; their scaled copies for the sum; (number of maximal logits, whether some are far)."""
-    ties = 0
-    far = 0
+def _term(x, m):  # type: ignore[no-untyped-def]
+    """e**(x - m): (high, low, exponent), and whether x - m < -20000, where it is held."""
+    d, rest = _two_sum(x, -m)
+    far = not d >= _LOWEST
+    d = _LOWEST if far else d
+    rest = 0.0 if far else rest
+    d = 0.0 if d > _TINY else d
+    high, low, k = _exp(d, rest)
+    return high, low, k, far
+
+
+@_inline
+def _weight(k, tie):  # type: ignore[no-untyped-def]
+    """2**(k + 500) for the sum, or 0."""
+    weight = np.int64((max(k + _SHIFT, _FLUSHED) + 1023) << 52).view(np.float64)
+    return np.float64(0.0) if tie else weight
+
+
+@_compiled
+def _largest(x):  # type: ignore[no-untyped-def]
+    m = x[0]
     for j in range(x.size):
-        d, rest = _two_sum(x[j], -m)
-        distant = not d >= _LOWEST
-        d = _LOWEST if distant else d
-        rest = 0.0 if distant else rest
-        d = 0.0 if d > _TINY else d
-        h, h_low, k = _exp(d, rest)
-        high[j] = h
-        low[j] = h_low
-        exponent[j] = _FAR if distant else k
-        far += 1 if distant else 0
-        tie = x[j] == m
-        weight = np.int64((max(k + _SHIFT, _FLUSHED) + 1023) << 52).view(np.float64)
-        weight = np.float64(0.0) if tie else weight
-        ties += 1 if tie else 0
-        scaled[j] = h * weight
-        scaled_low[j] = h_low * weight
+        m = x[j] if x[j] > m else m
+    return m
+
+
+@_compiled
+def _ties(x, m, holes, masked, scaled, scaled_low):  # type: ignore[no-untyped-def]
+    """Number of maximal logits; holes weigh nothing."""
+    ties = 0
+    for j in range(x.size):
+        ties += 1 if x[j] == m else 0
     if masked:
         for j in range(x.size):
             if holes[j]:
                 ties -= 1 if x[j] == m else 0
                 scaled[j] = 0.0
                 scaled_low[j] = 0.0
-    return ties, far
+    return ties
 
 
-@_inline
+@_compiled
 def _sum(scaled, scaled_low, lanes):  # type: ignore[no-untyped-def]
     """See the module docstring; ``lanes``: scratch (2, 8)."""
     total = 0.0
@@ -152,70 +168,125 @@ def _sum(scaled, scaled_low, lanes):  # type: ignore[no-untyped-def]
     return total, total_low
 
 
-@njit(error_model="numpy", nogil=True, cache=True)
-def _rows(x, holes, masked, high, low, exponent, keep, values):  # type: ignore[no-untyped-def]
-    """Terms of all rows (of the last, unless ``keep``), (m, sum, low word, ties) into ``values``; how many are far."""
+@_inline
+def _all_but_one(total, total_low, ties):  # type: ignore[no-untyped-def]
+    """dd_numpy.with_ties."""
+    t, e = _two_sum(total, (ties - 1.0) * _UNIT)
+    e += total_low
+    high = t + e
+    return high, e - (high - t)
+
+
+@_inline
+def _inverse(t, t_low):  # type: ignore[no-untyped-def]
+    """dd_numpy.Row.inverse: 1 / (1 + T)."""
+    s, e = _two_sum(1.0, t * _DOWN)
+    e += t_low * _DOWN
+    high = s + e
+    low = e - (high - s)
+    q = 1.0 / high
+    q1, q2 = _split(q)
+    h1, h2 = _split(high)
+    p = q * high
+    e = ((q1 * h1 - p) + q1 * h2 + q2 * h1) + q2 * h2
+    r = ((1.0 - p) - e) - q * low
+    c = q * (r + r * r)
+    inverse = q + c
+    return inverse, c - (inverse - q)
+
+
+@_inline
+def _open(high, low, k):  # type: ignore[no-untyped-def]
+    """Loose._of_pairs for one value of float64, 2**-42 <= |high| < 2**900: whether it may be undecided."""
+    reach = abs(high) * (2.0 * _RADIUS)
+    ziv = (high + (low - reach) != high) | (high + (low + reach) != high)
+    lowest = k < _LEAST + 44
+    shift = np.int64(min(max(k - _QUANTUM, -200), 200) + 1023) << 52
+    scale = np.int64(shift).view(np.float64)
+    head = abs(high) * scale
+    tail = (low if high > 0.0 else -low) * scale
+    offset = abs((head - np.rint(head)) + tail)
+    fixed = abs(offset - 0.5) <= head * (_RADIUS * 1.0001) + 2.0**-60
+    return fixed if lowest & (head < _HIDDEN) else ziv
+
+
+@_compiled
+def _terms(x, m, high, low, exponent, scaled, scaled_low):  # type: ignore[no-untyped-def]
+    """All terms of a row, and their copies for the sum."""
+    for j in range(x.size):
+        a, a_low, k, far = _term(x[j], m)
+        weight = _weight(k, x[j] == m)
+        high[j] = a
+        low[j] = a_low
+        exponent[j] = _FAR if far else k
+        scaled[j] = a * weight
+        scaled_low[j] = a_low * weight
+
+
+@_compiled
+def _copies(x, m, scaled, scaled_low):  # type: ignore[no-untyped-def]
+    """The copies alone."""
+    for j in range(x.size):
+        a, a_low, k, _ = _term(x[j], m)
+        weight = _weight(k, x[j] == m)
+        scaled[j] = a * weight
+        scaled_low[j] = a_low * weight
+
+
+@_compiled
+def _shares(high, low, exponent, open_, r, r_low):  # type: ignore[no-untyped-def]
+    """dd_numpy.softmax of a row in the place of its terms, and which elements may be undecided."""
+    r1, r2 = _split(r)
+    for j in range(high.size):
+        a = high[j]
+        a1, a2 = _split(a)
+        p = a * r
+        e = ((a1 * r1 - p) + a1 * r2 + a2 * r1) + a2 * r2
+        e = (e + a * r_low) + low[j] * r
+        s = p + e
+        e -= s - p
+        high[j] = s
+        low[j] = e
+        open_[j] = _open(s, e, np.int64(exponent[j]))
+
+
+@_compiled
+def _softmax(x, holes, masked, high, low, exponent, open_, values):  # type: ignore[no-untyped-def]
+    """p of all rows, and what ``Row`` needs: (m, T, its low word) into ``values``."""
     count, n = x.shape
     scaled = np.empty(n)
     scaled_low = np.empty(n)
     lanes = np.empty((2, 8))
-    far = 0
-    for r in range(count):
-        m = x[r, 0]
-        place = r if keep else 0
-        for j in range(n):
-            m = x[r, j] if x[r, j] > m else m
-        found, distant = _terms_of_row(
-            x[r], holes[r if masked else 0], masked, m, high[place], low[place], exponent[place], scaled, scaled_low
-        )
-        far += distant
-        values[0, r] = m
-        values[1, r], values[2, r] = _sum(scaled, scaled_low, lanes)
-        values[3, r] = found
-    return far
+    for i in range(count):
+        m = _largest(x[i])
+        _terms(x[i], m, high[i], low[i], exponent[i], scaled, scaled_low)
+        ties = _ties(x[i], m, holes[i if masked else 0], masked, scaled, scaled_low)
+        total, total_low = _sum(scaled, scaled_low, lanes)
+        t, t_low = _all_but_one(total, total_low, ties)
+        r, r_low = _inverse(t, t_low)
+        values[0, i], values[1, i], values[2, i] = m, t, t_low
+        _shares(high[i], low[i], exponent[i], open_[i], r, r_low)
 
 
-@_inline
-def _beside(bits, e, k, radius):  # type: ignore[no-untyped-def]
-    """pieces._low_words and pieces._beside_lifted: whether a midpoint of float64 may lie within the radius."""
-    shift = min(max(_LEAST - k, 1), 56)
-    middle = np.int64(1) << (shift - 1)
-    significand = (bits & _FRACTION) | (np.int64(1) << 52)
-    offset = np.float64((significand & (2 * middle - 1)) - middle) + e * 2.0**52
-    lifted = abs(offset) <= radius * (2.0**52 * 1.0001)
-    halfway = (abs(abs(e) - 2.0**-53) <= radius) | (((bits & _FRACTION) == 0) & (abs(abs(e) - 2.0**-54) <= radius))
-    return lifted if k < _LEAST else halfway
+@_compiled
+def _sums(x, holes, masked, values):  # type: ignore[no-untyped-def]
+    """What ``Row`` needs: (m, T, its low word) into ``values``."""
+    count, n = x.shape
+    scaled = np.empty(n)
+    scaled_low = np.empty(n)
+    lanes = np.empty((2, 8))
+    for i in range(count):
+        m = _largest(x[i])
+        _copies(x[i], m, scaled, scaled_low)
+        ties = _ties(x[i], m, holes[i if masked else 0], masked, scaled, scaled_low)
+        total, total_low = _sum(scaled, scaled_low, lanes)
+        values[0, i] = m
+        values[1, i], values[2, i] = _all_but_one(total, total_low, ties)
 
 
-@njit(error_model="numpy", nogil=True, cache=True)
-def _scaled(high, low, exponent, r, r_low, radius, suspect):  # type: ignore[no-untyped-def]
-    """e**d (r + r_low), normalised, in place; ``suspect`` as ``pieces.undecided`` wants it for float64."""
-    for i in range(high.shape[0]):
-        b, b_low = r[i], r_low[i]
-        b1, b2 = _split(b)
-        for j in range(high.shape[1]):
-            a = high[i, j]
-            a1, a2 = _split(a)
-            p = a * b
-            e = ((a1 * b1 - p) + a1 * b2 + a2 * b1) + a2 * b2
-            e = (e + a * b_low) + low[i, j] * b
-            s = p + e
-            e -= s - p
-            bits = np.float64(s).view(np.int64)
-            power = (bits >> 52) - 1023
-            far = exponent[i, j] == _FAR
-            e *= np.int64((1023 - power) << 52).view(np.float64)
-            high[i, j] = 1.0 if far else np.int64((bits & _FRACTION) | _ONE).view(np.float64)
-            low[i, j] = 0.0 if (far or abs(e) < _SMALL_LOW) else e
-            k = exponent[i, j] + power
-            exponent[i, j] = VANISHED if far else k
-            suspect[i, j] = _beside(bits, e, k, radius) and not far
-
-
-@njit(error_model="numpy", nogil=True, cache=True)
-def _logs(x, m, log, log_low, high, low, exponent, radius, suspect):  # type: ignore[no-untyped-def]
-    """dd_numpy.log_softmax for every element; how many came out 0."""
-    zeros = 0
+@_compiled
+def _logs(x, m, log, log_low, high, low, exponent, open_):  # type: ignore[no-untyped-def]
+    """dd_numpy.log_softmax for every element."""
     for i in range(x.shape[0]):
         quarter = m[i] * 0.25
         whole, whole_low = -log[i], -log_low[i]
@@ -227,73 +298,61 @@ def _logs(x, m, log, log_low, high, low, exponent, radius, suspect):  # type: ig
             e += rest + part_low
             h = s + e
             e -= h - s
-            alone = small and d == 0.0
+            alone = small & (d == 0.0)
             h = whole if alone else h
             e = whole_low if alone else e
-            bits = np.float64(h).view(np.int64)
-            power = ((bits >> 52) & 0x7FF) - 1023
-            zero = h == 0.0
-            e *= np.int64((1023 - power) << 52).view(np.float64)
-            high[i, j] = 0.0 if zero else np.int64((bits & _KEEP) | _ONE).view(np.float64)
-            low[i, j] = 0.0 if (zero or abs(e) < _SMALL_LOW) else e
-            k = power + (-_SHIFT if alone else 2)
-            exponent[i, j] = 0 if zero else k
-            inward = e if h > 0.0 else -e
-            suspect[i, j] = (_beside(bits, inward, k, radius) or k >= 1023) and not zero
-            zeros += 1 if zero else 0
-    return zeros
+            high[i, j] = h
+            low[i, j] = e
+            exponent[i, j] = -_SHIFT if alone else 2
+            reach = abs(h) * (2.0 * _RADIUS)
+            ziv = (h + (e - reach) != h) | (h + (e + reach) != h)
+            open_[i, j] = ziv | (abs(h) >= _TOP) | alone
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """As ``dd_numpy.Part``; exponents of far terms hold a mark. Without terms (``keep=False``) only x counts."""
+    """Logits of whole rows; their p, if they were asked for."""
 
     x: FloatArray
-    high: FloatArray
-    low: FloatArray
-    exponent: IntArray
-    far: NDArray[np.bool_] | None
-
-
-Words = tuple[FloatArray, FloatArray, IntArray]
-
-
-def _words(shape: tuple[int, ...]) -> Words:
-    return np.empty(shape), np.empty(shape), np.empty(shape, np.int64)
+    p: Loose | None
 
 
 def whole(
-    x: FloatArray, holes: NDArray[np.bool_] | None, *, keep: bool, out: Words | None = None
+    x: FloatArray, holes: NDArray[np.bool_] | None, *, keep: bool, out: Window | None = None
 ) -> tuple[Part, dd_numpy.Row]:
-    """Terms and row values of whole rows (any length); with ``out``, results take shape there."""
-    count, n = x.shape
-    high, low, exponent = out or _words((count if keep else 1, n))
-    values = np.empty((4, count))
-    mask = np.zeros((1, n), np.bool_) if holes is None else np.ascontiguousarray(holes)
-    far = _rows(x, mask, holes is not None, high, low, exponent, keep, values)
-    part = Part(x, high, low, exponent, exponent == _FAR if far and keep else None)
-    m, total, total_low, ties = values[:, :, None]
-    t = dd_numpy.with_ties((total, total_low), ties)
-    return part, dd_numpy.Row(m, t, t[0] == 0, bounds.FAST_RELATIVE)
+    """Rows of any length: what they add up to, and (``keep``) their softmax, perhaps in ``out``."""
+    values = np.empty((3, x.shape[0]))
+    mask = np.zeros((1, x.shape[1]), np.bool_) if holes is None else np.ascontiguousarray(holes)
+    p = None
+    if keep:
+        high, low, exponent, open_ = _words(x.shape, out)
+        _softmax(x, mask, holes is not None, high, low, exponent, open_, values)
+        p = Loose(high, low, exponent, bounds.FAST_RADIUS, dd_numpy.TIER, VANISHED, open_)
+    else:
+        _sums(x, mask, holes is not None, values)
+    m, t, t_low = values[:, :, None]
+    return Part(x, p), dd_numpy.Row(m, (t, t_low), t == 0, bounds.FAST_RELATIVE)
 
 
-def softmax(part: Part, row: dd_numpy.Row) -> Piece:
-    """p = e**d / S; the part's arrays become the piece's."""
-    r, r_low = (np.ascontiguousarray(word[:, 0]) for word in row.inverse)
-    radius, suspect = 2 * row.relative, np.empty(part.high.shape, np.bool_)
-    _scaled(part.high, part.low, part.exponent, r, r_low, radius, suspect)
-    return Piece(part.high, part.exponent, part.low, radius, dd_numpy.TIER, part.far, VANISHED, suspect)
+def _words(shape: tuple[int, ...], out: Window | None) -> tuple[Any, Any, Any, NDArray[np.bool_]]:
+    words = (np.empty(shape), np.empty(shape), np.empty(shape, np.int32)) if out is None else out
+    return *words, np.empty(shape, np.bool_)
 
 
-def log_softmax(x: FloatArray, row: dd_numpy.Row, out: Words | None = None) -> Piece:
+def softmax(part: Part, _row: Any, _out: Any = None) -> Loose:
+    """p = e**d / S."""
+    assert part.p is not None
+    return part.p
+
+
+def log_softmax(x: FloatArray, row: dd_numpy.Row, out: Window | None = None) -> Loose:
     """d - log S."""
     m, log, log_low = (np.ascontiguousarray(word[:, 0]) for word in (row.m, *row.log))
-    high, low, exponent = out or _words(x.shape)
-    radius, suspect = 2 * row.relative, np.empty(x.shape, np.bool_)
-    zeros = _logs(np.ascontiguousarray(x), m, log, log_low, high, low, exponent, radius, suspect)
-    spread = np.where(high == 0, 0.0, radius) if zeros else radius
-    piece = Piece(high, exponent, low, spread, dd_numpy.TIER, suspect=suspect)
+    high, low, exponent, open_ = _words(x.shape, out)
+    _logs(np.ascontiguousarray(x), m, log, log_low, high, low, exponent, open_)
     nothing = dd_numpy.nothing(row)
     if nothing.any():
-        piece = vanish(piece, nothing & (x == row.m), dd_numpy.NOTHING, sign=-1.0)
-    return piece
+        far = nothing & (x == row.m)
+        exponent[far] = _FAR
+        open_[far] = False
+    return Loose(high, low, exponent, bounds.FAST_RADIUS, dd_numpy.TIER, dd_numpy.NOTHING, open_)

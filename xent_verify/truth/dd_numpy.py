@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from xent_verify.formats import FloatArray, IntArray
 from xent_verify.truth import bounds
 from xent_verify.truth import doubledouble as dd
+from xent_verify.truth.loose import FAR, Loose
 from xent_verify.truth.pieces import VANISHED, Piece, normalised, vanish
 
 __all__ = [
@@ -53,14 +55,13 @@ NOTHING = -1150  # exponent of logs that are only bounded
 class Part:
     """The terms e**d of some columns of a group of rows: (high + low) 2**exponent, and their sum times 2**500.
 
-    ``far``: d < -20000 (None: nowhere); ``holes``: logits of -inf (None: nowhere).
+    Where d < -20000, exponents are ``FAR``.
     """
 
     x: FloatArray
     high: FloatArray
     low: FloatArray
     exponent: IntArray
-    far: NDArray[np.bool_] | None
     total: dd.Pair
     ties: FloatArray
 
@@ -117,10 +118,12 @@ def part(
     *,
     full: bool = False,
     divisor: float = 1.0,
+    out: FloatArray | None = None,  # noqa: ARG001
 ) -> Part:
     """Terms of the columns ``x`` (finite; holes stand for -inf); m is the row maximum, kept as an axis of length 1.
 
-    With a ``divisor`` (a temperature), terms are e**(d / divisor), and only softmax may be asked of them.
+    With a ``divisor`` (a temperature), terms are e**(d / divisor), and only softmax may be asked of them. ``out``, if
+    any, will hold the terms' high words.
     """
     with np.errstate(all="ignore"):  # x - m may overflow: such terms are far away
         if divisor == 1.0:
@@ -141,8 +144,10 @@ def part(
         np.copyto(weight, 0.0, where=holes)
         tie &= ~holes
     total = _extracted(high * weight, low * weight, axis)
+    if far is not None:
+        np.copyto(exponent, FAR, where=far)
     ties = np.add.reduce(tie, axis=axis, dtype=np.float64, keepdims=True)
-    return Part(x, high, low, exponent, far, total, ties)
+    return Part(x, high, low, exponent, total, ties)
 
 
 def _extracted(high: FloatArray, low: FloatArray, axis: int) -> dd.Pair:
@@ -186,22 +191,16 @@ def with_ties(sums: dd.Pair, ties: FloatArray) -> dd.Pair:
     return dd.add(sums, ((ties - 1.0) * 2.0**SCALE, np.zeros_like(ties)))
 
 
-def _settled(piece: Piece, far: NDArray[np.bool_] | None) -> Piece:
-    return piece if far is None else vanish(piece, far, VANISHED)
-
-
-def softmax(part: Part, row: Row) -> Piece:
-    """p = e**d / S."""
+def softmax(part: Part, row: Row, _out: Any = None) -> Loose:
+    """p = e**d / S: two_product, two low words added (3 u**2), normalised."""
     r, r_low = row.inverse
-    halves = dd.split(r)
-    p, e = dd.two_product(part.high, r, halves)
+    p, e = dd.two_product(part.high, r, dd.split(r))
     e += part.high * r_low
     e += part.low * r
-    p, e = dd.fast_two_sum(p, e)  # e is 0 or a multiple of 2**-300
-    return _settled(normalised(p, e, part.exponent, 2 * row.relative, TIER, drop=False), part.far)
+    return Loose(*dd.fast_two_sum(p, e), part.exponent, 2 * row.relative, TIER, VANISHED)
 
 
-def log_softmax(x: FloatArray, row: Row) -> Piece:
+def log_softmax(x: FloatArray, row: Row, _out: Any = None) -> Loose:
     """d - log S, from x/4 and m/4 so that nothing overflows; where d = 0, -log S alone, with its scale.
 
     d <= 0 and log S >= 0: no cancellation, the relative error is at most log S's. If d != 0 and log S < 1/2 then
@@ -215,9 +214,8 @@ def log_softmax(x: FloatArray, row: Row) -> Piece:
     if small.any():
         high = np.where(small, -row.log[0], high)
         low = np.where(small, -row.log[1], low)
-        exponent = np.where(small, -SCALE, 2)
-    piece = normalised(high, low, exponent, 2 * row.relative, TIER)
-    return vanish(piece, small & nothing(row), NOTHING, sign=-1.0)
+        exponent = np.where(small, np.where(nothing(row), FAR, -SCALE), 2)
+    return Loose(high, low, exponent, 2 * row.relative, TIER, NOTHING)
 
 
 def others(row: Row) -> Piece:

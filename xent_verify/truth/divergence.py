@@ -49,6 +49,9 @@ class Divergences:
     def single(self) -> bool:
         return True
 
+    def loose(self, _engine: Engine, /) -> None:
+        return None
+
     def answer(self, engine: Engine, rows: Rows, fmt: FloatFormat, _out: Out = None, /) -> Answer:
         p, q = loaded(self.p[rows]), loaded(self.q[rows])
         piece = _divergence(engine, p, q)
@@ -70,7 +73,7 @@ def _distances(t: Terms, group: Group, shrink: FloatArray) -> dd.Pair:
 
 def _probabilities(t: Terms) -> Piece:
     """p of whole rows, as one piece of plain arrays."""
-    pieces = [t.engine.softmax(part, t.row) for part in t.parts]
+    pieces = [t.engine.softmax(part, t.row).piece() for part in t.parts]
     pieces = [piece if t.axis else piece.transposed for piece in pieces]
     shape = pieces[0].hi.shape
     hi, exponent, lo, radius = (

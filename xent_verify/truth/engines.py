@@ -21,7 +21,8 @@ from xent_verify.formats import FloatArray, FloatFormat
 from xent_verify.truth import bounds, dd_numpy, float64_tier
 from xent_verify.truth import doubledouble as dd
 from xent_verify.truth.dd_numpy import SCALE
-from xent_verify.truth.pieces import Piece
+from xent_verify.truth.loose import Loose
+from xent_verify.truth.pieces import VANISHED, Piece
 
 __all__ = ["FAST", "FLOAT64", "FULL", "SCALE", "Engine", "Terms", "accelerated", "chain", "tempered", "terms"]
 
@@ -36,12 +37,14 @@ class Engine:
     relative: float
     part: Callable[..., Any]
     row: Callable[..., Any]
-    softmax: Callable[[Any, Any], Piece]
-    log_softmax: Callable[..., Piece]
+    softmax: Callable[..., Loose]
+    log_softmax: Callable[..., Loose]
     logsumexp: Callable[[Any], Piece]
     others: Callable[[Any], Piece]
     log: Callable[[Any], dd.Pair]
     fuzz: float
+    like: Loose  # an empty softmax, and
+    log_like: Loose  # log-softmax: what its results have in common
     whole: Callable[..., tuple[Any, Any]] | None = None  # parts and rows in one go, for rows of any length
 
 
@@ -52,6 +55,8 @@ def _tier1_log(row: float64_tier.Row) -> dd.Pair:
 def _tier2_log(row: dd_numpy.Row) -> dd.Pair:
     return row.log
 
+
+_NONE = np.empty(0)
 
 FLOAT64 = Engine(
     tier=float64_tier.TIER,
@@ -66,15 +71,18 @@ FLOAT64 = Engine(
     others=float64_tier.others,
     log=_tier1_log,
     fuzz=2.0 ** (SCALE - 176),
+    like=Loose(_NONE, None, 0, bounds.TIER1_RADIUS, float64_tier.TIER, float64_tier.FLOOR),
+    log_like=Loose(_NONE, None, 0, bounds.TIER1_RADIUS, float64_tier.TIER, float64_tier.FLOOR),
 )
 """Tier 1."""
 
 
 def _tier2(*, full: bool) -> Engine:
+    radius = bounds.FULL_RADIUS if full else bounds.FAST_RADIUS
     return Engine(
         tier=dd_numpy.TIER,
         block=8192,
-        radius=bounds.FULL_RADIUS if full else bounds.FAST_RADIUS,
+        radius=radius,
         relative=bounds.FULL_RELATIVE if full else bounds.FAST_RELATIVE,
         part=partial(dd_numpy.part, full=full),
         row=partial(dd_numpy.row, full=full),
@@ -84,6 +92,8 @@ def _tier2(*, full: bool) -> Engine:
         others=dd_numpy.others,
         log=_tier2_log,
         fuzz=2.0 ** (SCALE - 1340),
+        like=Loose(_NONE, _NONE, 0, radius, dd_numpy.TIER, VANISHED),
+        log_like=Loose(_NONE, _NONE, 0, radius, dd_numpy.TIER, dd_numpy.NOTHING),
     )
 
 
@@ -144,23 +154,28 @@ def terms(
 ) -> Terms:
     """Parts and rows of finite logits ``x`` (k, n), n > 0; ``keep``: whether the single terms will be asked for.
 
-    ``out``: (hi, lo, exponent) arrays in which an engine that answers whole rows may put its results.
+    ``out``: (high, low, exponent) arrays in which results may take shape.
     """
     n = x.shape[1]
+    if holes is not None:
+        x = np.where(holes, -np.finfo(np.float64).max, x)
     if engine.whole is not None:
-        x = x if holes is None else np.where(holes, -np.finfo(np.float64).max, x)
-        part, row = engine.whole(x, holes, keep=keep, out=out if keep else None)
+        part, row = engine.whole(x, holes, keep=keep, out=out)
         return Terms(engine, (part,), (slice(0, n),), row, 1)
-    axis = 0 if n <= _COLUMN_LIMIT else 1
+    axis = 0 if n < _COLUMN_LIMIT else 1
     if axis == 0:
         x = np.ascontiguousarray(x.T)
         holes = None if holes is None else np.ascontiguousarray(holes.T)
-    if holes is not None:
-        x = np.where(holes, -np.finfo(np.float64).max, x)
     m = x.max(axis=axis, keepdims=True)
     columns = tuple(slice(a, min(a + engine.block, n)) for a in range(0, n, engine.block))
-    if len(columns) == 1:
-        parts = (engine.part(x, m, axis, holes),)
-    else:
-        parts = tuple(engine.part(x[:, c], m, axis, None if holes is None else holes[:, c]) for c in columns)
+    parts = tuple(
+        engine.part(
+            x if len(columns) == 1 else x[:, c],
+            m,
+            axis,
+            None if holes is None else holes[:, c] if axis else holes,
+            out=out[0][:, c] if out is not None and axis else None,
+        )
+        for c in columns
+    )
     return Terms(engine, parts, columns, engine.row(m, parts, axis), axis)

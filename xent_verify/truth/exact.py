@@ -58,12 +58,12 @@ def evaluate(batch: Batch, fmt: str | FloatFormat | None = None, index: IntArray
     op = op_named(batch.op)
     values, decided = _by_definition(op, batch)
     result = enclosure.exact(values.ravel())
-    parts = [getattr(result, name).copy() for name in Enclosure.__slots__]
+    parts: list[Any] = [field.copy() for field in result.fields]
     positions = np.arange(values.size) if index is None else np.asarray(index, np.int64).ravel()
     todo = positions[~decided.ravel()[positions]]
     for where, found in _solve(op, batch, form, todo):
-        for part, name in zip(parts, Enclosure.__slots__, strict=True):
-            part[where] = getattr(found, name)
+        for part, field in zip(parts, found.fields, strict=True):
+            part[where] = field
     whole = Enclosure(*parts)
     return whole.reshape(values.shape) if index is None else whole[positions]
 

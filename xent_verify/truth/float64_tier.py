@@ -10,7 +10,7 @@ Same plan as tier 2 (T = the sum of all terms but one maximal one, log S = log1p
 * p = e**d (1 / (1 + T)): three roundings; d - log S, both of one sign: two roundings.
 
 Terms with d < -256 are less accurate (2**-44 to -700, then only bounded by e**-700), but they weigh less than 2**-369 a
-piece: softmax below 2**-184 and logs below 2**-175 are answered by an interval from 0 on.
+piece: softmax and logs below 2**-175 are answered by an interval from 0 on.
 
 np.exp and np.log1p are other people's code, and differ by machine. ``trusted`` compares them at start-up with tier 2's
 own kernels at several thousand points (every binade, every table interval of the common algorithms, odd lengths for the
@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,14 +32,17 @@ from numpy.typing import NDArray
 from xent_verify.formats import FloatArray
 from xent_verify.truth import bounds
 from xent_verify.truth import doubledouble as dd
+from xent_verify.truth.loose import Loose
 from xent_verify.truth.pieces import Piece, normalised, vanish
+from xent_verify.truth.sink import Window
 
-__all__ = ["TIER", "Part", "Row", "log_softmax", "logsumexp", "others", "part", "row", "softmax", "trusted"]
+__all__ = ["FLOOR", "TIER", "Part", "Row", "log_softmax", "logsumexp", "others", "part", "row", "softmax", "trusted"]
 
 TIER = 1
 _LOWEST = -700.0
-_SOFTMAX_FLOOR = -184  # exponents under which values are only bounded
-_LOG_FLOOR = -175
+FLOOR = -175
+"""Exponent under which values are only bounded."""
+
 _MEASURED = 4 * 2.0**-53
 
 
@@ -62,21 +66,42 @@ class Row:
     alone: NDArray[np.bool_]
 
 
-def part(x: FloatArray, m: FloatArray, axis: int, holes: NDArray[np.bool_] | None = None) -> Part:
-    """Terms of the columns ``x`` (finite; holes stand for -inf)."""
+def part(
+    x: FloatArray, m: FloatArray, axis: int, holes: NDArray[np.bool_] | None = None, *, out: FloatArray | None = None
+) -> Part:
+    """Terms of the columns ``x`` (finite; holes stand for -inf), perhaps in ``out``.
+
+    Short rows stand as columns (axis 0, whole rows): their maximal terms are found as those with d = 0, which the
+    others' sum leaves out, and all but one are added as 1. In long rows the largest term of the part is set aside.
+    """
     with np.errstate(over="ignore"):
-        terms = x - m
+        terms = np.subtract(x, m, out=out)
+    if axis == 0:
+        return _part_of_columns(x, terms, holes)
     np.maximum(terms, _LOWEST, out=terms)
     np.exp(terms, out=terms)
     if holes is not None:
         np.copyto(terms, 0.0, where=holes)
-    short = terms if axis == 0 else terms.T
-    best = terms.argmax(axis=axis), np.arange(short.shape[1])
-    largest = short[best]
-    short[best] = 0.0
-    others = _sum(terms, axis)
-    short[best] = largest
-    return Part(x, terms, np.expand_dims(largest, axis), others)
+    best = np.arange(terms.shape[0]), terms.argmax(axis=1)
+    largest = terms[best]
+    terms[best] = 0.0
+    others = _sum(terms, 1)
+    terms[best] = largest
+    return Part(x, terms, largest[:, None], others)
+
+
+def _part_of_columns(x: FloatArray, terms: FloatArray, holes: NDArray[np.bool_] | None) -> Part:
+    tie = terms == 0.0
+    np.maximum(terms, _LOWEST, out=terms)
+    np.exp(terms, out=terms)
+    if holes is not None:
+        np.copyto(terms, 0.0, where=holes)
+        tie &= ~holes
+    np.copyto(terms, 0.0, where=tie)
+    others = _sum(terms, 0)
+    np.copyto(terms, 1.0, where=tie)
+    ties = np.add.reduce(tie, axis=0, dtype=np.float64, keepdims=True)
+    return Part(x, terms, np.ones_like(others), others + (ties - 1.0))
 
 
 def _sum(terms: FloatArray, axis: int) -> FloatArray:
@@ -110,32 +135,35 @@ def row(m: FloatArray, parts: Sequence[Part], axis: int) -> Row:
     return Row(m, t, np.log1p(t), t == 0)
 
 
-def softmax(part: Part, row: Row) -> Piece:
-    """p = e**d / S."""
-    piece = normalised(part.terms * (1.0 / (1.0 + row.t)), None, 0, bounds.TIER1_RADIUS, TIER)
-    return vanish(piece, piece.exponent < _SOFTMAX_FLOOR, _SOFTMAX_FLOOR)
+def softmax(part: Part, row: Row, _out: Any = None) -> Loose:
+    """p = e**d / S, in the place of the terms."""
+    part.terms[...] *= 1.0 / (1.0 + row.t)
+    return _loose(part.terms)
 
 
-def log_softmax(x: FloatArray, row: Row) -> Piece:
-    """d - log S, times 1/4 so that nothing overflows."""
-    value = x * 0.25
-    value -= row.m * 0.25
-    value -= row.log * 0.25
-    piece = normalised(value, None, 2, bounds.TIER1_RADIUS, TIER)
-    return vanish(piece, (piece.exponent < _LOG_FLOOR) & (piece.hi != 0), _LOG_FLOOR, sign=-1.0)
+def _loose(values: FloatArray) -> Loose:
+    return Loose(values, None, 0, bounds.TIER1_RADIUS, TIER, FLOOR)
+
+
+def log_softmax(x: FloatArray, row: Row, out: Window | None = None) -> Loose:
+    """d - log S; -inf where that overflows."""
+    with np.errstate(over="ignore"):
+        value = np.subtract(x, row.m, out=None if out is None else out[0])
+        value -= row.log
+    return _loose(value)
 
 
 def others(row: Row) -> Piece:
     """T / S = 1 - p at a maximal logit, relatively accurate."""
     piece = normalised(row.t * (1.0 / (1.0 + row.t)), None, 0, bounds.TIER1_RADIUS, TIER)
-    return vanish(piece, (piece.exponent < _LOG_FLOOR) & ~row.alone, _LOG_FLOOR)
+    return vanish(piece, (piece.exponent < FLOOR) & ~row.alone, FLOOR)
 
 
 def logsumexp(row: Row) -> Piece:
     """m + log S; the absolute error of log S (2**-176 stands for logs below it) is carried through cancellation."""
     value = row.m + row.log
     piece = normalised(np.where(np.abs(value) < 2.0**-1000, 0.0, value), None, 0, 0.0, TIER)
-    error = bounds.TIER1_RELATIVE * row.log + 2.0**-52 * np.abs(value) + 2.0 ** (_LOG_FLOOR - 1)
+    error = bounds.TIER1_RELATIVE * row.log + 2.0**-52 * np.abs(value) + 2.0 ** (FLOOR - 1)
     radius = np.ldexp(error, -np.clip(piece.exponent, -1000, 1023).astype(np.int32)) * 1.0001
     lost = (piece.hi == 0) | (radius > 0.5)
     exact = row.alone & ~lost

@@ -17,11 +17,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.formats import FloatArray, FloatFormat
+from xent_verify.formats import FloatArray, FloatFormat, IntArray
 from xent_verify.truth import doubledouble as dd
 from xent_verify.truth import special
 from xent_verify.truth.compose import Answer, Group, Out, Rows, loaded
 from xent_verify.truth.engines import Engine, Terms, terms
+from xent_verify.truth.loose import Loose
 from xent_verify.truth.pieces import Piece, bounded, in_binades, normalised, undecided
 from xent_verify.truth.rows import LossRows
 from xent_verify.truth.sharp import exact_plus_small
@@ -60,6 +61,9 @@ class Gradients:
     def single(self) -> bool:
         return False
 
+    def loose(self, engine: Engine, /) -> Loose | None:
+        return None if self.loss.labels is None else engine.like
+
     def answer(self, engine: Engine, rows: Rows, fmt: FloatFormat, out: Out = None, /) -> Answer:
         loss = self.loss.take(rows)
         group = loaded(loss.logits)
@@ -67,35 +71,38 @@ class Gradients:
         if group.holes is not None or loss.ignored.any():
             values, decided = special.gradient_values(loss)
         t = terms(engine, group.x, group.holes, out=out)
-        parts = []
+        parts: list[tuple[slice, Loose | Piece, NDArray[np.bool_]]] = []
+        patches = []
         for columns, part in zip(t.columns, t.parts, strict=True):
-            piece = engine.softmax(part, t.row)
-            piece = piece if t.axis else piece.transposed
+            loose = engine.softmax(part, t.row)
+            loose = loose if t.axis else loose.transposed
             if loss.labels is not None:
-                piece = _less_one_hot(piece, columns, t, group, loss)
-            else:
-                piece = _less_target(piece, columns, loss, engine)
+                mask = loose.suspects(fmt)
+                patch = _less_one_hot(loose, columns, t, group, loss)
+                mask[patch[0], patch[1] - columns.start] = False
+                parts.append((columns, loose, mask))
+                patches.append(patch)
+                continue
+            piece = _less_target(loose.piece(), columns, loss, engine)
             mask = undecided(piece, fmt)
-            if loss.probabilities is not None and mask.any():
+            if mask.any():
                 piece, mask = _at_maximum(piece, mask, columns, t, group, loss, fmt)
             parts.append((columns, piece, mask))
-        return Answer(tuple(parts), values, decided)
+        return Answer(tuple(parts), values, decided, patches)
 
 
-def _less_one_hot(piece: Piece, columns: slice, t: Terms, group: Group, loss: LossRows) -> Piece:
-    """p with the target's element, if it lies in these columns, replaced by p - 1."""
+def _less_one_hot(p: Loose, columns: slice, t: Terms, group: Group, loss: LossRows) -> tuple[IntArray, IntArray, Piece]:
+    """p - 1 for the targets that lie in these columns: (rows, columns, piece)."""
     labels = np.asarray(loss.labels)
     here = np.nonzero((labels >= columns.start) & (labels < columns.stop))[0]
-    if not here.size:
-        return piece
-    where = here, labels[here] - columns.start
-    top = group.x[here, labels[here]] == np.reshape(t.row.m, -1)[here]
+    places = labels[here]
+    top = group.x[here, places] == np.reshape(t.row.m, -1)[here]
     rest = t.engine.others(t.row)
     rest = (rest[:, 0] if t.axis else rest[0])[here].negated
-    below = _minus_one(piece[where], t.engine.radius)
+    below = _minus_one(p[here, places - columns.start].piece(), t.engine.radius)
     if top.any():
         below = below.patched(top, rest[top])
-    return piece.patched(where, below)
+    return here, places, below
 
 
 def _minus_one(p: Piece, radius: float) -> Piece:

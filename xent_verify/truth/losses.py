@@ -83,6 +83,9 @@ class Losses:
     def special(self) -> special.Decided:
         return special.loss_row_values(self.loss)
 
+    def loose(self, _engine: Engine, /) -> None:
+        return None
+
     def answer(self, engine: Engine, rows: Rows, fmt: FloatFormat, _out: Out = None, /) -> Answer:
         loss = self.loss.take(rows)
         group = loaded(loss.logits)
@@ -228,6 +231,7 @@ def reduced_pieces(
                 values, _ = special.combine(problem.special(), weight, problem.reduction)
                 return enclosure.exact(values.reshape(1))
             piece = answer.parts[0][1]
+            assert isinstance(piece, Piece)
             pieces.append(piece if answer.decided is None else _without(piece, answer.decided))
         piece = _total(pieces, divisor if problem.reduction == "mean" else None)
         if not undecided(piece, fmt).any():

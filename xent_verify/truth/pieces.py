@@ -1,15 +1,13 @@
-"""Parts of an enclosure on their way out: normalised words, the quick test for undecided elements, assembly.
+"""Parts of an enclosure on their way out: normalised words, and the test for undecided elements.
 
 A ``Piece`` is an ``Enclosure`` whose ``lo`` and ``radius`` may be one number for all elements; most fast results need
-no more, and arrays that are never allocated cost nothing. ``Sink`` keeps that up to the finished enclosure, whose
-constant fields are zero-stride views.
+no more, and arrays that are never allocated cost nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -22,7 +20,6 @@ from xent_verify.truth.doubledouble import fast_two_sum, power_of_two, two_produ
 __all__ = [
     "VANISHED",
     "Piece",
-    "Sink",
     "bounded",
     "in_binades",
     "normalised",
@@ -43,8 +40,7 @@ class Piece:
     """Certified values of some elements: the fields of ``Enclosure``, scalars allowed for all but hi and exponent.
 
     ``void`` marks elements known only to lie in (0, 2 hi 2**exponent): hi = +-1, lo = 0, and radius 1 whatever
-    ``radius`` says; none of their exponents exceeds ``void_exponent``. ``suspect`` may mark all elements that float64
-    could leave undecided, void ones apart, where a kernel has looked already (see ``undecided``).
+    ``radius`` says; none of their exponents exceeds ``void_exponent``.
     """
 
     hi: FloatArray
@@ -54,7 +50,6 @@ class Piece:
     tier: int
     void: NDArray[np.bool_] | None = None
     void_exponent: int = 0
-    suspect: NDArray[np.bool_] | None = None
 
     def _each(self, change: Callable[[Any], Any]) -> Piece:
         lo, radius = (value if np.ndim(value) == 0 else change(value) for value in (self.lo, self.radius))
@@ -182,7 +177,7 @@ def bounded(high: FloatArray, low: FloatArray, exponent: IntArray | int, error: 
     )
 
 
-def vanish(piece: Piece, where: NDArray[np.bool_], exponent: int, *, sign: float = 1.0) -> Piece:
+def vanish(piece: Piece, where: NDArray[np.bool_], exponent: int, *, sign: FloatArray | float = 1.0) -> Piece:
     """The piece with (0, 2 * sign * 2**exponent) as its enclosure of the marked elements (fields changed in place)."""
     if not where.any():
         return piece
@@ -207,9 +202,7 @@ def undecided(piece: Piece, fmt: FloatFormat) -> NDArray[np.bool_]:
     """
     if not piece.hi.size:
         return np.zeros(piece.hi.shape, bool)
-    suspect = piece.suspect if fmt.precision == 53 else None
-    if suspect is None:
-        suspect = _suspects(piece, fmt)
+    suspect = _suspects(piece, fmt)
     suspect |= _too_wide(piece, fmt)
     if suspect.any():
         suspect[suspect] = ~piece[suspect].enclosure().decided(fmt)
@@ -269,60 +262,3 @@ def _too_wide(piece: Piece, fmt: FloatFormat) -> NDArray[np.bool_] | bool:
     if np.max(piece.radius) > widest:
         wide = wide | (piece.radius > widest)
     return wide
-
-
-class Sink:
-    """An enclosure under construction, elements in row order; fields stay constant for as long as they can."""
-
-    def __init__(self, shape: tuple[int, ...], tier: int, radius: float) -> None:
-        self.hi = np.empty(shape)
-        self.exponent = np.empty(shape, np.int64)
-        self._lock = Lock()
-        self._rest: dict[str, NDArray[Any]] = {}
-        self._constant: dict[str, Any] = {"lo": np.float64(0.0), "radius": np.float64(radius), "tier": np.uint8(tier)}
-
-    def write(self, key: Any, piece: Piece) -> None:
-        """Store a piece at ``array[key]``."""
-        if not np.may_share_memory(piece.hi, self.hi):  # else computed in place
-            self.hi[key] = piece.hi
-            self.exponent[key] = piece.exponent
-        for name, value in (("lo", piece.lo), ("radius", piece.full_radius), ("tier", piece.tier)):
-            if name in self._rest and np.may_share_memory(value, self._rest[name]):
-                continue
-            if name in self._rest:
-                self._rest[name][key] = value
-            elif np.ndim(value) or value != self._constant[name]:
-                self.spread(name)[key] = value
-
-    def window(self, rows: slice) -> tuple[FloatArray, FloatArray, IntArray]:
-        """(hi, lo, exponent) of some rows, to compute in place."""
-        return self.hi[rows], self.spread("lo")[rows], self.exponent[rows]
-
-    def write_enclosure(self, key: Any, values: Enclosure) -> None:
-        """Store finished enclosures, each with its own tier."""
-        self.hi[key], self.exponent[key] = values.hi, values.exponent
-        for name in self._constant:
-            self.spread(name)[key] = getattr(values, name)
-
-    def write_flat(self, index: NDArray[np.int64], values: Enclosure) -> None:
-        """As ``write_enclosure``, at flat positions."""
-        self.write_enclosure(np.unravel_index(index, self.hi.shape), values)
-
-    def spread(self, name: str) -> NDArray[Any]:
-        """The field as an array of its own from now on."""
-        with self._lock:
-            if name not in self._rest:
-                constant = self._constant[name]
-                array = np.zeros(self.hi.shape, constant.dtype)
-                if constant:
-                    array.fill(constant)
-                self._rest[name] = array
-            return self._rest[name]
-
-    def finished(self) -> Enclosure:
-        """The enclosure."""
-        lo, radius, tier = (
-            self._rest[name] if name in self._rest else np.broadcast_to(self._constant[name], self.hi.shape)
-            for name in ("lo", "radius", "tier")
-        )
-        return Enclosure(self.hi, lo, self.exponent, radius, tier)
