@@ -119,7 +119,12 @@ def _found(case: Case) -> list[_Match]:
             break
     ranked = sorted(
         matches.values(),
-        key=lambda match: (-match.score, not (match.mistake.special and case.about_specials), -match.agreement.exact),
+        key=lambda match: (
+            -match.score,
+            not (match.mistake.special and case.about_specials),
+            not (case.slight and match.mistake is inputs.NARROW_WORK),
+            -match.agreement.exact,
+        ),
     )
     return [match for match in ranked if match.score == ranked[0].score]
 

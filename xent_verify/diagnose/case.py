@@ -261,6 +261,14 @@ class Case:
         strange = np.asarray(~np.isfinite(self.rows.astype(np.float64)).all(axis=1))
         return bool(strange.any() if self.failing.ndim == 0 else strange[self.failing_rows].all())
 
+    @property
+    def slight(self) -> bool:
+        """Whether every failing value of a narrow format is within two ulps: one rounding too many."""
+        if self.form.bits > 16:
+            return False
+        true, wrong = self.true[self.failing], self.observed[self.failing]
+        return bool((np.abs(wrong - true) <= 2 * self.form.ulp(true)).all())
+
     @cached_property
     def evidence(self) -> Evidence:
         """What predictions are compared with."""
