@@ -1,0 +1,98 @@
+"""Verdicts at the edges where sound code must pass and the same answer elsewhere must not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from xent_verify import conventions
+from xent_verify.judge import Judgement, Rules, judge
+from xent_verify.model import Batch, Returned
+from xent_verify.ops import OPS
+from xent_verify.policies import POLICIES, across_memory
+from xent_verify.truth import certify
+
+MAX = float(np.finfo(np.float32).max)
+
+
+def loss(logits: Any, target: Any, options: Mapping[str, Any]) -> Batch:
+    inputs = {"logits": np.array(logits, np.float32), "target": np.array(target)}
+    return Batch("cross_entropy", "float32", "test", inputs, dict(options))
+
+
+def verdict(batch: Batch, value: Any) -> Judgement:
+    answer = np.asarray(value, batch.x.dtype)
+    return judge(OPS[batch.op], batch, Returned(answer, answer.dtype.name), certify(batch), Rules())
+
+
+@pytest.mark.parametrize(
+    ("layout", "axis", "across"), [("C", -1, False), ("C", 0, True), ("F", -1, True), ("strided", -1, False)]
+)
+def test_sums_across_memory_may_be_loops(layout: str, axis: int, across: bool) -> None:
+    """Where rows do not lie along memory the limit is that of a plain loop, elsewhere that of a library's sum."""
+    batch = Batch("softmax", "float32", "test", {"x": np.zeros((2000, 2000), np.float32)}, {"axis": axis}, layout)
+    assert across_memory(batch) == across
+    small = replace(
+        batch, inputs={"x": np.zeros((3000, 3), np.float32) if axis == 0 else np.zeros((3, 3000), np.float32)}
+    )
+    standard, textbook = (
+        POLICIES[name].limit(OPS["softmax"], small, certify(small)) for name in ("standard", "textbook")
+    )
+    assert bool((standard == textbook).all()) == across
+
+
+@pytest.mark.parametrize("n", [2, 3, 17, 128, 256])
+def test_any_order_of_summation_passes_on_short_rows(n: int) -> None:
+    """A plain float32 loop over equal terms, which rounds the same way every time, stays within the limit."""
+    rng = np.random.default_rng(n)
+    for gap in rng.uniform(0, 3, 40):
+        x = np.full((1, n), -gap, np.float32)
+        x[0, 0] = 0
+        e = np.exp(x)
+        total = np.add.accumulate(e, axis=1, dtype=np.float32)[:, -1:]
+        assert not verdict(Batch("softmax", "float32", "test", {"x": x}), e / total).hits
+
+
+def test_a_plain_loop_over_many_terms_fails() -> None:
+    """100,000 equal terms one after another lose three digits."""
+    x = np.zeros((1, 100_000), np.float32)
+    x[0, 0] = 0.7
+    e = np.exp(x)
+    total = np.add.accumulate(e, axis=1, dtype=np.float32)[:, -1:] * np.float32(1.001)
+    assert "inaccurate" in verdict(Batch("softmax", "float32", "test", {"x": x}), e / total).kinds()
+
+
+@pytest.mark.parametrize(
+    ("options", "target", "fine"),
+    [
+        ({"label_smoothing": 1.0}, [0], True),
+        ({"weight": np.array([0, 1], np.float32), "label_smoothing": 0.1}, [0], True),
+        ({}, [[0.0, 1.0]], True),
+        ({}, [0], False),
+        ({"label_smoothing": 1.0}, [1], False),
+    ],
+)
+def test_zero_times_an_overflow_is_no_fault(options: dict[str, Any], target: Any, fine: bool) -> None:
+    """x - m overflows, and a factor of 0 makes NaN of it: tolerated there, and nowhere else."""
+    probabilities = np.ndim(target) == 2
+    given = np.array(target, np.float32) if probabilities else target
+    batch = loss([[-MAX, 1e31]], given, {**options, "reduction": "none"})
+    kinds = verdict(batch, [np.nan]).kinds()
+    assert ("nan" not in kinds) == fine
+
+
+def test_a_mean_over_zero_weight_is_not_a_mean_over_nothing() -> None:
+    """With smoothing the sum over rows need not be 0: inf there and NaN over ignored rows are one target's two answers."""
+    weight = np.array([0.0, 1.0, 2.0], np.float32)
+    smoothed = loss([[0.0, 1.0, 2.0]], [0], {"weight": weight, "label_smoothing": 0.1})
+    ignored = loss([[0.0, 1.0, 2.0]], [-100], {"weight": weight, "label_smoothing": 0.1})
+    found = [
+        conventions.situations(OPS["cross_entropy"], batch, np.asarray(value), certify(batch).hi)[0]
+        for batch, value in ((smoothed, np.inf), (ignored, np.nan))
+    ]
+    assert [situation.name for situation in found] == ["mean over zero weight", "mean over nothing"]
+    assert not verdict(smoothed, np.inf).kinds()
