@@ -32,7 +32,7 @@ DEPTH = 40
 LOG1P = 2.0**-92  # doubledouble.log1p
 REDUCTION = 2.0**-90.9  # doubledouble._reduced
 TREE = 2.0 * (DEPTH + 2) ** 2 * U * U  # doubledouble.tree_sum
-EXTRACTED = 8192 * 2 * U * U * 1.01  # dd_numpy._extracted
+EXTRACTED = 16384 * 2 * U * U * 1.01  # dd_numpy._extracted
 DIVISION = (4 + 8 + 24) * U * U  # 1 + T, reciprocal, product with its low words
 
 
@@ -88,7 +88,7 @@ FAST_RELATIVE = 2.0**-78.9
 
 FAST_RADIUS = 2 * FAST_RELATIVE
 
-FULL_RELATIVE = 2.0**-89.2
+FULL_RELATIVE = 2.0**-89.0
 """The same with the full exponential."""
 
 FULL_RADIUS = 2 * FULL_RELATIVE

@@ -24,6 +24,7 @@ from xent_verify.truth import bounds
 from xent_verify.truth import doubledouble as dd
 from xent_verify.truth.loose import FAR, Loose
 from xent_verify.truth.pieces import VANISHED, Piece, normalised, vanish
+from xent_verify.truth.scratch import Scratch
 
 __all__ = [
     "NOTHING",
@@ -125,54 +126,70 @@ def part(
     With a ``divisor`` (a temperature), terms are e**(d / divisor), and only softmax may be asked of them. ``out``, if
     any, will hold the terms' high words.
     """
-    with np.errstate(all="ignore"):  # x - m may overflow: such terms are far away
-        if divisor == 1.0:
-            d, rest = dd.two_sum(x, np.broadcast_to(-m, x.shape))
-        else:
-            d, rest = _quotient(x, m, divisor)
-    far = None
-    if not d.min(initial=0.0) >= _LOWEST:
-        far = ~(d >= _LOWEST)
-        np.copyto(d, _LOWEST, where=far)
-        np.copyto(rest, 0.0, where=far)
-    np.copyto(d, 0.0, where=d > -(2.0**-300))  # e**d = 1 to 2**-300; keeps subnormals out
-    high, low, exponent = dd.exp(d, rest, full=full)
-    weight = dd.power_of_two(np.maximum(exponent + SCALE, _FLUSHED))
+    with Scratch(x.shape, 2) as (d, rest):
+        far = _distances(x, m, divisor, d, rest)
+        high, low, exponent = dd.exp(d, rest, full=full)
     tie = np.equal(x, m)
-    np.copyto(weight, 0.0, where=tie)
     if holes is not None:
-        np.copyto(weight, 0.0, where=holes)
         tie &= ~holes
-    total = _extracted(high * weight, low * weight, axis)
+    with Scratch(x.shape, 2) as (scaled, scaled_low):
+        weight = dd.power_of_two(np.maximum(exponent, _FLUSHED - SCALE), SCALE)
+        np.copyto(weight, 0.0, where=tie if holes is None else tie | holes)
+        np.multiply(high, weight, out=scaled)
+        np.multiply(low, weight, out=scaled_low)
+        total = _extracted(scaled, scaled_low, axis)
     if far is not None:
         np.copyto(exponent, FAR, where=far)
     ties = np.add.reduce(tie, axis=axis, dtype=np.float64, keepdims=True)
     return Part(x, high, low, exponent, total, ties)
 
 
+def _distances(
+    x: FloatArray, m: FloatArray, divisor: float, d: FloatArray, rest: FloatArray
+) -> NDArray[np.bool_] | None:
+    """x - m, divided, as d + rest, fit for ``dd.exp``; where it lies below -20000 (None: nowhere), and is held."""
+    with np.errstate(all="ignore"):  # x - m may overflow: such terms are far away
+        if divisor == 1.0:
+            with Scratch(x.shape, 1) as (spare,):
+                dd.two_sum(x, -m, (d, rest, spare))
+        else:
+            d[...], rest[...] = _quotient(x, m, divisor)
+    far = None
+    if not d.min(initial=0.0) >= _LOWEST:
+        far = ~(d >= _LOWEST)
+        np.copyto(d, _LOWEST, where=far)
+        np.copyto(rest, 0.0, where=far)
+    np.copyto(d, 0.0, where=d > -(2.0**-300))  # e**d = 1 to 2**-300; keeps subnormals out
+    return far
+
+
 def _extracted(high: FloatArray, low: FloatArray, axis: int) -> dd.Pair:
     """Sum of terms high + low >= 0 along ``axis`` (kept): two extractions (Rump, Ogita, Oishi 2008), rest in double.
+
+    ``high`` is overwritten.
 
     Let n terms be at most M and s a power of two, s >= 2 n M. q = (high + s) - s is a multiple of 2**-52 s, off by at
     most 2**-53 s, and all partial sums of q stay within s: NumPy adds them exactly, in any order. So it does with what
     is left, extracted at 2 n 2**-53 s (times 3/2, since it has signs). The remainder is below 2**-104 n s a piece, and
     its sum in double, as that of the low words (at most 2 u high each, n - 1 roundings), is what rounds: 2 n u**2
-    of the sum for n <= 8192.
+    of the sum for n <= 16384.
     """
     n = high.shape[axis]
     top = high.max(axis=axis, keepdims=True)
     s = np.ldexp(1.0, np.frexp(top * float(n))[1] + 1)
-    q = high + s
-    q -= s
-    rest = high - q
-    first = dd.plain_sum(q, axis)
-    s *= 3.0 * 2.0 ** (int(n).bit_length() - 53)
-    np.add(rest, s, out=q)
-    q -= s
-    rest -= q
-    rest += low
-    a, b = dd.two_sum(first, dd.plain_sum(q, axis))
-    return dd.fast_two_sum(a, b + dd.plain_sum(rest, axis))
+    with Scratch(high.shape, 1) as (q,):
+        np.add(high, s, out=q)
+        q -= s
+        high -= q
+        first = dd.plain_sum(q, axis)
+        s *= 3.0 * 2.0 ** (int(n).bit_length() - 53)
+        np.add(high, s, out=q)
+        q -= s
+        high -= q
+        high += low
+        second = dd.plain_sum(q, axis)
+    a, b = dd.two_sum(first, second)
+    return dd.fast_two_sum(a, b + dd.plain_sum(high, axis))
 
 
 def row(m: FloatArray, parts: Sequence[Part], axis: int, *, full: bool = False) -> Row:
@@ -192,12 +209,17 @@ def with_ties(sums: dd.Pair, ties: FloatArray) -> dd.Pair:
 
 
 def softmax(part: Part, row: Row, _out: Any = None) -> Loose:
-    """p = e**d / S: two_product, two low words added (3 u**2), normalised."""
+    """p = e**d / S, in the place of the terms: two_product, two low words added (3 u**2), normalised."""
     r, r_low = row.inverse
     p, e = dd.two_product(part.high, r, dd.split(r))
-    e += part.high * r_low
-    e += part.low * r
-    return Loose(*dd.fast_two_sum(p, e), part.exponent, 2 * row.relative, TIER, VANISHED)
+    np.multiply(part.high, r_low, out=part.high)
+    e += part.high
+    np.multiply(part.low, r, out=part.low)
+    e += part.low
+    high = np.add(p, e, out=part.high)
+    np.subtract(high, p, out=p)
+    e -= p
+    return Loose(high, e, part.exponent, 2 * row.relative, TIER, VANISHED)
 
 
 def log_softmax(x: FloatArray, row: Row, _out: Any = None) -> Loose:

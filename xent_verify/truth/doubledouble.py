@@ -12,9 +12,12 @@ exact when nothing overflows and the product is 0 or at least 2**-969; below, it
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from xent_verify.formats import FloatArray, IntArray
+from xent_verify.truth.scratch import Scratch
 from xent_verify.truth.tables import tables
 
 __all__ = [
@@ -37,11 +40,12 @@ _SPLITTER = 134217729.0  # 2**27 + 1
 Pair = tuple[FloatArray, FloatArray]
 
 
-def two_sum(a: FloatArray, b: FloatArray) -> Pair:
-    """s + e = a + b exactly, s = fl(a + b)."""
-    s = a + b
-    v = s - a
-    e = s - v
+def two_sum(a: FloatArray, b: FloatArray, into: tuple[FloatArray, FloatArray, FloatArray] | None = None) -> Pair:
+    """s + e = a + b exactly, s = fl(a + b). ``into``: arrays for s, e and one that is overwritten."""
+    s, e, v = (None, None, None) if into is None else into
+    s = np.add(a, b, out=s)
+    v = np.subtract(s, a, out=v)
+    e = np.subtract(s, v, out=e)
     np.subtract(a, e, out=e)
     np.subtract(b, v, out=v)
     e += v
@@ -56,10 +60,11 @@ def fast_two_sum(a: FloatArray, b: FloatArray) -> Pair:
     return s, e
 
 
-def split(a: FloatArray) -> Pair:
+def split(a: FloatArray, into: Pair | None = None) -> Pair:
     """a = top + bottom, each of at most 26 bits (Veltkamp)."""
-    c = a * _SPLITTER
-    top = c - a
+    top, c = (None, None) if into is None else into
+    c = np.multiply(a, _SPLITTER, out=c)
+    top = np.subtract(c, a, out=top)
     np.subtract(c, top, out=top)
     np.subtract(a, top, out=c)
     return top, c
@@ -67,20 +72,26 @@ def split(a: FloatArray) -> Pair:
 
 def two_product(a: FloatArray, b: FloatArray, halves: Pair | None = None) -> Pair:
     """p + e = a * b exactly, p = fl(a * b) (Dekker); ``halves`` may hold ``split(b)``."""
-    a1, a2 = split(a)
     b1, b2 = split(b) if halves is None else halves
     p = a * b
-    e = a1 * b1
-    e -= p
-    e += a1 * b2
-    e += a2 * b1
-    e += a2 * b2
+    with Scratch(p.shape, 2) as (a1, a2):
+        split(np.broadcast_to(a, p.shape), (a1, a2))
+        e = a1 * b1
+        e -= p
+        a1 *= b2
+        e += a1
+        np.multiply(a2, b1, out=a1)
+        e += a1
+        a2 *= b2
+        e += a2
     return p, e
 
 
-def power_of_two(exponent: IntArray) -> FloatArray:
-    """2.0**exponent for -1022 <= exponent <= 1023, by its bits."""
-    return ((exponent + 1023) << 52).view(np.float64)
+def power_of_two(exponent: IntArray, shift: int = 0) -> FloatArray:
+    """2.0**(exponent + shift) for -1022 <= exponent + shift <= 1023, by its bits."""
+    bits = exponent + (1023 + shift)
+    bits <<= 52
+    return bits.view(np.float64)
 
 
 def add(a: Pair, b: Pair) -> Pair:
@@ -125,7 +136,7 @@ def tree_sum(high: FloatArray, low: FloatArray | None, axis: int) -> Pair:
     return np.moveaxis(total[0], 0, axis), np.moveaxis(total[1], 0, axis)
 
 
-def _reduced(high: FloatArray, low: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _reduced(high: FloatArray, low: FloatArray, into: Sequence[FloatArray] | None = None) -> tuple[FloatArray, ...]:
     """(k, r) with high + low = k ln2/256 + r, |r| <= 2**-9.5, for |high| <= 20000, |low| <= ulp(high)/2.
 
     |k| < 2**23, so k * c1 and k * c2 are exact (30-bit constants). high - k c1 is exact: for k = 0 trivially; else
@@ -134,18 +145,24 @@ def _reduced(high: FloatArray, low: FloatArray) -> tuple[FloatArray, FloatArray,
     (2**-128 k): less than 2**-90.9 in all, which is a relative error of the exponential.
     """
     t = tables()
-    k = high * t.inverse
-    np.rint(k, out=k)
-    head = high - k * t.c1
-    top, bottom = two_sum(head, k * -t.c2)
-    bottom += low - k * t.c3
-    r, rest = two_sum(top, bottom)
+    k, r, rest = [np.empty_like(high) for _ in range(3)] if into is None else into
+    with Scratch(high.shape, 3) as (top, bottom, spare):
+        np.multiply(high, t.inverse, out=k)
+        np.rint(k, out=k)
+        np.multiply(k, t.c1, out=r)
+        np.subtract(high, r, out=r)
+        np.multiply(k, -t.c2, out=rest)
+        two_sum(r, rest, (top, bottom, spare))
+        np.multiply(k, t.c3, out=spare)
+        np.subtract(low, spare, out=spare)
+        bottom += spare
+        two_sum(top, bottom, (r, rest, spare))
     return k, r, rest
 
 
-def _tail(r: FloatArray, coefficients: tuple[float, ...]) -> FloatArray:
+def _tail(r: FloatArray, coefficients: tuple[float, ...], out: FloatArray | None = None) -> FloatArray:
     """Horner's rule in double."""
-    q = r * coefficients[0]
+    q = np.multiply(r, coefficients[0], out=out)
     q += coefficients[1]
     for coefficient in coefficients[2:]:
         q *= r
@@ -153,25 +170,38 @@ def _tail(r: FloatArray, coefficients: tuple[float, ...]) -> FloatArray:
     return q
 
 
-def _expm1_fast(r: FloatArray, rest: FloatArray) -> Pair:
+def _expm1_fast(r: FloatArray, rest: FloatArray, into: Sequence[FloatArray]) -> Pair:
     """e**r - 1 = r + r**2/2 + r**3 q, the cubic and higher terms in double.
 
     With R = 2**-9.5 (errors absolute): cubic term R**3/6, five roundings: 5.1 u R**3/6 = 2**-81.8; neglected r * rest:
     3 R**2 * u R / 2 = 2**-80.9... of which rest <= u R; truncation R**8/8! = 2**-91; three additions to the low word,
     each u (R**3/6 + 4 u R): 2**-81.9.
     """
-    square, error = two_product(r, r)
-    q = _tail(r, (1 / 5040, 1 / 720, 1 / 120, 1 / 24, 1 / 6))
-    q *= r
-    q *= square
-    error *= 0.5
-    error += r * rest
-    square *= 0.5
-    s, e = fast_two_sum(r, square)
-    error += q
-    error += rest
-    e += error
-    return s, e
+    p, p_low = into
+    with Scratch(r.shape, 4) as (r1, r2, square, q):
+        split(r, (r1, r2))
+        np.multiply(r, r, out=square)
+        np.multiply(r1, r1, out=p_low)  # Dekker's product, its two equal terms as one: every step is exact
+        p_low -= square
+        r1 *= 2.0
+        r1 *= r2
+        p_low += r1
+        r2 *= r2
+        p_low += r2
+        _tail(r, (1 / 5040, 1 / 720, 1 / 120, 1 / 24, 1 / 6), q)
+        q *= r
+        q *= square
+        p_low *= 0.5
+        np.multiply(r, rest, out=r1)
+        p_low += r1
+        square *= 0.5
+        np.add(r, square, out=p)  # fast_two_sum(r, square)
+        np.subtract(p, r, out=r1)
+        square -= r1
+        p_low += q
+        p_low += rest
+        p_low += square
+    return p, p_low
 
 
 def multiply(a: Pair, b: Pair) -> Pair:
@@ -204,23 +234,49 @@ def exp(high: FloatArray, low: FloatArray, *, full: bool = False) -> tuple[Float
     e**d = 2**(k/256) * (1 + p), p = e**r - 1. Beside the errors of the reduction and of p: the table (2**-106), three
     products and four additions in the low word (fast: 7 u (R**3/6 + 4 u) = 2**-81). Sums: see ``bounds``.
     """
+    with Scratch(high.shape, 5) as (step, r, rest, p, p_low):
+        _reduced(high, low, (step, r, rest))
+        index = step.astype(np.int64)
+        place = index & 255
+        index >>= 8
+        if full:
+            p, p_low = _expm1_full(r, rest)
+        else:
+            _expm1_fast(r, rest, (p, p_low))
+        return *_times_root(p, p_low, place), index
+
+
+def _times_root(p: FloatArray, p_low: FloatArray, place: IntArray) -> Pair:
+    """2**(place/256) * (1 + p + p_low), its low words added as ``exp`` says (p and p_low are overwritten)."""
     t = tables()
-    step, r, rest = _reduced(high, low)
-    index = step.astype(np.int64)
-    place = index & 255
-    index >>= 8
-    p, p_low = (_expm1_full if full else _expm1_fast)(r, rest)
-    root = t.root.take(place)
-    a, a_low = two_product(p, root, (t.root_top.take(place), t.root_bottom.take(place)))
-    p *= t.root_low.take(place)
-    a_low += p
-    p_low *= root
-    a_low += p_low
-    a_low += t.root_low.take(place)
-    s, e = fast_two_sum(root, a)
-    e += a_low
-    h, rest = fast_two_sum(s, e)
-    return h, rest, index
+    a_low, a = np.empty_like(p), np.empty_like(p)
+    with Scratch(p.shape, 6) as (root, root_low, top, bottom, p1, p2):
+        for table, values in ((t.root, root), (t.root_low, root_low), (t.root_top, top)):
+            table.take(place, mode="clip", out=values)
+        np.subtract(root, top, out=bottom)
+        split(p, (p1, p2))
+        np.multiply(p, root, out=a)
+        np.multiply(p1, top, out=a_low)  # two_product(p, root)
+        a_low -= a
+        p1 *= bottom
+        a_low += p1
+        top *= p2
+        a_low += top
+        p2 *= bottom
+        a_low += p2
+        p *= root_low
+        a_low += p
+        p_low *= root
+        a_low += p_low
+        a_low += root_low
+        s = np.add(root, a, out=p1)
+        np.subtract(s, root, out=p2)
+        a -= p2
+        a_low += a
+        h = np.add(s, a_low, out=a)
+        np.subtract(h, s, out=p2)
+        a_low -= p2
+    return h, a_low
 
 
 def reciprocal(s: Pair) -> Pair:

@@ -81,7 +81,7 @@ def _tier2(*, full: bool) -> Engine:
     radius = bounds.FULL_RADIUS if full else bounds.FAST_RADIUS
     return Engine(
         tier=dd_numpy.TIER,
-        block=8192,
+        block=16384,
         radius=radius,
         relative=bounds.FULL_RELATIVE if full else bounds.FAST_RELATIVE,
         part=partial(dd_numpy.part, full=full),

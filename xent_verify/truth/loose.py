@@ -104,27 +104,31 @@ class Loose:
         np.subtract(low, reach, out=end)
         end += self.high
         mask |= end != self.high
-        exponent = self.exponent
+        exponent = np.asarray(self.exponent)
         binades = int(np.frexp(smallest)[1]) - 1, int(np.frexp(largest)[1])
-        if int(np.min(exponent)) + binades[0] < fmt.e_min:
-            self._below_normal(mask, fmt, binades)
-        if int(np.max(exponent)) + binades[1] > fmt.e_max:
-            mask |= (np.abs(self.high) >= 2.0**900) | (np.asarray(exponent) + binades[1] > fmt.e_max)
+        if int(exponent.min()) + binades[0] < fmt.e_min:
+            self._below_normal(mask, low, exponent, binades, fmt)
+        if int(exponent.max()) + binades[1] > fmt.e_max:
+            mask |= (np.abs(self.high) >= 2.0**900) | (exponent + binades[1] > fmt.e_max)
         return mask
 
-    def _below_normal(self, mask: Mask, fmt: FloatFormat, binades: tuple[int, int]) -> None:
-        """Judge anew the elements whose ulp is the smallest subnormal."""
-        exponent, quantum = np.asarray(self.exponent), fmt.e_min - fmt.precision + 1
-        mask[exponent == FAR] = False
-        near = (exponent + binades[0] < fmt.e_min) & (exponent + binades[1] >= quantum - 1)
-        if not near.any():
-            return
-        some = self[near]
-        assert some.low is not None
-        shift = np.broadcast_to(np.asarray(some.exponent) - quantum, some.high.shape).astype(np.int32)
-        head, tail = np.ldexp(np.abs(some.high), shift), np.ldexp(some.low * np.sign(some.high), shift)
-        low_down = _beside_fixed(head, tail, head * self.radius)
-        mask[near] = np.where(head < 2.0 ** (fmt.precision - 1), low_down, mask[near])
+    def _below_normal(
+        self, mask: Mask, low: FloatArray, exponent: IntArray, binades: tuple[int, int], fmt: FloatFormat
+    ) -> None:
+        """Judge anew the elements whose ulp is the smallest subnormal, unless they are far below a quarter of it."""
+        quantum = fmt.e_min - fmt.precision + 1
+        near = exponent < fmt.e_min - binades[0]
+        near &= exponent >= quantum - 1 - binades[1]
+        where = np.flatnonzero(np.broadcast_to(near, mask.shape))
+        if where.size:
+            high, high_low, power = (
+                np.broadcast_to(part, mask.shape).reshape(-1).take(where) for part in (self.high, low, exponent)
+            )
+            scale: FloatArray = np.ldexp(np.float64(1.0), (power - quantum).astype(np.int32))
+            head, signed = np.abs(high) * scale, np.copysign(scale, high)
+            fixed = _beside_fixed(head, high_low.astype(np.float64) * signed, head * self.radius)
+            flat = mask.reshape(-1)
+            flat[where] = np.where(head < 2.0 ** (fmt.precision - 1), fixed, flat[where])
 
 
 def _beside_fixed(head: FloatArray, tail: FloatArray | float, radius: FloatArray) -> Mask:

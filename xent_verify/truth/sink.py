@@ -115,19 +115,21 @@ class LooseSink(_Patched):
         return Loose(high, low, exponent, self._radius, like.tier, like.floor).piece()
 
     def fields(self) -> Fields:
-        """All of it in normal form, block by block."""
-        like, shape = self._like, self.shape
-        hi, exponent = np.empty(shape), np.empty(shape, np.int64)
-        lo = np.broadcast_to(0.0, shape) if like.low is None else np.empty(shape)
-        radius = np.empty(shape)
-        for start in range(0, hi.size, _BLOCK):
+        """All of it in normal form, block by block, in the place of the loose words."""
+        like, shape, size = self._like, self.shape, self._high.size
+        exponent, radius = np.empty(shape, np.int64), np.broadcast_to(self._radius, shape)
+        lo = np.broadcast_to(0.0, shape) if self._low is None else self._low
+        for start in range(0, size, _BLOCK):
             block = slice(start, start + _BLOCK)
             piece = self.piece(block)
-            hi.reshape(-1)[block], exponent.reshape(-1)[block] = piece.hi, piece.exponent
-            radius.reshape(-1)[block] = piece.full_radius
-            if like.low is not None:
+            self._high.reshape(-1)[block], exponent.reshape(-1)[block] = piece.hi, piece.exponent
+            if self._low is not None:
                 lo.reshape(-1)[block] = piece.lo
-        return hi, lo, exponent, radius, np.broadcast_to(np.uint8(like.tier), shape)
+            spread = piece.full_radius
+            if np.ndim(spread):
+                radius = radius if radius.flags.writeable else np.array(radius)
+                radius.reshape(-1)[block] = spread
+        return self._high, lo, exponent, radius, np.broadcast_to(np.uint8(like.tier), shape)
 
 
 Sink = WordSink | LooseSink
