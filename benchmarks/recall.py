@@ -65,7 +65,7 @@ def from_folder(folder: Path) -> Iterator[Item]:
 def own() -> Iterator[Item]:
     """The package's zoo and its sound implementations."""
     for fault in ZOO:
-        yield Item(fault.name, False, fault.op, tuple(fault.formats), fault.category, False, fault.call)
+        yield Item(fault.name, False, fault.op, tuple(fault.formats), fault.category, fault.contested, fault.call)
     for entry in IMPLEMENTATIONS:
         if entry.sound:
             yield Item(

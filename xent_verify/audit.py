@@ -20,6 +20,7 @@ from xent_verify.model import Batch, DtypeResult, Report, Returned, TargetResult
 from xent_verify.ops import OPS, Op, op_named
 from xent_verify.policies import Policy, parse_policy
 from xent_verify.regimes import PROFILES, plan
+from xent_verify.truth import certify
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -232,22 +233,30 @@ def _cases(op: Op, fmt: str, settings: Settings) -> Iterator[Batch]:
 _COMPARED = {"quick": 6, "standard": 14, "deep": 40}
 """Calls that companions and laws are tried on, per profile."""
 
+_LARGEST_COMPARED = 20_000
+"""Logits of such a call."""
+
 
 def _compare(asker: Asker, ledger: Ledger, answered: list[tuple[Batch, Returned]], settings: Settings) -> None:
-    """Companion calls and laws, on one sound call of each of several regimes."""
-    first_of = {batch.regime: (batch, outcome) for batch, outcome in reversed(answered) if 1 < batch.x.size <= 20_000}
+    """Companion calls and laws, on one sound call of each of several regimes; laws alone on the longest rows too."""
+    first_of = {batch.regime: (batch, outcome) for batch, outcome in reversed(answered) if 1 < batch.x.size <= _LARGEST_COMPARED}
     chosen = itertools.islice(reversed(first_of.values()), _COMPARED[settings.profile])
     for batch, outcome in chosen:
-        for name, hit in _compared(asker, batch, outcome):
+        for name, hit in _compared(asker, batch, outcome, companions.COMPANIONS):
             ledger.note(hit, batch, outcome, name)
         if settings.fail_fast and ledger.failed:
             return
+    longest = max(answered, key=lambda pair: pair[0].x.shape[-1] if pair[0].x.ndim else 0, default=None)
+    if longest is not None and longest[0].x.size > _LARGEST_COMPARED:
+        for name, hit in _compared(asker, *longest, ()):
+            ledger.note(hit, *longest, name)
 
 
-def _compared(asker: Asker, batch: Batch, outcome: Returned) -> Iterator[tuple[str, Any]]:
-    _, truth, _ = asker.judged(batch)
-    limit = asker.rules.policy.limit(asker.op, batch, truth)
-    for companion in companions.COMPANIONS:
+def _compared(
+    asker: Asker, batch: Batch, outcome: Returned, others: Sequence[companions.Companion]
+) -> Iterator[tuple[str, Any]]:
+    limit = asker.rules.policy.limit(asker.op, batch, certify(batch))
+    for companion in others:
         for hit in companion.run(asker.ask, asker.op, batch, outcome, limit):
             yield companion.name, hit
     for name in asker.op.laws:

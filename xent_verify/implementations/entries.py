@@ -53,7 +53,7 @@ class Fault:
 
     ``regime`` says what an input needs to show it; ``mistake`` is the diagnosis in words. ``trigger(dtype)`` makes the
     arguments of a small failing call in that format, and ``shows`` says what goes wrong in it; ``before(dtype)`` makes
-    the call that must come first, where one must.
+    the call that must come first, where one must. ``contested``: a choice that some libraries make; a warning will do.
     """
 
     name: str
@@ -66,3 +66,4 @@ class Fault:
     formats: tuple[str, ...] = ("float64", "float32", "float16", "bfloat16")
     shows: Shows = "value"
     before: Callable[[str], Arguments] | None = None
+    contested: bool = False
