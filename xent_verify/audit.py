@@ -239,7 +239,9 @@ _LARGEST_COMPARED = 20_000
 
 def _compare(asker: Asker, ledger: Ledger, answered: list[tuple[Batch, Returned]], settings: Settings) -> None:
     """Companion calls and laws, on one sound call of each of several regimes; laws alone on the longest rows too."""
-    first_of = {batch.regime: (batch, outcome) for batch, outcome in reversed(answered) if 1 < batch.x.size <= _LARGEST_COMPARED}
+    first_of = {
+        batch.regime: (batch, outcome) for batch, outcome in reversed(answered) if 1 < batch.x.size <= _LARGEST_COMPARED
+    }
     chosen = itertools.islice(reversed(first_of.values()), _COMPARED[settings.profile])
     for batch, outcome in chosen:
         for name, hit in _compared(asker, batch, outcome, companions.COMPANIONS):
