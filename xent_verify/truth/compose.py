@@ -30,6 +30,7 @@ Mask = NDArray[np.bool_]
 Rows = slice | IntArray
 Out = Window | None
 
+_BLOCK = 1 << 14
 _SHIFT = 200  # binades by which sums of numbers near the top of the range are scaled down
 
 
@@ -138,7 +139,10 @@ def _patch(sink: Sink, patches: Patches, fmt: FloatFormat | None) -> IntArray:
         return np.empty(0, np.int64)
     positions, values = _joined([p for p, _ in patches]), Enclosure.concatenate([v for _, v in patches])
     sink.patch(positions, values)
-    return positions[:0] if fmt is None else positions[~values.decided(fmt)]
+    if fmt is None:
+        return positions[:0]
+    blocks = [slice(start, start + _BLOCK) for start in range(0, positions.size, _BLOCK)]
+    return _joined([positions[block][~values[block].decided(fmt)] for block in blocks])
 
 
 def _first(
@@ -243,7 +247,7 @@ def _parts(
 ) -> Iterator[tuple[slice, Loose | Piece, Mask]]:
     if op == "logsumexp":
         piece = t.engine.logsumexp(t.row)
-        piece, mask = _sharpened(piece, t.row.m, np.zeros_like(t.row.m), 1.0, t, fmt)
+        piece, mask = _sharpened(piece, t.row.m, 1.0, t, fmt)
         yield slice(0, 1), piece[:, 0] if t.axis else piece[0], mask.reshape(-1)
         return
     for columns, part in zip(t.columns, t.parts, strict=True):
@@ -267,47 +271,45 @@ def _columns(out: Window, columns: slice) -> Window:
 
 def _better(x: FloatArray, mask: Mask, t: Terms) -> tuple[IntArray, IntArray, Piece]:
     """Sharp sums for the suspects (which are taken out of the mask) where there are any: (rows, columns, piece)."""
-    where = np.nonzero(mask)
-    fit, piece = _sharp(x[where], np.broadcast_to(-t.row.m, mask.shape)[where], -1.0, where, t, mask.shape)
-    where = where[0][fit], where[1][fit]
-    mask[where] = False
-    return (*where, piece) if t.axis else (where[1], where[0], piece)
+    suspects = np.flatnonzero(mask)
+    rows, places = np.divmod(suspects, mask.shape[1])
+    if not t.axis:
+        rows, places = places, rows
+    fit, piece = _sharp(x.reshape(-1).take(suspects), t.row.m.reshape(-1).take(rows), -1.0, rows, t)
+    mask.reshape(-1)[suspects[fit]] = False
+    return rows[fit], places[fit], piece
 
 
 def log_softmax(t: Terms, x: FloatArray, fmt: FloatFormat) -> tuple[Piece, Mask]:
     """log p of some logits of the rows (in the layout of ``t``), and what ``fmt`` leaves undecided."""
     piece = t.engine.log_softmax(x, t.row).piece()
-    return _sharpened(piece, x, -t.row.m, -1.0, t, fmt)
+    return _sharpened(piece, x, -1.0, t, fmt)
 
 
-def _sharpened(
-    piece: Piece, a: FloatArray, b: FloatArray, sign: float, t: Terms, fmt: FloatFormat
-) -> tuple[Piece, Mask]:
-    """The piece, its undecided elements a + b + sign * log S enclosed again where log S is small beside a + b."""
+def _sharpened(piece: Piece, x: FloatArray, sign: float, t: Terms, fmt: FloatFormat) -> tuple[Piece, Mask]:
+    """One element a row: x - m - log S (sign -1), or x + log S, enclosed again where undecided and log S is small."""
     mask = undecided(piece, fmt)
     if not mask.any():
         return piece, mask
-    where = np.nonzero(mask)
-    a, b = (np.broadcast_to(value, mask.shape)[where] for value in (a, b))
-    fit, better = _sharp(a, b, sign, where, t, mask.shape)
-    if not fit.any():
-        return piece, mask
-    where = where[0][fit], where[1][fit]
-    mask = mask.copy()
+    rows = np.flatnonzero(mask)
+    m = t.row.m.reshape(-1).take(rows)
+    fit, better = _sharp(x.reshape(-1).take(rows), m if sign < 0 else np.zeros_like(m), sign, rows, t)
+    where = np.unravel_index(rows[fit], mask.shape)
     mask[where] = undecided(better, fmt)
     return piece.patched(where, better), mask
 
 
-def _sharp(
-    a: FloatArray, b: FloatArray, sign: float, where: tuple[IntArray, ...], t: Terms, shape: tuple[int, ...]
-) -> tuple[Mask, Piece]:
-    """a + b + sign * log S of the elements at ``where``, by ``sharp``: for which that is of use, and those enclosed."""
-    log, alone = (np.broadcast_to(value, shape)[where] for value in (t.engine.log(t.row)[0] * 2.0**-SCALE, t.row.alone))
+def _sharp(a: FloatArray, b: FloatArray, sign: float, rows: IntArray, t: Terms) -> tuple[Mask, Piece]:
+    """a - b + sign * log S of elements in the given rows, by ``sharp``: for which that is of use, and those enclosed."""
+    log = t.engine.log(t.row)[0].reshape(-1).take(rows) * 2.0**-SCALE
     large = np.maximum(np.abs(a), np.abs(b)) >= 2.0**900
-    shrink = np.where(large, 2.0**-_SHIFT, 1.0)
-    exact = dd.two_sum(a * shrink, b * shrink)
-    log = log * shrink
+    fit = ~t.row.alone.reshape(-1).take(rows)
+    if large.any():
+        fit &= usable(a, b, large)
+        shrink = np.where(large, 2.0**-_SHIFT, 1.0)
+        a, b, log = a * shrink, b * shrink, log * shrink
+    exact = dd.two_sum(a, -b)
     size = np.abs(exact[0])
-    fit = usable(a, b, large) & (size > 2.0**-900) & (log < size * 2.0**-25) & ~alone
+    fit &= (size > 2.0**-900) & (log < size * 2.0**-25)
     better = exact_plus_small((exact[0][fit], exact[1][fit]), sign * log[fit], t.engine.relative, t.engine.tier)
     return fit, replace(better, exponent=better.exponent + np.where(large[fit], _SHIFT, 0))

@@ -240,10 +240,12 @@ def log_softmax(x: FloatArray, row: Row, _out: Any = None) -> Loose:
     return Loose(high, low, exponent, 2 * row.relative, TIER, NOTHING)
 
 
-def others(row: Row) -> Piece:
+def others(row: Row) -> Loose:
     """T / S = 1 - p at a maximal logit, relatively accurate."""
     high, low = dd.multiply(row.t, row.inverse)
-    return vanish(normalised(high, low, -SCALE, 2 * row.relative, TIER), nothing(row), NOTHING)
+    high, power = np.frexp(high)
+    exponent = np.where(nothing(row), FAR, power - SCALE)
+    return Loose(high, np.ldexp(low, -power), exponent, 2 * row.relative, TIER, NOTHING)
 
 
 def nothing(row: Row) -> NDArray[np.bool_]:

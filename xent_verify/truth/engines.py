@@ -40,7 +40,7 @@ class Engine:
     softmax: Callable[..., Loose]
     log_softmax: Callable[..., Loose]
     logsumexp: Callable[[Any], Piece]
-    others: Callable[[Any], Piece]
+    others: Callable[[Any], Loose]
     log: Callable[[Any], dd.Pair]
     fuzz: float
     like: Loose  # an empty softmax, and

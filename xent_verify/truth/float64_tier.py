@@ -33,7 +33,7 @@ from xent_verify.formats import FloatArray
 from xent_verify.truth import bounds
 from xent_verify.truth import doubledouble as dd
 from xent_verify.truth.loose import Loose
-from xent_verify.truth.pieces import Piece, normalised, vanish
+from xent_verify.truth.pieces import Piece, normalised
 from xent_verify.truth.sink import Window
 
 __all__ = ["FLOOR", "TIER", "Part", "Row", "log_softmax", "logsumexp", "others", "part", "row", "softmax", "trusted"]
@@ -153,10 +153,9 @@ def log_softmax(x: FloatArray, row: Row, out: Window | None = None) -> Loose:
     return _loose(value)
 
 
-def others(row: Row) -> Piece:
+def others(row: Row) -> Loose:
     """T / S = 1 - p at a maximal logit, relatively accurate."""
-    piece = normalised(row.t * (1.0 / (1.0 + row.t)), None, 0, bounds.TIER1_RADIUS, TIER)
-    return vanish(piece, (piece.exponent < FLOOR) & ~row.alone, FLOOR)
+    return _loose(row.t * (1.0 / (1.0 + row.t)))
 
 
 def logsumexp(row: Row) -> Piece:

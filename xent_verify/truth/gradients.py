@@ -22,7 +22,7 @@ from xent_verify.truth import doubledouble as dd
 from xent_verify.truth import special
 from xent_verify.truth.compose import Answer, Group, Out, Rows, loaded
 from xent_verify.truth.engines import Engine, Terms, terms
-from xent_verify.truth.loose import Loose
+from xent_verify.truth.loose import FAR, Loose
 from xent_verify.truth.pieces import Piece, bounded, in_binades, normalised, undecided
 from xent_verify.truth.rows import LossRows
 from xent_verify.truth.sharp import exact_plus_small
@@ -77,11 +77,14 @@ class Gradients:
             loose = engine.softmax(part, t.row)
             loose = loose if t.axis else loose.transposed
             if loss.labels is not None:
+                where, patch = _less_one_hot(loose, columns, t, group, loss)
                 mask = loose.suspects(fmt)
-                patch = _less_one_hot(loose, columns, t, group, loss)
-                mask[patch[0], patch[1] - columns.start] = False
+                if loose.suspected is not None:
+                    mask[where] = loose[where].suspects(fmt)
+                if patch[0].size:
+                    mask[patch[0], patch[1] - columns.start] = False
+                    patches.append(patch)
                 parts.append((columns, loose, mask))
-                patches.append(patch)
                 continue
             piece = _less_target(loose.piece(), columns, loss, engine)
             mask = undecided(piece, fmt)
@@ -91,28 +94,33 @@ class Gradients:
         return Answer(tuple(parts), values, decided, patches)
 
 
-def _less_one_hot(p: Loose, columns: slice, t: Terms, group: Group, loss: LossRows) -> tuple[IntArray, IntArray, Piece]:
-    """p - 1 for the targets that lie in these columns: (rows, columns, piece)."""
+def _less_one_hot(
+    p: Loose, columns: slice, t: Terms, group: Group, loss: LossRows
+) -> tuple[tuple[IntArray, IntArray], tuple[IntArray, IntArray, Piece]]:
+    """Make p - 1 of the targets that lie in these columns: their places, and patches for what vanishes."""
     labels = np.asarray(loss.labels)
     here = np.nonzero((labels >= columns.start) & (labels < columns.stop))[0]
     places = labels[here]
-    top = group.x[here, places] == np.reshape(t.row.m, -1)[here]
+    where = here, places - columns.start
+    top = group.x[here, places] == t.row.m.reshape(-1)[here]
     rest = t.engine.others(t.row)
-    rest = (rest[:, 0] if t.axis else rest[0])[here].negated
-    below = _minus_one(p[here, places - columns.start].piece(), t.engine.radius)
-    if top.any():
-        below = below.patched(top, rest[top])
-    return here, places, below
+    rest = (rest if t.axis else rest.transposed)[here, np.zeros_like(here)]
+    if p.low is None or rest.low is None:
+        p.high[where] = np.where(top, -rest.high, p.high[where] - 1.0)
+        return where, (here[:0], here[:0], rest[:0].piece())
+    assert isinstance(p.exponent, np.ndarray)
+    high, low = _minus_one(p.high[where], p.low[where], p.exponent[where])
+    p.high[where], p.low[where] = np.where(top, -rest.high, high), np.where(top, -rest.low, low)
+    p.exponent[where] = np.where(top, rest.exponent, 0)
+    gone = top & (np.asarray(rest.exponent) == FAR)
+    return where, (here[gone], places[gone], rest[gone].piece().negated)
 
 
-def _minus_one(p: Piece, radius: float) -> Piece:
+def _minus_one(high: FloatArray, low: FloatArray, exponent: IntArray) -> dd.Pair:
     """p - 1 for 0 < p <= 1/2, under the radius that p has where it matters (a vanished p errs by less)."""
-    shift = np.maximum(p.exponent, -1000).astype(np.int32)
-    high, low = dd.two_sum(np.ldexp(p.hi, shift), np.full(p.hi.shape, -1.0))
-    if np.ndim(p.lo) == 0:
-        return normalised(high, None, 0, radius, p.tier)
-    high, low = dd.fast_two_sum(high, low + np.ldexp(p.lo, shift))
-    return normalised(high, low, 0, radius, p.tier)
+    scale = np.ldexp(1.0, np.maximum(exponent, -1000).astype(np.int32))
+    s, e = dd.two_sum(high * scale, np.full(high.shape, -1.0))
+    return dd.fast_two_sum(s, e + low * scale)
 
 
 def _less_target(piece: Piece, columns: slice, loss: LossRows, engine: Engine) -> Piece:
@@ -152,7 +160,7 @@ def _at_maximum(
     np.put_along_axis(y, (places + columns.start)[:, None], 0.0, axis=1)
     rest = dd.tree_sum(y, None, axis=1)
     total = dd.add(rest, (own, np.zeros_like(own)))
-    share = t.engine.others(t.row)
+    share = t.engine.others(t.row).piece()
     share = (share[:, 0] if t.axis else share[0])[rows].times(total[0][:, 0], total[1][:, 0])
     better = _difference((rest[0][:, 0], rest[1][:, 0]), _exact_sum(y, rest[0]), share)
     mask = mask.copy()

@@ -120,14 +120,15 @@ class Loose:
         near = exponent < fmt.e_min - binades[0]
         near &= exponent >= quantum - 1 - binades[1]
         where = np.flatnonzero(np.broadcast_to(near, mask.shape))
-        if where.size:
-            high, high_low, power = (
-                np.broadcast_to(part, mask.shape).reshape(-1).take(where) for part in (self.high, low, exponent)
-            )
-            scale: FloatArray = np.ldexp(np.float64(1.0), (power - quantum).astype(np.int32))
-            head, signed = np.abs(high) * scale, np.copysign(scale, high)
-            fixed = _beside_fixed(head, high_low.astype(np.float64) * signed, head * self.radius)
-            flat = mask.reshape(-1)
+        if not where.size:
+            return
+        some: list[Any] = [np.broadcast_to(part, mask.shape).reshape(-1) for part in (self.high, low, exponent)]
+        high, high_low, power = (part.take(where) for part in some)
+        flat = mask.reshape(-1)
+        with np.errstate(all="ignore"):  # what overflows is far above
+            scale = np.ldexp(1.0, (power - quantum).astype(np.int32))
+            head, tail = np.abs(high) * scale, high_low * np.copysign(scale, high)
+            fixed = _beside_fixed(head, tail, head * self.radius)
             flat[where] = np.where(head < 2.0 ** (fmt.precision - 1), fixed, flat[where])
 
 

@@ -34,13 +34,14 @@ def _scalable(a: FloatArray) -> NDArray[np.bool_]:
 
 
 def exact_plus_small(exact: dd.Pair, small: FloatArray, relative: float, tier: int) -> Piece:
-    """Enclosures of h + r + s (1-D arrays): ``exact`` = (h, r) normalised, 2**-1000 < |h|, 0 < |s| < 2**-20 |h|.
+    """Enclosures of h + r + s (1-D arrays): ``exact`` = (h, r) normalised, 2**-1000 < |h| < 2**1000, 0 < |s| < 2**-20 |h|.
 
     ``small`` approximates s to ``relative`` + 2**-52 (its low word left out), or is 0 for an s that underflows; its
     sign, that of -0.0 and 0.0 included, is s's.
     """
-    _, power = np.frexp(exact[0])
-    h, r, s = (np.ldexp(value, 1 - power) for value in (*exact, small))
+    power = ((exact[0].view(np.int64) >> 52) & 0x7FF) - 1023
+    scale = dd.power_of_two(-power)
+    h, r, s = (value * scale for value in (*exact, small))
     a, b = dd.two_sum(h, s)
     c, dropped = dd.two_sum(b, r)
     hi, lo = dd.fast_two_sum(a, c)
@@ -51,7 +52,7 @@ def exact_plus_small(exact: dd.Pair, small: FloatArray, relative: float, tier: i
     one_sided = near & (inexact == 0)
     return Piece(
         np.where(near, h, hi),
-        power.astype(np.int64) - 1,
+        power,
         np.where(one_sided, shifted, np.where(near, r, lo)),
         np.where(one_sided, _W, np.where(near, 2 * _W, radius)),
         tier,
