@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from xent_verify import conventions
+from xent_verify.formats import FORMATS
 from xent_verify.judge import Judgement, Rules, judge
 from xent_verify.model import Batch, Returned
 from xent_verify.ops import OPS
@@ -96,3 +97,14 @@ def test_a_mean_over_zero_weight_is_not_a_mean_over_nothing() -> None:
     ]
     assert [situation.name for situation in found] == ["mean over zero weight", "mean over nothing"]
     assert not verdict(smoothed, np.inf).kinds()
+
+
+@pytest.mark.parametrize(("fmt", "fine"), [("float8_e4m3fn", True), ("float8_e5m2", False)])
+def test_nan_is_the_infinity_of_a_format_without_one(fmt: str, fine: bool) -> None:
+    """The logarithm of an empty sum is -inf, which float8_e4m3fn can only write as NaN."""
+    form = FORMATS[fmt]
+    batch = Batch("logsumexp", fmt, "test", {"x": np.zeros((2, 0), form.dtype)})
+    found = judge(
+        OPS["logsumexp"], batch, Returned(form.narrow(np.full(2, np.nan)), fmt), certify(batch), Rules()
+    ).kinds()
+    assert ("special_value" not in found) == fine

@@ -108,7 +108,8 @@ def _ratio(observed: FloatArray, truth: Enclosure, limit: FloatArray, form: Floa
     allowed = np.ldexp(limit, np.clip(-units.quantum, -2200, 2200).astype(np.int32))
     ratio = np.where(error == 0, 0.0, error / allowed)
     defined = _defined(truth)
-    exact_match = (observed == truth.hi) | (np.isnan(observed) & np.isnan(truth.hi))
+    true_nan = np.isnan(truth.hi) if form.has_inf else ~np.isfinite(truth.hi)  # NaN stands for an infinity
+    exact_match = (observed == truth.hi) | (np.isnan(observed) & true_nan)
     target = np.ldexp(truth.hi, np.clip(truth.exponent, -2200, 2200).astype(np.int32))
     exact_match = np.where(np.isfinite(truth.hi), observed == target, exact_match)
     return np.where(defined, np.where(exact_match, 0.0, np.inf), np.where(np.isnan(ratio), np.inf, ratio))
