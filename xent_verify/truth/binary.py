@@ -19,7 +19,7 @@ from xent_verify.truth import special
 from xent_verify.truth.compose import Answer, Group, Out, Rows, log_softmax
 from xent_verify.truth.engines import Engine, Terms, terms
 from xent_verify.truth.losses import of_distribution
-from xent_verify.truth.pieces import undecided
+from xent_verify.truth.pieces import suspects
 
 __all__ = ["BinaryLosses", "Sigmoids"]
 
@@ -64,10 +64,11 @@ class Sigmoids:
         x = self.x[rows]
         t, _ = _terms(engine, x)
         if self.log:
-            piece, mask = log_softmax(t, t.parts[0].x, fmt)
+            first = t.parts[0].x
+            piece, mask = log_softmax(t, first[:, :1] if t.axis else first[:1], fmt)
         else:
             piece = engine.softmax(t.parts[0], t.row).piece()
-            mask = undecided(piece, fmt)
+            mask = suspects(piece, fmt)
         finite = np.isfinite(x)
         part = (slice(0, 1), *((piece[:, 0], mask[:, 0]) if t.axis else (piece[0], mask[0])))
         if finite.all():
@@ -119,7 +120,7 @@ class BinaryLosses:
         x, y, weight, pos_weight = (part[rows] for part in (self.x, self.y, self.weight, self.pos_weight))
         t, group = _terms(engine, x)
         piece = of_distribution(t, group, partial(_weighted, y, weight, pos_weight))
-        part = (slice(0, 1), piece, undecided(piece, fmt))
+        part = (slice(0, 1), piece, suspects(piece, fmt))
         if np.isfinite(x).all():
             return Answer((part,))
         return Answer((part,), *special.binary_values(x, y, weight, pos_weight))

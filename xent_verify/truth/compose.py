@@ -19,7 +19,7 @@ from xent_verify.truth import doubledouble as dd
 from xent_verify.truth import special
 from xent_verify.truth.engines import SCALE, Engine, Terms, terms
 from xent_verify.truth.loose import Loose
-from xent_verify.truth.pieces import Piece, undecided
+from xent_verify.truth.pieces import Piece, suspects, undecided
 from xent_verify.truth.rows import wide
 from xent_verify.truth.sharp import exact_plus_small, usable
 from xent_verify.truth.sink import LooseSink, Sink, Window, WordSink
@@ -38,7 +38,7 @@ _SHIFT = 200  # binades by which sums of numbers near the top of the range are s
 class Answer:
     """What an engine says about a group of rows: (columns, results, mask) each, rows first, or 1-D for one a row.
 
-    The mask holds what may be undecided (loose results) or is (pieces). ``patches`` are better answers for single
+    The mask holds what may be undecided. ``patches`` are better answers for single
     elements: (rows, columns, 1-D piece). ``values`` and ``decided`` hold what special values decide (None: nothing).
     """
 
@@ -116,9 +116,7 @@ def certify_elements(
             found = list(pool.map(first, ranges))
     else:
         found = [first(here) for here in ranges]
-    todo = _joined([mine for mine, _, _ in found])
-    if like is not None:
-        todo = sink.undecided(todo, fmt)
+    todo = sink.undecided(_joined([mine for mine, _, _ in found]), fmt)
     todo = np.sort(np.concatenate((todo, _patch(sink, [p for _, better, _ in found for p in better], fmt))))
     _patch(sink, [p for _, _, special_ones in found for p in special_ones], None)
     for engine in engines[1:]:
@@ -271,32 +269,30 @@ def _columns(out: Window, columns: slice) -> Window:
 
 def _better(x: FloatArray, mask: Mask, t: Terms) -> tuple[IntArray, IntArray, Piece]:
     """Sharp sums for the suspects (which are taken out of the mask) where there are any: (rows, columns, piece)."""
-    suspects = np.flatnonzero(mask)
-    rows, places = np.divmod(suspects, mask.shape[1])
+    positions = np.flatnonzero(mask)
+    rows, places = np.divmod(positions, mask.shape[1])
     if not t.axis:
         rows, places = places, rows
-    fit, piece = _sharp(x.reshape(-1).take(suspects), t.row.m.reshape(-1).take(rows), -1.0, rows, t)
-    mask.reshape(-1)[suspects[fit]] = False
+    fit, piece = _sharp(x.reshape(-1).take(positions), t.row.m.reshape(-1).take(rows), -1.0, rows, t)
+    mask.reshape(-1)[positions[fit]] = False
     return rows[fit], places[fit], piece
 
 
 def log_softmax(t: Terms, x: FloatArray, fmt: FloatFormat) -> tuple[Piece, Mask]:
-    """log p of some logits of the rows (in the layout of ``t``), and what ``fmt`` leaves undecided."""
+    """log p of one logit a row (in the layout of ``t``), and what ``fmt`` may leave undecided."""
     piece = t.engine.log_softmax(x, t.row).piece()
     return _sharpened(piece, x, -1.0, t, fmt)
 
 
 def _sharpened(piece: Piece, x: FloatArray, sign: float, t: Terms, fmt: FloatFormat) -> tuple[Piece, Mask]:
-    """One element a row: x - m - log S (sign -1), or x + log S, enclosed again where undecided and log S is small."""
-    mask = undecided(piece, fmt)
+    """One element a row: x - m - log S (sign -1), or x + log S, enclosed again where suspect and log S is small."""
+    mask = suspects(piece, fmt)
     if not mask.any():
         return piece, mask
     rows = np.flatnonzero(mask)
     m = t.row.m.reshape(-1).take(rows)
     fit, better = _sharp(x.reshape(-1).take(rows), m if sign < 0 else np.zeros_like(m), sign, rows, t)
-    where = np.unravel_index(rows[fit], mask.shape)
-    mask[where] = undecided(better, fmt)
-    return piece.patched(where, better), mask
+    return piece.patched(np.unravel_index(rows[fit], mask.shape), better), mask
 
 
 def _sharp(a: FloatArray, b: FloatArray, sign: float, rows: IntArray, t: Terms) -> tuple[Mask, Piece]:

@@ -19,7 +19,7 @@ from xent_verify.truth import doubledouble as dd
 from xent_verify.truth import special
 from xent_verify.truth.compose import Answer, Group, Out, Rows, loaded
 from xent_verify.truth.engines import SCALE, Engine, Terms, terms
-from xent_verify.truth.pieces import Piece, bounded, undecided
+from xent_verify.truth.pieces import Piece, bounded, suspects
 
 __all__ = ["Divergences"]
 
@@ -55,7 +55,7 @@ class Divergences:
     def answer(self, engine: Engine, rows: Rows, fmt: FloatFormat, _out: Out = None, /) -> Answer:
         p, q = loaded(self.p[rows]), loaded(self.q[rows])
         piece = _divergence(engine, p, q)
-        part = (slice(0, 1), piece, undecided(piece, fmt))
+        part = (slice(0, 1), piece, suspects(piece, fmt))
         if p.holes is None and q.holes is None:
             return Answer((part,))
         inputs = {"logits_p": self.p[rows], "logits_q": self.q[rows]}

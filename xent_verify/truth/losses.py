@@ -34,7 +34,7 @@ from xent_verify.truth import doubledouble as dd
 from xent_verify.truth import special
 from xent_verify.truth.compose import Answer, Group, Out, Problem, Rows, groups, loaded, log_softmax
 from xent_verify.truth.engines import SCALE, Engine, Terms, terms
-from xent_verify.truth.pieces import Piece, normalised, undecided
+from xent_verify.truth.pieces import Piece, normalised, suspects, undecided
 from xent_verify.truth.rows import LossRows
 
 __all__ = ["Losses", "of_distribution", "reduced", "reduced_pieces", "suitable"]
@@ -97,7 +97,7 @@ class Losses:
             piece, mask = _of_label(t, group, loss, fmt)
         else:
             piece = of_distribution(t, group, partial(_weighted, loss))
-            mask = undecided(piece, fmt)
+            mask = suspects(piece, fmt)
         return Answer(((slice(0, 1), piece, mask),), values, decided)
 
 
@@ -111,7 +111,7 @@ def _of_label(t: Terms, group: Group, loss: LossRows, fmt: FloatFormat) -> tuple
     if loss.weight is None:
         return piece, mask
     piece = piece.times(loss.weight[labels])
-    return piece, undecided(piece, fmt)
+    return piece, suspects(piece, fmt)
 
 
 def _constant(value: float) -> dd.Pair:

@@ -23,6 +23,7 @@ __all__ = [
     "bounded",
     "in_binades",
     "normalised",
+    "suspects",
     "undecided",
     "vanish",
 ]
@@ -191,26 +192,25 @@ def vanish(piece: Piece, where: NDArray[np.bool_], exponent: int, *, sign: Float
 
 
 def undecided(piece: Piece, fmt: FloatFormat) -> NDArray[np.bool_]:
-    """True where the piece does not decide rounding and error (as ``~Enclosure.decided``, cheaper).
+    """True where the piece does not decide rounding and error (as ``~Enclosure.decided``, cheaper)."""
+    mask = suspects(piece, fmt)
+    if mask.any():
+        mask[mask] = ~piece[mask].enclosure().decided(fmt)
+    return mask
 
-    Integer tests on the significands single out suspects: everything else is decided for certain. In units of 2**-52
+
+def suspects(piece: Piece, fmt: FloatFormat) -> NDArray[np.bool_]:
+    """True where the piece may not decide rounding and error; everything else is decided for certain.
+
+    These are integer tests on the significands. In units of 2**-52
     the value is an integer f (fraction bits) + lo, |lo| <= 1/2. If s > 0 bits lie below the ulp of ``fmt``, midpoints
     are the odd multiples of 2**(s-1), and a value is clear of them if f mod 2**s is further than radius + 1 from
     2**(s-1); s = 53 - p + max(0, e_min - e). (A value below a binade's start, by lo or by radius, is far from any
     midpoint on either side; below a quarter of the smallest subnormal all round alike.) For s = 0 only lo can reach
-    a midpoint, at 2**-53, or 2**-54 just below hi = 1. The few suspects are put to ``Enclosure.decided``.
+    a midpoint, at 2**-53, or 2**-54 just below hi = 1.
     """
     if not piece.hi.size:
         return np.zeros(piece.hi.shape, bool)
-    suspect = _suspects(piece, fmt)
-    suspect |= _too_wide(piece, fmt)
-    if suspect.any():
-        suspect[suspect] = ~piece[suspect].enclosure().decided(fmt)
-    return suspect
-
-
-def _suspects(piece: Piece, fmt: FloatFormat) -> NDArray[np.bool_]:
-    """By the integer tests described above; radii apart."""
     exponent, bits = piece.exponent, piece.hi.view(np.int64)
     suspect = _low_words(piece, bits) if fmt.precision == 53 else _beside(piece, bits, 53 - fmt.precision)
     if int(exponent.min()) < fmt.e_min:
@@ -220,7 +220,7 @@ def _suspects(piece: Piece, fmt: FloatFormat) -> NDArray[np.bool_]:
             suspect[near] = _beside_lifted(piece[near], fmt)
     if int(exponent.max()) >= fmt.e_max:
         suspect |= exponent >= fmt.e_max
-    return suspect
+    return np.asarray(suspect | _too_wide(piece, fmt))
 
 
 def _beside(piece: Piece, bits: IntArray, shift: int) -> NDArray[np.bool_]:
