@@ -18,7 +18,7 @@ from xent_verify.failures import UnknownNameError, UsageError
 from xent_verify.formats import FORMATS
 from xent_verify.model import Batch
 from xent_verify.regimes import plan
-from xent_verify.truth import certify, engines, exact, special
+from xent_verify.truth import certify, engines, exact, parallel, special
 
 OPS = (
     "softmax",
@@ -168,8 +168,9 @@ def fields_equal(a: Enclosure, b: Enclosure) -> bool:
 
 @pytest.mark.parametrize("fmt", ["float64", "float32"])
 @pytest.mark.parametrize("n", [3, 17, 40, 300, 20_000])
-def test_same_bits_however_cut(fmt: str, n: int) -> None:
-    """Rows alone, in groups or all at once, by one thread or three: the same bits."""
+def test_same_bits_however_cut(fmt: str, n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows alone, in groups or all at once, by one process or three: the same bits."""
+    monkeypatch.setattr(parallel, "WORTHWHILE", 0)
     x = (np.random.default_rng(1).standard_normal((max(4, 9000 // n), n)) * 30).astype(fmt)
     for op in ("softmax", "log_softmax", "logsumexp"):
         whole = certify(Batch(op, fmt, "", {"x": x}))

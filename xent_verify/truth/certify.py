@@ -43,7 +43,7 @@ __all__ = ["certify"]
 def certify(batch: Batch, *, fmt: str | FloatFormat | None = None, jobs: int = 1) -> Enclosure:
     """Certified true values of a batch, in the op's output shape, decided for ``fmt`` (default: the batch's own).
 
-    ``jobs`` threads share the work; the bits of the result do not depend on their number.
+    ``jobs`` processes or threads share the work; the bits of the result do not depend on their number.
     """
     form = format_named(batch.fmt if fmt is None else fmt)
     if not np.asarray(batch.x).ndim:

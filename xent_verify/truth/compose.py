@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
@@ -16,7 +15,7 @@ from xent_verify.enclosure import Enclosure
 from xent_verify.formats import FloatArray, FloatFormat, IntArray
 from xent_verify.model import Batch
 from xent_verify.truth import doubledouble as dd
-from xent_verify.truth import special
+from xent_verify.truth import parallel, special
 from xent_verify.truth.engines import SCALE, Engine, Terms, terms
 from xent_verify.truth.loose import Loose
 from xent_verify.truth.pieces import Piece, suspects, undecided
@@ -103,17 +102,21 @@ def certify_elements(
 ) -> tuple[Sink, IntArray]:
     """Enclosures of all elements, and flat positions of those that no engine decided.
 
-    The first engine answers everything (``jobs`` threads share the groups of rows: kernels and NumPy's loops release
-    the interpreter); each later one only rows with elements that are still open.
+    The first engine answers everything (``jobs`` share the groups of rows, see ``parallel``); each later one only rows
+    with elements that are still open.
     """
     like = problem.loose(engines[0])
     shape = problem.rows, problem.width
-    sink: Sink = WordSink(shape, engines[0].tier) if like is None else LooseSink(shape, like)
+    compiled = engines[0].whole is not None
+    forked = jobs > 1 and not compiled and problem.rows * problem.n >= parallel.WORTHWHILE
+    empty = parallel.shared_empty if forked else np.empty
+    sink: Sink = WordSink(shape, engines[0].tier, empty) if like is None else LooseSink(shape, like, empty)
     first = partial(_first, problem, fmt, engines[0], sink)
-    ranges = groups(problem.rows, problem.n, engines[0])
-    if jobs > 1:
-        with ThreadPoolExecutor(jobs) as pool:
-            found = list(pool.map(first, ranges))
+    ranges = list(groups(problem.rows, problem.n, engines[0]))
+    if forked:
+        found = parallel.by_processes(first, ranges, jobs)
+    elif jobs > 1 and compiled:
+        found = parallel.by_threads(first, ranges, jobs)
     else:
         found = [first(here) for here in ranges]
     todo = sink.undecided(_joined([mine for mine, _, _ in found]), fmt)

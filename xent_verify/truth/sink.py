@@ -1,12 +1,13 @@
 """Where results are gathered: whole groups of rows as the first engine leaves them, then patches.
 
 A patch replaces single elements: special values, sharpened sums, what a later engine decided. Patches are kept in the
-order in which they came, and written when the enclosure is asked for its fields.
+order in which they came, and written when the enclosure is asked for its fields. ``empty`` makes the arrays (shared
+ones, where several processes write).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import numpy as np
@@ -65,9 +66,9 @@ def _chunks(positions: IntArray) -> Iterator[IntArray]:
 class WordSink(_Patched):
     """For pieces: one answer a row, or answers whose radii differ."""
 
-    def __init__(self, shape: tuple[int, int], tier: int) -> None:
+    def __init__(self, shape: tuple[int, int], tier: int, empty: Callable[..., NDArray[Any]] = np.empty) -> None:
         super().__init__(shape)
-        self._words = np.empty(shape), np.empty(shape), np.empty(shape, np.int64), np.empty(shape)
+        self._words = empty(shape), empty(shape), empty(shape, np.int64), empty(shape)
         self._tier = tier
 
     def write(self, key: Any, piece: Piece) -> None:
@@ -87,12 +88,12 @@ class WordSink(_Patched):
 class LooseSink(_Patched):
     """For results of a common radius, which stay loose; low words and exponents only where there are some."""
 
-    def __init__(self, shape: tuple[int, int], like: Loose) -> None:
+    def __init__(self, shape: tuple[int, int], like: Loose, empty: Callable[..., NDArray[Any]] = np.empty) -> None:
         super().__init__(shape)
         self._like, self._radius = like, like.radius
-        self._high = np.empty(shape)
-        self._low = None if like.low is None else np.empty(shape)
-        self._exponent = None if like.low is None else np.empty(shape, np.int32)
+        self._high = empty(shape)
+        self._low = None if like.low is None else empty(shape)
+        self._exponent = None if like.low is None else empty(shape, np.int32)
 
     def window(self, rows: slice) -> Window:
         low = None if self._low is None else self._low[rows]
