@@ -9,6 +9,7 @@ from typing import Any
 
 from xent_verify.audit import DEFAULT_DTYPES, AuditReport, audit, merged
 from xent_verify.failures import UsageError
+from xent_verify.formats import format_named
 from xent_verify.implementations import IMPLEMENTATIONS, Implementation
 from xent_verify.libraries import LibraryTarget, installed
 from xent_verify.ops import op_named
@@ -16,8 +17,6 @@ from xent_verify.report import from_json
 
 __all__ = ["harvest"]
 
-_FP8 = ("float8_e4m3fn", "float8_e5m2")
-_FP8_OPS = ("softmax", "log_softmax")
 CORE = ("softmax", "log_softmax", "logsumexp", "cross_entropy", "cross_entropy_grad")
 """What a report covers unless operations are named."""
 
@@ -25,6 +24,7 @@ CORE = ("softmax", "log_softmax", "logsumexp", "cross_entropy", "cross_entropy_g
 def harvest(
     *,
     ops: Sequence[str] = (),
+    dtypes: Sequence[str] = (),
     library: str = "",
     profile: str = "quick",
     seed: int = 0,
@@ -33,16 +33,19 @@ def harvest(
 ) -> AuditReport:
     """Audit everything that is here: naive and stable side by side, then the libraries, op by op.
 
+    ``dtypes``: formats (default: the audit's four), each where an operation has it and, for a library, takes it.
     ``jobs`` processes share the work; the result does not depend on how many.
     """
     for name in ops:
         op_named(name)
+    forms = [format_named(name).name for name in dtypes or DEFAULT_DTYPES]
     wanted = tuple(ops) or CORE
     found = installed(library)
     if library and not found:
         raise UsageError(f"library {library!r} is not installed, or has no entry in the table of library targets")
-    tasks = [] if library else [_own(entry) for entry in IMPLEMENTATIONS if entry.op in wanted]
-    tasks += [_library(entry) for entry in found if entry.op in wanted]
+    tasks = [] if library else [_own(entry, forms) for entry in IMPLEMENTATIONS if entry.op in wanted]
+    tasks += [_library(entry, forms) for entry in found if entry.op in wanted]
+    tasks = [task for task in tasks if task["dtypes"]]
     order = {op: place for place, op in enumerate(wanted)}
     tasks.sort(key=lambda task: order[str(task["op"])])
     reports = []
@@ -61,11 +64,12 @@ def _run(task: dict[str, Any]) -> str:
     return audit(str(task["target"]), **options).to_json()
 
 
-def _own(entry: Implementation) -> dict[str, Any]:
+def _own(entry: Implementation, forms: Sequence[str]) -> dict[str, Any]:
     """The package's implementations are trusted not to misbehave, so they run without a process of their own."""
-    dtypes = [*DEFAULT_DTYPES, *(_FP8 if entry.op in _FP8_OPS else ())]
+    dtypes = [name for name in forms if name in op_named(entry.op).formats]
     return {"target": entry.name, "op": entry.op, "dtypes": dtypes, "policy": entry.policy, "isolated": False}
 
 
-def _library(entry: LibraryTarget) -> dict[str, Any]:
-    return {"target": entry.target, "op": entry.op, "dtypes": entry.dtypes, "arrays": entry.arrays, "timeout": 60.0}
+def _library(entry: LibraryTarget, forms: Sequence[str]) -> dict[str, Any]:
+    dtypes = [name for name in entry.dtypes if name in forms]
+    return {"target": entry.target, "op": entry.op, "dtypes": dtypes, "arrays": entry.arrays, "timeout": 60.0}

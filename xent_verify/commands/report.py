@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from xent_verify.commands.shared import progress, status_of
+from xent_verify.commands.shared import dtypes_of, progress, status_of
 
 __all__ = ["command"]
 
@@ -19,9 +19,12 @@ __all__ = ["command"]
 @click.option(
     "--op", "ops", default="", help="Operations, comma-separated. [default: the five of softmax and cross entropy]"
 )
+@click.option("--dtype", "dtypes", default="", help="Formats, comma-separated. [default: the audit's four]")
 @click.option("--jobs", default=2, show_default=True, help="Processes that share the work.")
 @click.option("--library", default="", help="Audit only this installed library, not this package's implementations.")
-def command(results: tuple[Path, ...], out: str, profile: str, seed: int, ops: str, jobs: int, library: str) -> int:
+def command(
+    results: tuple[Path, ...], out: str, profile: str, seed: int, ops: str, dtypes: str, jobs: int, library: str
+) -> int:
     """Audit this package's implementations and the installed libraries, and write the report.
 
     With RESULT files (JSON of earlier audits) nothing is run: the report is rendered again from them.
@@ -40,7 +43,15 @@ def command(results: tuple[Path, ...], out: str, profile: str, seed: int, ops: s
     else:
         names = [name.strip() for name in ops.split(",") if name.strip()]
         with progress() as show:
-            report = harvest(ops=names, library=library, profile=profile, seed=seed, jobs=jobs, progress=show)
+            report = harvest(
+                ops=names,
+                dtypes=dtypes_of(dtypes) or (),
+                library=library,
+                profile=profile,
+                seed=seed,
+                jobs=jobs,
+                progress=show,
+            )
     saved = save(report, Path(out))
     click.echo(headline(report))
     click.echo(f"{out}: {', '.join(sorted(path.name for path in saved.paths))}")
