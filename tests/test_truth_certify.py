@@ -215,6 +215,28 @@ def test_ties_broken_by_next_to_nothing() -> None:
         assert (ours.tier == 2).all()
 
 
+def test_losses_on_midpoints() -> None:
+    """Losses that are a midpoint plus e**-300, and gradients that are exactly 0, need no third tier."""
+    logits, onehot = np.array([[3.0, 300.0 + 2.0**-40]]), np.array([[1.0, 0.0]])
+    for batch in (
+        Batch("cross_entropy", "float64", "", {"logits": logits, "target": onehot}, {"reduction": "none"}),
+        Batch("cross_entropy", "float32", "", {"logits": logits, "target": onehot}, {"reduction": "none"}),
+        Batch(
+            "binary_cross_entropy_with_logits",
+            "bfloat16",
+            "",
+            {"logits": np.array([[97.0]]), "target": np.array([[0.5]])},
+            {"reduction": "none"},
+        ),
+        Batch("cross_entropy_grad", "float64", "", {"logits": np.ones((1, 3)), "target": np.full((1, 3), 0.1)}),
+    ):
+        ours, exactly = certify(batch), exact.evaluate(batch)
+        assert (ours.tier < 3).all()
+        assert ours.decided(batch.fmt).all()
+        assert np.array_equal(ours.rounded(batch.fmt), exactly.rounded(batch.fmt))
+        assert not outside(batch, ours)[1]
+
+
 @pytest.mark.parametrize("fmt", FORMATS)
 def test_exact_ties_of_tiny_values(fmt: str) -> None:
     """1/n = half the smallest subnormal is a tie, and rounds to 0; one logit less lifts it above."""

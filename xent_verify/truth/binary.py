@@ -18,7 +18,7 @@ from xent_verify.truth import doubledouble as dd
 from xent_verify.truth import special
 from xent_verify.truth.compose import Answer, Group, Out, Rows, log_softmax
 from xent_verify.truth.engines import Engine, Terms, terms
-from xent_verify.truth.losses import of_distribution
+from xent_verify.truth.losses import Weighed, of_distribution
 from xent_verify.truth.pieces import suspects
 
 __all__ = ["BinaryLosses", "Sigmoids"]
@@ -126,14 +126,17 @@ class BinaryLosses:
         return Answer((part,), *special.binary_values(x, y, weight, pos_weight))
 
 
-def _weighted(y: FloatArray, weight: FloatArray, pos_weight: FloatArray, distance: dd.Pair) -> tuple[dd.Pair, dd.Pair]:
-    """(a_0 + a_1, a_0 D_0 + a_1 D_1) as columns."""
+def _weighted(y: FloatArray, weight: FloatArray, pos_weight: FloatArray, distance: dd.Pair) -> Weighed:
+    """(a_0 + a_1, a_0 D_0 + a_1 D_1) as columns; one D is 0, so that the sum is exact if the other product is."""
     zero = np.zeros_like(y)
+    rest = dd.two_sum(-y, np.ones_like(y))
     first = dd.multiply(dd.two_product(y, pos_weight), (weight, zero))
-    second = dd.multiply(dd.two_sum(-y, np.ones_like(y)), (weight, zero))
+    second = dd.multiply(rest, (weight, zero))
     mean = dd.add(
         dd.multiply(first, (distance[0][:, 0], distance[1][:, 0])),
         dd.multiply(second, (distance[0][:, 1], distance[1][:, 1])),
     )
+    known = (weight == 1) & (pos_weight == 1) & (distance[1] == 0).all(axis=1)
+    known &= (rest[1] == 0) | (distance[0][:, 1] == 0)
     mass = dd.add(first, second)
-    return (mass[0][:, None], mass[1][:, None]), (mean[0][:, None], mean[1][:, None])
+    return (mass[0][:, None], mass[1][:, None]), (mean[0][:, None], mean[1][:, None]), known[:, None]

@@ -7,7 +7,9 @@ is p's, at most half of p's relative bound, plus 2**-104 (tier 1: 2**-54).
 Probability targets: p Y - y cancels where the fit is good. The absolute error, the bound of p times p Y, plus
 2**-91 p Y for Y (a tree of depth 40) and 2**-100 (p Y + y) for products and sums, is carried in the radius. At a
 maximal logit whose element that leaves open, p Y - y = R - (T/S) Y, where R is the sum of the other targets: for a
-saturated row T/S is tiny and R often exact, so that ``sharp`` decides; where R = 0 the product is relatively accurate.
+saturated row T/S is tiny and R often exact, so that ``sharp`` decides; where R = 0 the product is relatively accurate. A
+row of equal logits and targets has the gradient 0. What is left to tier 3 are rational values on midpoints: equal
+logits with n a power of two, and targets to match.
 """
 
 from __future__ import annotations
@@ -90,6 +92,7 @@ class Gradients:
             mask = undecided(piece, fmt)
             if mask.any():
                 piece, mask = _at_maximum(piece, mask, columns, t, group, loss, fmt)
+                piece, mask = _level(piece, mask, group, loss)
             parts.append((columns, piece, mask))
         return Answer(tuple(parts), values, decided, patches)
 
@@ -166,6 +169,18 @@ def _at_maximum(
     mask = mask.copy()
     mask[rows, places] = undecided(better, fmt)
     return piece.patched((rows, places), better), mask
+
+
+def _level(piece: Piece, mask: NDArray[np.bool_], group: Group, loss: LossRows) -> tuple[Piece, NDArray[np.bool_]]:
+    """Rows of equal logits and equal targets, n y / n - y = 0: no interval would decide that."""
+    x, y = group.x, np.asarray(loss.probabilities)
+    level = (x == x[:, :1]).all(axis=1, keepdims=True) & (y == y[:, :1]).all(axis=1, keepdims=True) & mask
+    if group.holes is not None:
+        level &= ~group.holes.any(axis=1, keepdims=True)
+    if not level.any():
+        return piece, mask
+    zeros = np.zeros(np.count_nonzero(level))
+    return piece.patched(level, Piece(zeros, zeros.astype(np.int64), 0.0, 0.0, piece.tier)), mask & ~level
 
 
 def _exact_sum(y: FloatArray, total: FloatArray) -> NDArray[np.bool_]:

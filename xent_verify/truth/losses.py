@@ -9,6 +9,10 @@ nothing cancels and relative errors only add up:
   Relative error: log S's bound, plus 2**-94 for a tree of depth 40, plus 8 u**2 for each of at most ten products and
   sums: together below the bound + 2**-91.
 
+Where M is a single product, of two doubles, it is known exactly, and may be a midpoint (a one-hot target as
+probabilities, halves): if A Lambda is small beside it, ``sharp`` adds them. Losses whose M is a rational number on a
+midpoint otherwise (label smoothing over three classes), and weights beyond the limits below, are left to tier 3.
+
 D is taken from logits times 2**-70 where some are beyond 2**900, so that no sum overflows; where M = 0 (all mass on a
 maximal logit) Lambda is taken times 2**500. With w <= 2**100 and y <= 2**10, products and low words that underflow lose
 less than n 2**-950 in all, which the radius includes.
@@ -36,6 +40,7 @@ from xent_verify.truth.compose import Answer, Group, Out, Problem, Rows, groups,
 from xent_verify.truth.engines import SCALE, Engine, Terms, terms
 from xent_verify.truth.pieces import Piece, normalised, suspects, undecided
 from xent_verify.truth.rows import LossRows
+from xent_verify.truth.sharp import exact_plus_small
 
 __all__ = ["Losses", "of_distribution", "reduced", "reduced_pieces", "suitable"]
 
@@ -118,21 +123,37 @@ def _constant(value: float) -> dd.Pair:
     return np.full((1, 1), value), np.zeros((1, 1))
 
 
-def of_distribution(t: Terms, group: Group, weigh: Callable[[dd.Pair], tuple[dd.Pair, dd.Pair]]) -> Piece:
-    """A Lambda + M (see the module docstring), for each row; ``weigh`` gives (A, M) from the distances."""
+Weighed = tuple[dd.Pair, dd.Pair, Mask]
+"""(A, M) and where M is exact, as columns."""
+
+
+def of_distribution(t: Terms, group: Group, weigh: Callable[[dd.Pair], Weighed]) -> Piece:
+    """A Lambda + M (see the module docstring), for each row; ``weigh`` gives A and M from the distances."""
     m, alone = np.reshape(t.row.m, (-1, 1)), np.reshape(t.row.alone, (-1, 1))
     shrink = np.where(np.abs(group.x).max(axis=1, keepdims=True) > 2.0**900, 2.0**-70, 1.0)
     distance = dd.two_sum(np.broadcast_to(m * shrink, group.x.shape), group.x * -shrink)
     if group.holes is not None:
         distance = (np.where(group.holes, 0.0, distance[0]), np.where(group.holes, 0.0, distance[1]))
-    mass, mean = weigh(distance)
+    mass, mean, known = weigh(distance)
     log, log_low = (np.reshape(part, (-1, 1)) for part in t.engine.log(t.row))
     small = (mean[0] == 0) & (log < 2.0 ** (SCALE - 400))
     scale = np.where(small, 1.0, 2.0**-SCALE)
     high, low = dd.add(dd.multiply(mass, (log * (scale * shrink), log_low * (scale * shrink))), mean)
     exponent = np.where(shrink < 1, 70, 0) + np.where(small, -SCALE, 0)
     loose = np.where(alone, 0.0, mass[0] * t.engine.fuzz * scale) + group.x.shape[1] * 2.0**-950
-    return _with_error(high, low, exponent, t.engine, loose, exact=alone & (mean[0] == 0))
+    piece = _with_error(high, low, exponent, t.engine, loose, exact=alone & (mean[0] == 0))
+    extra = mass[0] * log * (2.0**-SCALE * shrink)
+    near = known & ~alone & (extra < mean[0] * 2.0**-25) & (mean[0] < 2.0**900)
+    near &= mean[0] * 2.0**-161 > np.maximum(mass[0], 1.0) * t.engine.fuzz * 2.0**-SCALE
+    return _sharper(piece, near[:, 0], (mean[0][:, 0], mean[1][:, 0]), extra[:, 0], shrink[:, 0], t.engine)
+
+
+def _sharper(piece: Piece, near: Mask, mean: dd.Pair, extra: FloatArray, shrink: FloatArray, engine: Engine) -> Piece:
+    """Where M is exact and A Lambda small beside it, by ``sharp``: M may be a midpoint (one-hot targets, halves)."""
+    if not near.any():
+        return piece
+    better = exact_plus_small((mean[0][near], mean[1][near]), extra[near], engine.relative + 2.0**-51, engine.tier)
+    return piece.patched(near, replace(better, exponent=better.exponent + np.where(shrink[near] < 1, 70, 0)))
 
 
 def _with_error(
@@ -155,9 +176,17 @@ def _with_error(
     )
 
 
-def _weighted(loss: LossRows, distance: dd.Pair) -> tuple[dd.Pair, dd.Pair]:
-    """(A, M): the mass of the smoothed, weighted target and its mean distance, (rows, 1) or (1, 1) each."""
+def _weighted(loss: LossRows, distance: dd.Pair) -> Weighed:
+    """A, M: the mass of the smoothed, weighted target and its mean distance, (rows, 1) or (1, 1) each.
+
+    M is known exactly if it is one product of two doubles, or a distance itself.
+    """
     e = loss.smoothing
+    known = np.zeros((distance[0].shape[0], 1), bool)
+    if e == 0 and loss.weight is None and loss.probabilities is not None:
+        used = (loss.probabilities > 0) & (distance[0] > 0)
+        known = np.count_nonzero(used, axis=1, keepdims=True) <= 1
+        known &= ~(used & (distance[1] != 0) & (loss.probabilities != 1)).any(axis=1, keepdims=True)
     parts = []
     if e < 1:
         keep = dd.two_sum(np.ones((1, 1)), np.full((1, 1), -e))
@@ -171,8 +200,8 @@ def _weighted(loss: LossRows, distance: dd.Pair) -> tuple[dd.Pair, dd.Pair]:
             parts.append((share, *_sums((weight, np.zeros_like(weight)), distance)))
     scaled = [(dd.multiply(factor, mass), dd.multiply(factor, mean)) for factor, mass, mean in parts]
     if len(scaled) == 1:
-        return scaled[0]
-    return dd.add(scaled[0][0], scaled[1][0]), dd.add(scaled[0][1], scaled[1][1])
+        return *scaled[0], known
+    return dd.add(scaled[0][0], scaled[1][0]), dd.add(scaled[0][1], scaled[1][1]), known
 
 
 def _sums(factor: dd.Pair, distance: dd.Pair) -> tuple[dd.Pair, dd.Pair]:
