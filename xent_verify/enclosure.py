@@ -203,7 +203,8 @@ class Enclosure:
             odd = np.remainder(nearest, 2.0) == 1.0
             result = np.where((up == 0) & odd, nearest + 1, np.where((down == 0) & odd, nearest - 1, result))
             decided = (units.radius == 0) | ((np.abs(up) >= units.radius) & (np.abs(down) >= units.radius))
-            decided |= units.head + units.tail - units.radius > 2.0 ** (fmt.precision + 1)  # far beyond M
+            beyond = units.head + units.tail - units.radius > fmt.infinity_units
+            decided |= beyond & (units.quantum >= fmt.max_ulp_exponent)
         return result, units, decided | ~self.finite
 
     def rounded(self, fmt: str | FloatFormat) -> NDArray[Any]:

@@ -20,7 +20,7 @@ from xent_verify.truth.engines import SCALE, Engine, Terms, terms
 from xent_verify.truth.loose import Loose
 from xent_verify.truth.pieces import Piece, suspects, undecided
 from xent_verify.truth.rows import wide
-from xent_verify.truth.sharp import exact_plus_small, usable
+from xent_verify.truth.sharp import beside_midpoints, exact_plus_small, usable
 from xent_verify.truth.sink import LooseSink, Sink, Window, WordSink
 
 __all__ = ["Answer", "Group", "Problem", "RowOp", "certify_elements", "groups", "loaded", "log_softmax"]
@@ -33,18 +33,23 @@ _BLOCK = 1 << 14
 _SHIFT = 200  # binades by which sums of numbers near the top of the range are scaled down
 
 
+Placed = tuple[IntArray, IntArray, Piece]
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What an engine says about a group of rows: (columns, results, mask) each, rows first, or 1-D for one a row.
 
-    The mask holds what may be undecided. ``patches`` are better answers for single
-    elements: (rows, columns, 1-D piece). ``values`` and ``decided`` hold what special values decide (None: nothing).
+    The mask holds what may be undecided. ``patches`` are better answers for single elements, (rows, columns, 1-D
+    piece); those in ``settled`` are known to be decided. ``values`` and ``decided`` hold what special values decide
+    (None: nothing).
     """
 
     parts: Sequence[tuple[slice, Loose | Piece, Mask]]
     values: FloatArray | None = None
     decided: Mask | None = None
-    patches: Sequence[tuple[IntArray, IntArray, Piece]] = ()
+    patches: Sequence[Placed] = ()
+    settled: Sequence[Placed] = ()
 
 
 class Problem(Protocol):
@@ -121,7 +126,7 @@ def certify_elements(
         found = [first(here) for here in ranges]
     todo = sink.undecided(_joined([mine for mine, _, _ in found]), fmt)
     todo = np.sort(np.concatenate((todo, _patch(sink, [p for _, better, _ in found for p in better], fmt))))
-    _patch(sink, [p for _, _, special_ones in found for p in special_ones], None)
+    _patch(sink, [p for _, _, settled in found for p in settled], None)
     for engine in engines[1:]:
         todo = _again(problem, todo, fmt, engine, sink)
     return sink, todo
@@ -149,7 +154,7 @@ def _patch(sink: Sink, patches: Patches, fmt: FloatFormat | None) -> IntArray:
 def _first(
     problem: Problem, fmt: FloatFormat, engine: Engine, sink: Sink, here: slice
 ) -> tuple[IntArray, Patches, Patches]:
-    """Answer a group of rows: flat positions that may be open, sharpened elements, special ones."""
+    """Answer a group of rows: flat positions that may be open, patches that may be, patches that are not."""
     width, left = problem.width, [np.empty(0, np.int64)]
     window = sink.window(here) if isinstance(sink, LooseSink) else None
     answer = problem.answer(engine, here, fmt, window)
@@ -160,13 +165,15 @@ def _first(
         if mask.any():
             where = np.nonzero(mask.reshape(mask.shape[0], -1))
             left.append((where[0] + here.start) * width + where[1] + columns.start)
-    better = [((rows + here.start) * width + columns, piece.enclosure()) for rows, columns, piece in answer.patches]
-    by_definition: Patches = []
+    better, settled = (
+        [((rows + here.start) * width + columns, piece.enclosure()) for rows, columns, piece in patches]
+        for patches in (answer.patches, answer.settled)
+    )
     if answer.decided is not None and answer.values is not None and answer.decided.any():
         where = np.nonzero(answer.decided.reshape(-1, width))
         chosen = enclosure.exact(answer.values.reshape(-1, width)[where])
-        by_definition.append(((where[0] + here.start) * width + where[1], chosen))
-    return np.concatenate(left), better, by_definition
+        settled.append(((where[0] + here.start) * width + where[1], chosen))
+    return np.concatenate(left), better, settled
 
 
 def _tall(result: Loose | Piece) -> Loose | Piece:
@@ -184,7 +191,7 @@ def _again(problem: Problem, todo: IntArray, fmt: FloatFormat, engine: Engine, s
         wanted = np.zeros((chosen.size, width), bool)
         wanted[np.searchsorted(chosen, mine // width), mine % width] = True
         answer = problem.answer(engine, chosen, fmt)
-        for lines, places, piece in answer.patches:
+        for lines, places, piece in (*answer.patches, *answer.settled):
             asked = wanted[lines, places]
             wanted[lines, places] = False
             positions = chosen[lines[asked]] * width + places[asked]
@@ -236,15 +243,17 @@ class RowOp:
         group = loaded(x)
         keep = self.op == "softmax"
         t = terms(engine, group.x, group.holes, keep=keep, out=out if keep else None)
-        patches: list[tuple[IntArray, IntArray, Piece]] = []
-        parts = tuple(_parts(self.op, t, fmt, out, patches))
+        patches: list[Placed] = []
+        settled: list[Placed] = []
+        parts = tuple(_parts(self.op, t, fmt, out, patches, settled))
         if group.holes is None:
-            return Answer(parts, patches=patches)
-        return Answer(parts, *special.resolve(Batch(self.op, fmt.name, "", {"x": x})), patches=patches)
+            return Answer(parts, patches=patches, settled=settled)
+        decided = special.resolve(Batch(self.op, fmt.name, "", {"x": x}))
+        return Answer(parts, *decided, patches=patches, settled=settled)
 
 
 def _parts(
-    op: str, t: Terms, fmt: FloatFormat, out: Out, patches: list[tuple[IntArray, IntArray, Piece]]
+    op: str, t: Terms, fmt: FloatFormat, out: Out, patches: list[Placed], settled: list[Placed]
 ) -> Iterator[tuple[slice, Loose | Piece, Mask]]:
     if op == "logsumexp":
         piece = t.engine.logsumexp(t.row)
@@ -259,9 +268,10 @@ def _parts(
         else:
             loose = t.engine.log_softmax(part.x, t.row, here)
             mask = loose.suspects(fmt)
+            if mask.any() and t.engine.tier == 1:
+                settled.append(_placed(_beside(part.x, mask, t, fmt), columns))
             if mask.any():
-                rows, places, piece = _better(part.x, mask, t)
-                patches.append((rows, places + columns.start, piece))
+                patches.append(_placed(_better(part.x, mask, t), columns))
         yield (columns, loose, mask) if t.axis else (columns, loose.transposed, mask.T)
 
 
@@ -270,15 +280,32 @@ def _columns(out: Window, columns: slice) -> Window:
     return out[0][:, columns], low, None if out[2] is None else out[2][:, columns]
 
 
-def _better(x: FloatArray, mask: Mask, t: Terms) -> tuple[IntArray, IntArray, Piece]:
+def _placed(found: Placed, columns: slice) -> Placed:
+    return found[0], found[1] + columns.start, found[2]
+
+
+def _beside(x: FloatArray, mask: Mask, t: Terms, fmt: FloatFormat) -> Placed:
+    """Suspects (which are taken out of the mask) that lie just beside a midpoint: (rows, columns, piece)."""
+    positions, rows, places = _suspects(mask, t)
+    m, log = (part.reshape(-1).take(rows) for part in (t.row.m, t.row.log))
+    fit, piece = beside_midpoints(x.reshape(-1).take(positions), m, log, fmt, t.engine.tier)
+    mask.reshape(-1)[positions[fit]] = False
+    return rows[fit], places[fit], piece
+
+
+def _better(x: FloatArray, mask: Mask, t: Terms) -> Placed:
     """Sharp sums for the suspects (which are taken out of the mask) where there are any: (rows, columns, piece)."""
-    positions = np.flatnonzero(mask)
-    rows, places = np.divmod(positions, mask.shape[1])
-    if not t.axis:
-        rows, places = places, rows
+    positions, rows, places = _suspects(mask, t)
     fit, piece = _sharp(x.reshape(-1).take(positions), t.row.m.reshape(-1).take(rows), -1.0, rows, t)
     mask.reshape(-1)[positions[fit]] = False
     return rows[fit], places[fit], piece
+
+
+def _suspects(mask: Mask, t: Terms) -> tuple[IntArray, IntArray, IntArray]:
+    """Flat positions in the layout of ``t``, rows, columns."""
+    positions = np.flatnonzero(mask)
+    first, second = np.divmod(positions, mask.shape[1])
+    return (positions, first, second) if t.axis else (positions, second, first)
 
 
 def log_softmax(t: Terms, x: FloatArray, fmt: FloatFormat) -> tuple[Piece, Mask]:

@@ -139,7 +139,7 @@ def _beside_fixed(head: FloatArray, tail: FloatArray | float, radius: FloatArray
 
 
 def _of_doubles(value: FloatArray, radius: float, fmt: FloatFormat) -> Mask:
-    """By the bits of the doubles; sizes of 2**(e_max + 2) and more are decided: they round beyond the range."""
+    """By the bits of the doubles. Where the range ends is a midpoint too; beyond, all is decided, unless d overflowed."""
     reach = int(np.ceil(radius * 2.0**52)) + 1
     middle = 1 << (52 - fmt.precision)
     bits = value.view(np.int64) + (reach + middle)
@@ -155,6 +155,6 @@ def _of_doubles(value: FloatArray, radius: float, fmt: FloatFormat) -> Mask:
         if near[0].size:
             head = size[near] * 2.0**-quantum
             mask[near] = _beside_fixed(head, 0.0, head * radius)
-    if not float(size.max()) < 2.0**fmt.e_max:
-        mask |= (size >= 2.0**fmt.e_max) & ~((size >= 2.0 ** (fmt.e_max + 2)) & (size < np.inf))
+    if float(size.max()) == np.inf:
+        mask |= size == np.inf
     return mask

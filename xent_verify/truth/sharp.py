@@ -8,20 +8,26 @@ part s with |error| < e |s|:
 * |s| >= 2**-101: h + r + s by error-free sums, with radius e |s| plus what is dropped (2**-53 of the low word);
 * |s| < 2**-101: with w = 2**-101 signed like s, the value lies strictly between h + r and h + r + 2 w. That is the
   centre h + (r + w) with radius |w|, provided that r + w is exact; else h + r with radius 2 |w|.
+
+For formats of 24 bits and fewer there is a shortcut: if d is a double and a midpoint, and s below 2**-54 of it, then
+the value lies strictly between d and d + 2 w, w = 2**-54 signed like s. The next midpoint is 2**-23 away: decided.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.formats import FloatArray
+from xent_verify.formats import FloatArray, FloatFormat
 from xent_verify.truth import doubledouble as dd
-from xent_verify.truth.pieces import Piece
+from xent_verify.truth.pieces import Piece, normalised
 
-__all__ = ["exact_plus_small", "usable"]
+__all__ = ["beside_midpoints", "exact_plus_small", "usable"]
 
 _W = 2.0**-101
+_WIDE = 2.0**-54
 
 
 def usable(a: FloatArray, b: FloatArray, large: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -57,3 +63,18 @@ def exact_plus_small(exact: dd.Pair, small: FloatArray, relative: float, tier: i
         np.where(one_sided, _W, np.where(near, 2 * _W, radius)),
         tier,
     )
+
+
+def beside_midpoints(
+    x: FloatArray, m: FloatArray, log: FloatArray, fmt: FloatFormat, tier: int
+) -> tuple[NDArray[np.bool_], Piece]:
+    """The shortcut for x - m - log S (1-D arrays): where it serves, and those values, all decided.
+
+    ``log`` is log S to 2**-45, not 0 unless S = 1.
+    """
+    d, rest = dd.two_sum(x, -m)
+    middle = 1 << (52 - fmt.precision)
+    size = np.abs(d)
+    fit = ((d.view(np.int64) & (2 * middle - 1)) == middle) & (rest == 0) & (log > 0) & (log < size * 2.0**-55)
+    fit &= (size >= 2.0**fmt.e_min) & (size < 2.0**fmt.e_max)
+    return fit, replace(normalised(d[fit], None, 0, _WIDE, tier), lo=-_WIDE)
