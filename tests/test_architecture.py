@@ -19,7 +19,7 @@ FLOORS = (
     {"minimise", "search", "findings", "recipes"},
     {"report", "claims", "claims_truth", "explain"},
     {"audit", "power"},
-    {"harvest", "worst", "baseline", "settings_file", "gate", "differences", "replay", "scaffold", "pytest_plugin"},
+    {"harvest", "worst", "prove", "baseline", "settings_file", "gate", "differences", "replay", "scaffold", "pytest_plugin"},
     {"commands", "cli", "__main__"},
 )
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
@@ -36,6 +36,7 @@ HEAVY = {
     "tensorflow": {"candidates"},
     "onnxruntime": {"candidates"},
     "click": {"cli", "commands"},
+    "distributed": {"prove"},
 }
 
 

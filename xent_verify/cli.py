@@ -32,6 +32,7 @@ VERBS = {
     "list": "list ops, implementations, regimes, policies, formats, targets",
     "merge": "join the results of several audits",
     "power": "run somebody's own check over the zoo: which faults would it let through?",
+    "prove": "walk a finite domain to its end: the exact worst case, and a certificate",
     "replay": "run one finding of a result again and show it in all digits",
     "report": "audit this package's implementations and the installed libraries; write the report",
     "search": "hunt for the worst case of a target",

@@ -1,0 +1,140 @@
+"""``xent-verify prove``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from xent_verify.commands.shared import deliver, dtypes_of, kwargs_of, search_options, status_of
+from xent_verify.failures import UsageError
+
+__all__ = ["command"]
+
+
+@click.command(name="prove")
+@click.argument("target")
+@click.option("--op", required=True, help="The operation the target implements (see 'list ops').")
+@click.option("--domain", default="", help="unary, pairs, triples or widths. [default: by operation and format]")
+@click.option("--slice", "part", default="", help="K/N: the K-th of N parts of the domain only.")
+@click.option("--jobs", default=1, show_default=True, help="Processes on this machine.")
+@click.option("--cluster", default="", help="Address of a Dask scheduler that runs the chunks (extra 'cluster').")
+@click.option("--log", "log_to", default="", help="Write finished chunks here, so that the run can be resumed.")
+@click.option("--resume", default="", help="Go on with the run of this log.")
+@click.option("--include", multiple=True, help="Count the chunks of another log of the same run too (may be repeated).")
+@search_options
+@click.option("--json", "json_to", default="", help="Write the JSON here; '-' for stdout.")
+@click.option("--out", default="", help="Write the certificate into this folder, and its table anew.")
+def command(
+    target: str,
+    op: str,
+    domain: str,
+    part: str,
+    jobs: int,
+    cluster: str,
+    log_to: str,
+    resume: str,
+    include: tuple[str, ...],
+    dtypes: str,
+    policy: str,
+    special: str,
+    flush: str,
+    seed: int,
+    arrays: str,
+    kwargs_text: str,
+    device: str,
+    timeout: float,
+    in_process: bool,
+    json_to: str,
+    out: str,
+) -> int:
+    """Prove what the largest error of TARGET is, over every input of a finite domain.
+
+    The default domain is every input of elementwise operations, every row of three 8-bit or two 16-bit logits, and rows
+    of every length up to 4096 in wider formats. A run can be killed and resumed from its log.
+
+    \b
+    xent-verify prove naive --op softmax --dtype float8_e4m3fn --jobs 2
+    xent-verify prove stable --op softmax --dtype bfloat16 --jobs 2 --log run.log
+    """
+    from xent_verify.audit import Settings
+    from xent_verify.formats import format_named
+    from xent_verify.ops import op_named
+    from xent_verify.policies import parse_policy
+    from xent_verify.prove import Plan, Sweep, domain_of, report_of, write
+
+    if log_to and resume:
+        raise UsageError("--log begins a run and --resume goes on with one; give one of them")
+    settings = Settings(
+        parse_policy(policy),
+        special,
+        flush,
+        "quick",
+        seed,
+        arrays,
+        kwargs_of(kwargs_text),
+        timeout,
+        not in_process,
+        device,
+    ).checked()
+    names = dtypes_of(dtypes) or ["bfloat16"]
+    if len(names) != 1:
+        raise UsageError(f"--dtype {dtypes!r}: a proof is of one format at a time")
+    operation = op_named(op)
+    plan = Plan(target, op, domain_of(operation, format_named(names[0]), domain), settings, part_of(part))
+    log = Path(log_to or resume) if log_to or resume else None
+    sweep = Sweep(
+        plan, jobs=jobs, cluster=cluster, log=log, resume=bool(resume), include=[Path(name) for name in include]
+    )
+    with progress() as shown:
+        made = sweep.run(shown)
+    if out:
+        write(made, Path(out))
+    report = report_of(plan, made, interrupted=sweep.interrupted)
+    deliver(report, json_to=json_to, out="")
+    click.echo(f"{made['label']}: {made['statement']}", err=json_to == "-")
+    for failure in made["failures"]:
+        click.echo(f"{failure['kind']}: {failure['where']}", err=json_to == "-")
+    return status_of(report)
+
+
+def part_of(text: str) -> tuple[int, int]:
+    """K/N with 1 <= K <= N."""
+    if not text:
+        return 1, 1
+    k, _, n = text.partition("/")
+    if not (k.isdecimal() and n.isdecimal() and 1 <= int(k) <= int(n)):
+        raise UsageError(f"--slice {text!r}: write K/N with K from 1 to N, such as 1/8")
+    return int(k), int(n)
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[int, int], None] | None]:
+    """A bar with the time left on a terminal's stderr; nothing when piped."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("chunks", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

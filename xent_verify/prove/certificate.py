@@ -1,0 +1,234 @@
+"""The certificate: what the counts of a domain prove, as strict JSON; and the table over a folder of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xent_verify.conventions import PROFILES
+from xent_verify.failures import UsageError
+from xent_verify.prove.counts import FAILING, LOWEST, SHIFT, Cells, Counts, Extreme, bin_edges
+from xent_verify.prove.domain import numbers
+from xent_verify.prove.plan import Plan
+from xent_verify.prove.widths import FAMILIES
+from xent_verify.prove.words import described
+
+__all__ = ["certificate", "file_name", "severity_of", "table", "write"]
+
+_SHOWN = 64
+_CONSISTENT = "all -inf"
+
+
+def certificate(plan: Plan, done: Mapping[int, Counts]) -> dict[str, Any]:
+    """Everything that chunks prove together; "proved" when they are all of the domain, else "partial"."""
+    total = Counts.merged(done[chunk] for chunk in sorted(done))
+    whole = len(done) == plan.domain.chunks
+    failures = [_failure(plan, total, kind, whole) for kind in FAILING if total.failing.get(kind)]
+    lost = [_lost(plan, how, rows, total) for how, rows in sorted(total.unanswered.items())]
+    conduct = [
+        {"kind": kind, "severity": severity, "message": message, "first_row": _row(plan, first)}
+        for (kind, severity, message), first in sorted(total.hits.items())
+    ]
+    conduct += [_inconsistent(words) for words in [_words(total)] if len(words.get(_CONSISTENT, [])) > 1]
+    failed = lost or any(item["severity"] == "fail" for item in failures + conduct)
+    faithful = int(total.histogram[:-LOWEST].sum())
+    return {
+        "schema": 1,
+        "kind": "certificate",
+        "label": "proved" if whole else "partial",
+        "statement": _statement(plan, total, whole),
+        "ok": not failed,
+        "run": plan.identity,
+        "chunks_done": _intervals(sorted(done)),
+        "rows": total.rows,
+        "elements": total.elements,
+        "classes": dict(sorted(total.classes.items())),
+        "numeric": total.numeric,
+        "correctly_rounded": total.correct,
+        "faithful": faithful,
+        "max_ulp": _extreme(plan, total.best.get("ulp")),
+        "max_bound_ratio": _extreme(plan, total.best.get("ratio")),
+        "histogram": _histogram(total),
+        "failures": failures,
+        "unanswered": lost,
+        "conduct": conduct,
+        "conventions": _words(total),
+        "environment": {"instruction_sets": sorted(total.machines)},
+    }
+
+
+def _statement(plan: Plan, total: Counts, whole: bool) -> str:
+    which = (
+        f"every one of the {plan.domain.size:,} rows of the domain"
+        if whole
+        else f"{total.rows:,} of {plan.domain.size:,} rows"
+    )
+    answered = total.rows - sum(total.unanswered.values())
+    return (
+        f"{plan.name} was called on {which}; {answered:,} answers were judged against certified truth. No error that is a "
+        f"number exceeds max_ulp by more than 2^-26 ulp; bins of the histogram hold errors less {SHIFT:.3g} ulp."
+    )
+
+
+def _words(total: Counts) -> dict[str, list[str]]:
+    return {
+        name: sorted(word for situation, word in total.words if situation == name)
+        for name in sorted({situation for situation, _ in total.words} & set(PROFILES["any"]))
+    }
+
+
+def _inconsistent(words: Mapping[str, list[str]]) -> dict[str, Any]:
+    text = f"{_CONSISTENT}: the same kind of row is answered {' and '.join(words[_CONSISTENT])}"
+    return {"kind": "special_value", "severity": "fail", "message": text, "first_row": None}
+
+
+def severity_of(plan: Plan, kind: str) -> str:
+    """Flushing to zero has a rule of its own; everything else that is wrong fails."""
+    return plan.settings.rules.flush_severity(plan.domain.form) if kind == "flushed" else "fail"
+
+
+def _failure(plan: Plan, total: Counts, kind: str, whole: bool) -> dict[str, Any]:
+    features: Mapping[str, Cells] = total.cells.get(kind, {})
+    return {
+        "kind": kind,
+        "severity": severity_of(plan, kind),
+        "rows": total.failing[kind],
+        "elements": total.classes.get(kind, 0),
+        "where": described(plan.domain, total.failing[kind], features, whole=whole),
+        "worst": _extreme(plan, total.best.get(kind)),
+    }
+
+
+def _lost(plan: Plan, how: str, rows: int, total: Counts) -> dict[str, Any]:
+    few = total.narrowed.get(how) or min(total.narrowed.values(), key=lambda found: found.order, default=None)
+    record: dict[str, Any] = {"kind": how, "severity": "fail", "rows": rows}
+    if few is not None:
+        record |= {"narrowed_to_rows": few.rows, "first_row": _row(plan, few.first), "message": few.message}
+    return record
+
+
+def _extreme(plan: Plan, found: Extreme | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    record: dict[str, Any] = {"value": _number(found.value), "hex": found.value.hex(), **_row(plan, found.row)}
+    record["column"] = found.column
+    if found.answer:
+        form = plan.domain.form
+        bits = np.array(found.answer).astype(form.unsigned)
+        record["answer"] = [_number(float(value)) for value in numbers(form, form.from_bits(bits))]
+        record["answer_bits"] = [f"0x{int(b):0{form.bits // 4}x}" for b in found.answer]
+    return record
+
+
+def _row(plan: Plan, row: int) -> dict[str, Any]:
+    """A row's index and logits, with their bits; structured rows by family and width."""
+    domain, form = plan.domain, plan.domain.form
+    record: dict[str, Any] = {"row": row}
+    if not domain.arity:
+        record |= {"family": FAMILIES[row % len(FAMILIES)], "width": row // len(FAMILIES) + 1}
+    x = domain.values(np.array([row])).reshape(-1)
+    if x.size <= _SHOWN:
+        record["x"] = [_number(float(value)) for value in numbers(form, x)]
+        record["bits"] = [f"0x{int(b):0{form.bits // 4}x}" for b in form.to_bits(x)]
+    return record
+
+
+def _number(value: float) -> float | str:
+    """As strict JSON has it."""
+    return value if np.isfinite(value) else str(float(value))
+
+
+def _histogram(total: Counts) -> list[dict[str, Any]]:
+    made = []
+    for k in np.nonzero(total.histogram)[0]:
+        low, high = bin_edges(int(k))
+        exponent = int(k) + LOWEST
+        made.append(
+            {
+                "from": "0" if k == 0 else f"2^{exponent}",
+                "below": "inf" if np.isinf(high) else f"2^{exponent + 1}",
+                "from_hex": low.hex(),
+                "count": int(total.histogram[k]),
+            }
+        )
+    return made
+
+
+def _intervals(chunks: list[int]) -> list[list[int]]:
+    """[first, last] of each run of neighbours."""
+    runs: list[list[int]] = []
+    for chunk in chunks:
+        if runs and chunk == runs[-1][1] + 1:
+            runs[-1][1] = chunk
+        else:
+            runs.append([chunk, chunk])
+    return runs
+
+
+def file_name(made: Mapping[str, Any]) -> str:
+    """softmax-naive-bfloat16-pairs.json; a slice says so."""
+    run = made["run"]
+    target = "".join(c if c.isalnum() or c in "._" else "-" for c in str(run["target"])).strip("-")
+    policy = "" if run["policy"] == "standard" else "-" + str(run["policy"]).replace(":", "-").replace(",", "-")
+    part = "" if made["label"] == "proved" else f"-chunks-{made['chunks_done'][0][0]}-{made['chunks_done'][-1][1]}"
+    return f"{run['op']}-{target}-{run['dtype']}-{run['domain']}{policy}{part}.json"
+
+
+def write(made: Mapping[str, Any], folder: Path) -> Path:
+    """The certificate in a folder, and the folder's table anew."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / file_name(made)
+    path.write_text(json.dumps(made, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(table(sorted(folder.glob("*.json"))), encoding="utf-8")
+    return path
+
+
+_HEAD = """# Certificates
+
+Whole domains, walked to the end: every input was put to the target and every answer judged against certified truth.
+`proved` means all of them; `partial` a slice. Generated: `python benchmarks/prove.py --certificates reports/certificates`
+makes those that are missing, and any `xent-verify prove TARGET … --out reports/certificates` adds one; both write this table.
+Each row is verified again, in parts, by `tests/test_prove_certificates.py`.
+
+| op | target | dtype | domain | rows | | max ulp | at x | ÷ bound | correctly rounded | what fails |
+|---|---|---|---|---:|---|---:|---|---:|---:|---|
+"""
+
+
+def table(files: Iterable[Path]) -> str:
+    """The table of certificates, as Markdown."""
+    lines = []
+    for file in files:
+        try:
+            made = json.loads(file.read_text(encoding="utf-8"))
+            lines.append(_line(file, made))
+        except (ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"certificate {file}: {type(error).__name__}: {error}") from None
+    return _HEAD + "".join(lines)
+
+
+def _line(file: Path, made: Mapping[str, Any]) -> str:
+    run, worst, ratio = made["run"], made["max_ulp"], made["max_bound_ratio"]
+    share = made["correctly_rounded"] / made["numeric"] if made["numeric"] else 0.0
+    failures = [f"{item['kind']}: {item['where']}" for item in made["failures"]]
+    failures += [f"{item['kind']}: {item['rows']:,} row(s)" for item in made["unanswered"]]
+    cells = [
+        run["op"], f"[{run['target']}]({file.name})", run["dtype"], run["domain"], f"{made['rows']:,}", made["label"],
+        _short(worst), f"`{worst['bits']}`".replace("'", "") if worst and "bits" in worst else _place(worst),
+        _short(ratio), f"{100 * share:.5f} %", "; ".join(failures) or "nothing",
+    ]  # fmt: skip
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _short(found: Mapping[str, Any] | None) -> str:
+    return (
+        "" if found is None else f"{found['value']:.6g}" if isinstance(found["value"], float) else str(found["value"])
+    )
+
+
+def _place(found: Mapping[str, Any] | None) -> str:
+    return "" if found is None else f"{found.get('family', '')}, n = {found.get('width', '')}"

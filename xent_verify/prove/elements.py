@@ -1,0 +1,124 @@
+"""One output of many pairs whose verdicts are not all the same: class, bin and doubt, element by element."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xent_verify.formats import FloatArray, FloatFormat
+from xent_verify.measure import CLASSES, CODE
+from xent_verify.prove.certified import CORRECT, LARGEST
+from xent_verify.prove.counts import BINS, FAILING, SHIFT, Counts, bins_of, bins_of_shifted
+
+__all__ = ["RHO", "Element", "Verdict", "careful", "doubtful"]
+
+Mask = NDArray[np.bool_]
+RHO = 2.0**-38
+"""A true value is within this, relatively, of the double that stands for it (derived in ``pairs``)."""
+
+_NEAR = 1 << 14  # RHO in units of a double's last place
+_MASK = (1 << 52) - 1
+_CLOSE = 1e-9
+_SLACK = 2.0**-40
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """Output ``column``: true values (doubles; their sizes), answers of the same sign, ulps, limits."""
+
+    column: int
+    truth: FloatArray
+    size: FloatArray
+    given: FloatArray
+    unit: FloatArray | float
+    limit: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Class codes, errors in ulps and over limit, bins; ``unsure``: must be judged the sure way."""
+
+    code: NDArray[np.uint8]
+    ulp: FloatArray
+    ratio: FloatArray
+    numeric: Mask
+    unsure: Mask
+
+    def count(self, counts: Counts, keep: Mask) -> None:
+        """Add what ``keep`` marks."""
+        for code, number in enumerate(np.bincount(self.code[keep], minlength=len(CLASSES))):
+            counts.count(CLASSES[code], int(number))
+        numeric = self.numeric & keep
+        errors = self.ulp[numeric]
+        counts.numeric += errors.size
+        counts.histogram = counts.histogram + np.bincount(bins_of(errors), minlength=BINS)
+        counts.correct += int(np.count_nonzero((errors <= CORRECT) & (self.code[numeric] == CODE["ok"])))
+
+    def sizes(self, keep: Mask) -> Iterator[tuple[str, FloatArray]]:
+        """What maxima are taken of; -1 marks what does not take part."""
+        numeric = self.numeric & keep
+        if numeric.any():
+            yield "ulp", np.where(numeric, self.ulp, -1.0)
+            yield "ratio", np.where(numeric, self.ratio, -1.0)
+        for kind, mask in self.failing(keep):
+            yield kind, np.where(mask, np.minimum(np.nan_to_num(self.ratio, nan=LARGEST), LARGEST), -1.0)
+
+    def failing(self, keep: Mask) -> Iterator[tuple[str, Mask]]:
+        """Failing classes, and where."""
+        present = np.bincount(self.code, minlength=len(CLASSES))
+        for kind in FAILING:
+            if present[CODE[kind]]:
+                mask = (self.code == CODE[kind]) & keep
+                if mask.any():
+                    yield kind, mask
+
+
+def doubtful(element: Element, form: FloatFormat) -> Mask:
+    """Where the unit may be another, and the answer is not the power of two itself (see ``pairs``)."""
+    bits = element.size.view(np.int64) + _NEAR
+    bits &= _MASK
+    near: Mask = bits <= 2 * _NEAR
+    if not near.any():
+        return near
+    place = np.nonzero(near)[0]
+    size = element.size[place]
+    power = ((size.view(np.int64) + _NEAR) & ~_MASK).view(np.float64)  # the power of two that it is near to
+    other = element.given[place] != np.copysign(power, element.truth[place])
+    if other.any():
+        other &= (size > 0.5 * form.smallest_normal) & np.isfinite(element.given[place])
+    near[place] = other
+    return near
+
+
+def careful(element: Element, form: FloatFormat, op: str, slack: float) -> Verdict:
+    """The classes of ``measure`` for true values that are finite numbers inside the range of the format."""
+    given, size = element.given, element.size
+    error = np.abs(given - element.truth)
+    ulp = error / element.unit
+    turned = np.sign(element.truth) * given
+    far = form.max_finite + 0.5 * 2.0**form.max_ulp_exponent - size  # an infinity counts from where it begins
+    ratio = np.where(np.isposinf(turned), far / element.limit, error / element.limit)
+    bad = ratio > 1.0
+    code = np.where(bad, CODE["inaccurate"], CODE["ok"]).astype(np.uint8)
+    least, subnormal = 0.5 * form.smallest_subnormal, form.smallest_normal - 0.5 * form.smallest_subnormal
+    lost = bad & (given == 0)
+    code[lost & (size > least)] = CODE["underflow"]
+    code[lost & (size > least) & (size < subnormal)] = CODE["flushed"]
+    towards = {"softmax": 0.0, "log_softmax": np.inf, "logsumexp": -np.inf}[op]  # log_softmax: signs are turned
+    code[np.isinf(given)] = CODE["overflow"]
+    code[np.isinf(given) & (given == towards)] = CODE["log_of_zero"]
+    code[np.isnan(given)] = CODE["nan"]
+    finite = np.isfinite(given)
+    numeric = finite & ((code == CODE["ok"]) | (code == CODE["inaccurate"]))
+    low, high = ulp * (1.0 - _SLACK), ulp * (1.0 + _SLACK)
+    unsure = bins_of_shifted(low + (SHIFT - slack)) != bins_of_shifted(high + (SHIFT + slack))
+    unsure |= np.abs(ulp - CORRECT) <= slack
+    unsure |= np.abs(ratio - 1.0) <= _CLOSE
+    for edge in (least, subnormal):
+        unsure |= lost & (np.abs(size - edge) <= _CLOSE * edge)
+    unsure &= finite
+    unsure |= np.isinf(given) & ~(ratio > 1.0 + _CLOSE)  # beside the largest value an infinity may be within the limit
+    return Verdict(code, ulp, ratio, numeric, unsure)

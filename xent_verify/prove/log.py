@@ -1,0 +1,136 @@
+"""The chunk log: what is done, on disk, line by line, so that a run can be killed at any moment and go on.
+
+A JSON object a line, flushed to the disk before the next chunk is handed out for counting: first the identity of the
+run, then one line a chunk with its counts and a SHA-256 of them. Lines are only appended. On reading, a line that does
+not parse or does not match its sum (the last one, torn by a kill; any other, spoilt) is left out, and its chunk is
+computed again; of several lines of a chunk the first counts, and the others must say the same. Nothing is lost, nothing
+counted twice.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from xent_verify.failures import UsageError
+from xent_verify.prove.counts import Counts
+from xent_verify.prove.plan import Plan
+
+__all__ = ["ChunkLog", "read_log"]
+
+_SCHEMA = 1
+
+
+class ChunkLog:
+    """An open log: ``done`` holds the chunks it knows; ``add`` appends one. One writer at a time."""
+
+    def __init__(self, path: Path, plan: Plan, *, resume: bool) -> None:
+        self.path = path
+        self.done: dict[int, Counts] = {}
+        known = path.exists() and path.stat().st_size > 0
+        if known and not resume:
+            raise UsageError(f"log {path}: exists already; go on with --resume {path}, or name another file")
+        if resume and not known:
+            raise UsageError(f"log {path}: there is none to resume; begin one with --log {path}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file: IO[bytes] = path.open("a+b")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.close()
+            raise UsageError(f"log {path}: another run writes to it") from None
+        if known:
+            self.done = read_log(path, plan)
+            self._end_line()
+        if not known or not self._headed():
+            self._write({"schema": _SCHEMA, "kind": "chunk log", "run": plan.identity})
+
+    def _headed(self) -> bool:
+        """Whether the identity is there (a kill may have come before it)."""
+        return any(line.get("kind") == "chunk log" for line in _lines(self.path))
+
+    def _end_line(self) -> None:
+        """Close a torn last line, so that the next one stands alone."""
+        self._file.seek(-1, os.SEEK_END)
+        if self._file.read(1) != b"\n":
+            self._file.write(b"\n")
+
+    def add(self, chunk: int, counts: Counts, seconds: float) -> None:
+        """Append a chunk's counts; on the disk when this returns."""
+        data = counts.to_plain()
+        self._write({"chunk": chunk, "counts": data, "sha256": _sum(chunk, data), "seconds": round(seconds, 3)})
+        self.done[chunk] = counts
+
+    def _write(self, line: dict[str, Any]) -> None:
+        self._file.write(json.dumps(line, separators=(",", ":"), allow_nan=False).encode() + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def __enter__(self) -> ChunkLog:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+
+def _sum(chunk: int, data: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps([chunk, data], sort_keys=True).encode()).hexdigest()
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Every line that is a JSON object."""
+    with path.open("rb") as file:
+        for raw in file:
+            try:
+                line = json.loads(raw)
+            except ValueError:
+                continue
+            if isinstance(line, dict):
+                yield line
+
+
+def read_log(path: Path, plan: Plan) -> dict[int, Counts]:
+    """Chunk -> counts of a log; ``UsageError`` when it is another run's, naming what differs."""
+    done: dict[int, tuple[str, Counts]] = {}
+    headed = False
+    try:
+        for line in _lines(path):
+            if line.get("kind") == "chunk log":
+                _agree(path, line.get("run"), plan)
+                headed = True
+                continue
+            chunk, data = line.get("chunk"), line.get("counts")
+            if not isinstance(chunk, int) or not isinstance(data, dict) or line.get("sha256") != _sum(chunk, data):
+                continue
+            if not headed:
+                raise UsageError(f"log {path}: its first line, which says what run it is of, is missing or spoilt")
+            if chunk in done and done[chunk][0] != line["sha256"]:
+                raise UsageError(f"log {path}: two different results of chunk {chunk}; is the target deterministic?")
+            done[chunk] = line["sha256"], Counts.from_plain(data)
+    except OSError as error:
+        raise UsageError(f"log {path}: {error.strerror}") from None
+    return {chunk: counts for chunk, (_, counts) in done.items()}
+
+
+def _agree(path: Path, run: Any, plan: Plan) -> None:
+    wanted = json.loads(json.dumps(plan.identity))
+    if run == wanted:
+        return
+    found = run if isinstance(run, dict) else {}
+    name = next((key for key in wanted if found.get(key) != wanted[key]), "schema")
+    raise UsageError(
+        f"log {path}: is of another run: its {name} is {_brief(found.get(name))}, but this run's is {_brief(wanted.get(name))}"
+    )
+
+
+def _brief(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 160 else f"{text[:157]}..."

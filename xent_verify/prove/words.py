@@ -1,0 +1,159 @@
+"""Which rows fail, in words: "all 4,294,967 rows with gap >= 87.25". Counted, not guessed.
+
+The cells of the failing rows say how many fail at or beyond a value; the domain's own combinatorics say how many rows
+there are. Where the two agree, every such row fails. For patterns sorted by value, K of them not NaN and c(v) of them
+below v, rows of n have a largest logit below v in c(v)**n ways, and a gap below a in as many ways as there are rows
+whose patterns lie within a of the first in order among them: sum over i of c_i**n - (c_i - 1)**n, with c_i the number
+of patterns from the i-th on that lie less than a above it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from xent_verify.formats import IntArray
+from xent_verify.prove.counts import Cells
+from xent_verify.prove.domain import GAP_SHIFT, Domain, numbers
+from xent_verify.prove.widths import FAMILIES, LONGEST
+
+__all__ = ["described"]
+
+
+class _Totals:
+    """How many rows of a whole domain lie at or beyond a cell of a feature."""
+
+    def __init__(self, domain: Domain) -> None:
+        self._domain = domain
+        if not domain.arity:
+            return
+        form = domain.form
+        values = form.from_bits(np.arange(1 << form.bits).astype(form.unsigned)) if form.bits <= 16 else None
+        if values is None:
+            self._ordinals: IntArray | None = None
+            return
+        values = values[~np.isnan(numbers(form, values))]
+        self._ordinals = np.sort(form.ordinal(values))
+        self._values = form.widen(form.from_ordinal(self._ordinals))
+
+    def at_least(self, name: str, cell: int) -> int | None:
+        """Rows whose feature is in that cell or a higher one; None where nobody counted."""
+        n, domain = self._domain.arity, self._domain
+        if name == "width":
+            return (LONGEST - cell + 1) * len(FAMILIES)
+        if name == "family":
+            return (len(FAMILIES) - cell) * LONGEST
+        if self._ordinals is None:
+            return None
+        known = len(self._ordinals)
+        below = int(np.searchsorted(self._ordinals, cell, side="left"))
+        match name:
+            case "max x" | "x":
+                return int(known**n - below**n)
+            case "min x":
+                return int((known - below) ** n)
+            case _:
+                return int(known**n - self._closer(edge(cell), n)) if domain.arity > 1 else None
+
+    def _closer(self, gap: float, n: int) -> int:
+        """Rows whose gap is below ``gap``."""
+        if gap <= 0:
+            return 0
+        values = self._values
+        first = np.arange(len(values))
+        low, high = first.copy(), np.full(len(values), len(values) - 1)  # the last pattern that is close enough
+        with np.errstate(invalid="ignore"):
+            while (low < high).any():
+                middle = (low + high + 1) // 2
+                close = (values[middle] == values) | (values[middle] - values < gap)
+                low, high = np.where(close, middle, low), np.where(close, high, middle - 1)
+        near = (low - first + 1).astype(object)
+        return int((near**n - (near - 1) ** n).sum())
+
+    @property
+    def everything(self) -> int:
+        """Rows without a NaN."""
+        if not self._domain.arity:
+            return LONGEST * len(FAMILIES)
+        return 0 if self._ordinals is None else len(self._ordinals) ** self._domain.arity
+
+
+def edge(cell: int) -> float:
+    """The smallest gap of a cell."""
+    return float((np.array([cell], np.int64) << GAP_SHIFT).view(np.float64)[0])
+
+
+def described(domain: Domain, rows: int, features: Mapping[str, Cells], *, whole: bool) -> str:
+    """Where ``rows`` failing rows are. ``whole``: the domain was walked to its end."""
+    if not features or not any(cells.counts.sum() for cells in features.values()):
+        return f"{rows:,} row(s), each with a NaN" if domain.arity else f"{rows:,} row(s)"
+    best = ""
+    if whole:
+        totals, share, others = _Totals(domain), 0, ""
+        for name, cells in features.items():
+            words, covered, rest = _covered(domain, totals, name, cells)
+            if covered > share:
+                best, share, others = words, covered, rest
+        if share == rows:
+            return best
+        if share:
+            return f"{best}; and {rows - share:,} more" + (f", {others}" if others else "")
+    return f"{rows:,} row(s), with {_spans(domain, features)}"
+
+
+def _covered(domain: Domain, totals: _Totals, name: str, cells: Cells) -> tuple[str, int, str]:
+    """Ends of a feature's range, and families, of which every row fails; how many rows these are; where the others lie."""
+    ids, counts = cells.ids, cells.counts
+    parts, covered, stop = [], 0, 0
+    if name == "family":
+        full = [(FAMILIES[cell], number) for cell, number in zip(ids, counts, strict=True) if number == LONGEST]
+        names = " and ".join(f'"{family}"' for family, _ in full)
+        return f"all rows of the family {names}", int(sum(number for _, number in full)), ""
+    upper = np.cumsum(counts[::-1])[::-1]
+    start = _first(len(ids), lambda k: totals.at_least(name, int(ids[k])) == upper[k])
+    if start < len(ids):
+        parts.append(f"all {int(upper[start]):,} rows with {name} ≥ {_shown(domain, name, int(ids[start]))}")
+        covered += int(upper[start])
+    if start > 0 and totals.everything:
+        lower = np.cumsum(counts)
+
+        def full_below(k: int) -> bool:
+            above = totals.at_least(name, int(ids[k]) + 1)
+            return above is not None and totals.everything - above == lower[k]
+
+        stop = start - _first(start, lambda k: full_below(start - 1 - k))
+        if stop > 0:
+            cell = int(ids[stop - 1])
+            words = f"< {_shown(domain, name, cell + 1)}" if name == "gap" else f"≤ {_shown(domain, name, cell)}"
+            parts.append(f"all {int(lower[stop - 1]):,} rows with {name} {words}")
+            covered += int(lower[stop - 1])
+    others = Cells(ids[stop:start], counts[stop:start])
+    return " and ".join(parts), covered, _spans(domain, {name: others})
+
+
+def _first(size: int, holds: object) -> int:
+    """The first k for which ``holds`` is true; once true it stays so. ``size`` if it never is."""
+    low, high = 0, size
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle + 1, high)  # type: ignore[operator]
+    return low
+
+
+def _shown(domain: Domain, name: str, cell: int) -> str:
+    if name in ("width", "family"):
+        return str(cell)
+    value = edge(cell) if name == "gap" else float(domain.form.widen(domain.form.from_ordinal(np.array([cell])))[0])
+    return f"{value:.9g}"
+
+
+def _spans(domain: Domain, features: Mapping[str, Cells]) -> str:
+    parts = []
+    for name, cells in features.items():
+        if name == "family":
+            parts.append(f"families {', '.join(FAMILIES[cell] for cell in cells.ids)}")
+        elif len(cells.ids):
+            low, high = (_shown(domain, name, int(cells.ids[k])) for k in (0, -1))
+            parts.append(f"{name} {low}" if low == high else f"{name} from {low} to {high}")
+    return ", ".join(parts)
