@@ -4,7 +4,7 @@ For rows of 4, 32, 1000 and 32768 logits over mixed regimes (ordinary, +-700, +-
 thread, CPU time, best of several runs: ``certify`` for float32 and float64 inputs, with NumPy alone and with the extra ``fast``,
 against an mpmath loop (gmpy2 where installed), Arb through python-flint, numpy_quaddtype, np.longdouble, and a plain,
 uncertified NumPy float64 softmax. Peers that are not installed are skipped, and said to be. Then: the share of values
-per tier and regime, cost against size, peak memory, and several threads.
+per tier and regime, cost against size, peak memory, and several jobs.
 """
 
 from __future__ import annotations
@@ -24,6 +24,13 @@ from xent_verify.truth import certify, engines
 
 LENGTHS = (4, 32, 1000, 32768)
 NEVER = 1 << 62
+REASONS = {
+    "logsumexp of normalised rows": "rounded log-probabilities add up to 1 but for 2**-53, so that all of log S cancels",
+    "cross_entropy, options, sum_leaves_format": "weights beyond 2**100 are outside the bounds of the double-double tier",
+    "cross_entropy, crossed, probabilities": "rational losses (all mass apart from e**-300 of it) that are midpoints",
+    "cross_entropy_grad, probabilities, long_rows": "1 / n with n a power of two: rational gradients that are midpoints",
+}
+"""Why some regimes need the exact tier more often."""
 
 
 def mixed(rows: int, n: int, fmt: str, seed: int = 1) -> np.ndarray:
@@ -108,15 +115,16 @@ PEERS: dict[str, tuple[Callable[[np.ndarray], Any], int]] = {  # logits to spend
 }
 
 
-def certified(op: str, fmt: str, *, compiled: bool) -> Callable[[np.ndarray], Any]:
-    """certify on rows, with or without the compiled kernels."""
+def certified(op: str, fmt: str, *, compiled: bool, rounded: bool = False) -> Callable[[np.ndarray], Any]:
+    """certify on rows, with or without the compiled kernels; ``rounded``: and the correctly rounded values of it all."""
 
     def call(x: np.ndarray) -> Any:
         engines.WORTHWHILE = 0 if compiled else NEVER
         inputs: dict[str, np.ndarray] = {"x": x}
         if op.startswith("cross_entropy"):
             inputs["target"] = np.arange(x.shape[0]) % x.shape[1]
-        return certify(Batch(op, fmt, "benchmark", inputs))
+        truth = certify(Batch(op, fmt, "benchmark", inputs))
+        return truth.rounded(fmt) if rounded else truth
 
     return call
 
@@ -152,6 +160,9 @@ def throughput(*, quick: bool) -> None:
             label = f"{op} {fmt}{' compiled' if compiled else ''}"
             call = certified(op, fmt, compiled=compiled)
             show(label, [rate(call, n, spend, fmt, repeat) for n in lengths], slow, plain)
+    for fmt in ("float32", "float64"):
+        call = certified("softmax", fmt, compiled=False, rounded=True)
+        show(f"softmax {fmt}, and rounded", [rate(call, n, spend, fmt, repeat) for n in lengths], slow, plain)
 
 
 def show(name: str, rates: list[float], slow: list[float], plain: list[float]) -> None:
@@ -163,6 +174,8 @@ def show(name: str, rates: list[float], slow: list[float], plain: list[float]) -
 def shares(*, quick: bool) -> None:
     """Share of values that fell to tier 3, per op and format, and the regimes that did it."""
     print("\nvalues decided per tier over the audit's plan, and regimes with more than 1e-4 in tier 3")
+    for name, reason in REASONS.items():
+        print(f"  {name}: {reason}")
     engines.WORTHWHILE = NEVER
     for op in ("softmax", "log_softmax", "logsumexp", "cross_entropy", "cross_entropy_grad"):
         for fmt in ("float64", "float32", "bfloat16"):
@@ -181,31 +194,29 @@ def shares(*, quick: bool) -> None:
 
 def growth(*, quick: bool) -> None:
     """Time and memory against the number of logits."""
-    print("\ncost against size (rows of 1000): ns per logit, peak bytes beyond inputs per logit")
+    print("\ncost against size (softmax, rows of 1000): ns per logit, peak bytes beyond the inputs per logit")
     for fmt in ("float32", "float64"):
         for logits in (10**4, 10**5, 10**6) if quick else (10**4, 10**5, 10**6, 10**7, 10**8):
             x = np.tile(mixed(min(logits, 10**6) // 1000, 1000, fmt), (max(1, logits // 10**6), 1))
             call = certified("softmax", fmt, compiled=False)
             spent = seconds(lambda call=call, x=x: call(x), 1 if logits >= 10**7 else 3)
-            line = f"{fmt} {logits:>11,}: {spent / x.size * 1e9:7.1f} ns"
-            if logits <= 10**7:
-                tracemalloc.start()
-                call(x)
-                line += f", {tracemalloc.get_traced_memory()[1] / x.size:7.1f} bytes"
-                tracemalloc.stop()
-            print(line, flush=True)
+            tracemalloc.start()
+            call(x)
+            peak = tracemalloc.get_traced_memory()[1] / x.size
+            tracemalloc.stop()
+            print(f"{fmt} {logits:>11,}: {spent / x.size * 1e9:7.1f} ns, {peak:7.1f} bytes", flush=True)
 
 
 def jobs(*, quick: bool) -> None:
-    """Two threads against one."""
-    print("\nthreads (rows of 1000): wall time of one / of two")
-    x = mixed(500 if quick else 4000, 1000, "float64")
+    """Two jobs against one."""
+    print("\njobs (softmax, rows of 1000): wall time of one / of two")
+    rows = 2000 if quick else 8000
     for fmt, compiled in (("float32", False), ("float64", False), ("float64", True)):
         if compiled and engines.accelerated() is None:
             continue
         engines.WORTHWHILE = 0 if compiled else NEVER
-        batch = Batch("softmax", fmt, "", {"x": mixed(x.shape[0], 1000, fmt)})
-        one, two = (seconds(lambda j=j, batch=batch: certify(batch, jobs=j), 3, time.perf_counter) for j in (1, 2))
+        batch = Batch("softmax", fmt, "", {"x": mixed(rows, 1000, fmt)})
+        one, two = (seconds(lambda j=j, batch=batch: certify(batch, jobs=j), 5, time.perf_counter) for j in (1, 2))
         print(f"{fmt}{' compiled' if compiled else ''}: {one / two:.2f}")
 
 

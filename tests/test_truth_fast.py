@@ -18,6 +18,8 @@ from xent_verify.formats import FORMATS
 from xent_verify.model import Batch
 from xent_verify.truth import bounds, certify, dd_numpy, engines, float64_tier, sharp, tables
 from xent_verify.truth import doubledouble as dd
+from xent_verify.truth.loose import Loose
+from xent_verify.truth.pieces import undecided
 
 SENTINELS = json.loads((Path(__file__).parent / "data" / "sentinels.json").read_text())
 U = 2.0**-53
@@ -145,6 +147,49 @@ def test_sharp_sums(small: float) -> None:
     enclosure = piece.enclosure()
     assert enclosure.decided("float32").all()
     assert enclosure.rounded("float32")[0] == np.float32(-1.0 - 2.0**-23)
+
+
+def near_midpoints(fmt: str, radius: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(high, low, exponent) close to midpoints of a format, at every distance from 0 to 100 radii, in every binade."""
+    generator, form = np.random.default_rng(9), FORMATS[fmt]
+    binade = generator.integers(form.e_min - form.precision + 1, max(form.e_max, 2), 4000)
+    bits = form.precision - 1.0 - np.maximum(form.e_min - binade, 0)
+    middle = (np.floor(generator.random(4000) * 2.0**bits) + 2.0**bits + 0.5) * 2.0**-bits
+    binade[:100], middle[:100] = form.e_min - form.precision, 1.0  # half the smallest subnormal
+    off = generator.choice([-1.0, 1.0], 4000) * radius * np.exp2(generator.uniform(-6, 7, 4000))
+    high, low = dd.two_sum(middle, off)
+    return high, low, binade
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_suspects_miss_nothing(fmt: str) -> None:
+    """Whatever a loose result leaves undecided is suspected, close to midpoints; of other values hardly any are."""
+    form = FORMATS[fmt]
+    if fmt == "float64":
+        radius = bounds.FAST_RADIUS
+        high, low, exponent = near_midpoints(fmt, radius)
+        loose = Loose(high, low, exponent.astype(np.int32), radius, 2, -28853)
+        random = Loose(high * 1.2345678, low, exponent.astype(np.int32), radius, 2, -28853)
+    else:
+        radius = bounds.TIER1_RADIUS
+        high, low, exponent = near_midpoints(fmt, radius)
+        loose = Loose(np.ldexp(high + low, exponent), None, 0, radius, 1, float64_tier.FLOOR)
+        random = Loose(loose.high * 1.2345678, None, 0, radius, 1, float64_tier.FLOOR)
+    missed = undecided(loose.piece(), form) & ~loose.suspects(form)
+    assert not missed.any()
+    narrow = replace(loose, radius=radius / 10)
+    assert (undecided(loose.piece(), form) & ~narrow.suspects(form)).any()  # such a fault would show here
+    assert random.suspects(form).mean() < 1e-2
+
+
+def test_compiled_suspects_miss_nothing() -> None:
+    """The compiled kernel's test suspects what NumPy's does."""
+    dd_numba = pytest.importorskip("xent_verify.truth.dd_numba", exc_type=ImportError)
+    high, low, exponent = near_midpoints("float64", bounds.FAST_RADIUS)
+    loose = Loose(high, low, exponent, bounds.FAST_RADIUS, 2, -28853)
+    found = [dd_numba._open(h, rest, k) for h, rest, k in zip(high, low, exponent, strict=True)]
+    close = undecided(loose.piece(), FORMATS["float64"])
+    assert np.array(found)[close & (exponent < 1020)].all()
 
 
 def sentinel_batch(case: dict[str, Any]) -> Batch:
