@@ -4,7 +4,7 @@
 
 For n terms exp(-d) in (0, 1], the largest relative error over equal and random rows of NumPy's pairwise sum (contiguous),
 its axis-wise sum (strided: one addition after another), a plain loop and sums in 8 and 16 lanes, against sigma(n) of
-``standard`` (min(n - 1, 256 + n/32)) and ``textbook`` (n - 1).
+``standard`` and ``textbook`` (``ErrorModel.sigma_of``).
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ method: Blanchard, Higham & Higham, *Accurately computing the log-sum-exp and so
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,7 +45,7 @@ class ErrorModel:
     """The precisions and constants a policy assumes.
 
     ``arithmetic`` is the format that sums and elementary functions run in, ``store`` the result's format; ``sigma``
-    names the summation constant: "library" (see ``sigma_of``) or "loop" (n - 1).
+    names the summation constant: "library" or "loop" (see ``sigma_of``).
     """
 
     arithmetic: FloatFormat
@@ -76,16 +77,17 @@ class ErrorModel:
     def sigma_of(self, n: int) -> float:
         """Relative error, in u, allowed to a sum of n non-negative terms.
 
-        "loop": n - 1, the worst case of any order of summation (N. J. Higham, Accuracy and Stability of Numerical
-        Algorithms, 2nd ed., section 4.2). "library": the smaller of that and 256 + n/32: any order for short rows, beyond
-        them what real sums need when equal terms round the same way at every addition: pairwise and blocked sums 5,
-        partial sums in 8 SIMD lanes 0.023 n, a plain loop of 1000 terms 227. A plain loop over 10^4 terms and more does
-        not pass. ``benchmarks/summation.py`` prints the measurement.
+        Both choices allow 8 + ceil(log2 n): pairwise and blocked sums, and the few roundings by which sound algorithms
+        differ (a reciprocal, a rescaled partial sum). "loop" allows n - 1 besides, the worst case of any order of summation
+        (N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 4.2). "library" allows that up to
+        256 + n/32: any order for short rows, beyond them what real sums need when equal terms round the same way at every
+        addition: pairwise sums 5, partial sums in 8 SIMD lanes 0.023 n, a plain loop of 1000 terms 227. A plain loop over
+        10^4 terms and more does not pass. ``benchmarks/summation.py`` prints the measurement.
         """
         if n <= 1:
             return 0.0
-        anyhow = float(n - 1)
-        return anyhow if self.sigma == "loop" else min(anyhow, 256.0 + n / 32)
+        anyhow = float(n - 1) if self.sigma == "loop" else min(float(n - 1), 256.0 + n / 32)
+        return max(anyhow, 8.0 + math.ceil(math.log2(n)))
 
 
 @dataclass(frozen=True, slots=True)
