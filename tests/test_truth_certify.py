@@ -215,6 +215,16 @@ def test_ties_broken_by_next_to_nothing() -> None:
         assert (ours.tier == 2).all()
 
 
+@pytest.mark.parametrize("x", [[2.0**64, 8e-299], [2.0**25 + 2, 2.0**-1000], [2.0**25 + 2, -(2.0**-1000)]])
+@pytest.mark.parametrize("fmt", ["float64", "float32"])
+def test_rests_that_underflow(x: list[float], fmt: str) -> None:
+    """x - m may be a midpoint and next to nothing, more than log S: the side is not guessed."""
+    batch = Batch("log_softmax", "float64", "", {"x": np.array([x])})
+    ours, exactly = certify(batch, fmt=fmt), exact.evaluate(batch, fmt)
+    assert np.array_equal(ours.rounded(fmt), exactly.rounded(fmt))
+    assert not outside(batch, ours)[1]
+
+
 def test_losses_on_midpoints() -> None:
     """Losses that are a midpoint plus e**-300, and gradients that are exactly 0, need no third tier."""
     logits, onehot = np.array([[3.0, 300.0 + 2.0**-40]]), np.array([[1.0, 0.0]])

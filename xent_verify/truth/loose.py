@@ -109,7 +109,7 @@ class Loose:
         if int(exponent.min()) + binades[0] < fmt.e_min:
             self._below_normal(mask, low, exponent, binades, fmt)
         if int(exponent.max()) + binades[1] > fmt.e_max:
-            mask |= (np.abs(self.high) >= 2.0**900) | (exponent + binades[1] > fmt.e_max)
+            mask |= np.abs(self.high) >= np.ldexp(1.0, np.clip(fmt.e_max - exponent, -1000, 1023).astype(np.int32))
         return mask
 
     def _below_normal(

@@ -7,7 +7,8 @@ part s with |error| < e |s|:
 
 * |s| >= 2**-101: h + r + s by error-free sums, with radius e |s| plus what is dropped (2**-53 of the low word);
 * |s| < 2**-101: with w = 2**-101 signed like s, the value lies strictly between h + r and h + r + 2 w. That is the
-  centre h + (r + w) with radius |w|, provided that r + w is exact; else h + r with radius 2 |w|.
+  centre h + (r + w) with radius |w|, provided that r + w is exact and r does not underflow; else h + r with radius
+  2 |w|.
 
 For formats of 24 bits and fewer there is a shortcut: if d is a double and a midpoint, and s below 2**-54 of it, then
 the value lies strictly between d and d + 2 w, w = 2**-54 signed like s. The next midpoint is 2**-23 away: decided.
@@ -55,7 +56,9 @@ def exact_plus_small(exact: dd.Pair, small: FloatArray, relative: float, tier: i
     w = np.copysign(_W, s)
     shifted, inexact = dd.two_sum(r, w)
     near = np.abs(s) < _W
-    one_sided = near & (inexact == 0)
+    lost = (exact[1] != 0) & (np.abs(r) < 2.0**-1000)  # r underflows, and may outweigh s: no side is known
+    radius += np.where(lost, 2.0**-900, 0.0)
+    one_sided = near & (inexact == 0) & ~lost
     return Piece(
         np.where(near, h, hi),
         power,
