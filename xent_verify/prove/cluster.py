@@ -42,7 +42,7 @@ def on_cluster(plan: Plan, chunks: Iterable[int], address: str) -> Generator[Don
             return client.submit(chunk_of, plan, key, chunk, key=f"prove-{key}-{chunk}", retries=_RETRIES)
 
         first = [submitted(chunk) for _, chunk in zip(range(_AHEAD * threads), waiting, strict=False)]
-        running = distributed.as_completed(first)
+        running = distributed.as_completed(first, loop=client.loop)
         for future in running:
             try:
                 done: Done = future.result()

@@ -45,8 +45,15 @@ class ChunkLog:
         except OSError:
             self._file.close()
             raise UsageError(f"log {path}: another run writes to it") from None
+        try:
+            self._begin(plan, known=known)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _begin(self, plan: Plan, *, known: bool) -> None:
         if known:
-            self.done = read_log(path, plan)
+            self.done = read_log(self.path, plan)
             self._end_line()
         if not known or not self._headed():
             self._write({"schema": _SCHEMA, "kind": "chunk log", "run": plan.identity})

@@ -9,7 +9,7 @@ of patterns from the i-th on that lie less than a above it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -19,6 +19,10 @@ from xent_verify.prove.domain import GAP_SHIFT, Domain, numbers
 from xent_verify.prove.widths import FAMILIES, LONGEST
 
 __all__ = ["described"]
+
+
+_WORTH = 20
+"""A rule is told when it covers a twentieth of the failing rows or more."""
 
 
 class _Totals:
@@ -71,6 +75,10 @@ class _Totals:
         near = (low - first + 1).astype(object)
         return int((near**n - (near - 1) ** n).sum())
 
+    def between(self, name: str, first: int, last: int) -> int:
+        """Rows whose feature is in one of these cells."""
+        return (self.at_least(name, first) or 0) - (self.at_least(name, last + 1) or 0)
+
     @property
     def everything(self) -> int:
         """Rows without a NaN."""
@@ -93,7 +101,7 @@ def described(domain: Domain, rows: int, features: Mapping[str, Cells], *, whole
         totals, share, others = _Totals(domain), 0, ""
         for name, cells in features.items():
             words, covered, rest = _covered(domain, totals, name, cells)
-            if covered > share:
+            if covered > share and covered * _WORTH >= rows:
                 best, share, others = words, covered, rest
         if share == rows:
             return best
@@ -110,34 +118,49 @@ def _covered(domain: Domain, totals: _Totals, name: str, cells: Cells) -> tuple[
         full = [(FAMILIES[cell], number) for cell, number in zip(ids, counts, strict=True) if number == LONGEST]
         names = " and ".join(f'"{family}"' for family, _ in full)
         return f"all rows of the family {names}", int(sum(number for _, number in full)), ""
-    upper = np.cumsum(counts[::-1])[::-1]
-    start = _first(len(ids), lambda k: totals.at_least(name, int(ids[k])) == upper[k])
+    if not len(ids) or totals.at_least(name, 0) is None:
+        return "", 0, ""
+    upper, lower = np.cumsum(counts[::-1])[::-1], np.cumsum(counts)
+    bottom, top = int(ids[0]), int(ids[-1])
+    start = _first(len(ids), lambda k: totals.between(name, int(ids[k]), top) == upper[k])
     if start < len(ids):
-        parts.append(f"all {int(upper[start]):,} rows with {name} ≥ {_shown(domain, name, int(ids[start]))}")
+        where = _range(domain, totals, name, int(ids[start]), top)
+        parts.append(f"{_all(int(upper[start]))} with {where}")
         covered += int(upper[start])
-    if start > 0 and totals.everything:
-        lower = np.cumsum(counts)
-
-        def full_below(k: int) -> bool:
-            above = totals.at_least(name, int(ids[k]) + 1)
-            return above is not None and totals.everything - above == lower[k]
-
-        stop = start - _first(start, lambda k: full_below(start - 1 - k))
+    if start > 0:
+        stop = start - _first(
+            start, lambda k: totals.between(name, bottom, int(ids[start - 1 - k])) == lower[start - 1 - k]
+        )
         if stop > 0:
-            cell = int(ids[stop - 1])
-            words = f"< {_shown(domain, name, cell + 1)}" if name == "gap" else f"≤ {_shown(domain, name, cell)}"
-            parts.append(f"all {int(lower[stop - 1]):,} rows with {name} {words}")
+            where = _range(domain, totals, name, bottom, int(ids[stop - 1]))
+            parts.append(f"{_all(int(lower[stop - 1]))} with {where}")
             covered += int(lower[stop - 1])
     others = Cells(ids[stop:start], counts[stop:start])
     return " and ".join(parts), covered, _spans(domain, {name: others})
 
 
-def _first(size: int, holds: object) -> int:
+def _all(rows: int) -> str:
+    return f"all {rows:,} rows" if rows > 1 else "the row"
+
+
+def _range(domain: Domain, totals: _Totals, name: str, first: int, last: int) -> str:
+    """A range of cells in words, open where no row lies beyond."""
+    low, high = _shown(domain, name, first), _shown(domain, name, last)
+    if totals.between(name, first, last) == totals.at_least(name, first):
+        return f"{name} ≥ {low}"
+    if totals.between(name, first, last) == totals.everything - (totals.at_least(name, last + 1) or 0):
+        return f"{name} < {_shown(domain, name, last + 1)}" if name == "gap" else f"{name} ≤ {high}"
+    if name == "gap":
+        return f"gap from {low} to below {_shown(domain, name, last + 1)}"
+    return f"{name} from {low} to {high}" if first != last else f"{name} = {low}"
+
+
+def _first(size: int, holds: Callable[[int], object]) -> int:
     """The first k for which ``holds`` is true; once true it stays so. ``size`` if it never is."""
     low, high = 0, size
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if holds(middle) else (middle + 1, high)  # type: ignore[operator]
+        low, high = (low, middle) if holds(middle) else (middle + 1, high)
     return low
 
 
