@@ -30,6 +30,7 @@ __all__ = [
     "power_of_two",
     "reciprocal",
     "split",
+    "square_times_series",
     "tree_sum",
     "two_product",
     "two_sum",
@@ -218,11 +219,16 @@ def _expm1_full(r: FloatArray, rest: FloatArray) -> Pair:
     low words and eight double-double operations 8 * 8 u**2 = 2**-100. Together less than 2**-94.
     """
     x = (r, rest)
-    q = _tail(r, (1 / 40320, 1 / 5040, 1 / 720, 1 / 120))
+    return add(x, square_times_series(x))
+
+
+def square_times_series(x: Pair) -> Pair:
+    """e**x - 1 - x for |x| <= 2**-9.5: x**2 (1/2 + x (1/6 + x (1/24 + x q))), relative error 2**-93."""
+    q = _tail(x[0], (1 / 40320, 1 / 5040, 1 / 720, 1 / 120))
     value = (q, np.zeros_like(q))
     for high, low in ((1 / 24, _SIXTH_LOW / 4), (1 / 6, _SIXTH_LOW), (0.5, 0.0)):
-        value = add((np.full_like(r, high), np.full_like(r, low)), multiply(x, value))
-    return add(x, multiply(x, multiply(x, value)))
+        value = add((np.full_like(q, high), np.full_like(q, low)), multiply(x, value))
+    return multiply(x, multiply(x, value))
 
 
 _SIXTH_LOW = float.fromhex("0x1.5555555555555p-57")  # 1/6 - fl(1/6), to 2**-110; a quarter of it for 1/24
