@@ -2,10 +2,14 @@
 
 y is a probability, w an elementwise ``weight``, q the ``pos_weight`` (both broadcast against x).
 
-**Bound.** Both usual forms are accepted: max(x, 0) - x y + log1p(exp(-|x|)), and (1 - y) x + (1 + (q - 1) y)
-(log1p(exp(-|x|)) + max(-x, 0)). Their terms are at most |x| (1 + c) and c log 2 with c = 1 + |q - 1| y, and cancel, so
-the error is absolute: (k_exp + k_log + 6) u w (|x| (1 + c) + c log1p(exp(-|x|))) + |loss| u_F + eta_F, reduced like
-``cross_entropy``.
+**Bound.** With t = log1p(exp(-|x|)), s = sigmoid(-|x|) and c = 1 + |q - 1| y, both usual forms are accepted. Their terms
+cancel, so the errors are absolute, in u::
+
+    max(x, 0) - x y + t:                       |x| y (product) + |x| (difference) + |x| + t (sum)
+    (1 - y) x + (1 + (q - 1) y)(t + max(-x, 0)):  2 |x| (1 - y) + (4 + 2) c (t + max(-x, 0)), the factor having 4 roundings
+
+The larger of the two, c (k_exp s + k_log t) for exp and log1p (an error of exp moves t by s times it), 2 |loss| for the
+last sum and the weight, times w; then |loss| u_F + eta_F, reduced like ``cross_entropy``.
 """
 
 from __future__ import annotations
@@ -60,7 +64,11 @@ def bound(batch: Batch, model: ErrorModel) -> FloatArray:
             * (positive * y * (np.maximum(-x, 0) + tail) + np.where(y == 1, 0, 1 - y) * (np.maximum(x, 0) + tail))
         )
         c = 1 + np.abs(positive - 1) * y
-        error = (model.k_exp + model.k_log + 6) * model.u * np.abs(weight) * (size * (1 + c) + c * tail)
+        share = 1 / (1 + np.exp(size))
+        difference = size * (y + 2) + tail
+        factored = size * np.abs(1 - y) * 2 + (tail + np.maximum(-x, 0)) * 6 * c
+        elementary = c * (model.k_exp * share + model.k_log * tail)
+        error = model.u * (np.abs(weight) * (np.maximum(difference, factored) + elementary) + 2 * value)
         error = error + value * model.u_store + model.eta
         return reduce_bound(value, error, value.size, str(OP.option(batch, "reduction")), model)
 
