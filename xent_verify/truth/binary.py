@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from xent_verify.formats import FloatArray, FloatFormat
 from xent_verify.truth import doubledouble as dd
 from xent_verify.truth import special
-from xent_verify.truth.compose import Answer, Group, Out, Rows, log_softmax
+from xent_verify.truth.compose import Answer, Group, Out, Rows
 from xent_verify.truth.engines import Engine, Terms, terms
 from xent_verify.truth.losses import Weighed, of_distribution
 from xent_verify.truth.pieces import suspects
+from xent_verify.truth.sharpened import log_softmax
 
 __all__ = ["BinaryLosses", "Sigmoids"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -14,26 +14,21 @@ from xent_verify import enclosure
 from xent_verify.enclosure import Enclosure
 from xent_verify.formats import FloatArray, FloatFormat, IntArray
 from xent_verify.model import Batch
-from xent_verify.truth import doubledouble as dd
 from xent_verify.truth import parallel, special
-from xent_verify.truth.engines import SCALE, Engine, Terms, terms
+from xent_verify.truth.engines import Engine, Terms, terms
 from xent_verify.truth.loose import Loose
-from xent_verify.truth.pieces import Piece, suspects, undecided
+from xent_verify.truth.pieces import Piece, undecided
 from xent_verify.truth.rows import wide
-from xent_verify.truth.sharp import beside_midpoints, exact_plus_small, usable
+from xent_verify.truth.sharpened import Placed, beside, sharp_sums, sharpened
 from xent_verify.truth.sink import LooseSink, Sink, Window, WordSink
 
-__all__ = ["Answer", "Group", "Problem", "RowOp", "certify_elements", "groups", "loaded", "log_softmax"]
+__all__ = ["Answer", "Group", "Problem", "RowOp", "certify_elements", "groups", "loaded"]
 
 Mask = NDArray[np.bool_]
 Rows = slice | IntArray
 Out = Window | None
 
 _BLOCK = 1 << 14
-_SHIFT = 200  # binades by which sums of numbers near the top of the range are scaled down
-
-
-Placed = tuple[IntArray, IntArray, Piece]
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +252,7 @@ def _parts(
 ) -> Iterator[tuple[slice, Loose | Piece, Mask]]:
     if op == "logsumexp":
         piece = t.engine.logsumexp(t.row)
-        piece, mask = _sharpened(piece, t.row.m, 1.0, t, fmt)
+        piece, mask = sharpened(piece, t.row.m, 1.0, t, fmt)
         yield slice(0, 1), piece[:, 0] if t.axis else piece[0], mask.reshape(-1)
         return
     for columns, part in zip(t.columns, t.parts, strict=True):
@@ -269,9 +264,9 @@ def _parts(
             loose = t.engine.log_softmax(part.x, t.row, here)
             mask = loose.suspects(fmt)
             if mask.any() and t.engine.tier == 1:
-                settled.append(_placed(_beside(part.x, mask, t, fmt), columns))
+                settled.append(_placed(beside(part.x, mask, t, fmt), columns))
             if mask.any():
-                patches.append(_placed(_better(part.x, mask, t), columns))
+                patches.append(_placed(sharp_sums(part.x, mask, t), columns))
         yield (columns, loose, mask) if t.axis else (columns, loose.transposed, mask.T)
 
 
@@ -282,60 +277,3 @@ def _columns(out: Window, columns: slice) -> Window:
 
 def _placed(found: Placed, columns: slice) -> Placed:
     return found[0], found[1] + columns.start, found[2]
-
-
-def _beside(x: FloatArray, mask: Mask, t: Terms, fmt: FloatFormat) -> Placed:
-    """Suspects (which are taken out of the mask) that lie just beside a midpoint: (rows, columns, piece)."""
-    positions, rows, places = _suspects(mask, t)
-    m, log = (part.reshape(-1).take(rows) for part in (t.row.m, t.row.log))
-    fit, piece = beside_midpoints(x.reshape(-1).take(positions), m, log, fmt, t.engine.tier)
-    mask.reshape(-1)[positions[fit]] = False
-    return rows[fit], places[fit], piece
-
-
-def _better(x: FloatArray, mask: Mask, t: Terms) -> Placed:
-    """Sharp sums for the suspects (which are taken out of the mask) where there are any: (rows, columns, piece)."""
-    positions, rows, places = _suspects(mask, t)
-    fit, piece = _sharp(x.reshape(-1).take(positions), t.row.m.reshape(-1).take(rows), -1.0, rows, t)
-    mask.reshape(-1)[positions[fit]] = False
-    return rows[fit], places[fit], piece
-
-
-def _suspects(mask: Mask, t: Terms) -> tuple[IntArray, IntArray, IntArray]:
-    """Flat positions in the layout of ``t``, rows, columns."""
-    positions = np.flatnonzero(mask)
-    first, second = np.divmod(positions, mask.shape[1])
-    return (positions, first, second) if t.axis else (positions, second, first)
-
-
-def log_softmax(t: Terms, x: FloatArray, fmt: FloatFormat) -> tuple[Piece, Mask]:
-    """log p of one logit a row (in the layout of ``t``), and what ``fmt`` may leave undecided."""
-    piece = t.engine.log_softmax(x, t.row).piece()
-    return _sharpened(piece, x, -1.0, t, fmt)
-
-
-def _sharpened(piece: Piece, x: FloatArray, sign: float, t: Terms, fmt: FloatFormat) -> tuple[Piece, Mask]:
-    """One element a row: x - m - log S (sign -1), or x + log S, enclosed again where suspect and log S is small."""
-    mask = suspects(piece, fmt)
-    if not mask.any():
-        return piece, mask
-    rows = np.flatnonzero(mask)
-    m = t.row.m.reshape(-1).take(rows)
-    fit, better = _sharp(x.reshape(-1).take(rows), m if sign < 0 else np.zeros_like(m), sign, rows, t)
-    return piece.patched(np.unravel_index(rows[fit], mask.shape), better), mask
-
-
-def _sharp(a: FloatArray, b: FloatArray, sign: float, rows: IntArray, t: Terms) -> tuple[Mask, Piece]:
-    """a - b + sign * log S of elements in the given rows, by ``sharp``: for which that is of use, and those enclosed."""
-    log = t.engine.log(t.row)[0].reshape(-1).take(rows) * 2.0**-SCALE
-    large = np.maximum(np.abs(a), np.abs(b)) >= 2.0**900
-    fit = ~t.row.alone.reshape(-1).take(rows)
-    if large.any():
-        fit &= usable(a, b, large)
-        shrink = np.where(large, 2.0**-_SHIFT, 1.0)
-        a, b, log = a * shrink, b * shrink, log * shrink
-    exact = dd.two_sum(a, -b)
-    size = np.abs(exact[0])
-    fit &= (size > 2.0**-900) & (log < size * 2.0**-25)
-    better = exact_plus_small((exact[0][fit], exact[1][fit]), sign * log[fit], t.engine.relative, t.engine.tier)
-    return fit, replace(better, exponent=better.exponent + np.where(large[fit], _SHIFT, 0))

@@ -36,11 +36,12 @@ from xent_verify.enclosure import Enclosure
 from xent_verify.formats import FloatArray, FloatFormat, IntArray
 from xent_verify.truth import doubledouble as dd
 from xent_verify.truth import special
-from xent_verify.truth.compose import Answer, Group, Out, Problem, Rows, groups, loaded, log_softmax
+from xent_verify.truth.compose import Answer, Group, Out, Problem, Rows, groups, loaded
 from xent_verify.truth.engines import SCALE, Engine, Terms, terms
 from xent_verify.truth.pieces import Piece, normalised, suspects, undecided
 from xent_verify.truth.rows import LossRows
 from xent_verify.truth.sharp import exact_plus_small
+from xent_verify.truth.sharpened import log_softmax
 
 __all__ = ["Losses", "of_distribution", "reduced", "reduced_pieces", "suitable"]
 
