@@ -39,6 +39,7 @@ TIERS = ("special", "float64", "double-double", "exact")
 """What proved a value: definition, tier 1, tier 2, tier 3 (``tier`` holds the index)."""
 
 _SHIFT_LIMIT = 900
+_BLOCK = 1 << 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,12 +208,22 @@ class Enclosure:
             decided |= beyond & (units.quantum >= fmt.max_ulp_exponent)
         return result, units, decided | ~self.finite
 
+    def _by_blocks(self, question: Callable[[Enclosure, slice], NDArray[Any]], dtype: Any) -> NDArray[Any]:
+        """The answers of all elements, put to blocks whose intermediate results stay in the cache."""
+        answers, flat = np.empty(self.size, dtype), self.reshape(-1)
+        for start in range(0, self.size, _BLOCK):
+            block = slice(start, start + _BLOCK)
+            answers[block] = question(flat[block], block)
+        return answers.reshape(self.shape)
+
     def rounded(self, fmt: str | FloatFormat) -> NDArray[Any]:
         """The correctly rounded values (to nearest, ties to even) as an array of that format's dtype.
 
         Overflow follows the format: +-inf, or NaN where it has no infinity.
         """
         form = format_named(fmt)
+        if self.size > _BLOCK:
+            return self._by_blocks(lambda part, _: part.rounded(form), form.dtype)
         magnitude, units, _ = self._round(form)
         with np.errstate(all="ignore"):
             value = np.ldexp(magnitude, np.clip(units.quantum, -4000, 4000).astype(np.int32))
@@ -234,6 +245,8 @@ class Enclosure:
         A value that rounds beyond M is measured as one at M + Q, wherever it lies: its rounding alone decides.
         """
         form = format_named(fmt)
+        if self.size > _BLOCK:
+            return self._by_blocks(lambda part, _: part.decided(form), np.bool_)
         magnitude, units, rounding = self._round(form)
         over = (units.quantum >= form.max_ulp_exponent) & (magnitude >= form.infinity_units)
         return (rounding & ((units.radius <= DECISION) | over)) | ~self.finite
@@ -245,7 +258,10 @@ class Enclosure:
         counts as one; for formats without infinities NaN stands for it) give 0. NaN against a number gives NaN.
         """
         form = format_named(fmt)
-        observed = form.widen(values)
+        observed = np.asarray(form.widen(values))
+        if self.size > _BLOCK and observed.shape == self.shape:
+            flat = observed.reshape(-1)
+            return self._by_blocks(lambda part, block: part.error_ulp(flat[block], form), np.float64)
         units = self.units(form)
         over = self.overflows(form)
         with np.errstate(all="ignore"):
