@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 import tracemalloc
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
 
@@ -177,6 +179,19 @@ def test_same_bits_however_cut(fmt: str, n: int, monkeypatch: pytest.MonkeyPatch
         assert fields_equal(whole, certify(Batch(op, fmt, "", {"x": x}), jobs=3))
         rows = [certify(Batch(op, fmt, "", {"x": x[r : r + 1]})) for r in range(3)]
         assert fields_equal(whole[:3], Enclosure.concatenate(rows))
+
+
+def test_fields_are_made_once() -> None:
+    """An enclosure whose fields nobody has read yet keeps its shape through views, pickles, and gives the same bits."""
+    batch = Batch("softmax", "float32", "", {"x": np.random.default_rng(8).standard_normal((6, 50)).astype("f4")})
+    read, unread = certify(batch), certify(batch)
+    assert read.hi is read.hi
+    assert unread.reshape(3, 2, 50).moveaxis(-1, 0).shape == (50, 3, 2)
+    assert fields_equal(pickle.loads(pickle.dumps(unread)), read)
+    with ThreadPoolExecutor(4) as pool:
+        fresh = certify(batch)
+        for fields in pool.map(lambda _: fresh.fields, range(8)):
+            assert all(np.array_equal(a, b) for a, b in zip(fields, read.fields, strict=True))
 
 
 def test_a_row_of_a_million() -> None:

@@ -19,6 +19,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from threading import RLock
 from typing import Any, cast
 
 import numpy as np
@@ -40,6 +41,7 @@ TIERS = ("special", "float64", "double-double", "exact")
 
 _SHIFT_LIMIT = 900
 _BLOCK = 1 << 14
+_MAKING = RLock()  # fields are made once, whoever asks
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +82,10 @@ class Enclosure:
     def fields(self) -> Fields:
         """(hi, lo, exponent, radius, tier), as ``FIELDS`` names them."""
         if self._fields is None:
-            assert self._make is not None
-            self._fields, self._make = self._make(), None
+            with _MAKING:
+                if self._make is not None:
+                    self._fields, self._make = self._make(), None
+        assert self._fields is not None
         return self._fields
 
     def __reduce__(self) -> tuple[type[Enclosure], Fields]:
