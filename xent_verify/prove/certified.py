@@ -5,6 +5,7 @@ It serves every domain, and the rows that the fast judge of pairs leaves open. S
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,9 @@ __all__ = ["CORRECT", "LARGEST", "count_judged", "judged", "remeasured"]
 
 CORRECT = 0.5 + 2.0**-20
 """An error up to here counts as correctly rounded (as in ``measure.Tally``)."""
+
+_PIECE = 1 << 15
+"""Logits judged at a time: their arrays stay in the cache."""
 
 LARGEST = 1e300
 """Stands for errors over limit that are infinite or no number."""
@@ -45,7 +49,19 @@ def judged(op: Op, domain: Domain, rules: Rules, x: NDArray[Any], outcome: Retur
 def count_judged(
     counts: Counts, op: Op, domain: Domain, rules: Rules, rows: IntArray, x: NDArray[Any], outcome: Returned
 ) -> None:
-    """Judge some rows and add the verdicts."""
+    """Judge some rows and add the verdicts, piece by piece where rows are separate in the answer."""
+    piece = max(_PIECE // max(x[0].size, 1), 1)
+    if len(rows) <= piece or outcome.value.shape[:1] != rows.shape:
+        _count_piece(counts, op, domain, rules, rows, x, outcome)
+        return
+    for start in range(0, len(rows), piece):
+        some = slice(start, start + piece)
+        _count_piece(counts, op, domain, rules, rows[some], x[some], replace(outcome, value=outcome.value[some]))
+
+
+def _count_piece(
+    counts: Counts, op: Op, domain: Domain, rules: Rules, rows: IntArray, x: NDArray[Any], outcome: Returned
+) -> None:
     found, numeric = judged(op, domain, rules, x, outcome)
     counts.rows += len(rows)
     for hit in found.hits:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.formats import FloatArray, FloatFormat
+from xent_verify.formats import FloatArray, FloatFormat, IntArray
 from xent_verify.measure import CLASSES, CODE
 from xent_verify.prove.certified import CORRECT, LARGEST
-from xent_verify.prove.counts import BINS, FAILING, SHIFT, Counts, bins_of, bins_of_shifted
+from xent_verify.prove.counts import BINS, FAILING, LOWEST, SHIFT, Counts, bins_of, bins_of_shifted
 
-__all__ = ["RHO", "Element", "Verdict", "careful", "doubtful"]
+__all__ = ["RHO", "Element", "Verdict", "careful", "doubtful", "quick"]
 
 Mask = NDArray[np.bool_]
 RHO = 2.0**-38
@@ -22,7 +22,8 @@ RHO = 2.0**-38
 _NEAR = 1 << 14  # RHO in units of a double's last place
 _MASK = (1 << 52) - 1
 _CLOSE = 1e-9
-_SLACK = 2.0**-40
+_SLACK = 2.0**-40  # relative: rounding of an error in ulps
+_EXPONENTS = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,11 @@ class Element:
     given: FloatArray
     unit: FloatArray | float
     limit: FloatArray
+
+    def part(self, some: slice) -> Element:
+        """Some of its rows."""
+        unit = self.unit if isinstance(self.unit, float) else self.unit[some]
+        return Element(self.column, self.truth[some], self.size[some], self.given[some], unit, self.limit[some])
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +99,59 @@ def doubtful(element: Element, form: FloatFormat) -> Mask:
     return near
 
 
+@dataclass(frozen=True, slots=True)
+class Quick:
+    """Verdicts that are all "ok" (errors, ratios, bins, how many correctly rounded), or no ``numbers``: all "nan"."""
+
+    numbers: bool
+    ulp: FloatArray
+    ratio: FloatArray
+    histogram: IntArray
+    correct: int
+
+
+_NONE = np.zeros(0)
+_ALL_NAN = Quick(False, _NONE, _NONE, np.zeros(BINS, np.int64), 0)
+
+
+def quick(element: Element, form: FloatFormat, slack: float) -> Quick | None:
+    """The verdicts where they are all alike and none is close to anything; else None."""
+    error = element.given - element.truth
+    np.abs(error, out=error)
+    ratio = error / element.limit
+    if not float(ratio.max()) < 1.0 - _CLOSE:
+        return _ALL_NAN if np.isnan(element.given).all() else None
+    if doubtful(element, form).any():
+        return None
+    error /= element.unit
+    shifted = (error + SHIFT).view(np.int64)
+    if _on_an_edge(error, shifted, slack):
+        return None
+    correct = int(np.count_nonzero(error <= CORRECT - slack))
+    if correct != int(np.count_nonzero(error <= CORRECT + slack)):
+        return None
+    counted = np.bincount(shifted >> 52, minlength=_EXPONENTS)
+    lowest = 1023 + LOWEST
+    histogram = counted[lowest : lowest + BINS].copy()
+    histogram[0] += counted[:lowest].sum()
+    histogram[-1] += counted[lowest + BINS :].sum()
+    return Quick(True, error, ratio, histogram, correct)
+
+
+def _on_an_edge(error: FloatArray, shifted: IntArray, slack: float) -> bool:
+    """Whether some error could fall into another bin: those near a power of two are looked at closely."""
+    width = int(slack * 2.0 ** (52 - LOWEST + 1))  # more than ``slack`` and the rounding, from the first edge on
+    near = shifted + width
+    near &= _MASK
+    place = np.nonzero(near <= 2 * width)[0]
+    return bool(place.size and _crossing(error[place], slack).any())
+
+
+def _crossing(error: FloatArray, slack: float) -> Mask:
+    low, high = error * (1.0 - _SLACK), error * (1.0 + _SLACK)
+    return np.asarray(bins_of_shifted(low + (SHIFT - slack)) != bins_of_shifted(high + (SHIFT + slack)))
+
+
 def careful(element: Element, form: FloatFormat, op: str, slack: float) -> Verdict:
     """The classes of ``measure`` for true values that are finite numbers inside the range of the format."""
     given, size = element.given, element.size
@@ -113,8 +172,7 @@ def careful(element: Element, form: FloatFormat, op: str, slack: float) -> Verdi
     code[np.isnan(given)] = CODE["nan"]
     finite = np.isfinite(given)
     numeric = finite & ((code == CODE["ok"]) | (code == CODE["inaccurate"]))
-    low, high = ulp * (1.0 - _SLACK), ulp * (1.0 + _SLACK)
-    unsure = bins_of_shifted(low + (SHIFT - slack)) != bins_of_shifted(high + (SHIFT + slack))
+    unsure = _crossing(ulp, slack)
     unsure |= np.abs(ulp - CORRECT) <= slack
     unsure |= np.abs(ratio - 1.0) <= _CLOSE
     for edge in (least, subnormal):

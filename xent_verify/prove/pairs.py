@@ -20,8 +20,6 @@ an error below 2**-26 ulps in either unit; any other goes the sure way.
 **Judgement.** The limit is the formula of ``ops.bounds`` for n = 2, evaluated in doubles like there. A ratio within
 1e-9 of 1, an error within the above of an edge of the histogram or of 0.5 ulp: the sure way. What is left is counted
 here, and has the class and the bin that ``measure`` and ``judge`` give it, whose own truth is within 2**-45.
-Edges are looked for by counting twice: with every error lowered, and with every error raised, by what it can be off.
-Bins are monotonic in the error, so equal counts mean that no error can cross an edge.
 
 A maximum is taken of T's errors; its value is then measured by ``measure`` (``certified.remeasured``). No error of the
 domain exceeds the maximum so stated by more than 2**-26 ulps (relatively 2**-38 above an ulp).
@@ -30,7 +28,7 @@ domain exceeds the maximum so stated by more than 2**-26 ulps (relatively 2**-38
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,10 +37,10 @@ from numpy.typing import NDArray
 from xent_verify.formats import FloatArray, FloatFormat, IntArray
 from xent_verify.judge import Rules
 from xent_verify.ops import Op
-from xent_verify.prove.certified import CORRECT, kept
-from xent_verify.prove.counts import BINS, SHIFT, Counts, Extreme, bins_of_shifted
+from xent_verify.prove.certified import LARGEST, kept
+from xent_verify.prove.counts import Counts, Extreme
 from xent_verify.prove.domain import numbers
-from xent_verify.prove.elements import RHO, Element, Verdict, careful, doubtful
+from xent_verify.prove.elements import RHO, Element, Verdict, careful, doubtful, quick
 from xent_verify.prove.regions import Regions
 from xent_verify.truth import float64_tier
 
@@ -52,9 +50,11 @@ FARTHEST = 700.0
 _PIECE = 1 << 14
 """Rows worked on at a time: their arrays stay in the cache."""
 
+_LEAST = 1 << 10
+"""Pieces with different verdicts are halved down to this many rows, so that the alike parts of them go quickly."""
+
 _WIDEST = 1 << 16
 _MASK = (1 << 52) - 1
-_SLACK = 2.0**-40  # relative: rounding of an error in ulps
 
 Words = NDArray[np.uint16]
 
@@ -77,11 +77,17 @@ class _Segment:
     top: FloatArray | float
     high: int
 
+    def part(self, some: slice) -> _Segment:
+        """Some of its rows."""
+        place = slice(self.patterns.start + some.start, self.patterns.start + some.stop)
+        top = self.top if isinstance(self.top, float) else self.top[some]
+        return _Segment(self.first + some.start, place, self.gap[some], top, self.high)
+
 
 class PairJudge:
     """Counts the verdicts on answers to all pairs of one first logit; ``seconds`` tells truth from measuring."""
 
-    def __init__(self, op: Op, form: FloatFormat, rules: Rules) -> None:
+    def __init__(self, op: Op, form: FloatFormat, rules: Rules, clock: Callable[[], float] = time.perf_counter) -> None:
         model = rules.policy.model(form)
         self._op, self._form = op.name, form
         self._kind, self._ulps = rules.policy.kind, rules.policy.ulps
@@ -94,6 +100,7 @@ class PairJudge:
         self._ascending = self._values[: self._finite]
         self._slack = 2.0**form.precision * RHO
         self.regions = Regions(form)
+        self._clock = clock
         self.seconds = {"truth": 0.0, "measure": 0.0}
 
     def count(self, counts: Counts, pattern: int, answers: Words) -> IntArray:
@@ -142,12 +149,12 @@ class PairJudge:
                 yield _Segment(base + place.start, place, gap, first if high == 0 else second, high)
 
     def _segment(self, counts: Counts, segment: _Segment, answers: Words) -> IntArray:
-        begun = time.perf_counter()
+        begun = self._clock()
         elements, unsure = self._elements(segment, answers)
-        ready = time.perf_counter()
+        ready = self._clock()
         self.seconds["truth"] += ready - begun
         left = self._measured(counts, segment, answers, elements, unsure)
-        self.seconds["measure"] += time.perf_counter() - ready
+        self.seconds["measure"] += self._clock() - ready
         return left
 
     def _elements(self, segment: _Segment, answers: Words) -> tuple[list[Element], NDArray[np.bool_] | None]:
@@ -218,40 +225,41 @@ class PairJudge:
         verdicts = []
         if unsure is None or not unsure.any():
             for element in elements:
-                verdict = self._quick(element)
+                verdict = quick(element, self._form, self._slack)
                 if verdict is None:
                     break
-                verdicts.append((element, *verdict))
+                verdicts.append(verdict)
         rows = segment.gap.size
-        if len(verdicts) == len(elements):
-            counts.rows += rows
-            counts.elements += rows * len(elements)
-            counts.numeric += rows * len(elements)
-            counts.count("ok", rows * len(elements))
-            for element, errors, ratio, histogram, correct in verdicts:
-                counts.histogram += histogram
-                counts.correct += correct
-                self._offer(counts, "ulp", segment, element, errors, answers)
-                self._offer(counts, "ratio", segment, element, ratio, answers)
-            return np.zeros(0, np.int64)
-        return self._with_care(counts, segment, answers, elements, unsure)
-
-    def _quick(self, element: Element) -> tuple[FloatArray, FloatArray, IntArray, int] | None:
-        """(errors, ratios, histogram, correctly rounded) where every verdict is "ok" and none is close; else None."""
-        error = element.given - element.truth
-        np.abs(error, out=error)
-        ratio = error / element.limit
-        if not float(ratio.max()) < 1.0 - 1e-9 or doubtful(element, self._form).any():
-            return None
-        error /= element.unit
-        histogram = np.bincount(bins_of_shifted(error * (1.0 - _SLACK) + (SHIFT - self._slack)), minlength=BINS)
-        raised = np.bincount(bins_of_shifted(error * (1.0 + _SLACK) + (SHIFT + self._slack)), minlength=BINS)
-        if (histogram != raised).any():
-            return None
-        correct = int(np.count_nonzero(error <= CORRECT - self._slack))
-        if correct != int(np.count_nonzero(error <= CORRECT + self._slack)):
-            return None
-        return error, ratio, histogram, correct
+        if len(verdicts) < len(elements) and rows > _LEAST:
+            parts = [
+                self._measured(
+                    counts,
+                    segment.part(half),
+                    answers,
+                    [element.part(half) for element in elements],
+                    None if unsure is None else unsure[half],
+                )
+                for half in (slice(0, rows // 2), slice(rows // 2, rows))
+            ]
+            return np.concatenate(parts)
+        if len(verdicts) < len(elements):
+            return self._with_care(counts, segment, answers, elements, unsure)
+        counts.rows += rows
+        counts.elements += rows * len(elements)
+        for element, verdict in zip(elements, verdicts, strict=True):
+            if verdict.numbers:
+                counts.count("ok", rows)
+                counts.numeric += rows
+                counts.histogram += verdict.histogram
+                counts.correct += verdict.correct
+                self._offer(counts, "ulp", segment, element, verdict.ulp, answers)
+                self._offer(counts, "ratio", segment, element, verdict.ratio, answers)
+            else:
+                counts.count("nan", rows)
+                self._offer(counts, "nan", segment, element, np.full(rows, LARGEST), answers)
+        if not all(verdict.numbers for verdict in verdicts):
+            self.regions.add("nan", np.ones(rows, bool), segment.first, segment.high, segment.gap)
+        return np.zeros(0, np.int64)
 
     def _offer(
         self, counts: Counts, what: str, segment: _Segment, element: Element, values: FloatArray, answers: Words

@@ -27,6 +27,8 @@ class Regions:
     def add(self, kind: str, mask: NDArray[np.bool_], first: int, high: int, gap: FloatArray) -> None:
         """Failing rows among consecutive ones from index ``first`` on; ``high``: column of the larger logit."""
         number = int(np.count_nonzero(mask))
+        if not number:
+            return
         self._rows[kind] = self._rows.get(kind, 0) + number
         if kind not in self._dense:
             self._dense[kind] = np.zeros(2 * _HALF, np.int64), np.zeros(2 * _HALF, np.int64), np.zeros(_GAPS, np.int64)
@@ -40,7 +42,9 @@ class Regions:
             end = _HALF - (second - _HALF)
             moving[end - mask.size + 1 : end + 1][::-1] += mask
         cells = np.maximum((gap[mask].view(np.int64) >> GAP_SHIFT) - _LOWEST_GAP, 0)
-        gaps += np.bincount(cells, minlength=_GAPS)
+        lowest = int(cells.min())
+        found = np.bincount(cells - lowest)
+        gaps[lowest : lowest + len(found)] += found
 
     def drain(self, counts: Counts) -> None:
         """Hand everything over and start again."""

@@ -8,6 +8,7 @@ unanswered rows is always the whole chunk.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 import numpy as np
@@ -33,17 +34,18 @@ _WIDTH = 1 << 16
 
 
 class Session:
-    """A target opened for one plan. Not for several threads at once."""
+    """A target opened for one plan; ``seconds`` says where time goes by ``clock``. Not for several threads at once."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, *, clock: Callable[[], float] = time.perf_counter) -> None:
         self.plan = plan
         self._op = op_named(plan.op)
         self._rules = plan.settings.rules
         self._domain = plan.domain
         self._candidate: Candidate = opened(plan.target, self._op, plan.settings)
         fast = self._domain.tabulated and available(self._op, self._domain.form, self._rules)
-        self._pairs = PairJudge(self._op, self._domain.form, self._rules) if fast else None
+        self._pairs = PairJudge(self._op, self._domain.form, self._rules, clock) if fast else None
         self._patience = 0
+        self._clock = clock
         self.seconds = {"candidate": 0.0, "truth": 0.0, "measure": 0.0}
 
     @property
@@ -86,10 +88,10 @@ class Session:
             self._pairs.seconds[name] = 0.0
 
     def _block(self, counts: Counts, block: Block) -> None:
-        begun = time.perf_counter()
+        begun = self._clock()
         batch = Batch(self._op.name, self._domain.fmt, self._domain.name, {self._op.inputs[0]: block.x})
         outcome = self._candidate.call(batch)
-        ready = time.perf_counter()
+        ready = self._clock()
         self.seconds["candidate"] += ready - begun
         if not isinstance(outcome, Returned):
             self._narrow(counts, block, outcome)
@@ -97,7 +99,7 @@ class Session:
             self._fast(counts, block, outcome)
         else:
             count_judged(counts, self._op, self._domain, self._rules, block.rows, block.x, outcome)
-            self.seconds["measure"] += time.perf_counter() - ready
+            self.seconds["measure"] += self._clock() - ready
 
     def _plain(self, outcome: Returned, block: Block) -> bool:
         """An answer with nothing to remark on but its values."""
@@ -117,10 +119,10 @@ class Session:
         self._settle()
         slow = np.sort(np.concatenate(left))
         if slow.size:
-            begun = time.perf_counter()
+            begun = self._clock()
             some = Returned(outcome.value[slow], outcome.dtype_name)
             count_judged(counts, self._op, self._domain, self._rules, block.rows[slow], block.x[slow], some)
-            self.seconds["measure"] += time.perf_counter() - begun
+            self.seconds["measure"] += self._clock() - begun
 
     def _narrow(self, counts: Counts, block: Block, outcome: Outcome) -> None:
         """Ask the halves of a block that gave no answer; count what is never answered."""
