@@ -19,7 +19,7 @@ FLOORS = (
     {"minimise", "search", "findings", "recipes"},
     {"report", "claims", "claims_truth", "explain"},
     {"audit", "power"},
-    {"harvest", "worst", "prove", "baseline", "settings_file", "gate", "differences", "replay", "scaffold", "pytest_plugin"},
+    {"harvest", "worst", "prove", "baseline", "settings_file", "gate", "differences", "replay", "scaffold", "vectors", "pytest_plugin"},
     {"commands", "cli", "__main__"},
 )
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
