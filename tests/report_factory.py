@@ -81,6 +81,7 @@ def regime(name: str, rng: np.random.Generator, *, scale: float = 1.0, broken: i
         tiers=(3, 700, 90, 7),
         worst=example(error_ulp=float(errors.max()), bound_ratio=float(errors.max() / 4), observed=0.5),
         length_max={n: float(errors.max() * (1 + np.log2(n) / 20)) for n in (1, 2, 3, 17, 128, 1000, 4096)},
+        measures={"max_absolute_error": float(errors.max()) * 1e-7, "argmax_flips": float(broken)},
     )
 
 

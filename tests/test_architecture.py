@@ -15,7 +15,7 @@ FLOORS = (
     {"regimes", "strategies"},
     {"truth"},
     {"candidates", "scripts", "testing"},
-    {"policies", "conventions", "measure", "judge", "ledger", "properties", "companions", "laws", "diagnose"},
+    {"policies", "conventions", "measure", "judge", "ledger", "properties", "companions", "laws", "diagnose", "rowwise"},
     {"minimise", "search", "findings", "recipes"},
     {"report", "claims", "claims_truth", "explain"},
     {"audit", "power"},

@@ -27,6 +27,7 @@ from xent_verify.model import (
     TimedOut,
 )
 from xent_verify.ops import Op
+from xent_verify.rowwise import added, beside_ulps
 
 __all__ = ["Entry", "Ledger", "Patience", "capabilities"]
 
@@ -159,6 +160,9 @@ class Ledger:
         if not errors.ulp.size:
             return
         tally = self.tallies.setdefault(batch.regime, Tally())
+        if isinstance(outcome, Returned):
+            observed = batch.form.widen(outcome.value).reshape(truth.shape)
+            tally.measures = added(tally.measures, beside_ulps(self.op, batch, observed, truth, errors))
         axis = int(batch.options.get("axis", -1))
         length = batch.x.shape[axis] if self.op.by_row and batch.x.ndim else 1
         if tally.add(batch, errors, truth, length) and isinstance(outcome, Returned):

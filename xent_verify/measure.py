@@ -153,6 +153,7 @@ class Tally:
         "length_max",
         "max_ratio",
         "max_ulp",
+        "measures",
         "tiers",
         "worst",
     )
@@ -167,6 +168,7 @@ class Tally:
         self.tiers = [0] * len(TIERS)
         self.length_max: dict[int, float] = {}
         self.worst: Example | None = None
+        self.measures: dict[str, float] = {}
 
     def add(self, batch: Batch, errors: Errors, truth: Enclosure, length: int) -> bool:
         """Count one result; True when it holds a new maximum of error_ulp (finite cases only)."""
@@ -210,6 +212,7 @@ class Tally:
             tuple(self.tiers),
             self.worst,
             lengths,
+            dict(sorted(self.measures.items())),
         )
 
 

@@ -199,6 +199,7 @@ class RegimeResult:
     tiers: tuple[int, ...]  # values decided per tier, as enclosure.TIERS
     worst: Example | None = None
     length_max: Mapping[int, float] = field(default_factory=dict)  # row length -> largest error_ulp
+    measures: Mapping[str, float] = field(default_factory=dict)  # beside ulps: ``rowwise.MEASURES``
 
 
 @dataclass(frozen=True, slots=True)

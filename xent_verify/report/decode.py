@@ -15,6 +15,7 @@ from xent_verify.formats import format_named
 from xent_verify.measure import ERROR_EDGES, MAGNITUDE_EDGES
 from xent_verify.model import FINDING_KINDS, DtypeResult, Example, Finding, RegimeResult, Report, TargetResult
 from xent_verify.report.arrays import decode_array, plain
+from xent_verify.rowwise import MEASURES
 
 __all__ = ["SCHEMA", "report_of"]
 
@@ -174,7 +175,12 @@ def _regime(node: Node) -> RegimeResult:
         tiers=_integers(node, "tiers"),
         worst=node.optional("worst", _example),
         length_max=dict(_length(item, node) for item in node.typed("length_max", list, "a list")),
+        measures=_measures(node.child("measures")) if "measures" in node.fields else {},
     )
+
+
+def _measures(node: Node) -> dict[str, float]:
+    return {name: node.number(name) for name in MEASURES if name in node.fields}
 
 
 def _length(item: Any, node: Node) -> tuple[int, float]:

@@ -19,6 +19,7 @@ from xent_verify.enclosure import TIERS
 from xent_verify.measure import CLASSES, ERROR_EDGES, MAGNITUDE_EDGES
 from xent_verify.model import FINDING_KINDS, DtypeResult, Example, Finding, RegimeResult, Report, TargetResult
 from xent_verify.report.words import call_text, classes_text, verdict
+from xent_verify.rowwise import MEASURES, added
 
 __all__ = [
     "SHOWN_CLASSES",
@@ -40,7 +41,7 @@ def summary_frame(report: Report) -> pd.DataFrame:
     """One row per target × op × dtype."""
     classes = class_columns(report)
     columns = [*_KEYS, "verdict", "cases", "max_ulp", "p99_ulp", "p50_ulp", "correctly_rounded", "max_bound_ratio"]
-    columns += [*classes, "findings", "warnings", *_WORST]
+    columns += [*MEASURES, *classes, "findings", "warnings", *_WORST]
     rows = [_summary(target, result, classes) for target, result in _results(report)]
     return pd.DataFrame(rows, columns=pd.Index(columns))
 
@@ -49,7 +50,7 @@ def regime_frame(report: Report) -> pd.DataFrame:
     """One row per target × op × dtype × regime."""
     classes = class_columns(report)
     columns = [*_KEYS, "regime", "cases", "max_ulp", "p99_ulp", "p50_ulp", "correctly_rounded", "max_bound_ratio"]
-    columns += [*classes, *(f"by_{tier}" for tier in TIERS), *_WORST]
+    columns += [*MEASURES, *classes, *(f"by_{tier}" for tier in TIERS), *_WORST]
     rows = [
         _keys(target, result) | _regime(regime, classes)
         for target, result in _results(report)
@@ -140,6 +141,7 @@ def _summary(target: TargetResult, result: DtypeResult, classes: Sequence[str]) 
     row = _keys(target, result) | {"verdict": verdict(result), "cases": result.cases, "max_ulp": result.max_ulp}
     row |= _quantiles(histogram, result.max_ulp) | _share(rounded, sum(regime.cases for regime in result.regimes))
     row |= {"max_bound_ratio": result.max_bound_ratio}
+    row |= _measures(reduce(added, (regime.measures for regime in result.regimes), {}))
     row |= {name: result.classes.get(name, 0) for name in classes}
     row |= {"findings": sum(finding.severity == "fail" for finding in result.findings)}
     row |= {"warnings": sum(finding.severity == "warn" for finding in result.findings)}
@@ -151,9 +153,14 @@ def _regime(regime: RegimeResult, classes: Sequence[str]) -> dict[str, Any]:
     row: dict[str, Any] = {"regime": regime.regime, "cases": regime.cases, "max_ulp": regime.max_ulp}
     row |= _quantiles(regime.histogram, regime.max_ulp) | _share(regime.correctly_rounded, regime.cases)
     row |= {"max_bound_ratio": regime.max_bound_ratio}
+    row |= _measures(regime.measures)
     row |= {name: regime.classes.get(name, 0) for name in classes}
     row |= {f"by_{tier}": count for tier, count in zip(TIERS, regime.tiers, strict=False)}
     return row | _worst(regime.worst)
+
+
+def _measures(measures: Mapping[str, float]) -> dict[str, float]:
+    return {name: measures.get(name, float("nan")) for name in MEASURES}
 
 
 def _quantiles(histogram: NDArray[np.int64], largest: float) -> dict[str, float]:

@@ -5,15 +5,15 @@
     {"schema": 1, "ok": bool, "settings": {…}, "bins": {"error_ulp": […], "magnitude": […]},
      "targets": [{"target", "op", "ok",
                   "dtypes": [{"dtype", "ok", "cases", "max_ulp", "max_bound_ratio", "classes": {…}, "offered": {…},
-                              "notes": […], "findings": [FINDING], "regimes": [REGIME]}]}],
+                              "measures": {…}, "notes": […], "findings": [FINDING], "regimes": [REGIME]}]}],
      "environment": {…}}
 
 * FINDING: kind, severity, message, count, cases, share, regimes, minimal, worst (EXAMPLE or null), diagnosis, script.
 * EXAMPLE: inputs (arrays in call order, see ``report.arrays``), options, layout, index, true_value (30 digits),
   rounded, observed, error_ulp, bound_ratio.
 * REGIME: regime, cases, correctly_rounded, max_ulp, max_bound_ratio, histogram (per error bin that is not empty:
-  [error bin, first magnitude bin, counts from there on]; the edges are in ``bins``), classes, tiers, worst, length_max
-  (row length, largest error in ulps, the same in hex).
+  [error bin, first magnitude bin, counts from there on]; the edges are in ``bins``), classes, tiers, worst, measures
+  (beside ulps: ``rowwise.MEASURES``), length_max (row length, largest error in ulps, the same in hex).
 
 Floats: there are no NaN or Infinity literals, they are the strings "nan", "inf", "-inf". A float in a field of its own
 has a sibling ``<field>_hex`` with the exact value; a float among free-form options is ``{"value": …, "hex": …}``.
@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from xent_verify.measure import ERROR_EDGES, MAGNITUDE_EDGES
 from xent_verify.model import DtypeResult, Example, Finding, RegimeResult, Report, TargetResult
 from xent_verify.report.arrays import encode_array, plain
 from xent_verify.report.decode import SCHEMA, report_of
+from xent_verify.rowwise import added
 
 __all__ = ["as_json", "compact", "finding_json", "from_json", "to_json"]
 
@@ -94,6 +96,7 @@ def _dtype(result: DtypeResult, regimes: bool) -> dict[str, Any]:
     record |= _number("max_ulp", result.max_ulp) | _number("max_bound_ratio", result.max_bound_ratio)
     record |= {"classes": _counts(result.classes), "offered": dict(sorted(result.offered.items()))}
     record |= {"notes": list(result.notes), "findings": [finding_json(finding) for finding in result.findings]}
+    record["measures"] = _measures(reduce(added, (regime.measures for regime in result.regimes), {}))
     if regimes:
         record["regimes"] = [_regime(regime) for regime in result.regimes]
     return record
@@ -118,6 +121,10 @@ class _Line(dict[str, Any]):
     """A record that is written on one line."""
 
 
+def _measures(measures: Mapping[str, float]) -> dict[str, Any]:
+    return {key: item for name, value in sorted(measures.items()) for key, item in _number(name, value).items()}
+
+
 def _regime(regime: RegimeResult) -> _Line:
     record: dict[str, Any] = {"regime": regime.regime, "cases": regime.cases}
     record["correctly_rounded"] = regime.correctly_rounded
@@ -128,6 +135,7 @@ def _regime(regime: RegimeResult) -> _Line:
         if (used := np.flatnonzero(row)).size
     ]
     record |= {"classes": _counts(regime.classes), "tiers": list(regime.tiers), "worst": _example(regime.worst)}
+    record["measures"] = _measures(regime.measures)
     record["length_max"] = [
         [length, *_number("max_ulp", error).values()] for length, error in sorted(regime.length_max.items())
     ]

@@ -1,0 +1,78 @@
+"""What stands beside ulps: absolute and relative error, row sums, divergence, flips, losses that became 0."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from xent_verify.audit import audit
+from xent_verify.judge import Rules, judge
+from xent_verify.model import Batch, Returned
+from xent_verify.ops import OPS
+from xent_verify.rowwise import MEASURES, added, beside_ulps
+from xent_verify.truth import certify
+
+
+def measures(op: str, inputs: dict[str, np.ndarray], value: np.ndarray) -> dict[str, float]:
+    batch = Batch(op, "float32", "test", inputs, {"reduction": "none"} if op == "cross_entropy" else {})
+    truth = certify(batch)
+    errors = judge(OPS[op], batch, Returned(value, "float32"), truth, Rules()).errors
+    assert errors is not None
+    return beside_ulps(OPS[op], batch, value.astype(np.float64).reshape(truth.shape), truth, errors)
+
+
+X = {"x": np.array([[0.0, 1.0, 2.0], [5.0, 4.0, 4.0]], np.float32)}
+P = np.exp(X["x"].astype(np.float64))
+P /= P.sum(axis=1, keepdims=True)
+
+
+def test_the_right_answer_has_next_to_nothing() -> None:
+    """Correctly rounded probabilities: errors of half an ulp, sums of 1, no divergence, no flip."""
+    found = measures("softmax", X, P.astype(np.float32))
+    assert found["max_relative_error"] <= 2.0**-24
+    assert found["max_row_sum_error"] < 1e-7
+    assert found["max_kl_nats"] < 1e-7
+    assert found["argmax_flips"] == 0
+
+
+@pytest.mark.parametrize("op", ["softmax", "log_softmax"])
+def test_each_measure_is_what_its_name_says(op: str) -> None:
+    """A row with two classes exchanged: the flip is counted and the divergence is the definition's, in nats."""
+    wrong = P[:, [2, 1, 0]].copy()
+    wrong[1] = P[1]
+    value = np.log(wrong) if op == "log_softmax" else wrong
+    found = measures(op, X, value.astype(np.float32))
+    expected = math.fsum(P[0] * np.log(P[0] / wrong[0]))
+    assert found["max_kl_nats"] == pytest.approx(expected, rel=1e-5)
+    assert found["argmax_flips"] == 1
+    assert found["max_absolute_error"] == pytest.approx(
+        np.abs(value - (np.log(P) if op == "log_softmax" else P)).max(), rel=1e-5
+    )
+
+
+def test_a_row_that_does_not_sum_to_one() -> None:
+    """|sum y - 1| of the worst row."""
+    assert measures("softmax", X, (P * [[1.0], [1.01]]).astype(np.float32))["max_row_sum_error"] == pytest.approx(
+        0.01, rel=1e-4
+    )
+
+
+def test_a_small_loss_that_became_zero_is_counted() -> None:
+    """log p computed from a rounded p loses losses below half an ulp of 1; a loss of exactly 0 is none."""
+    inputs = {"logits": np.array([[20.0, 0.0], [0.0, -np.inf]], np.float32), "target": np.array([0, 0])}
+    assert measures("cross_entropy", inputs, np.zeros(2, np.float32))["losses_to_zero"] == 1
+
+
+def test_records_add_up() -> None:
+    """Maxima by maximum, counts by addition."""
+    merged = added({"max_kl_nats": 2.0, "argmax_flips": 1.0}, {"max_kl_nats": 1.0, "argmax_flips": 3.0})
+    assert merged == {"max_kl_nats": 2.0, "argmax_flips": 4.0}
+
+
+def test_they_reach_the_table() -> None:
+    """Each is a column of the summary, and the naive loss shows its zeros."""
+    frame = audit("naive-index", op="cross_entropy", dtypes=["float32"], profile="quick", isolated=False).to_frame()
+    assert set(MEASURES) <= set(frame.columns)
+    assert frame["losses_to_zero"].iloc[0] > 0
