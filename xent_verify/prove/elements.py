@@ -101,9 +101,9 @@ def doubtful(element: Element, form: FloatFormat) -> Mask:
 
 @dataclass(frozen=True, slots=True)
 class Quick:
-    """Verdicts that are all "ok" (errors, ratios, bins, how many correctly rounded), or no ``numbers``: all "nan"."""
+    """Verdicts of one class: "ok" (errors, ratios, bins, how many correctly rounded), or of NaNs, or of infinities."""
 
-    numbers: bool
+    name: str
     ulp: FloatArray
     ratio: FloatArray
     histogram: IntArray
@@ -111,16 +111,16 @@ class Quick:
 
 
 _NONE = np.zeros(0)
-_ALL_NAN = Quick(False, _NONE, _NONE, np.zeros(BINS, np.int64), 0)
+_NO_BINS = np.zeros(BINS, np.int64)
 
 
-def quick(element: Element, form: FloatFormat, slack: float) -> Quick | None:
+def quick(element: Element, form: FloatFormat, op: str, slack: float) -> Quick | None:
     """The verdicts where they are all alike and none is close to anything; else None."""
     error = element.given - element.truth
     np.abs(error, out=error)
     ratio = error / element.limit
     if not float(ratio.max()) < 1.0 - _CLOSE:
-        return _ALL_NAN if np.isnan(element.given).all() else None
+        return _no_numbers(element, form, op, slack)
     if doubtful(element, form).any():
         return None
     error /= element.unit
@@ -135,7 +135,19 @@ def quick(element: Element, form: FloatFormat, slack: float) -> Quick | None:
     histogram = counted[lowest : lowest + BINS].copy()
     histogram[0] += counted[:lowest].sum()
     histogram[-1] += counted[lowest + BINS :].sum()
-    return Quick(True, error, ratio, histogram, correct)
+    return Quick("ok", error, ratio, histogram, correct)
+
+
+def _no_numbers(element: Element, form: FloatFormat, op: str, slack: float) -> Quick | None:
+    """The verdicts where all answers are NaN, or the same infinity; else None."""
+    if np.isnan(element.given).all():
+        return Quick("nan", _NONE, np.full(len(element.given), LARGEST), _NO_BINS, 0)
+    if not (np.isinf(element.given[0]) and (element.given == element.given[0]).all()):
+        return None
+    verdict = careful(element, form, op, slack)
+    if verdict.unsure.any() or (verdict.code != verdict.code[0]).any():
+        return None
+    return Quick(CLASSES[verdict.code[0]], _NONE, np.minimum(verdict.ratio, LARGEST), _NO_BINS, 0)
 
 
 def _on_an_edge(error: FloatArray, shifted: IntArray, slack: float) -> bool:

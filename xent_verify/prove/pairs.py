@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 from xent_verify.formats import FloatArray, FloatFormat, IntArray
 from xent_verify.judge import Rules
 from xent_verify.ops import Op
-from xent_verify.prove.certified import LARGEST, kept
+from xent_verify.prove.certified import kept
 from xent_verify.prove.counts import Counts, Extreme
 from xent_verify.prove.domain import numbers
 from xent_verify.prove.elements import RHO, Element, Verdict, careful, doubtful, quick
@@ -225,7 +225,7 @@ class PairJudge:
         verdicts = []
         if unsure is None or not unsure.any():
             for element in elements:
-                verdict = quick(element, self._form, self._slack)
+                verdict = quick(element, self._form, self._op, self._slack)
                 if verdict is None:
                     break
                 verdicts.append(verdict)
@@ -247,18 +247,17 @@ class PairJudge:
         counts.rows += rows
         counts.elements += rows * len(elements)
         for element, verdict in zip(elements, verdicts, strict=True):
-            if verdict.numbers:
-                counts.count("ok", rows)
+            counts.count(verdict.name, rows)
+            if verdict.name == "ok":
                 counts.numeric += rows
                 counts.histogram += verdict.histogram
                 counts.correct += verdict.correct
                 self._offer(counts, "ulp", segment, element, verdict.ulp, answers)
                 self._offer(counts, "ratio", segment, element, verdict.ratio, answers)
             else:
-                counts.count("nan", rows)
-                self._offer(counts, "nan", segment, element, np.full(rows, LARGEST), answers)
-        if not all(verdict.numbers for verdict in verdicts):
-            self.regions.add("nan", np.ones(rows, bool), segment.first, segment.high, segment.gap)
+                self._offer(counts, verdict.name, segment, element, verdict.ratio, answers)
+        for name in {verdict.name for verdict in verdicts} - {"ok"}:
+            self.regions.add(name, np.ones(rows, bool), segment.first, segment.high, segment.gap)
         return np.zeros(0, np.int64)
 
     def _offer(

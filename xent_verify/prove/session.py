@@ -53,7 +53,7 @@ class Session:
         return self._candidate.expression
 
     @property
-    def call(self) -> object:
+    def call(self) -> Callable[[Batch], Outcome]:
         """The target itself, for single calls."""
         return self._candidate.call
 
