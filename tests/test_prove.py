@@ -21,7 +21,7 @@ from xent_verify.formats import FORMATS
 from xent_verify.ops import op_named
 from xent_verify.policies import parse_policy
 from xent_verify.prove import Plan, Sweep, certificate, domain_of
-from xent_verify.prove.counts import Cells, Counts
+from xent_verify.prove.counts import Cells, Counts, Gathered
 from xent_verify.prove.domain import Domain
 from xent_verify.prove.fingerprint import fingerprint
 from xent_verify.prove.log import read_log
@@ -70,9 +70,9 @@ def plan_of(target: Any, op: str, fmt: str, domain: str = "", part: tuple[int, i
 def pairs() -> tuple[Plan, dict[int, Counts], dict[str, Any]]:
     """All fp8 pairs of the naive softmax."""
     plan = plan_of("naive", "softmax", "float8_e5m2", "pairs")
-    sweep = Sweep(plan)
-    made = sweep.run()
-    return plan, sweep.chunks, made
+    with Session(plan) as session:
+        chunks = {k: session.chunk(k) for k in plan.chunks}
+    return plan, chunks, Sweep(plan).run()
 
 
 def test_every_input_of_a_domain_is_there_once() -> None:
@@ -138,7 +138,7 @@ def test_results_add_up_in_any_order(pairs: tuple[Plan, dict[int, Counts], dict[
     first, second = (Counts.merged(chunks[k] for k in part) for part in ((3, 1), (0, 2)))
     assert forwards == backwards == Counts.merged((second, first)).to_plain()
     through = {k: Counts.from_plain(json.loads(json.dumps(v.to_plain()))) for k, v in chunks.items()}
-    assert certificate(plan, through) == made
+    assert certificate(plan, Gathered(through)) == made
 
 
 def test_a_class_that_is_dropped_is_missed(pairs: tuple[Plan, dict[int, Counts], dict[str, Any]]) -> None:
@@ -200,7 +200,9 @@ def test_one_wrong_pair_of_all_is_found(tmp_path: Path) -> None:
     assert found.best["ulp"].value > 1.4
     assert found.rows == neighbour.rows == 1 << 22
     assert set(neighbour.classes) == {"ok", "convention"}
-    assert certificate(plan, {chunk: found})["failures"][0]["where"].startswith("1 row(s), with max x 3.140625")
+    assert certificate(plan, Gathered({chunk: found}))["failures"][0]["where"].startswith(
+        "1 row(s), with max x 3.140625"
+    )
 
 
 def test_a_crash_is_narrowed_to_its_input(tmp_path: Path) -> None:
@@ -259,7 +261,9 @@ def test_a_log_is_of_one_run_only(tmp_path: Path) -> None:
     log = tmp_path / "run.log"
     first = plan_of("naive", "softmax", "float8_e5m2", "pairs", part=(1, 4))
     Sweep(first, log=log).run()
-    assert list(read_log(log, first)) == [0]
+    held = Gathered()
+    read_log(log, first, held)
+    assert held.chunks == [0]
     for other, what in (
         (plan_of("naive", "softmax", "float8_e5m2", "pairs", policy="native"), "policy"),
         (plan_of("naive", "softmax", "float8_e4m3fn", "pairs"), "dtype"),
@@ -281,7 +285,9 @@ def test_a_spoilt_line_is_computed_again(tmp_path: Path) -> None:
     made = Sweep(plan, log=log).run()
     text = log.read_text()
     log.write_text(text.replace('"numeric":', '"numeric":1', 1))
-    assert len(read_log(log, plan)) == 3
+    held = Gathered()
+    read_log(log, plan, held)
+    assert len(held) == 3
     assert Sweep(plan, log=log, resume=True).run() == made
 
 

@@ -18,7 +18,11 @@ __all__ = ["command"]
 @click.command(name="prove")
 @click.argument("target")
 @click.option("--op", required=True, help="The operation the target implements (see 'list ops').")
-@click.option("--domain", default="", help="unary, pairs, triples or widths. [default: by operation and format]")
+@click.option(
+    "--domain",
+    default="",
+    help="unary, pairs, triples, quadruples, quintuples or widths. [default: by operation and format]",
+)
 @click.option("--slice", "part", default="", help="K/N: the K-th of N parts of the domain only.")
 @click.option("--jobs", default=1, show_default=True, help="Processes on this machine.")
 @click.option("--cluster", default="", help="Address of a Dask scheduler that runs the chunks (extra 'cluster').")

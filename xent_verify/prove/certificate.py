@@ -11,11 +11,12 @@ import numpy as np
 
 from xent_verify.conventions import PROFILES
 from xent_verify.failures import UsageError
-from xent_verify.prove.counts import FAILING, LOWEST, SHIFT, Cells, Counts, Extreme, bin_edges
+from xent_verify.prove.counts import FAILING, LOWEST, SHIFT, Cells, Counts, Extreme, Gathered, bin_edges
 from xent_verify.prove.domain import numbers
 from xent_verify.prove.plan import Plan
 from xent_verify.prove.widths import FAMILIES
 from xent_verify.prove.words import described
+from xent_verify.report.json import compact
 
 __all__ = ["certificate", "file_name", "severity_of", "table", "write"]
 
@@ -23,9 +24,9 @@ _SHOWN = 64
 _CONSISTENT = "all -inf"
 
 
-def certificate(plan: Plan, done: Mapping[int, Counts]) -> dict[str, Any]:
+def certificate(plan: Plan, done: Gathered) -> dict[str, Any]:
     """Everything that chunks prove together; "proved" when they are all of the domain, else "partial"."""
-    total = Counts.merged(done[chunk] for chunk in sorted(done))
+    total = done.total
     whole = len(done) == plan.domain.chunks
     failures = [_failure(plan, total, kind, whole) for kind in FAILING if total.failing.get(kind)]
     lost = [_lost(plan, how, rows, total) for how, rows in sorted(total.unanswered.items())]
@@ -43,7 +44,7 @@ def certificate(plan: Plan, done: Mapping[int, Counts]) -> dict[str, Any]:
         "statement": _statement(plan, total, whole),
         "ok": not failed,
         "run": plan.identity,
-        "chunks_done": _intervals(sorted(done)),
+        "chunks_done": _intervals(done.chunks),
         "rows": total.rows,
         "elements": total.elements,
         "classes": dict(sorted(total.classes.items())),
@@ -182,7 +183,7 @@ def write(made: Mapping[str, Any], folder: Path) -> Path:
     """The certificate in a folder, and the folder's table anew."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / file_name(made)
-    path.write_text(json.dumps(made, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    path.write_text(compact(made) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(table(sorted(folder.glob("*.json"))), encoding="utf-8")
     return path
 

@@ -12,6 +12,8 @@ example; SHIFT = 2**-21.5 has many bits, so that none of those lies on an edge e
 from __future__ import annotations
 
 import base64
+import hashlib
+import json
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -30,6 +32,7 @@ __all__ = [
     "Cells",
     "Counts",
     "Extreme",
+    "Gathered",
     "Narrowed",
     "bin_edges",
     "bins_of",
@@ -227,6 +230,36 @@ class Counts:
         made.words = {(situation, word) for situation, word in data["words"]}
         made.machines = set(data["machines"])
         return made
+
+
+class Gathered:
+    """Chunks that are done, and their sum: no more than one ``Counts`` is kept, however many there are."""
+
+    def __init__(self, parts: Mapping[int, Counts] | None = None) -> None:
+        self.total = Counts()
+        self._marks: dict[int, bytes] = {}
+        for chunk, counts in (parts or {}).items():
+            self.add(chunk, counts)
+
+    def add(self, chunk: int, counts: Counts) -> None:
+        """Take a chunk, once; ``ValueError`` when it comes again with another result."""
+        mark = hashlib.sha256(json.dumps(counts.to_plain(), sort_keys=True).encode()).digest()[:16]
+        if chunk not in self._marks:
+            self._marks[chunk] = mark
+            self.total.add(counts)
+        elif self._marks[chunk] != mark:
+            raise ValueError(f"two different results of chunk {chunk}")
+
+    def __contains__(self, chunk: object) -> bool:
+        return chunk in self._marks
+
+    def __len__(self) -> int:
+        return len(self._marks)
+
+    @property
+    def chunks(self) -> list[int]:
+        """The numbers of the chunks, in order."""
+        return sorted(self._marks)
 
 
 def bins_of(errors: FloatArray) -> IntArray:

@@ -1,6 +1,6 @@
 """Finite domains: every input once, cut into chunks of about a second, each row with an index.
 
-``unary``, ``pairs`` and ``triples`` hold every row of 1, 2 or 3 bit patterns of the format, NaNs included: row ``i`` is
+``unary`` to ``quintuples`` hold every row of 1 to 5 bit patterns of the format, NaNs included: row ``i`` is
 ``i`` written in base 2**bits, the first logit most significant. ``widths`` holds structured rows of every length from 1
 to 4096 (``FAMILIES``): row ``(n - 1) * len(FAMILIES) + f`` is the row of family f and length n, and chunk k takes the
 lengths n = k + 1 modulo the number of chunks, so that all chunks cost alike.
@@ -21,10 +21,10 @@ from xent_verify.prove.widths import FAMILIES, LONGEST, structured
 
 __all__ = ["DOMAINS", "GAP_SHIFT", "Block", "Domain", "default_domain", "domain_of", "numbers"]
 
-DOMAINS: Mapping[str, int] = {"unary": 1, "pairs": 2, "triples": 3, "widths": 0}
+DOMAINS: Mapping[str, int] = {"unary": 1, "pairs": 2, "triples": 3, "quadruples": 4, "quintuples": 5, "widths": 0}
 """Name -> logits in a row (0: as many as it says)."""
 
-_LIMIT_BITS = 32
+_LIMIT_BITS = 40
 _SLOW_CHUNK, _FAST_CHUNK, _CALL = 20, 22, 18
 _WIDTH_CHUNKS = 64
 GAP_SHIFT = 44

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from xent_verify.failures import UsageError
-from xent_verify.prove.counts import Counts
+from xent_verify.prove.counts import Counts, Gathered
 from xent_verify.prove.plan import Plan
 
 __all__ = ["ChunkLog", "read_log"]
@@ -28,11 +28,10 @@ _SCHEMA = 1
 
 
 class ChunkLog:
-    """An open log: ``done`` holds the chunks it knows; ``add`` appends one. One writer at a time."""
+    """An open log: what it holds is added to ``into``; ``add`` appends a chunk. One writer at a time."""
 
-    def __init__(self, path: Path, plan: Plan, *, resume: bool) -> None:
+    def __init__(self, path: Path, plan: Plan, into: Gathered, *, resume: bool) -> None:
         self.path = path
-        self.done: dict[int, Counts] = {}
         known = path.exists() and path.stat().st_size > 0
         if known and not resume:
             raise UsageError(f"log {path}: exists already; go on with --resume {path}, or name another file")
@@ -46,14 +45,14 @@ class ChunkLog:
             self._file.close()
             raise UsageError(f"log {path}: another run writes to it") from None
         try:
-            self._begin(plan, known=known)
+            self._begin(plan, into, known=known)
         except BaseException:
             self._file.close()
             raise
 
-    def _begin(self, plan: Plan, *, known: bool) -> None:
+    def _begin(self, plan: Plan, into: Gathered, *, known: bool) -> None:
         if known:
-            self.done = read_log(self.path, plan)
+            read_log(self.path, plan, into)
             self._end_line()
         if not known or not self._headed():
             self._write({"schema": _SCHEMA, "kind": "chunk log", "run": plan.identity})
@@ -68,11 +67,9 @@ class ChunkLog:
         if self._file.read(1) != b"\n":
             self._file.write(b"\n")
 
-    def add(self, chunk: int, counts: Counts, seconds: float) -> None:
+    def add(self, chunk: int, data: dict[str, Any], seconds: float) -> None:
         """Append a chunk's counts; on the disk when this returns."""
-        data = counts.to_plain()
         self._write({"chunk": chunk, "counts": data, "sha256": _sum(chunk, data), "seconds": round(seconds, 3)})
-        self.done[chunk] = counts
 
     def _write(self, line: dict[str, Any]) -> None:
         self._file.write(json.dumps(line, separators=(",", ":"), allow_nan=False).encode() + b"\n")
@@ -104,9 +101,8 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
                 yield line
 
 
-def read_log(path: Path, plan: Plan) -> dict[int, Counts]:
-    """Chunk -> counts of a log; ``UsageError`` when it is another run's, naming what differs."""
-    done: dict[int, tuple[str, Counts]] = {}
+def read_log(path: Path, plan: Plan, into: Gathered) -> None:
+    """Add the chunks of a log; ``UsageError`` when it is another run's, naming what differs."""
     headed = False
     try:
         for line in _lines(path):
@@ -119,12 +115,13 @@ def read_log(path: Path, plan: Plan) -> dict[int, Counts]:
                 continue
             if not headed:
                 raise UsageError(f"log {path}: its first line, which says what run it is of, is missing or spoilt")
-            if chunk in done and done[chunk][0] != line["sha256"]:
-                raise UsageError(f"log {path}: two different results of chunk {chunk}; is the target deterministic?")
-            done[chunk] = line["sha256"], Counts.from_plain(data)
+            into.add(chunk, Counts.from_plain(data))
+    except ValueError as error:
+        raise UsageError(
+            str(error) if isinstance(error, UsageError) else f"log {path}: {error}; is the target deterministic?"
+        ) from None
     except OSError as error:
         raise UsageError(f"log {path}: {error.strerror}") from None
-    return {chunk: counts for chunk, (_, counts) in done.items()}
 
 
 def _agree(path: Path, run: Any, plan: Plan) -> None:

@@ -19,7 +19,7 @@ from xent_verify.model import Batch, DtypeResult, Finding, TargetResult
 from xent_verify.ops import op_named
 from xent_verify.prove.certificate import certificate
 from xent_verify.prove.cluster import on_cluster
-from xent_verify.prove.counts import Counts
+from xent_verify.prove.counts import Counts, Gathered
 from xent_verify.prove.local import Done, in_processes, in_this_process
 from xent_verify.prove.log import ChunkLog, read_log
 from xent_verify.prove.plan import Plan
@@ -31,7 +31,7 @@ Progress = Callable[[int, int], None]
 
 
 class Sweep:
-    """One run of a plan: ``chunks`` done so far, ``interrupted`` by Ctrl-C."""
+    """One run of a plan: what is ``done`` so far, ``interrupted`` by Ctrl-C."""
 
     def __init__(
         self,
@@ -49,33 +49,31 @@ class Sweep:
             raise UsageError("--jobs: a target that is no name runs in this process only")
         self.plan = plan
         self._jobs, self._cluster, self._log, self._resume, self._include = jobs, cluster, log, resume, include
-        self.chunks: dict[int, Counts] = {}
+        self.done = Gathered()
         self.interrupted = False
 
     def run(self, progress: Progress | None = None) -> dict[str, Any]:
         """The certificate of everything done, after the rest of the plan's chunks is done too."""
         with ExitStack() as stack:
             for path in self._include:
-                self.chunks |= read_log(path, self.plan)
+                read_log(path, self.plan, self.done)
             log = None
             if self._log is not None:
-                log = stack.enter_context(ChunkLog(self._log, self.plan, resume=self._resume))
-                self.chunks |= log.done
-            left = [chunk for chunk in self.plan.chunks if chunk not in self.chunks]
-            total = len(left) + len(self.chunks)
+                log = stack.enter_context(ChunkLog(self._log, self.plan, self.done, resume=self._resume))
+            left = [chunk for chunk in self.plan.chunks if chunk not in self.done]
+            total = len(left) + len(self.done)
             if progress is not None:
-                progress(len(self.chunks), total)
+                progress(len(self.done), total)
             try:
                 for chunk, data, seconds in () if not left else stack.enter_context(closing(self._results(left))):
-                    counts = Counts.from_plain(data)
                     if log is not None:
-                        log.add(chunk, counts, seconds)
-                    self.chunks[chunk] = counts
+                        log.add(chunk, data, seconds)
+                    self.done.add(chunk, Counts.from_plain(data))
                     if progress is not None:
-                        progress(len(self.chunks), total)
+                        progress(len(self.done), total)
             except KeyboardInterrupt:
                 self.interrupted = True
-        return certificate(self.plan, self.chunks)
+        return certificate(self.plan, self.done)
 
     def _results(self, left: Sequence[int]) -> Generator[Done, None, None]:
         if self._cluster:
