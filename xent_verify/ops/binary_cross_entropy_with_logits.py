@@ -9,7 +9,7 @@ cancel, so the errors are absolute, in u::
     (1 - y) x + (1 + (q - 1) y)(t + max(-x, 0)):  2 |x| (1 - y) + (4 + 2) c (t + max(-x, 0)), the factor having 4 roundings
 
 The larger of the two, c (k_exp s + k_log t) for exp and log1p (an error of exp moves t by s times it), 2 |loss| for the
-last sum and the weight, times w; then |loss| u_F + eta_F, reduced like ``cross_entropy``.
+last sum and the weight, times w; then |loss| u_F + eta_F (and eta_arithmetic for exp), reduced like ``cross_entropy``.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def bound(batch: Batch, model: ErrorModel) -> FloatArray:
         factored = size * np.abs(1 - y) * 2 + (tail + np.maximum(-x, 0)) * 6 * c
         elementary = c * (model.k_exp * share + model.k_log * tail)
         error = model.u * (np.abs(weight) * (np.maximum(difference, factored) + elementary) + 2 * value)
-        error = error + value * model.u_store + model.eta
+        error = error + value * model.u_store + model.eta_exp
         return reduce_bound(value, error, value.size, str(OP.option(batch, "reduction")), model)
 
 

@@ -1,10 +1,11 @@
 """cross_entropy_grad: the gradient of the per-sample loss, p_i - [i = t], or p_i sum(y) - y_i.
 
-**Bound.** p_i has the relative error of softmax in the arithmetic (no store); for probability targets Y = sum(y) is
-summed (sigma(C) u), multiplied (u) and the difference stored (\\|g_i\\| u_F)::
+**Bound.** p_i has the relative error of softmax in the arithmetic (no store), or is had as exp(log p_i) from the forward
+pass, which rounds log p_i once more: L_i = |log p_i| + k_log log s. For probability targets Y = sum(y) is summed
+(sigma(C) u), multiplied (u) and the difference stored (\\|g_i\\| u_F)::
 
-    p_i Y (d_i + E + sigma(C) + 2 k_exp + 1) u                    + |g_i| u_F + eta_F     (class index, Y = 1)
-    p_i |Y| (d_i + E + 2 sigma(C) + 2 k_exp + 3) u + p_i |Y - 1|*  + |g_i| u_F + eta_F    (probabilities)
+    p_i Y (d_i + E + sigma(C) + 2 k_exp + 1 + L_i) u                    + |g_i| u_F + eta_F     (class index, Y = 1)
+    p_i |Y| (d_i + E + 2 sigma(C) + 2 k_exp + 3 + L_i) u + p_i |Y - 1|*  + |g_i| u_F + eta_F    (probabilities)
 
 At the target p - 1 and -sum of the others are both sound: the bound is absolute there (p's error, not g's), and the
 larger of the two forms' errors counts, p_t r_t u or (sum_(j != t) p_j r_j + sigma(C) (1 - p_t)) u with r_j softmax's.
@@ -45,7 +46,8 @@ def bound(batch: Batch, model: ErrorModel) -> FloatArray:
     terms = row_terms(batch.x)
     rows, classes = terms.p.shape
     with np.errstate(all="ignore"):
-        relative = np.where(terms.p > 0, terms.softmax_relative(model), 0.0)
+        stored = (terms.loss + model.k_log * terms.log_s[:, None]) * model.u
+        relative = np.where(terms.p > 0, terms.softmax_relative(model) + stored, 0.0)
         if target.ndim == 1:
             picked = np.arange(rows), target.astype(np.int64)
             value = terms.p.copy()

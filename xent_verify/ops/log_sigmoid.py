@@ -1,7 +1,8 @@
 """log_sigmoid: -log(1 + exp(-x)), the log-softmax of [x, 0].
 
 Bound: textbook min(x, 0) - log1p(exp(-|x|)). log1p's argument has relative error k_exp u and its condition number is at
-most 1; the subtraction has terms of one sign: relative (k_exp + k_log + 2) u + u_F.
+most 1; the subtraction has terms of one sign: relative (k_exp + k_log + 2) u + u_F, and a quantum of the arithmetic more where
+exp and log1p both round to subnormals.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def bound(batch: Batch, model: ErrorModel) -> FloatArray:
     x = batch.x.astype(np.float64)
     with np.errstate(all="ignore"):
         value = np.abs(np.minimum(x, 0.0) - np.log1p(np.exp(-np.abs(x))))
-        return np.asarray(value * ((model.k_exp + model.k_log + 2) * model.u + model.u_store) + model.eta)
+        return np.asarray(value * ((model.k_exp + model.k_log + 2) * model.u + model.u_store) + model.eta_exp)
 
 
 OP = Op(
