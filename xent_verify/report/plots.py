@@ -25,7 +25,7 @@ from xent_verify.report.frames import SHOWN_CLASSES, histogram_of
 from xent_verify.report.svg import BAD, INK, slim
 from xent_verify.report.words import classes_text, shortened, tile
 
-__all__ = ["PLOTS", "Drawing", "Plot", "drawings", "svg_of"]
+__all__ = ["PLOTS", "Drawing", "Plot", "drawings", "rendered", "svg_of"]
 
 _STYLE: Any = {
     "svg.hashsalt": "xent-verify",
@@ -102,6 +102,11 @@ def svg_of(plot: Plot, targets: Sequence[TargetResult]) -> str:
     """One plot of one operation's targets as SVG without a background; empty where there is nothing to plot."""
     if not any(regime.histogram.any() for target in targets for result in target.dtypes for regime in result.regimes):
         return ""
+    return rendered(plot, targets)
+
+
+def rendered(plot: Plot, targets: Sequence[TargetResult]) -> str:
+    """The same of targets whatever they hold (the table of libraries has no regimes)."""
     drawn = io.StringIO()
     with rc_context(_STYLE):
         figure = plot.draw(targets)
