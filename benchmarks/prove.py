@@ -62,10 +62,10 @@ def slice_of(plan: Plan, chunks: list[int]) -> float:
     spent = wall if isolated else processor
     shares = session.seconds | {"the rest": spent - sum(session.seconds.values())}
     told = ", ".join(f"{name} {100 * part / spent:.0f} % ({part / rows * 1e9:.0f} ns)" for name, part in shares.items())
-    own = "" if isolated else f" ({rows / processor / 1e6:.2f} by the processor's clock)"
+    own = "" if isolated else f" ({rows / processor:,.0f} by the processor's clock)"
     where = "isolated" if isolated else "in process"
     name = f"{plan.op + '.' + plan.name:19} {plan.domain.fmt:13} {plan.domain.name:7} {where:10}"
-    print(f"{name} {rows / wall / 1e6:7.3f} M rows/s{own}: {told}", flush=True)
+    print(f"{name} {rows / wall:11,.0f} rows/s{own}: {told}", flush=True)
     return rows / spent
 
 

@@ -10,12 +10,19 @@ from functools import cached_property
 from importlib import metadata
 from typing import Any
 
+import numpy as np
+
 from xent_verify.audit import Settings
+from xent_verify.model import Batch
+from xent_verify.ops import op_named
+from xent_verify.policies import Policy
 from xent_verify.prove.domain import Domain
 from xent_verify.prove.fingerprint import fingerprint
+from xent_verify.prove.widths import FAMILIES
 
-__all__ = ["Plan"]
+__all__ = ["Plan", "limits"]
 
+_SAMPLES = 509
 _DECISIVE = ("xent-verify", "numpy", "ml_dtypes")
 
 
@@ -59,6 +66,7 @@ class Plan:
             "rows": self.domain.size,
             "chunks": self.domain.chunks,
             "policy": settings.policy.name,
+            "limits": limits(self.op, self.domain, settings.policy),
             "special": settings.special,
             "flush": settings.flush,
             "arrays": settings.arrays,
@@ -72,3 +80,20 @@ class Plan:
         """A short name of the identity."""
         text = json.dumps(self.identity, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def limits(op: str, domain: Domain, policy: Policy) -> str:
+    """A short name of the policy's limits on this domain, from samples: results under other bounds do not add up."""
+    if policy.kind != "bound":
+        return policy.name
+    operation = op_named(op)
+    rows = (
+        np.linspace(0, domain.size - 1, _SAMPLES).astype(np.int64)
+        if domain.arity
+        else np.arange(len(FAMILIES)) + 41 * len(FAMILIES)
+    )
+    batch = Batch(op, domain.fmt, "", {operation.inputs[0]: domain.values(rows)})
+    with np.errstate(all="ignore"):
+        found = operation.bound(batch, policy.model_for(batch)).reshape(-1)
+    text = " ".join(f"{value:.9e}" for value in found[np.isfinite(found)])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
