@@ -18,9 +18,10 @@ from xent_verify.audit import Settings
 from xent_verify.cli import run
 from xent_verify.failures import UsageError
 from xent_verify.formats import FORMATS
+from xent_verify.implementations import find
 from xent_verify.ops import op_named
 from xent_verify.policies import parse_policy
-from xent_verify.prove import Plan, Sweep, certificate, domain_of
+from xent_verify.prove import Plan, Sweep, certificate, domain_of, report_of
 from xent_verify.prove.counts import Cells, Counts, Gathered
 from xent_verify.prove.domain import Domain
 from xent_verify.prove.fingerprint import fingerprint
@@ -113,7 +114,6 @@ def test_a_certificate_adds_up(pairs: tuple[Plan, dict[int, Counts], dict[str, A
 
 def test_the_maximum_is_the_maximum(pairs: tuple[Plan, dict[int, Counts], dict[str, Any]]) -> None:
     """The largest error is that of an independent walk through all pairs, and its place shows it."""
-    from xent_verify.implementations import find
     from xent_verify.model import Batch
     from xent_verify.truth.certify import certify
 
@@ -218,6 +218,38 @@ def test_a_crash_is_narrowed_to_its_input(tmp_path: Path) -> None:
     assert "SIGABRT" in lost["message"]
     assert made["rows"] == 256 == made["elements"] + 1
     assert not made["ok"]
+
+
+def test_what_large_calls_alone_do_wrong_is_told() -> None:
+    """A target that raises on large calls and answers small ones: every row is judged, and the exception is a fault."""
+
+    def fussy(x: Any) -> Any:
+        if len(x) > 100:
+            raise MemoryError("too many")
+        return find("stable", "sigmoid").call(x)
+
+    plan = plan_of(fussy, "sigmoid", "float8_e5m2")
+    made = Sweep(plan).run()
+    assert made["elements"] == 256
+    assert not made["unanswered"]
+    assert {item["kind"] for item in made["conduct"]} == {"exception"}
+    assert "in a call of 256 rows" in made["conduct"][-1]["message"] + made["conduct"][0]["message"]
+    assert not made["ok"]
+    assert not report_of(plan, made).ok
+
+
+def test_a_target_that_only_crashes_is_given_up() -> None:
+    """Rows that were never answered are counted as such; the run ends, and the sum is the whole domain."""
+
+    def broken(x: Any) -> Any:
+        raise ValueError("no")
+
+    plan = plan_of(broken, "softmax", "float8_e5m2", "pairs")
+    made = Sweep(plan).run()
+    assert made["rows"] == 1 << 16 == sum(item["rows"] for item in made["unanswered"])
+    assert {item["kind"] for item in made["unanswered"]} <= {"exception", "not answered"}
+    assert made["elements"] == 0
+    assert not report_of(plan, made).ok
 
 
 def test_processes_give_the_certificate_of_one(pairs: tuple[Plan, dict[int, Counts], dict[str, Any]]) -> None:

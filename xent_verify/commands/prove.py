@@ -102,7 +102,7 @@ def command(
     click.echo(f"{made['label']}: {made['statement']}", err=json_to == "-")
     for failure in made["failures"]:
         click.echo(f"{failure['kind']}: {failure['where']}", err=json_to == "-")
-    return status_of(report)
+    return status_of(report) or (0 if made["ok"] else 1)
 
 
 def part_of(text: str) -> tuple[int, int]:

@@ -105,7 +105,7 @@ def _failure(plan: Plan, total: Counts, kind: str, whole: bool) -> dict[str, Any
 
 
 def _lost(plan: Plan, how: str, rows: int, total: Counts) -> dict[str, Any]:
-    few = total.narrowed.get(how) or min(total.narrowed.values(), key=lambda found: found.order, default=None)
+    few = total.narrowed.get(how)
     record: dict[str, Any] = {"kind": how, "severity": "fail", "rows": rows}
     if few is not None:
         record |= {"narrowed_to_rows": few.rows, "first_row": _row(plan, few.first), "message": few.message}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import multiprocessing
+import signal
 import threading
 import time
 from collections.abc import Generator, Iterable
@@ -50,10 +51,15 @@ def in_this_process(plan: Plan, chunks: Iterable[int]) -> Generator[Done, None, 
             yield chunk, counts.to_plain(), time.perf_counter() - begun
 
 
+def _deaf() -> None:
+    """Ctrl-C is the parent's business, which then tells its workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def in_processes(plan: Plan, chunks: Iterable[int], jobs: int) -> Generator[Done, None, None]:
     """In ``jobs`` processes, each with the target isolated in a child of its own; in order of completion."""
     waiting = iter(chunks)
-    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_deaf)
     running: set[Future[Done]] = set()
     key = plan.key
     try:

@@ -8,7 +8,7 @@ unanswered rows is always the whole chunk.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 
 import numpy as np
@@ -46,6 +46,7 @@ class Session:
         self._pairs = PairJudge(self._op, self._domain.form, self._rules, clock) if fast else None
         self._patience = 0
         self._clock = clock
+        self._largest = 1 << 30
         self.seconds = {"candidate": 0.0, "truth": 0.0, "measure": 0.0}
 
     @property
@@ -73,12 +74,19 @@ class Session:
         counts = Counts(machines={instruction_set()})
         self._patience = _PATIENCE
         for block in self._domain.blocks(number):
-            self._block(counts, block)
+            for piece in self._pieces(block):
+                self._block(counts, piece)
         if self._pairs is not None:
             self._pairs.regions.drain(counts)
             self._settle()
             counts.best = remeasured(self._op, self._domain, self._rules, counts.best)
         return counts
+
+    def _pieces(self, block: Block) -> Iterator[Block]:
+        """A block in calls that a slow target can answer in time."""
+        for start in range(0, len(block.rows), self._largest):
+            some = slice(start, start + self._largest)
+            yield Block(block.rows[some], block.x[some])
 
     def _settle(self) -> None:
         """Move the fast judge's times into the session's own."""
@@ -125,18 +133,27 @@ class Session:
             self.seconds["measure"] += self._clock() - begun
 
     def _narrow(self, counts: Counts, block: Block, outcome: Outcome) -> None:
-        """Ask the halves of a block that gave no answer; count what is never answered."""
+        """Ask the halves of a block that gave no answer; count what is never answered.
+
+        Where both halves answer, a time limit only means that calls were too large; anything else is a fault of its own.
+        """
         how, message = _happened(outcome)
-        rows = len(block.rows)
+        rows, first = len(block.rows), int(block.rows[0])
         self._patience -= 1
-        counts.narrow(how, Narrowed(rows, int(block.rows[0]), message))
         if rows == 1 or self._patience < 0:
             name = how if rows == 1 else "not answered"
+            counts.narrow(name, Narrowed(rows, first, message))
             counts.rows += rows
             counts.unanswered[name] = counts.unanswered.get(name, 0) + rows
             return
+        if how == "timeout":
+            self._largest = min(self._largest, rows // 2)
+        before = sum(counts.unanswered.values())
         for half in (slice(0, rows // 2), slice(rows // 2, rows)):
             self._block(counts, Block(block.rows[half], block.x[half]))
+        if how != "timeout" and sum(counts.unanswered.values()) == before:
+            key = how, "fail", f"{message} (in a call of {rows} rows, whose halves are answered)"
+            counts.hits[key] = min(first, counts.hits.get(key, first))
 
 
 def _happened(outcome: Outcome) -> tuple[str, str]:

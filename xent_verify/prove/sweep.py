@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
@@ -104,6 +104,7 @@ def report_of(plan: Plan, made: dict[str, Any], *, interrupted: bool = False) ->
             cases = max(made["elements"], 1)
             found = [finding for finding in build(asker, ledger) if finding.kind in counts]
             findings = [replace(finding, count=counts[finding.kind], cases=cases) for finding in found]
+            findings += [_told(item, plan, cases) for item in failing if item["kind"] not in {f.kind for f in findings}]
     where = tuple(f"{item['kind']}: {item['where']}" for item in made["failures"])
     classes = {name: number for name, number in made["classes"].items() if name != "ok"}
     classes |= {item["kind"]: item["rows"] for item in made["unanswered"]}
@@ -119,6 +120,13 @@ def report_of(plan: Plan, made: dict[str, Any], *, interrupted: bool = False) ->
     described = {**plan.settings.describe(), "certificate": made}
     described |= {"interrupted": True} if interrupted else {}
     return AuditReport((TargetResult(plan.name, op.name, (result,)),), described, describe())
+
+
+def _told(item: Mapping[str, Any], plan: Plan, cases: int) -> Finding:
+    """A failure that its row alone does not show again."""
+    text = item.get("message") or item.get("where") or f"{item['rows']:,} rows without an answer"
+    count = int(item.get("elements", item.get("rows", 1)))
+    return Finding(item["kind"], item["severity"], text, count, max(cases, count), (plan.domain.name,))
 
 
 def _value(found: Any) -> float:
