@@ -1,0 +1,78 @@
+"""Runs inside a library's environment (``harvest.py`` starts it): every audit of one library, written as it goes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tomllib
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from xent_verify.audit import audit
+from xent_verify.environment import describe
+from xent_verify.failures import UsageError
+from xent_verify.report.json import as_json
+
+TABLE = tomllib.loads((Path(__file__).parent / "libraries.toml").read_text())
+TIMEOUT = 60.0
+
+
+def compact(finding: dict[str, Any]) -> dict[str, Any]:
+    """A finding without its worst example; what is only information also without its minimal one and its script."""
+    kept = {key: value for key, value in finding.items() if key != "worst" and not key.startswith("share")}
+    if finding["severity"] == "info":
+        kept = {key: value for key, value in kept.items() if key not in ("minimal", "script")}
+    return kept
+
+
+def audited(target: str, op: str, dtype: str, profile: str) -> dict[str, Any]:
+    """One target, op and format."""
+    place = {"target": target, "op": op, "dtype": dtype}
+    try:
+        report = audit(target, op=op, dtypes=[dtype], profile=profile, timeout=TIMEOUT)
+    except UsageError as error:
+        return {**place, "error": str(error)}
+    (found,) = as_json(report, regimes=False)["targets"][0]["dtypes"]
+    return {**place, **found, "findings": [compact(item) for item in found["findings"]]}
+
+
+def main() -> None:
+    """Every target of the library's table; what an earlier run finished is kept."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("name")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--profile", default="quick")
+    parser.add_argument("--again", default="")
+    arguments = parser.parse_args()
+    entry = TABLE[arguments.name]
+    versions = {name: metadata.version(name) for name in entry["versions"]}
+    document: dict[str, Any] = {
+        "library": arguments.name,
+        "versions": versions,
+        "profile": arguments.profile,
+        "seed": 0,
+    }
+    document |= {"environment": describe(), "results": []}
+    if arguments.out.exists():
+        earlier = json.loads(arguments.out.read_text())
+        if (earlier["versions"], earlier["profile"]) == (versions, arguments.profile):
+            document["results"] = earlier["results"]
+    again = arguments.again.split(",")
+    document["results"] = [item for item in document["results"] if item["op"] not in again and "error" not in item]
+    done = {(item["target"], item["op"], item["dtype"]) for item in document["results"]}
+    order = [(target, op, dtype) for target, op, *dtypes in entry["targets"] for dtype in dtypes]
+    for target, op, *dtypes in entry["targets"]:
+        for dtype in dtypes:
+            if (target, op, dtype) in done:
+                continue
+            result = audited(target, op, dtype, arguments.profile)
+            document["results"].append(result)
+            document["results"].sort(key=lambda item: order.index((item["target"], item["op"], item["dtype"])))
+            arguments.out.write_text(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+            kinds = sorted({item["kind"] for item in result.get("findings", ()) if item["severity"] == "fail"})
+            print(f"{target} {op} {dtype}: {result.get('error') or ', '.join(kinds) or 'pass'}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
