@@ -68,7 +68,8 @@ def _range(batch: Batch, truth: Enclosure, answer: Array, policy: Policy) -> tup
     flat, right = truth.reshape(-1), answer.reshape(-1)
     limit = np.broadcast_to(policy.limit(op_named(batch.op), batch, truth), truth.shape).reshape(-1)
     numbers = ~np.isnan(form.widen(right))
-    inside = form.ordinal(np.where(numbers, form.widen(right), 0.0).astype(form.dtype))
+    safe = np.where(numbers, form.widen(right), 0.0).astype(form.dtype)
+    inside = form.ordinal(safe)
 
     def accepts(where: NDArray[np.bool_], ordinals: IntArray) -> NDArray[np.bool_]:
         values = form.from_ordinal(ordinals)
@@ -79,9 +80,8 @@ def _range(batch: Batch, truth: Enclosure, answer: Array, policy: Policy) -> tup
     for sign in (-1, 1):
         with np.errstate(all="ignore"):
             guess = form.narrow(np.nan_to_num(flat.to_float64() + sign * limit, nan=0.0))
-        found = _end(
-            form, sign, inside, form.ordinal(np.where(np.isnan(form.widen(guess)), right, guess)), numbers, accepts
-        )
+        known = np.where(np.isnan(form.widen(guess)), safe, guess)
+        found = _end(form, sign, inside, form.ordinal(known), numbers, accepts)
         ends.append(np.where(numbers, form.from_ordinal(found), right).astype(form.dtype).reshape(answer.shape))
     return ends[0], ends[1]
 
