@@ -59,6 +59,7 @@ def _deaf() -> None:
 def in_processes(plan: Plan, chunks: Iterable[int], jobs: int) -> Generator[Done, None, None]:
     """In ``jobs`` processes, each with the target isolated in a child of its own; in order of completion."""
     waiting = iter(chunks)
+    others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_deaf)
     running: set[Future[Done]] = set()
     key = plan.key
@@ -77,6 +78,10 @@ def in_processes(plan: Plan, chunks: Iterable[int], jobs: int) -> Generator[Done
         raise AuditIncompleteError(
             f"prove: a worker process ended while it held {plan.name}; without --in-process the target cannot do that"
         ) from None
+    except BaseException:  # broken off: nobody waits for the chunks at hand, whose targets end with their workers
+        for worker in set(multiprocessing.active_children()) - others:
+            worker.terminate()
+        raise
     finally:
         with contextlib.suppress(Exception):
             pool.shutdown(wait=True, cancel_futures=True)
