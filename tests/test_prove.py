@@ -200,9 +200,7 @@ def test_one_wrong_pair_of_all_is_found(tmp_path: Path) -> None:
     assert found.best["ulp"].value > 1.4
     assert found.rows == neighbour.rows == 1 << 22
     assert set(neighbour.classes) == {"ok", "convention"}
-    assert certificate(plan, Gathered({chunk: found}))["failures"][0]["where"].startswith(
-        "1 row(s), with max x 3.140625"
-    )
+    assert certificate(plan, Gathered({chunk: found}))["failures"][0]["where"].startswith("1 row, with max x 3.140625")
 
 
 def test_a_crash_is_narrowed_to_its_input(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from xent_verify.prove.counts import FAILING, LOWEST, SHIFT, Cells, Counts, Extr
 from xent_verify.prove.domain import numbers
 from xent_verify.prove.plan import Plan
 from xent_verify.prove.widths import FAMILIES
-from xent_verify.prove.words import described
+from xent_verify.prove.words import described, number_of
 from xent_verify.report.json import compact
 
 __all__ = ["certificate", "file_name", "severity_of", "table", "write"]
@@ -71,7 +71,8 @@ def _statement(plan: Plan, total: Counts, whole: bool) -> str:
     answered = total.rows - sum(total.unanswered.values())
     return (
         f"{plan.name} was called on {which}; {answered:,} answers were judged against certified truth. No error that is a "
-        f"number exceeds max_ulp by more than 2^-26 ulp; bins of the histogram hold errors less {SHIFT:.3g} ulp."
+        "number exceeds max_ulp by more than 2^-26 ulp or 2^-36 of itself; "
+        f"bins of the histogram hold errors less {SHIFT:.3g} ulp."
     )
 
 
@@ -216,7 +217,7 @@ def _line(file: Path, made: Mapping[str, Any]) -> str:
     run, worst, ratio = made["run"], made["max_ulp"], made["max_bound_ratio"]
     share = made["correctly_rounded"] / made["numeric"] if made["numeric"] else 0.0
     failures = [f"{item['kind']}: {item['where']}" for item in made["failures"]]
-    failures += [f"{item['kind']}: {item['rows']:,} row(s)" for item in made["unanswered"]]
+    failures += [f"{item['kind']}: {number_of(item['rows'])}" for item in made["unanswered"]]
     cells = [
         run["op"], f"[{run['target']}]({file.name})", run["dtype"], run["domain"], f"{made['rows']:,}", made["label"],
         _short(worst), f"`{worst['bits']}`".replace("'", "") if worst and "bits" in worst else _place(worst),

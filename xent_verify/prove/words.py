@@ -18,7 +18,7 @@ from xent_verify.prove.counts import Cells
 from xent_verify.prove.domain import GAP_SHIFT, Domain, numbers
 from xent_verify.prove.widths import FAMILIES, LONGEST
 
-__all__ = ["described"]
+__all__ = ["described", "number_of"]
 
 
 _WORTH = 20
@@ -95,7 +95,7 @@ def edge(cell: int) -> float:
 def described(domain: Domain, rows: int, features: Mapping[str, Cells], *, whole: bool) -> str:
     """Where ``rows`` failing rows are. ``whole``: the domain was walked to its end."""
     if not features or not any(cells.counts.sum() for cells in features.values()):
-        return f"{rows:,} row(s), each with a NaN" if domain.arity else f"{rows:,} row(s)"
+        return f"{number_of(rows)}, each with a NaN" if domain.arity else number_of(rows)
     best = ""
     if whole:
         totals, share, others = _Totals(domain), 0, ""
@@ -107,7 +107,7 @@ def described(domain: Domain, rows: int, features: Mapping[str, Cells], *, whole
             return best
         if share:
             return f"{best}; and {rows - share:,} more" + (f", {others}" if others else "")
-    return f"{rows:,} row(s), with {_spans(domain, features)}"
+    return f"{number_of(rows)}, with {_spans(domain, features)}"
 
 
 def _covered(domain: Domain, totals: _Totals, name: str, cells: Cells) -> tuple[str, int, str]:
@@ -137,6 +137,11 @@ def _covered(domain: Domain, totals: _Totals, name: str, cells: Cells) -> tuple[
             covered += int(lower[stop - 1])
     others = Cells(ids[stop:start], counts[stop:start])
     return " and ".join(parts), covered, _spans(domain, {name: others})
+
+
+def number_of(rows: int) -> str:
+    """ "1 row", "2,345 rows"."""
+    return "1 row" if rows == 1 else f"{rows:,} rows"
 
 
 def _all(rows: int) -> str:
