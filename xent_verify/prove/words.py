@@ -151,13 +151,15 @@ def _all(rows: int) -> str:
 def _range(domain: Domain, totals: _Totals, name: str, first: int, last: int) -> str:
     """A range of cells in words, open where no row lies beyond."""
     low, high = _shown(domain, name, first), _shown(domain, name, last)
+    if first == last and name != "gap":
+        return f"{name} = {low}"
     if totals.between(name, first, last) == totals.at_least(name, first):
         return f"{name} ≥ {low}"
     if totals.between(name, first, last) == totals.everything - (totals.at_least(name, last + 1) or 0):
         return f"{name} < {_shown(domain, name, last + 1)}" if name == "gap" else f"{name} ≤ {high}"
     if name == "gap":
         return f"gap from {low} to below {_shown(domain, name, last + 1)}"
-    return f"{name} from {low} to {high}" if first != last else f"{name} = {low}"
+    return f"{name} from {low} to {high}"
 
 
 def _first(size: int, holds: Callable[[int], object]) -> int:
