@@ -109,12 +109,9 @@ def test_a_slice_agrees_with_the_certificate(path: Path) -> None:
         counts = around(plan, made[what]["row"])
         if verdicts:
             assert (not counts.failing) or not made["ok"]
-        if not bits:
-            continue
-        best = counts.best["ulp"].value
-        assert best <= float.fromhex(made["max_ulp"]["hex"]) * (1 + 1e-7) + 1e-7 or not verdicts
-        if verdicts:
+        if bits and (verdicts or what == "max_ulp"):
             assert counts.best[name].value == pytest.approx(float.fromhex(made[what]["hex"]), rel=1e-7, abs=1e-7)
+        if bits and (verdicts or made["ok"]):  # where nothing fails, limits decide nothing
             bins = {entry["from"]: entry["count"] for entry in made["histogram"]}
             for k in np.nonzero(counts.histogram)[0]:
                 assert counts.histogram[k] <= bins["0" if k == 0 else f"2^{k + LOWEST}"]
