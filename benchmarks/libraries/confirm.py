@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -93,7 +94,12 @@ def of_value(result: dict[str, Any], finding: dict[str, Any]) -> dict[str, Any]:
 def _error_agrees(true: Any, observed: float, recorded: Any, dtype: str) -> bool:
     """|y - t| / ulp(t), from scratch, where both are numbers."""
     form = FORMATS[dtype]
-    if not math.isfinite(observed) or recorded is None or abs(true) > form.max_finite:
+    if (
+        not math.isfinite(observed)
+        or recorded is None
+        or not math.isfinite(float(recorded))
+        or abs(true) > form.max_finite
+    ):
         return True
     power = form.e_min if true == 0 else max(int(mpmath.floor(mpmath.log(abs(true), 2))), form.e_min)
     error = abs(mpmath.mpf(observed) - true) / mpmath.mpf(2) ** (power - form.precision + 1)
@@ -131,7 +137,8 @@ def _ended(script: str) -> str:
         return "no answer"
     if done.returncode < 0:
         return f"signal {-done.returncode}"
-    return (done.stderr.strip().splitlines() or ["no exception"])[-1][:200]
+    lines = [line for line in done.stderr.splitlines() if re.match(r"\w[\w.]*(Error|Exception|Interrupt|Exit)\b", line)]
+    return (lines or ["no exception"])[-1][:200]
 
 
 def _unreduced(target: str, op: str, batch: Batch, name: str) -> dict[str, Any]:
