@@ -182,7 +182,7 @@ def audit_dtype(
 ) -> DtypeResult:
     """One target, one op, one dtype: plan, call, certify, judge, count; then companions, laws, findings."""
     ledger = Ledger(op)
-    asker = Asker(op, candidate.call, settings.rules, candidate.name, candidate.expression)
+    asker = Asker(op, candidate.call, settings.rules, candidate.name, candidate.expression, begin=candidate.begin)
     skipped: dict[str, int] = {}
     patience = Patience()
     answered: list[tuple[Batch, Returned]] = []

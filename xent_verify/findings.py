@@ -42,10 +42,13 @@ class Asker:
     target: str
     expression: str = ""  # how a script opens the target (``Candidate.expression``)
     budget: int = 250
+    begin: Callable[[Batch], None] | None = None  # ``Candidate.begin``
 
     def judged(self, batch: Batch) -> tuple[Outcome, Enclosure, Judgement]:
-        outcome = self.ask(batch)
+        if self.begin is not None:
+            self.begin(batch)
         truth = certify(batch)
+        outcome = self.ask(batch)
         return outcome, truth, judge(self.op, batch, outcome, truth, self.rules)
 
     def hits(self, batch: Batch, check: str) -> tuple[Hit, ...]:

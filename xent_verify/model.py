@@ -203,6 +203,15 @@ class RegimeResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Proved:
+    """A maximum in ulps over every row of a finite domain, from a certificate; all others are only the largest seen."""
+
+    domain: str
+    rows: int
+    max_ulp: float
+
+
+@dataclass(frozen=True, slots=True)
 class DtypeResult:
     """One target, one op, one dtype."""
 
@@ -215,6 +224,8 @@ class DtypeResult:
     regimes: tuple[RegimeResult, ...] = ()
     offered: Mapping[str, bool] = field(default_factory=dict)  # parts of the op's signature
     notes: tuple[str, ...] = ()  # what was inferred, what was not reached
+    proved: tuple[Proved, ...] = ()  # what certificates say of the same target
+    change: str = ""  # against an earlier result or a baseline, in words
 
     @property
     def ok(self) -> bool:

@@ -61,7 +61,9 @@ def search_worst(
     curves: dict[str, Curve] = {}
     results = []
     with opened(target, operation, settings) as candidate:
-        asker = Asker(operation, candidate.call, settings.rules, candidate.name, candidate.expression)
+        asker = Asker(
+            operation, candidate.call, settings.rules, candidate.name, candidate.expression, begin=candidate.begin
+        )
         for name in dtypes:
             form = format_named(name)
             ledger = Ledger(operation)

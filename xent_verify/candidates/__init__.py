@@ -31,6 +31,7 @@ class _Engine(Protocol):
     def style(self) -> Style: ...
     @property
     def arrays(self) -> str: ...
+    def begin(self, batch: Batch) -> None: ...
     def call(self, batch: Batch) -> Outcome: ...
     def close(self) -> None: ...
 
@@ -50,6 +51,9 @@ class _InProcess:
         self.name = found.name
         self.arrays = library
         self._runner = Runner(function, adapter_named(library, device), self.style, extra=extra)
+
+    def begin(self, batch: Batch) -> None:
+        """Nothing works here until it is waited for."""
 
     def call(self, batch: Batch) -> Outcome:
         return self._runner.run(batch)
@@ -90,6 +94,11 @@ class Candidate:
     def supports(self, batch: Batch) -> bool:
         """False when the target certainly lacks what the batch asks for."""
         return self._engine.style.supports(batch)
+
+    def begin(self, batch: Batch) -> None:
+        """Have the target's process work on a batch that ``call`` comes for next, while the caller does other work."""
+        if self.supports(batch):
+            self._engine.begin(batch)
 
     def call(self, batch: Batch) -> Outcome:
         """The target's answer, or what happened instead; never an exception of the target's."""

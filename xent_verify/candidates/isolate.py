@@ -70,6 +70,7 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._descriptors: tuple[int, ...] = ()
         self._number = 0
+        self._ahead: tuple[Batch | None, Outcome | None] = (None, None)
         self.style = self._opened()
         self.arrays = str(self._config["arrays"])
 
@@ -106,6 +107,7 @@ class Child:
         self._sink, self._source, self._printed = requests[1], answers[0], printed
         self._descriptors = (requests[1], answers[0], lifeline[1], printed)
         os.set_blocking(self._sink, False)
+        os.set_blocking(self._source, False)
         widen(self._sink)
         self._last_words = ""
 
@@ -136,15 +138,22 @@ class Child:
             raise _usage(header)
         return header
 
+    def begin(self, batch: Batch) -> None:
+        """Send a batch for whose outcome ``call`` will wait: the child works while the caller does."""
+        if self._process is not None:
+            self._ahead = batch, self._attempted(lambda: self._send(batch))
+
     def call(self, batch: Batch) -> Outcome:
-        """Send one batch and wait for its outcome."""
-        self._number += 1
+        """Send one batch, unless that is done, and wait for its outcome."""
+        (begun, failed), self._ahead = self._ahead, (None, None)
+        if begun is not batch:
+            failed = self._attempted(lambda: self._send(batch))
+        return failed or self._attempted(self._answer) or Died("no answer")
+
+    def _attempted(self, step: Callable[[], Outcome | None]) -> Outcome | None:
+        """A step of a call; how it ended where the child did not come through it."""
         try:
-            if self._process is None:
-                self._start()
-                if self._handshake() is None:
-                    return Died(self._last_words)
-            return self._answered(batch)
+            return step()
         except _Late:
             self.close()
             return TimedOut(self._timeout)
@@ -154,13 +163,23 @@ class Child:
             self.close()
             raise
 
-    def _answered(self, batch: Batch) -> Outcome:
-        request = codec.batch_frame(batch, self._number)
-        write_all(self._sink, request, self._until(self._timeout))
-        frame = self._receive(self._timeout)
-        if frame[0]["number"] != self._number:
-            raise ValueError("an answer to another question")
-        return codec.decode_outcome(frame)
+    def _send(self, batch: Batch) -> Outcome | None:
+        self._number += 1
+        if self._process is None:
+            self._start()
+            if self._handshake() is None:
+                return Died(self._last_words)
+        write_all(self._sink, codec.batch_frame(batch, self._number), self._until(self._timeout))
+        return None
+
+    def _answer(self) -> Outcome:
+        """The outcome of the latest question; answers to earlier ones, which nobody waited for, are passed over."""
+        while True:
+            frame = self._receive(self._timeout)
+            if frame[0]["number"] == self._number:
+                return codec.decode_outcome(frame)
+            if not 0 < frame[0]["number"] < self._number:
+                raise ValueError("an answer to no question")
 
     def _receive(self, seconds: float) -> codec.Frame:
         wait = self._until(seconds)

@@ -46,6 +46,7 @@ class Runner:
         self._extra = dict(extra or {})
         self._alone = alone
         self._at_import = tuple(f"{name} (at import)" for name in at_import)
+        self._state: dict[str, Any] | None = None
         self._earlier: deque[tuple[NDArray[Any], NDArray[Any]]] = deque(maxlen=_KEPT_RESULTS)
 
     def run(self, batch: Batch) -> Outcome:
@@ -68,9 +69,12 @@ class Runner:
 
     def _watched(self, batch: Batch, arrays: Arrays) -> tuple[Any, Arrays, tuple[str, ...]]:
         """The call with its changes of global state, which are put back."""
-        with state.kept() as changed:
+        before, self._state = self._state, None
+        with state.kept(before) as seen:
             value, given = self._called(batch, arrays)
-        return value, given, tuple(changed)
+        if self._alone:  # nothing but the target runs here, so this is also the state before the next call
+            self._state = seen.after
+        return value, given, seen.changed
 
     def _called(self, batch: Batch, arrays: Arrays) -> tuple[Any, Arrays]:
         """(the answer, the arrays that the target really held)."""

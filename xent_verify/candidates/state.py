@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["PROBES", "Probe", "changes", "kept", "snapshot"]
+__all__ = ["PROBES", "Probe", "Seen", "changes", "kept", "snapshot"]
 
 _TINY = np.float64(5e-324)
 _ONE, _QUARTER = np.float64(1.0), np.float64(2.0**-54)
@@ -96,27 +96,40 @@ def snapshot() -> dict[str, Any]:
     return found
 
 
-def changes(before: Mapping[str, Any]) -> tuple[str, ...]:
+def changes(before: Mapping[str, Any], now: Mapping[str, Any] | None = None) -> tuple[str, ...]:
     """Names of what differs from ``before`` now (state that appeared meanwhile does not count)."""
-    now = snapshot()
+    now = snapshot() if now is None else now
     return tuple(name for name, value in before.items() if name in now and now[name] != value)
 
 
+@dataclass(slots=True)
+class Seen:
+    """What a call changed, and all state after it (None where something had to be put back)."""
+
+    changed: tuple[str, ...] = ()
+    after: dict[str, Any] | None = None
+
+
 @contextlib.contextmanager
-def kept() -> Iterator[list[str]]:
-    """Errors and warnings off, and state put back in the end; the list then names what had changed."""
-    changed: list[str] = []
+def kept(before: dict[str, Any] | None = None) -> Iterator[Seen]:
+    """Errors and warnings off, and state put back in the end; what is yielded then tells what had changed.
+
+    ``before``: the state, where the caller has it (``Seen.after`` of the call before) and nothing ran since.
+    """
+    seen = Seen()
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        before = snapshot()
+        before = snapshot() if before is None else before
         try:
-            yield changed
+            yield seen
         finally:
-            changed += changes(before)
-            _restore(before, changed)
+            now = snapshot()
+            seen.changed = changes(before, now)
+            seen.after = None if seen.changed else now
+            _restore(before, seen.changed)
 
 
-def _restore(before: Mapping[str, Any], changed: list[str]) -> None:
+def _restore(before: Mapping[str, Any], changed: tuple[str, ...]) -> None:
     """Put back what changed, where that is possible."""
     for probe in PROBES:
         if probe.name in changed and probe.write is not None:

@@ -42,6 +42,7 @@ def main(source: int, sink: int, lifeline: int) -> None:
     _be_first_to_go()
     faulthandler.enable()
     widen(sink)
+    os.set_blocking(source, False)
     with contextlib.suppress(Ended):
         config, _ = _frame(source)
         runner = _ready(config, sink)

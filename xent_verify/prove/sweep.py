@@ -92,7 +92,9 @@ def report_of(plan: Plan, made: dict[str, Any], *, interrupted: bool = False) ->
     if failing:
         with opened(plan.target, op, plan.settings) as candidate:
             ledger = Ledger(op)
-            asker = Asker(op, candidate.call, plan.settings.rules, candidate.name, candidate.expression)
+            asker = Asker(
+                op, candidate.call, plan.settings.rules, candidate.name, candidate.expression, begin=candidate.begin
+            )
             for item in failing:
                 place = item.get("worst") or item.get("first_row")
                 if place is None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from xent_verify.failures import UnknownNameError, UsageError
 from xent_verify.formats import format_named
 from xent_verify.measure import ERROR_EDGES, MAGNITUDE_EDGES
-from xent_verify.model import FINDING_KINDS, DtypeResult, Example, Finding, RegimeResult, Report, TargetResult
+from xent_verify.model import FINDING_KINDS, DtypeResult, Example, Finding, Proved, RegimeResult, Report, TargetResult
 from xent_verify.report.arrays import decode_array, plain
 from xent_verify.rowwise import MEASURES
 
@@ -140,7 +140,13 @@ def _dtype(node: Node) -> DtypeResult:
         regimes=tuple(_regime(item) for item in node.children("regimes")) if "regimes" in node.fields else (),
         offered=node.child("offered").fields,
         notes=node.texts("notes"),
+        proved=tuple(_proved(item) for item in node.children("proved")) if "proved" in node.fields else (),
+        change=node.text("change") if "change" in node.fields else "",
     )
+
+
+def _proved(node: Node) -> Proved:
+    return Proved(node.text("domain"), node.count("rows"), node.number("max_ulp"))
 
 
 def _finding(node: Node) -> Finding:

@@ -97,6 +97,12 @@ def _dtype(result: DtypeResult, regimes: bool) -> dict[str, Any]:
     record |= {"classes": _counts(result.classes), "offered": dict(sorted(result.offered.items()))}
     record |= {"notes": list(result.notes), "findings": [finding_json(finding) for finding in result.findings]}
     record["measures"] = _measures(reduce(added, (regime.measures for regime in result.regimes), {}))
+    if result.proved:
+        record["proved"] = [
+            {"domain": one.domain, "rows": one.rows} | _number("max_ulp", one.max_ulp) for one in result.proved
+        ]
+    if result.change:
+        record["change"] = result.change
     if regimes:
         record["regimes"] = [_regime(regime) for regime in result.regimes]
     return record
