@@ -107,16 +107,16 @@ def online_textbook(rows: Array) -> Normaliser:
     """One pass, the published recurrence: m' = max(m, x_j), s' = s·exp(m - m') + exp(x_j - m').
 
     Milakov & Gimelshein, *Online normalizer calculation for softmax* (2018). Each step rounds, so the error grows with
-    n as in a plain loop: sound for the policy ``textbook``, not for ``standard`` on long rows.
+    n as in a plain loop: sound for the policy ``textbook``, not for ``standard`` on long rows. The maxima and the
+    exponentials of all steps are taken at once, which changes none of them; the sum goes step by step.
     """
-    peak = np.full(rows.shape[0], -np.inf, rows.dtype)
-    total = np.zeros(rows.shape[0], rows.dtype)
-    for column in rows.T:
-        risen = np.maximum(peak, column)
-        reference = finite_or_zero(risen)
-        total = total * np.exp(peak - reference) + np.exp(column - reference)
-        peak = risen
-    return _normaliser(finite_or_zero(peak)[:, None], total[:, None])
+    peaks = np.maximum.accumulate(rows, axis=1)
+    before = np.concatenate([np.full((len(rows), 1), -np.inf, rows.dtype), peaks[:, :-1]], axis=1)
+    references = finite_or_zero(peaks)
+    total = np.zeros(len(rows), rows.dtype)
+    for scale, term in zip(np.exp(before - references).T, np.exp(rows - references).T, strict=True):
+        total = total * scale + term
+    return _normaliser(references[:, -1:], total[:, None])
 
 
 class _Running(NamedTuple):
