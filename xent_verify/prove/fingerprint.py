@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import inspect
 from collections.abc import Callable, Iterable
@@ -11,13 +10,10 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
-import xent_verify
 from xent_verify.candidates.resolve import is_builtin
+from xent_verify.prove.sources import sources_hash
 
 __all__ = ["fingerprint"]
-
-_ROOM = "xent_verify.implementations."
-_PACKAGE = Path(xent_verify.__file__).parent
 
 
 def fingerprint(target: str | Callable[..., Any], op: str) -> dict[str, Any]:
@@ -28,7 +24,7 @@ def fingerprint(target: str | Callable[..., Any], op: str) -> dict[str, Any]:
         return {
             "kind": "built-in",
             "name": f"{op}.{target.rpartition('.')[2]}",
-            "sha256": _hash(_own_files(target, op)),
+            "sha256": _own(target, op),
         }
     place = target.rpartition(":")[0] or target
     path = Path(place)
@@ -42,25 +38,13 @@ def fingerprint(target: str | Callable[..., Any], op: str) -> dict[str, Any]:
     return found | ({"version": version} if version else {})
 
 
-def _own_files(target: str, op: str) -> list[Path]:
-    """The modules of this package that a built-in implementation is made of: its own, and what they import of its room."""
+def _own(target: str, op: str) -> str:
     from xent_verify.implementations import find
 
     try:
-        waiting = [find(target, op).call.__module__]
+        return sources_hash(find(target, op).call)
     except KeyError:
-        return []  # opening it says what is wrong with the name
-    found: dict[str, Path] = {}
-    while waiting:
-        name = waiting.pop()
-        path = _PACKAGE.joinpath(*name.split(".")[1:]).with_suffix(".py")
-        if name in found or not name.startswith(_ROOM) or not path.is_file():
-            continue
-        found[name] = path
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.module:
-                waiting += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return [found[name] for name in sorted(found)]
+        return ""  # opening it says what is wrong with the name
 
 
 def _function(function: Callable[..., Any]) -> str:
