@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from xent_verify.baseline import KNOWN
-from xent_verify.model import DtypeResult, Finding, Report
+from xent_verify.model import DtypeResult, Finding, Report, TargetResult
 
-__all__ = ["Differences", "differences"]
+__all__ = ["Difference", "Differences", "changes", "differences", "with_changes"]
 
 Place = tuple[str, str, str]
 
@@ -22,6 +22,16 @@ class Differences:
     lines: tuple[str, ...]
     worse: bool
     places: int
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One kind of finding in one place; ``grave`` when a failure or a warning appeared or worsened."""
+
+    word: str
+    kind: str
+    text: str
+    grave: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +72,46 @@ def differences(old: Report, new: Report, *, factor: float = 1.0) -> Differences
     worse = False
     common = [place for place in after if place in before]
     for place in common:
-        for kind in dict.fromkeys([*_kinds(before[place]), *_kinds(after[place])]):
-            word, text, grave = _difference(before[place], after[place], kind, factor)
-            worse = worse or grave
-            if word:
-                lines.append(f"{word}: {kind} {' '.join(place)}: {text}")
+        for change in changes(before[place], after[place], factor=factor):
+            worse = worse or change.grave
+            lines.append(f"{change.word}: {change.kind} {' '.join(place)}: {change.text}")
     lines += [f"only in the old result: {' '.join(place)}" for place in before if place not in after]
     lines += [f"only in the new result: {' '.join(place)}" for place in after if place not in before]
     if not any(line.startswith(("appeared", "vanished", "worsened", "improved")) for line in lines):
         lines.append(f"no finding differs in {len(common)} target x dtype")
     return Differences(tuple(lines), worse, len(common))
+
+
+def changes(old: DtypeResult, new: DtypeResult, *, factor: float = 1.0) -> list[Difference]:
+    """What appeared, vanished, worsened and improved in one place."""
+    kinds = dict.fromkeys([*_kinds(old), *_kinds(new)])
+    found = (_difference(old, new, kind, factor) for kind in kinds)
+    return [difference for difference in found if difference is not None]
+
+
+def with_changes(report: Report, earlier: Report) -> Report:
+    """The report with, beside each result, what has changed against an earlier report of the same target, op, dtype."""
+    before = _places(earlier)
+
+    def told(target: TargetResult, result: DtypeResult) -> DtypeResult:
+        old = before.get((target.target, target.op, result.dtype))
+        return replace(result, change="not in the earlier result" if old is None else _summary(old, result))
+
+    targets = (
+        replace(target, dtypes=tuple(told(target, result) for result in target.dtypes)) for target in report.targets
+    )
+    return replace(report, targets=tuple(targets))
+
+
+def _summary(old: DtypeResult, new: DtypeResult) -> str:
+    """In a few words; the largest error too where it is another one."""
+    kinds: dict[str, list[str]] = {}
+    for change in changes(old, new):
+        kinds.setdefault(change.word, []).append(change.kind.replace("_", " "))
+    words = [f"{word}: {', '.join(names)}" for word, names in kinds.items()] or ["no finding differs"]
+    if new.max_ulp != old.max_ulp:
+        words.append(f"max ulp was {old.max_ulp:.4g}")
+    return "; ".join(words)
 
 
 def _places(report: Report) -> Mapping[Place, DtypeResult]:
@@ -87,23 +127,24 @@ def _kinds(result: DtypeResult) -> list[str]:
     return [finding.kind for finding in result.findings]
 
 
-def _difference(old: DtypeResult, new: DtypeResult, kind: str, factor: float) -> tuple[str, str, bool]:
-    """(word, text, whether it counts) of one kind in one place."""
+def _difference(old: DtypeResult, new: DtypeResult, kind: str, factor: float) -> Difference | None:
+    """One kind in one place; None where nothing differs."""
     was = [finding for finding in old.findings if finding.kind == kind]
     now = [finding for finding in new.findings if finding.kind == kind]
     if not was:
         seen = _Seen.of(now)
-        return "appeared", seen.told, seen.rank > 0
+        return Difference("appeared", kind, seen.told, seen.rank > 0)
     if not now:
-        return "vanished", _Seen.of(was).told, False
+        return Difference("vanished", kind, _Seen.of(was).told, False)
     before, after = _Seen.of(was), _Seen.of(now)
     text = f"{before.told} -> {after.told}"
     more = sorted(after.regimes - before.regimes)
     if _worse(before, after, factor) or more:
-        return "worsened", text + (f" (now also in {', '.join(more)})" if more else ""), after.rank > 0
+        text += f" (now also in {', '.join(more)})" if more else ""
+        return Difference("worsened", kind, text, after.rank > 0)
     if _worse(after, before, factor) or before.regimes - after.regimes:
-        return "improved", text, False
-    return "", "", False
+        return Difference("improved", kind, text, False)
+    return None
 
 
 def _worse(old: _Seen, new: _Seen, factor: float) -> bool:

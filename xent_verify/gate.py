@@ -6,7 +6,7 @@ worse stays a failure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -82,14 +82,15 @@ def gate(settings: GateSettings, known: Iterable[Entry] = (), *, progress: Progr
     failing = {change.entry.key for change in changes if change.word in ("new", "worse")}
     excused = {entry.key for entry in found} - failing
     about: dict[str, Any] = {"gate": described} | ({"interrupted": True} if interrupted else {})
-    shown = AuditReport(tuple(_excused(result, excused) for result in results), about, describe())
     if interrupted:
         changes = tuple(change for change in changes if change.word != "stale")
+    held = [_excused(_against(result, changes) if known else result, excused) for result in results]
+    shown = AuditReport(tuple(held), about, describe())
     return GateResult(shown, found, changes, tuple(unchecked), tuple(checked))
 
 
 def unknown_only(report: Report) -> Report:
-    """The report without the findings that the baseline excuses."""
+    """The report without the findings that the baseline excuses, and without what is told of it."""
     return _mapped(report, lambda finding: None if finding.message.startswith(KNOWN) else finding)
 
 
@@ -201,6 +202,17 @@ def _entries(results: Iterable[TargetResult], measured: Mapping[Place, str]) -> 
                     yield entry_of(place, finding, instruction_set=machine, measured=measured.get(place, ""))
 
 
+def _against(target: TargetResult, changes: Sequence[Change]) -> TargetResult:
+    """Each result with what has changed against the baseline."""
+
+    def told(result: DtypeResult) -> DtypeResult:
+        place = (target.target, target.op, result.dtype)
+        words = [f"{change.word}: {change.entry.kind}" for change in changes if change.entry.place == place]
+        return replace(result, change="; ".join(words) or "as in the baseline")
+
+    return replace(target, dtypes=tuple(told(result) for result in target.dtypes))
+
+
 def _excused(target: TargetResult, excused: set[tuple[str, ...]]) -> TargetResult:
     places = {(*key[:4],) for key in excused}
 
@@ -222,7 +234,11 @@ def _mapped(report: Report, change: Any) -> Report:
         replace(
             target,
             dtypes=tuple(
-                replace(result, findings=tuple(new for old in result.findings if (new := change(old)) is not None))
+                replace(
+                    result,
+                    findings=tuple(new for old in result.findings if (new := change(old)) is not None),
+                    change="",
+                )
                 for result in target.dtypes
             ),
         )

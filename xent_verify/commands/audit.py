@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import click
 
-from xent_verify.commands.shared import audit_options, deliver, dtypes_of, kwargs_of, progress, sizes_of, status_of
+from xent_verify.commands.shared import (
+    audit_options,
+    deliver,
+    dtypes_of,
+    kwargs_of,
+    out_option,
+    progress,
+    sizes_of,
+    status_of,
+)
 
 __all__ = ["command"]
 
@@ -14,7 +23,7 @@ __all__ = ["command"]
 @click.option("--op", required=True, help="The operation the targets implement (see 'list ops'), or module:attribute.")
 @audit_options
 @click.option("--json", "json_to", default="", help="Write the JSON here; '-' for stdout.")
-@click.option("--out", default="", help="Write the whole report (tables, plots, page) into this folder.")
+@out_option
 def command(
     targets: tuple[str, ...],
     op: str,

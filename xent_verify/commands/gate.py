@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from xent_verify.commands.shared import progress
+from xent_verify.commands.shared import out_option, progress
 from xent_verify.failures import UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ __all__ = ["command"]
 @click.option("--seed", type=int, default=None, help="Seed of every generator. [default: as the settings say]")
 @click.option("--policy", default="", help="Policy for every target. [default: as the settings say]")
 @click.option("--json", "json_to", default="", help="Write the JSON here; '-' for stdout.")
-@click.option("--out", default="", help="Write the whole report (tables, plots, page) into this folder.")
+@out_option
 @click.option("--junit", default="", help="Write JUnit XML here.")
 @click.option("--sarif", default="", help="Write SARIF here.")
 @click.option("--markdown", default="", help="Write Markdown here, for a comment.")

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from xent_verify.commands.shared import dtypes_of, progress, status_of
+
+if TYPE_CHECKING:
+    from xent_verify.model import Report
 
 __all__ = ["command"]
 
 
 @click.command(name="report")
 @click.argument("results", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--out", default="reports", show_default=True, help="Folder to write into.")
+@click.option(
+    "--out", "-o", default="reports", show_default=True, help="Folder, or one file: .html .md .csv .tex .json .parquet."
+)
 @click.option("--profile", default="quick", show_default=True, help="quick, standard or deep.")
 @click.option("--seed", default=0, show_default=True, help="Seed of every generator.")
 @click.option(
@@ -22,8 +28,21 @@ __all__ = ["command"]
 @click.option("--dtype", "dtypes", default="", help="Formats, comma-separated. [default: the audit's four]")
 @click.option("--jobs", default=2, show_default=True, help="Processes that share the work.")
 @click.option("--library", default="", help="Audit only this installed library, not this package's implementations.")
+@click.option(
+    "--certificates", multiple=True, type=click.Path(path_type=Path), help="Certificate, or folder of them, to show."
+)
+@click.option("--against", default="", help="JSON of an earlier audit: tell what has changed since.")
 def command(
-    results: tuple[Path, ...], out: str, profile: str, seed: int, ops: str, dtypes: str, jobs: int, library: str
+    results: tuple[Path, ...],
+    out: str,
+    profile: str,
+    seed: int,
+    ops: str,
+    dtypes: str,
+    jobs: int,
+    library: str,
+    certificates: tuple[Path, ...],
+    against: str,
 ) -> int:
     """Audit this package's implementations and the installed libraries, and write the report.
 
@@ -32,14 +51,20 @@ def command(
     \b
     xent-verify report --out reports
     xent-verify report result.json --out reports/again
+    xent-verify report result.json --against last.json --out page.html
     """
     from xent_verify.audit import merged
+    from xent_verify.differences import with_changes
     from xent_verify.harvest import harvest
+    from xent_verify.prove.beside import certificate_files, with_certificates
     from xent_verify.report import from_json, save
     from xent_verify.report.words import headline
 
+    earlier = from_json(Path(against).read_text(encoding="utf-8"), source=against) if against else None
+    proofs = certificate_files(certificates)
+    report: Report
     if results:
-        report = merged([from_json(path.read_text(encoding="utf-8")) for path in results])
+        report = merged([from_json(path.read_text(encoding="utf-8"), source=str(path)) for path in results])
     else:
         names = [name.strip() for name in ops.split(",") if name.strip()]
         with progress() as show:
@@ -52,6 +77,11 @@ def command(
                 jobs=jobs,
                 progress=show,
             )
+    if earlier is not None:
+        report = with_changes(report, earlier)
+    report, stale = with_certificates(report, proofs)
+    for line in stale:
+        click.echo(f"left out: {line}", err=True)
     saved = save(report, Path(out))
     click.echo(headline(report))
     click.echo(f"{out}: {', '.join(sorted(path.name for path in saved.paths))}")

@@ -6,7 +6,7 @@ import re
 
 import click
 
-from xent_verify.commands.shared import deliver, dtypes_of, kwargs_of, search_options, status_of
+from xent_verify.commands.shared import deliver, dtypes_of, kwargs_of, out_option, search_options, status_of
 from xent_verify.failures import UsageError
 
 __all__ = ["command"]
@@ -20,7 +20,7 @@ __all__ = ["command"]
 @click.option("--time", "time_text", default="", help="Stop breeding after this long, such as 60s or 2m.")
 @search_options
 @click.option("--json", "json_to", default="", help="Write the JSON here; '-' for stdout.")
-@click.option("--out", default="", help="Write the whole report into this folder.")
+@out_option
 def command(
     target: str,
     op: str,

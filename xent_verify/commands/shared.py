@@ -46,6 +46,11 @@ def audit_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return search_options(_with(more, function))
 
 
+out_option = click.option(
+    "--out", "-o", default="", help="Write the report: a folder, or one file (.html .md .csv .tex .json .parquet)."
+)
+
+
 def _with(options: list[Callable[..., Any]], function: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(options):
         function = option(function)

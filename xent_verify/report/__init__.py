@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from xent_verify.report.html import render_html
     from xent_verify.report.json import from_json, to_json
     from xent_verify.report.junit import render_junit
+    from xent_verify.report.latex import render_latex
     from xent_verify.report.markdown import render_findings, render_markdown
     from xent_verify.report.sarif import render_sarif
     from xent_verify.report.text import render_finding, render_text
@@ -31,6 +32,7 @@ __all__ = [
     "render_findings",
     "render_html",
     "render_junit",
+    "render_latex",
     "render_markdown",
     "render_sarif",
     "render_step_summary",
@@ -49,6 +51,7 @@ _HOME = {
     "render_finding": "text",
     "render_findings": "markdown",
     "render_html": "html",
+    "render_latex": "latex",
     "render_markdown": "markdown",
     "render_text": "text",
     "render_annotations": "github",

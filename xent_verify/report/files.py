@@ -10,7 +10,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from xent_verify.failures import UsageError
+from xent_verify.failures import MissingExtraError, UsageError
 from xent_verify.model import Report
 
 __all__ = ["Saved", "save"]
@@ -35,9 +35,15 @@ class Renderer:
     files: Callable[[Report], Files]
 
 
-def save(report: Report, directory: str | os.PathLike[str]) -> Saved:
-    """Write every rendering into ``directory``, each file complete or not at all."""
-    root = Path(directory)
+def save(report: Report, place: str | os.PathLike[str]) -> Saved:
+    """Write every rendering into a directory, or one file where ``place`` ends as one; each complete or not at all.
+
+    One file: ``.html`` ``.md`` ``.csv`` ``.tex`` ``.json`` ``.parquet``. Raises ``MissingExtraError`` where that one
+    file needs an optional package, ``UsageError`` where nothing can be written.
+    """
+    root = Path(place)
+    if root.suffix in SINGLE and not root.is_dir():
+        return _single(report, root)
     paths: list[Path] = []
     skipped: list[str] = []
     for renderer in RENDERERS:
@@ -47,6 +53,15 @@ def save(report: Report, directory: str | os.PathLike[str]) -> Saved:
             continue
         paths += [_write(root / name, content) for name, content in renderer.files(report)]
     return Saved(tuple(paths), tuple(skipped))
+
+
+def _single(report: Report, path: Path) -> Saved:
+    renderer = SINGLE[path.suffix]
+    for package in renderer.needs:
+        if find_spec(package) is None:
+            raise MissingExtraError(package, "report", f"writing {path.suffix}")
+    ((_, content),) = renderer.files(report)
+    return Saved((_write(path, content),), ())
 
 
 def _write(path: Path, content: bytes) -> Path:
@@ -86,7 +101,7 @@ def _pictures(report: Report) -> Files:
     drawn = drawings(report)
     for drawing in drawn:
         yield drawing.file, drawing.on_white.encode()
-    yield "report.html", render_html(report, drawn=drawn).encode()
+    yield "report.html", render_html(report, drawn=drawn, alone=False).encode()
 
 
 def _elements(report: Report) -> Files:
@@ -100,12 +115,34 @@ def _elements(report: Report) -> Files:
         yield "elements.parquet", frame.to_parquet(index=False)
 
 
+def _parquet(report: Report) -> Files:
+    from xent_verify.report.frames import summary_frame
+
+    yield "summary.parquet", summary_frame(report).to_parquet(index=False)
+
+
+_JSON = Renderer("JSON", (), _text("results.json", "json", "to_json"))
+_SUMMARY = Renderer("summary", (), _text("summary.md", "markdown", "render_markdown"))
+_TABLE = Renderer("summary table", (), _csv("summary.csv", "summary_frame"))
+_LATEX = Renderer("LaTeX table", ("jinja2",), _text("summary.tex", "latex", "render_latex"))
+
 RENDERERS = (
-    Renderer("JSON", (), _text("results.json", "json", "to_json")),
-    Renderer("summary", (), _text("summary.md", "markdown", "render_markdown")),
+    _JSON,
+    _SUMMARY,
     Renderer("findings", (), _text("findings.md", "markdown", "render_findings")),
-    Renderer("summary table", (), _csv("summary.csv", "summary_frame")),
+    _TABLE,
+    _LATEX,
     Renderer("regime table", (), _csv("regimes.csv", "regime_frame")),
     Renderer("element table", (), _elements),
     Renderer("plots and page", ("matplotlib", "jinja2"), _pictures),
 )
+
+SINGLE = {
+    ".json": _JSON,
+    ".md": _SUMMARY,
+    ".csv": _TABLE,
+    ".tex": _LATEX,
+    ".parquet": Renderer("Parquet", ("pyarrow",), _parquet),
+    ".html": Renderer("page", ("matplotlib", "jinja2"), _text("report.html", "html", "render_html")),
+}
+"""What a place that ends so is written as."""

@@ -2,7 +2,8 @@
 
 Percentiles come from the histogram: the upper edge of the bin that holds the quantile, never above the maximum, so
 they are not understated. They and ``max_ulp`` are over finite cases; overflow, NaN and the like are counted in columns
-of their own (CONTRACT section 3).
+of their own (CONTRACT section 3). ``max_ulp`` is the largest error searched for and seen; ``proved_ulp`` the exact
+maximum over the whole domains named in ``proved_over``, from certificates.
 """
 
 from __future__ import annotations
@@ -40,8 +41,18 @@ SHOWN_CLASSES = ("overflow", "underflow", "log_of_zero", "nan", "flushed")
 def summary_frame(report: Report) -> pd.DataFrame:
     """One row per target × op × dtype."""
     classes = class_columns(report)
-    columns = [*_KEYS, "verdict", "cases", "max_ulp", "p99_ulp", "p50_ulp", "correctly_rounded", "max_bound_ratio"]
-    columns += [*MEASURES, *classes, "findings", "warnings", *_WORST]
+    columns = [
+        *_KEYS,
+        "verdict",
+        "cases",
+        "max_ulp",
+        *_PROVED,
+        "p99_ulp",
+        "p50_ulp",
+        "correctly_rounded",
+        "max_bound_ratio",
+    ]
+    columns += [*MEASURES, *classes, "findings", "warnings", "change", *_WORST]
     rows = [_summary(target, result, classes) for target, result in _results(report)]
     return pd.DataFrame(rows, columns=pd.Index(columns))
 
@@ -124,6 +135,7 @@ def quantile_ulp(histogram: NDArray[np.int64], q: float, largest: float) -> floa
 
 
 _KEYS = ("target", "op", "dtype")
+_PROVED = ("proved_ulp", "proved_over")
 _WORST = ("worst_input", "worst_true", "worst_observed")
 
 
@@ -139,14 +151,22 @@ def _summary(target: TargetResult, result: DtypeResult, classes: Sequence[str]) 
     histogram = histogram_of(result.regimes)
     rounded = sum(regime.correctly_rounded for regime in result.regimes)
     row = _keys(target, result) | {"verdict": verdict(result), "cases": result.cases, "max_ulp": result.max_ulp}
+    row |= _proved(result)
     row |= _quantiles(histogram, result.max_ulp) | _share(rounded, sum(regime.cases for regime in result.regimes))
     row |= {"max_bound_ratio": result.max_bound_ratio}
     row |= _measures(reduce(added, (regime.measures for regime in result.regimes), {}))
     row |= {name: result.classes.get(name, 0) for name in classes}
     row |= {"findings": sum(finding.severity == "fail" for finding in result.findings)}
     row |= {"warnings": sum(finding.severity == "warn" for finding in result.findings)}
+    row |= {"change": result.change}
     worst = max(result.regimes, key=lambda regime: (regime.worst is not None, regime.max_ulp), default=None)
     return row | _worst(worst.worst if worst else None)
+
+
+def _proved(result: DtypeResult) -> dict[str, Any]:
+    """The largest error over the domains that certificates cover, and their names; NaN and "" where there is none."""
+    largest = max((one.max_ulp for one in result.proved), default=float("nan"))
+    return dict(zip(_PROVED, (largest, ", ".join(f"all {one.domain}" for one in result.proved)), strict=True))
 
 
 def _regime(regime: RegimeResult, classes: Sequence[str]) -> dict[str, Any]:

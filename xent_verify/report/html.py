@@ -72,29 +72,35 @@ class Picture:
     file: str
 
 
-def render_html(report: Report, *, drawn: Sequence[plots.Drawing] | None = None) -> str:
-    """The page. The same report gives the same bytes. ``drawn``: the plots, where they have been made already."""
+def render_html(report: Report, *, drawn: Sequence[plots.Drawing] | None = None, alone: bool = True) -> str:
+    """The page. The same report gives the same bytes.
+
+    ``drawn``: the plots, where they have been made already. ``alone``: no other files stand beside it to be linked.
+    """
     made = plots.drawings(report) if drawn is None else drawn
     page = ""
     for share in (1.0, 0.8, 0.6, 0.4, 0.2, 0.1):
-        page = _page(report, made, Budget().scaled(share))
+        page = _page(report, made, Budget().scaled(share), alone)
         if len(page.encode()) < PAGE_LIMIT:
             break
     return page
 
 
-def _page(report: Report, drawn: Sequence[plots.Drawing], budget: Budget) -> str:
+def _page(report: Report, drawn: Sequence[plots.Drawing], budget: Budget, alone: bool) -> str:
     told = list(_told(report, budget.scripts))
     return (
         _environment()
         .get_template("report.html.j2")
         .render(
             report=report,
+            alone=alone,
+            elsewhere="in the folder that --out FOLDER writes" if alone else "beside it",
             headline=words.headline(report),
             style=Markup(_resource("report.css")),  # noqa: S704  our own style sheet
             caveats=_caveats(report),
             observed=_observed(report),
             ops=_ops(report),
+            changed=_changed(report),
             fails=[item for item in told if item.finding.severity == "fail"],
             failures=_failures(told),
             told=told,
@@ -223,6 +229,12 @@ def _ops(report: Report) -> list[tuple[str, list[dict[str, Any]]]]:
     """(op, rows of the summary)."""
     frame = frames.summary_frame(report)
     return [(str(op), list(rows.to_dict("records"))) for op, rows in frame.groupby("op", sort=False)]  # type: ignore[arg-type]
+
+
+def _changed(report: Report) -> str:
+    """Against what changes are told; "" where none are."""
+    told = any(result.change for target in report.targets for result in target.dtypes)
+    return ("the baseline" if "gate" in report.settings else "an earlier result") if told else ""
 
 
 def _pictures(drawn: Sequence[plots.Drawing], budget: int) -> Iterator[Picture]:

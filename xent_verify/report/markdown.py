@@ -12,6 +12,7 @@ from xent_verify.report.words import (
     count_text,
     finding_lines,
     headline,
+    maximum_text,
     number_text,
     share_text,
     shortened,
@@ -24,9 +25,11 @@ __all__ = ["render_findings", "render_markdown", "table"]
 def render_markdown(report: Report) -> str:
     """Verdict, one table per op (targets side by side), failing findings in a line each, how it was made."""
     frame = frames.summary_frame(report)
+    changed = bool(frame["change"].any())
     blocks = [f"# Audit: {headline(report)}", _LEGEND]
     for op, rows in frame.groupby("op", sort=False):
-        blocks += [f"## {op}", table(_HEADER, (_row(row) for row in rows.to_dict("records")))]
+        header = [*_HEADER, "change"] if changed else list(_HEADER)
+        blocks += [f"## {op}", table(header, (_row(row)[: len(header)] for row in rows.to_dict("records")))]
     blocks += _failures(report)
     settings = sorted((key, value) for key, value in report.settings.items() if not isinstance(value, dict))
     if settings:
@@ -57,7 +60,8 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 _LEGEND = (
     "Errors are in units in the last place of the true value (0.5 or less: correctly rounded); maximum and percentiles "
-    "are over finite cases, the largest *seen*, not a proven one. Overflow, NaN and the like are counted apart. "
+    "are over finite cases; a maximum is the largest *searched* for and seen unless it says *proved*, which is the exact one "
+    "over a whole domain. Overflow, NaN and the like are counted apart. "
     "*error ÷ bound* above 1 breaks the policy's a-priori bound."
 )
 
@@ -68,7 +72,6 @@ def _severity(finding: Finding) -> int:
     return _SEVERITY_ORDER.index(finding.severity)
 
 
-_MEASURES = ("max_ulp", "p99_ulp", "p50_ulp")
 _HEADER = (
     "target", "dtype", "verdict", "values:", "max ulp:", "p99 ulp:", "p50 ulp:", "correctly rounded:", "error ÷ bound:",
     "overflow, NaN, beyond the bound …", "worst input",
@@ -78,9 +81,9 @@ _HEADER = (
 def _row(row: Any) -> list[str]:
     word = row["verdict"]
     cells = [f"`{row['target']}`", row["dtype"], f"{MARKS[word]} {word}", count_text(row["cases"])]
-    cells += [number_text(row[name]) for name in _MEASURES]
+    cells += [maximum_text(row), *(number_text(row[name]) for name in ("p99_ulp", "p50_ulp"))]
     cells += [share_text(row["correctly_rounded"]), number_text(row["max_bound_ratio"])]
-    return [*cells, frames.row_classes(row), _code(shortened(row["worst_input"]))]
+    return [*cells, frames.row_classes(row), _code(shortened(row["worst_input"])), row["change"]]
 
 
 def _failures(report: Report) -> list[str]:

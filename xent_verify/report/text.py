@@ -12,7 +12,7 @@ from rich.text import Text
 from xent_verify.model import Finding, Report
 from xent_verify.report import frames
 from xent_verify.report.terminal import console, written
-from xent_verify.report.words import MARKS, count_text, finding_lines, headline, number_text, share_text
+from xent_verify.report.words import MARKS, count_text, finding_lines, headline, maximum_text, number_text, share_text
 
 __all__ = ["render_finding", "render_text"]
 
@@ -55,17 +55,19 @@ def _tables(report: Report) -> Iterator[Table]:
         for name in ("values", "max ulp", "p99 ulp", "correct", "÷ bound"):
             table.add_column(name, justify="right", no_wrap=True)
         table.add_column("overflow, NaN, beyond the bound …")
+        if rows["change"].any():
+            table.add_column("change")
         for row in rows.to_dict("records"):
-            table.add_row(*_cells(row))
+            table.add_row(*_cells(row)[: len(table.columns)])
         yield table
 
 
 def _cells(row: Any) -> list[Text]:
     word = row["verdict"]
     cells = [Text(row["target"]), Text(row["dtype"]), Text(f"{MARKS[word]} {word}", style=_STYLES[word])]
-    cells += [Text(count_text(row["cases"])), *(Text(number_text(row[name])) for name in ("max_ulp", "p99_ulp"))]
+    cells += [Text(count_text(row["cases"])), Text(maximum_text(row)), Text(number_text(row["p99_ulp"]))]
     cells += [Text(share_text(row["correctly_rounded"])), Text(number_text(row["max_bound_ratio"]))]
-    return [*cells, Text(frames.row_classes(row))]
+    return [*cells, Text(frames.row_classes(row)), Text(row["change"])]
 
 
 def _finding(finding: Finding, where: str) -> Text:

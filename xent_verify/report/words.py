@@ -29,8 +29,10 @@ __all__ = [
     "finding_lines",
     "headline",
     "lengths_text",
+    "maximum_text",
     "number_text",
     "plain_text",
+    "proved_text",
     "regimes_text",
     "share_text",
     "shortened",
@@ -90,6 +92,17 @@ def number_text(value: float | None) -> str:
 
 def error_text(value: float | None) -> str:
     return f"{number_text(value)} ulp"
+
+
+def maximum_text(row: Mapping[str, Any]) -> str:
+    """The largest error of a row of the summary; with the proved one, where there is a certificate."""
+    seen = number_text(row["max_ulp"])
+    return f"{seen} (proved {proved_text(row)})" if row["proved_over"] else seen
+
+
+def proved_text(row: Mapping[str, Any]) -> str:
+    """``3.2 over all pairs``: the exact maximum over a whole domain."""
+    return f"{number_text(row['proved_ulp'])} over {row['proved_over']}"
 
 
 def share_text(value: float) -> str:

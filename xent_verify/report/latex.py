@@ -1,0 +1,68 @@
+"""The summary as LaTeX for a paper: one booktabs table an operation (``\\usepackage{booktabs}``)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from xent_verify.model import Report
+from xent_verify.report import frames
+from xent_verify.report.words import number_text
+
+__all__ = ["render_latex"]
+
+_COLUMNS = {
+    "target": "target",
+    "dtype": "format",
+    "verdict": "verdict",
+    "max_ulp": "max",
+    "p99_ulp": "p99",
+    "p50_ulp": "p50",
+    "correctly_rounded": "c.r.",
+    "max_bound_ratio": "error/bound",
+    "classes": "failures",
+}
+_NUMBERS = ("max_ulp", "p99_ulp", "p50_ulp", "max_bound_ratio")
+
+
+def render_latex(report: Report) -> str:
+    """One table an operation, ready to be input. Needs jinja2, through pandas."""
+    frame = frames.summary_frame(report)
+    return "\n".join(_table(str(op), rows) for op, rows in frame.groupby("op", sort=False))
+
+
+def _table(op: str, rows: pd.DataFrame) -> str:
+    records = rows.to_dict("records")
+    shown = pd.DataFrame([_cells(record) for record in records], columns=list(_COLUMNS)).rename(columns=_COLUMNS)
+    proved = any(record["proved_over"] for record in records)
+    caption = (
+        f"Accuracy of {op}: errors in ulps of the true value (c.r.: share correctly rounded). Maxima are the largest "
+        f"searched for{', but exact where marked proved' if proved else ''}."
+    )
+    form = "".join("r" if name in (*_NUMBERS, "correctly_rounded") else "l" for name in _COLUMNS)
+    text: str = shown.to_latex(
+        index=False, escape=True, column_format=form, caption=_escaped(caption), label=f"tab:{op}", position="htbp"
+    )
+    return text
+
+
+def _cells(row: Any) -> dict[str, str]:
+    cells = {name: str(row[name]) for name in ("target", "dtype", "verdict")}
+    cells |= {name: _ascii(number_text(row[name])) for name in _NUMBERS}
+    if row["proved_over"]:
+        cells["max_ulp"] += f" (proved {number_text(row['proved_ulp'])}, {row['proved_over']})"
+    share = row["correctly_rounded"]
+    cells["correctly_rounded"] = "--" if math.isnan(share) else f"{100 * share:.2f}%"
+    return cells | {"classes": _ascii(frames.row_classes(row))}
+
+
+def _ascii(text: str) -> str:
+    """What pdfLaTeX sets without further packages."""
+    return text.replace("–", "--").replace("\u202f", "").replace(" · ", ", ")
+
+
+def _escaped(text: str) -> str:
+    """pandas escapes cells, not captions."""
+    return text.replace("_", r"\_").replace("%", r"\%")
