@@ -53,9 +53,9 @@ def stable() -> Report:
 def test_every_rendering_tells_the_proved_maximum(render):
     """Where a certificate covers a domain, its maximum stands beside the searched one."""
     proved = changed_everywhere(stable(), proved=(Proved("pairs", 65536, 2.5),))
-    assert "all pairs" in render(proved)
+    assert "every pair" in render(proved)
     assert "2.5" in render(proved)
-    assert "all pairs" not in render(stable())
+    assert "every pair" not in render(stable())
 
 
 @pytest.mark.parametrize("render", [render_html, render_markdown, render_text])

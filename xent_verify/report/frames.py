@@ -135,6 +135,16 @@ def quantile_ulp(histogram: NDArray[np.int64], q: float, largest: float) -> floa
 
 
 _KEYS = ("target", "op", "dtype")
+_DOMAINS = {
+    "unary": "every input",
+    "pairs": "every pair",
+    "triples": "every triple",
+    "quadruples": "every quadruple",
+    "quintuples": "every quintuple",
+    "widths": "structured rows of every width",
+}
+"""How the domains of certificates are told."""
+
 _PROVED = ("proved_ulp", "proved_over")
 _WORST = ("worst_input", "worst_true", "worst_observed")
 
@@ -166,7 +176,7 @@ def _summary(target: TargetResult, result: DtypeResult, classes: Sequence[str]) 
 def _proved(result: DtypeResult) -> dict[str, Any]:
     """The largest error over the domains that certificates cover, and their names; NaN and "" where there is none."""
     largest = max((one.max_ulp for one in result.proved), default=float("nan"))
-    return dict(zip(_PROVED, (largest, ", ".join(f"all {one.domain}" for one in result.proved)), strict=True))
+    return dict(zip(_PROVED, (largest, ", ".join(_DOMAINS.get(one.domain, one.domain) for one in result.proved)), strict=True))
 
 
 def _regime(regime: RegimeResult, classes: Sequence[str]) -> dict[str, Any]:
