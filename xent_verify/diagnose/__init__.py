@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from xent_verify.diagnose import inputs, losses, merges, readings, reductions, region, shifts, slopes, sums, values
 from xent_verify.diagnose.agreement import Agreement
-from xent_verify.diagnose.case import Case, Prediction
+from xent_verify.diagnose.case import ELEMENTWISE, Case, Prediction
 from xent_verify.diagnose.inference import infer
 from xent_verify.diagnose.mistake import Mistake
 from xent_verify.enclosure import Enclosure
@@ -141,6 +141,8 @@ def _tried(case: Case, sample: Case) -> Iterator[tuple[Mistake, str, Agreement]]
         whole, part = (case, sample) if usual else (case.computed_in(dtype), sample.computed_in(dtype))
         for mistake in table:
             if (mistake.ops and case.op.name not in mistake.ops) or not (usual or mistake.everywhere):
+                continue
+            if mistake.rows and case.op.name in ELEMENTWISE:
                 continue
             used = whole if mistake.whole else part
             for words, predicted in _predictions(mistake, used):

@@ -47,7 +47,7 @@ _WANTS: dict[str, Quantity] = {
 }
 _LARGE = 20_000
 """Logits beyond which rows are sampled."""
-_ELEMENTWISE = ("sigmoid", "log_sigmoid", "binary_cross_entropy_with_logits")
+ELEMENTWISE = ("sigmoid", "log_sigmoid", "binary_cross_entropy_with_logits")
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Case:
     def rows(self) -> Array:
         """The logits [R, n] in the arithmetic's precision; elementwise ops as [x, 0]."""
         rows = rows_of(self.op, self.batch)
-        if self.op.name in _ELEMENTWISE:
+        if self.op.name in ELEMENTWISE:
             rows = np.concatenate([rows, np.zeros_like(rows)], axis=1)
         rows = rows.astype(self.dtype)
         divisor = self.batch.options.get("temperature")
@@ -161,7 +161,7 @@ class Case:
         """The loss, with its options."""
         options = {name: value for name, value in self.batch.options.items() if name not in ("axis", "pos_weight")}
         target = self.batch.inputs["target"]
-        if self.op.name in _ELEMENTWISE:
+        if self.op.name in ELEMENTWISE:
             y = target.astype(np.float64).reshape(-1)
             return Task(self.rows, np.stack([y, 1 - y], axis=1), reduction=options.get("reduction", "mean"))
         return Task(self.rows, target, **options)
@@ -192,7 +192,7 @@ class Case:
             return self.loss(values)
         if self.op.name == "cross_entropy_grad":
             return self.placed(minus_target(values, self.task))
-        if self.op.name in _ELEMENTWISE:
+        if self.op.name in ELEMENTWISE:
             return self.placed(values[:, 0].reshape(self.batch.x.shape))
         return self.placed(unroll(self.op, self.batch, values[:, 0] if self.op.result == "rows" else values))
 

@@ -17,7 +17,7 @@ class Mistake:
     ``sentence`` says what is wrong; the variants' words say with what it agrees. ``ops``: () for every op.
     ``everywhere``: tried in other precisions than the usual one, too. ``whole``: rows have to do with one another, so
     that a sample of them says nothing. ``special``: about -inf, +inf and NaN logits; comes first where all failing rows
-    have one.
+    have one. ``rows``: about a row's logits, so not tried where each logit stands alone.
     """
 
     key: str
@@ -27,3 +27,4 @@ class Mistake:
     everywhere: bool = False
     whole: bool = False
     special: bool = False
+    rows: bool = False

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from xent_verify.diagnose.case import Array, Case, Prediction
+from xent_verify.diagnose.case import ELEMENTWISE, Array, Case, Prediction
 from xent_verify.diagnose.mistake import Mistake
 
 __all__ = ["MISTAKES"]
@@ -174,27 +174,79 @@ def _raw_smoothing(case: Case) -> Iterator[Prediction]:
     yield "(1 - ε)·loss + ε·(logsumexp(x) - mean(x))", case.reduced(picked)
 
 
+def _logistic(case: Case) -> Iterator[Prediction]:
+    """The row is [x, 0]: exp(x) / (exp(x) + 1)."""
+    terms = np.exp(case.rows)
+    yield from case.forms(np.zeros_like(case.top), terms.sum(axis=1, keepdims=True), terms, "", "(1 + exp(x))")
+
+
+def _mirrored(case: Case) -> Iterator[Prediction]:
+    """1 / (1 + exp(-x))."""
+    x = case.rows[:, :1]
+    terms = np.exp(case.rows - x)
+    for words, value in case.forms(x, terms.sum(axis=1, keepdims=True), terms, "x", "(1 + exp(-x))"):
+        yield words.replace("exp(x - x)", "1"), value
+
+
 _SHIFT = "no maximum is subtracted before exp"
 
 MISTAKES: tuple[Mistake, ...] = (
-    Mistake("no-shift", _SHIFT, _about(_nothing), everywhere=True),
+    Mistake("no-shift", _SHIFT, _about(_nothing), everywhere=True, rows=True),
+    Mistake("exp-of-x", "exp is taken of x itself, however large", _logistic, ELEMENTWISE, everywhere=True),
+    Mistake("exp-of-minus-x", "exp is taken of -x, however large", _mirrored, ELEMENTWISE, everywhere=True),
     Mistake(
         "x-minus-lse", "x and logsumexp(x) are subtracted at their own size, where their roundings stay", _cancelling
     ),
-    Mistake("infinity-minus-infinity", "an infinite maximum is subtracted from itself", _unguarded, special=True),
-    Mistake("batch-max", "one maximum for the whole batch is subtracted", _about(_batch), everywhere=True, whole=True),
     Mistake(
-        "first-or-last", "the first or last logit is subtracted in place of the maximum", _about(_ends), everywhere=True
+        "infinity-minus-infinity", "an infinite maximum is subtracted from itself", _unguarded, special=True, rows=True
     ),
-    Mistake("mean", "the mean is subtracted in place of the maximum", _about(_mean), everywhere=True),
-    Mistake("largest-magnitude", "the logit of largest magnitude is subtracted", _about(_magnitude), everywhere=True),
-    Mistake("minimum", "the minimum is subtracted in place of the maximum", _about(_minimum), everywhere=True),
-    Mistake("part-of-the-row", "the maximum is taken over a part of the row", _about(_skipping), everywhere=True),
-    Mistake("floored-maximum", "the running maximum does not start at -inf", _about(_floored), everywhere=True),
-    Mistake("other-row", "the maximum of another row is subtracted", _about(_neighbour), everywhere=True, whole=True),
+    Mistake(
+        "batch-max",
+        "one maximum for the whole batch is subtracted",
+        _about(_batch),
+        everywhere=True,
+        rows=True,
+        whole=True,
+    ),
+    Mistake(
+        "first-or-last",
+        "the first or last logit is subtracted in place of the maximum",
+        _about(_ends),
+        everywhere=True,
+        rows=True,
+    ),
+    Mistake("mean", "the mean is subtracted in place of the maximum", _about(_mean), everywhere=True, rows=True),
+    Mistake(
+        "largest-magnitude",
+        "the logit of largest magnitude is subtracted",
+        _about(_magnitude),
+        everywhere=True,
+        rows=True,
+    ),
+    Mistake(
+        "minimum", "the minimum is subtracted in place of the maximum", _about(_minimum), everywhere=True, rows=True
+    ),
+    Mistake(
+        "part-of-the-row", "the maximum is taken over a part of the row", _about(_skipping), everywhere=True, rows=True
+    ),
+    Mistake(
+        "floored-maximum", "the running maximum does not start at -inf", _about(_floored), everywhere=True, rows=True
+    ),
+    Mistake(
+        "other-row",
+        "the maximum of another row is subtracted",
+        _about(_neighbour),
+        everywhere=True,
+        rows=True,
+        whole=True,
+    ),
     Mistake("other-axis-maximum", "the maximum is taken along another axis", _other_axis, whole=True),
     Mistake(
-        "shift-at-threshold", "the maximum is subtracted only above a threshold", _about(_sometimes), everywhere=True
+        "shift-at-threshold",
+        "the maximum is subtracted only above a threshold",
+        _about(_sometimes),
+        everywhere=True,
+        rows=True,
     ),
     Mistake(
         "about-target",

@@ -176,7 +176,9 @@ def _summary(target: TargetResult, result: DtypeResult, classes: Sequence[str]) 
 def _proved(result: DtypeResult) -> dict[str, Any]:
     """The largest error over the domains that certificates cover, and their names; NaN and "" where there is none."""
     largest = max((one.max_ulp for one in result.proved), default=float("nan"))
-    return dict(zip(_PROVED, (largest, ", ".join(_DOMAINS.get(one.domain, one.domain) for one in result.proved)), strict=True))
+    return dict(
+        zip(_PROVED, (largest, ", ".join(_DOMAINS.get(one.domain, one.domain) for one in result.proved)), strict=True)
+    )
 
 
 def _regime(regime: RegimeResult, classes: Sequence[str]) -> dict[str, Any]:
