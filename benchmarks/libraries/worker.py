@@ -12,6 +12,7 @@ from typing import Any
 from xent_verify.audit import audit
 from xent_verify.environment import describe
 from xent_verify.failures import UsageError
+from xent_verify.report import summary_frame
 from xent_verify.report.json import as_json
 
 TABLE = tomllib.loads((Path(__file__).parent / "libraries.toml").read_text())
@@ -34,7 +35,9 @@ def audited(target: str, op: str, dtype: str, profile: str) -> dict[str, Any]:
     except UsageError as error:
         return {**place, "error": str(error)}
     (found,) = as_json(report, regimes=False)["targets"][0]["dtypes"]
-    return {**place, **found, "findings": [compact(item) for item in found["findings"]]}
+    (row,) = summary_frame(report).to_dict("records")
+    where = {name: row[name] for name in ("worst_input", "worst_true", "worst_observed")}
+    return {**place, **found, **where, "findings": [compact(item) for item in found["findings"]]}
 
 
 def main() -> None:
