@@ -8,7 +8,7 @@ not, or else the one whose error is largest against the errors of what went into
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from xent_verify.formats import FloatFormat
 from xent_verify.truth import exact
 from xent_verify.truth.intervals import BigArithmetic, Interval
 
-__all__ = ["RECIPES", "Loss", "Recipe", "Step", "replay", "true_quantities"]
+__all__ = ["RECIPES", "Loss", "Recipe", "State", "Step", "replay", "true_quantities", "worked"]
 
 Array = NDArray[Any]
 State = dict[str, Array]
@@ -28,6 +28,9 @@ State = dict[str, Array]
 _PRECISION = 512
 _HUGE = 2**36
 """exp of anything larger is beyond every format; this stands in for it."""
+
+_DIFFERENCES = ("x − L", "d − log Σ exp(d)", "d − log1p(T)")
+"""Steps that may give 0 by cancelling, which is no underflow."""
 
 _LOST = 8.0
 """Errors up to this many ulps are ordinary rounding: no step is blamed."""
@@ -65,13 +68,18 @@ _EXP_X = Step("exp x", ("x",), "exp(x)", np.exp)
 _EXP_D = Step("exp d", ("d",), "exp(d)", np.exp)
 _SUM_X = Step("Σ exp x", ("exp x",), "Σ exp(x)", lambda e: e.sum(keepdims=True))
 _SUM_D = Step("Σ exp d", ("exp d",), "Σ exp(d)", lambda e: e.sum(keepdims=True))
+_REST = Step(
+    "T", ("exp d",), "T = Σ exp(d), j ≠ argmax x", lambda e: e[np.arange(e.size) != e.argmax()].sum(keepdims=True)
+)
 _DIVIDE_X = Step("p", ("exp x", "Σ exp x"), "exp(x) / Σ exp(x)", np.divide)
 _DIVIDE_D = Step("p", ("exp d", "Σ exp d"), "exp(d) / Σ exp(d)", np.divide)
 _LOG_P = Step("log p", ("p",), "log(p)", np.log)
 _LOG_SUM_X = Step("L", ("Σ exp x",), "log Σ exp(x)", np.log)
 _LOG_SUM_D = Step("log s", ("Σ exp d",), "log Σ exp(d)", np.log)
+_LOG1P = Step("log s", ("T",), "log1p(T)", np.log1p)
 _ADD_MAX = Step("L", ("x", "log s"), "L = max x + log Σ exp(d)", lambda x, log_s: x.max() + log_s)
 _X_MINUS_L = Step("log p", ("x", "L"), "x − L", np.subtract)
+_D_MINUS_LOG1P = Step("log p", ("d", "log s"), "d − log1p(T)", np.subtract)
 _D_MINUS_LOG = Step("log p", ("d", "log s"), "d − log Σ exp(d)", np.subtract)
 _EXP_LOG_P = Step("p", ("log p",), "exp(x − L)", np.exp)
 
@@ -80,6 +88,13 @@ _SHIFTED_P = (_SHIFT, _EXP_D, _SUM_D, _DIVIDE_D)
 _SHIFTED_LOG = (_SHIFT, _EXP_D, _SUM_D, _LOG_SUM_D)
 
 _ONE_HOT = Step("loss", ("y", "log p"), "−Σ y·log p", lambda y, log_p: -(y * log_p).sum(keepdims=True))
+
+_WEIGHTED = Step(
+    "loss",
+    ("y", "log p"),
+    "−Σ y·log p, 0·log 0 = 0",
+    lambda y, log_p: -np.where((y == 0) & ~np.isnan(log_p), 0, y * log_p).sum(keepdims=True),
+)
 
 RECIPES: Mapping[str, Recipe] = {
     "softmax.naive": Recipe(_NAIVE_P, own=True),
@@ -91,11 +106,12 @@ RECIPES: Mapping[str, Recipe] = {
     "log_softmax.stable": Recipe((*_SHIFTED_LOG, _D_MINUS_LOG), own=False),
     "logsumexp.naive": Recipe((_EXP_X, _SUM_X, _LOG_SUM_X), own=True),
     "logsumexp.stable": Recipe((*_SHIFTED_LOG, _ADD_MAX), own=False),
-    "cross_entropy.naive": Recipe((*_NAIVE_P, _LOG_P), own=True),
+    "cross_entropy.naive": Recipe((*_NAIVE_P, _LOG_P, _WEIGHTED), own=True),
     "cross_entropy.naive-onehot": Recipe((*_SHIFTED_P, _LOG_P, _ONE_HOT), own=False),
     "cross_entropy.naive-index": Recipe((*_SHIFTED_P, _LOG_P), own=False),
     "cross_entropy.lse-minus-logit": Recipe((*_SHIFTED_LOG, _ADD_MAX, _X_MINUS_L), own=False),
     "cross_entropy.stable": Recipe((*_SHIFTED_LOG, _D_MINUS_LOG), own=False),
+    "cross_entropy.log1p": Recipe((_SHIFT, _EXP_D, _REST, _LOG1P, _D_MINUS_LOG1P), own=False),
 }
 
 
@@ -120,6 +136,7 @@ def true_quantities(row: Array, place: int) -> dict[str, Enclosure]:
         "exp d": exp_d,
         "Σ exp x": [_total(a, exp_x)],
         "Σ exp d": [_total(a, exp_d)],
+        "T": [_total(a, [value for i, value in enumerate(exp_d) if i != top])],
         "log s": [-terms.log_p(top)],
         "L": [terms.log_sum_exp()],
         "p": [terms.p(i) for i in places],
@@ -129,16 +146,29 @@ def true_quantities(row: Array, place: int) -> dict[str, Enclosure]:
     return {name: exact.enclose(values) for name, values in numbers.items()}
 
 
+def worked(recipe: Recipe, row: Array, form: FloatFormat, place: int) -> Iterator[tuple[Step, State]]:
+    """Run the steps in the working format: after each one, the step and everything made so far.
+
+    A subclass of ndarray stays one, so ``row`` may bring its own elementary functions.
+    """
+    given = row.astype(form.dtype)
+    one_hot = np.arange(len(row)) == place
+    state: State = {"x": given, "y": one_hot.astype(form.dtype)}
+    with np.errstate(all="ignore"):
+        for step in recipe.steps:
+            result = np.asanyarray(step.run(*(state[name] for name in step.uses)))
+            state[step.makes] = result.astype(form.dtype)
+            yield step, state
+
+
 def replay(recipe: Recipe, row: Array, form: FloatFormat, truth: Mapping[str, Enclosure], place: int) -> Loss | None:
     """Run the steps in the working format and name the one that lost element ``place``; None for ordinary rounding."""
-    one_hot = np.arange(len(row)) == place
-    state: State = {"x": row.astype(form.dtype), "y": one_hot.astype(form.dtype)}
     errors = {"x": np.zeros(len(row)), "y": np.zeros(len(row))}
     worst: tuple[float, Loss] | None = None
     with np.errstate(all="ignore"):
-        for step in recipe.steps:
-            result = np.asarray(step.run(*(state[name] for name in step.uses))).astype(form.dtype)
-            state[step.makes], errors[step.makes] = result, truth[step.makes].error_ulp(result, form)
+        for step, state in worked(recipe, row, form, place):
+            result = state[step.makes]
+            errors[step.makes] = truth[step.makes].error_ulp(result, form)
             at = place if result.size > 1 else 0
             broken = _broken(step, state, truth, form, at)
             if broken is not None:
@@ -168,7 +198,8 @@ def _broken(step: Step, state: State, truth: Mapping[str, Enclosure], form: Floa
         return Loss(step.text, "takes the logarithm of 0", told)
     if np.isinf(value):
         return Loss(step.text, "overflows", told)
-    if value == 0 and true.hi != 0 and "log" not in step.text:  # a logarithm that is 0 is a large error, not a range
+    by_range = "log" not in step.text and step.text not in _DIFFERENCES  # a logarithm that is 0 is a large error
+    if value == 0 and true.hi != 0 and by_range:
         return Loss(step.text, "underflows to 0", told)
     return None
 
@@ -185,7 +216,7 @@ def _growth(step: Step, errors: Mapping[str, Array], at: int) -> tuple[float, fl
 
 def _magnified(step: Step, state: State, at: int) -> tuple[str, str]:
     """What a step with a large error did."""
-    if step.text in ("x − L", "d − log Σ exp(d)"):
+    if step.text in _DIFFERENCES:
         return "cancels", "both are rounded at their own size, and the small difference keeps that error"
     if "log" in step.text:
         name = step.uses[-1]
