@@ -9,6 +9,7 @@ import targets
 from xent_verify.candidates import open_candidate
 from xent_verify.companions import COMPANIONS
 from xent_verify.implementations import IMPLEMENTATIONS
+from xent_verify.implementations.stable import log_softmax_stable
 from xent_verify.judge import Hit
 from xent_verify.laws import LAWS
 from xent_verify.model import Batch, Returned
@@ -134,3 +135,28 @@ def test_bits_within_the_limit_are_information() -> None:
 def test_every_law_named_by_an_op_exists() -> None:
     """The laws in the table of operations are entries of LAWS."""
     assert {name for op in OPS.values() for name in op.laws} <= set(LAWS)
+
+
+def test_an_answer_kept_from_an_earlier_call_is_state() -> None:
+    """A target that knows a call by its ends only answers another row as it did the first."""
+    memory: dict[bytes, np.ndarray] = {}
+
+    def kept(x: np.ndarray, axis: int = -1) -> np.ndarray:
+        key = x[:, [0, -1]].tobytes()
+        if key not in memory:
+            memory[key] = log_softmax_stable(x)
+        return memory[key].copy()
+
+    found = hits_of(kept, batch_of("log_softmax"), "state")
+    assert [hit.kind for hit in found] == ["stateful"]
+    assert "earlier call" in found[0].message
+
+
+def test_a_bound_inside_the_target_is_no_state() -> None:
+    """A target that bounds the argument of exp answers many rows alike, and has no memory."""
+
+    def bounded(x: np.ndarray, axis: int = -1) -> np.ndarray:
+        p = np.exp(np.clip(x, -1, 1))
+        return np.log(p / p.sum(axis=axis, keepdims=True))
+
+    assert hits_of(bounded, batch_of("log_softmax"), "state") == []

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xent_verify.companions.known import gravest, whole
 from xent_verify.formats import FloatArray
 from xent_verify.judge import Hit
 from xent_verify.model import Batch, Raised, Returned
 from xent_verify.ops import Op
-from xent_verify.properties import Ask, answer, result_places, result_rows, rows_view, trouble
+from xent_verify.properties import Ask, Rows, answer, result_places, result_rows, rows_view, trouble
 
 __all__ = ["repeat", "state"]
 
@@ -89,7 +90,8 @@ def _stale(ask: Ask, op: Op, batch: Batch, values: FloatArray) -> list[Hit]:
     """Logit 1 raised by 8 + log n + max |x|, where it was not the only maximum: the same bits are an earlier answer.
 
     p_1 was at most 1/2 and its odds grow by e^8 at least; logsumexp and the losses of other classes grow by more than
-    their own roundings in every format.
+    their own roundings in every format. A function that bounds something may answer both alike without any memory; it
+    then answers the changed row alike from back to front too, which a memory has not met.
     """
     rows = rows_view(op, batch)
     if rows is None or rows.x.shape[1] < 3 or op.name not in _STALE_OPS or not batch.options.keys() <= _STALE_OPTIONS:
@@ -111,8 +113,21 @@ def _stale(ask: Ask, op: Op, batch: Batch, values: FloatArray) -> list[Hit]:
     if found is None:
         return []
     stuck = live & (result_rows(op, batch, values) == result_rows(op, twin, found)).all(axis=1)
-    if not stuck.any():
+    if not stuck.any() or _insensitive(ask, op, rows.with_logits(changed), found, stuck):
         return []
     text = "a row with another logit in its middle gets the answer of an earlier call"
     place = int(result_places(op, batch)[np.argmax(stuck), 0])
     return [Hit("stateful", "fail", text, int(stuck.sum()), place)]
+
+
+def _insensitive(ask: Ask, op: Op, rows: Rows, found: FloatArray, stuck: NDArray[np.bool_]) -> bool:
+    """The rows from back to front get the same answers."""
+    turned = {name: value[:, ::-1] for name, value in rows.inputs.items() if value.ndim == 2}
+    if "target" in rows.inputs and rows.inputs["target"].ndim == 1:
+        turned["target"] = np.where(stuck, rows.x.shape[1] - 1 - rows.inputs["target"], rows.inputs["target"])
+    batch = replace(rows, inputs={**rows.inputs, **turned}).batch()
+    answered = answer(op, batch, ask(batch))
+    if answered is None:
+        return False
+    values, others = result_rows(op, rows.batch(), found)[stuck], result_rows(op, batch, answered)[stuck]
+    return bool(np.allclose(values, others[:, ::-1], rtol=1e-2, atol=0, equal_nan=True))
