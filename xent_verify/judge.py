@@ -165,7 +165,7 @@ def _conventions(
 
 _MESSAGES = {
     "overflow": "infinite where a finite value is due, or the reverse",
-    "underflow": "a representable positive value came out 0",
+    "underflow": "a representable value other than 0 came out 0",
     "log_of_zero": "infinite as from log(0), but the true value is finite",
     "nan": "NaN where a number is due",
     "inaccurate": "error above the policy's limit",
