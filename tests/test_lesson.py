@@ -110,6 +110,15 @@ def test_an_unknown_language_is_wrong_use(tmp_path: Path, capsys: pytest.Capture
     assert not any(tmp_path.iterdir())
 
 
+def test_a_missing_package_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the extra ``report``: one line that names it, exit 2."""
+    monkeypatch.setattr(lesson, "find_spec", lambda _: None)
+    assert run(["lesson", "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.count("xent-verify[report]") == 1
+
+
 def test_the_command_writes_what_is_asked(
     written: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,7 +185,9 @@ def test_implementations_do_what_the_page_says(fmt: str) -> None:
     """On every row of the tables the package's implementations are finite and within the bound where the page says so."""
     pushed = [([t, 1, -1], place) for t in facts.PUSHED[fmt] for place in (0, 1)]
     moved = [([z + c for z in facts.ROW], 0) for c in facts.OFFSETS]
-    for logits, place in pushed + moved:
+    odds = correctly_rounded("log", facts.ODDS, fmt)
+    pairs = [([odds, 0], 0), ([odds, 0], 1), ([facts.FAR, 0], 0)]
+    for logits, place in pushed + moved + pairs:
         asked = question(np.array(logits, dtype=np.float64), place, FORMATS[fmt])
         for name in FORMS:
             ours, theirs = judge([asked], name)[0], told(asked, name)

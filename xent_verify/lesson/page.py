@@ -54,8 +54,9 @@ def _filled(table: Mapping[str, Any], made: jinja2.Environment, known: Mapping[s
 
 def _line(text: str) -> str:
     """Line ends of the phrase file are for its reader: they become spaces, or nothing between Chinese characters."""
-    wide, mark = "\u3000-\u9fff\uff00-\uffef", "\u3001\u3002\uff01-\uff1f"
-    joined = re.sub(rf"(?<=[{wide}])\n *(?=[{wide}])|(?<=[{mark}])\n *(?!- )", "", text.strip("\n"))
+    wide, mark = r"[\u3000-\u9fff\uff00-\uffef]", r"[\u3001\u3002\uff01-\uff1f]"
+    seam = rf"(?<={wide})\n *(?={wide})|(?<={mark})\n *(?!- )|\n *(?={mark})"
+    joined = re.sub(seam, "", text.strip("\n"))
     return re.sub(r"\n *(?!- )(?=\S)", " ", joined)
 
 
