@@ -81,6 +81,12 @@ def test_a_certificate_of_the_same_version_counts(tmp_path):
     assert stale == []
 
 
+def test_what_was_proved_stays_when_rendered_again():
+    """Without certificates at hand, what a result says is proved is kept."""
+    made = changed_everywhere(stable(), proved=(Proved("triples", 512, 0.5),))
+    assert with_certificates(made, [])[0] == made
+
+
 def test_a_certificate_of_another_version_is_left_out(tmp_path):
     """After the target has changed, what was proved of it before is told as left out."""
     made, stale = with_certificates(stable(), [certificate(tmp_path, sha="0" * 64)])

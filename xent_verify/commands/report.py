@@ -84,7 +84,8 @@ def command(
         click.echo(f"left out: {line}", err=True)
     saved = save(report, Path(out))
     click.echo(headline(report))
-    click.echo(f"{out}: {', '.join(sorted(path.name for path in saved.paths))}")
+    names = sorted(path.name for path in saved.paths)
+    click.echo(f"{out}: {', '.join(names)}" if names != [Path(out).name] else f"{out} written")
     for reason in saved.skipped:
         click.echo(f"left out: {reason}", err=True)
     status = status_of(report)

@@ -113,15 +113,13 @@ def deliver(report: Report, *, json_to: str, out: str) -> None:
     """Write the JSON and the report folder that were asked for, and the findings as text where stdout is free."""
     from xent_verify.report import render_text, save, to_json
 
-    if out:
-        save(report, Path(out))
     if json_to == "-":
         click.echo(to_json(report), nl=False)
-        click.echo(render_text(report), err=True, nl=False)
-        return
-    if json_to:
+    click.echo(render_text(report), err=json_to == "-", nl=False)  # before anything that can fail
+    if json_to not in ("", "-"):
         Path(json_to).write_text(to_json(report), encoding="utf-8")
-    click.echo(render_text(report), nl=False)
+    if out:
+        save(report, Path(out))
 
 
 def status_of(report: Report) -> int:

@@ -36,7 +36,7 @@ def certificate_files(places: Iterable[Path]) -> list[Path]:
 
 
 def with_certificates(report: Report, files: Iterable[Path]) -> tuple[Report, list[str]]:
-    """The report with what certificates prove of its targets; and a line for each that is of another version of one.
+    """The report with what certificates prove of its targets too; and a line for each that is of another version of one.
 
     A certificate counts for a target of the same name, operation and format whose fingerprint is still the same.
     """
@@ -52,7 +52,9 @@ def with_certificates(report: Report, files: Iterable[Path]) -> tuple[Report, li
 
     def told(target: TargetResult, result: DtypeResult) -> DtypeResult:
         place = (target.target, target.op, result.dtype)
-        return replace(result, proved=tuple(found.proved for found in valid if found.place == place))
+        new = [found.proved for found in valid if found.place == place]
+        held = [proved for proved in result.proved if proved.domain not in {one.domain for one in new}]
+        return replace(result, proved=(*held, *new))
 
     targets = (
         replace(target, dtypes=tuple(told(target, result) for result in target.dtypes)) for target in report.targets
