@@ -9,7 +9,7 @@ import xent_verify
 
 PACKAGE = Path(xent_verify.__file__).parent
 FLOORS = (
-    {"failures", "formats", "enclosure", "model", "layouts", "environment", "libraries"},
+    {"failures", "formats", "enclosure", "model", "layouts", "environment", "libraries", "outside"},
     {"ops"},
     {"implementations"},
     {"regimes", "strategies"},
@@ -46,7 +46,7 @@ FLOORS = (
     {"commands", "cli", "__main__"},
 )
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
-ORDERED_WITHIN = {"failures", "formats", "enclosure", "model", "layouts", "environment", "libraries"}
+ORDERED_WITHIN = {"failures", "formats", "enclosure", "model", "layouts", "environment", "libraries", "outside"}
 HEAVY = {
     "mpmath": {"truth"},
     "hypothesis": {"strategies", "search"},
@@ -130,6 +130,21 @@ def test_public_names_are_sorted_and_there() -> None:
     assert all(hasattr(xent_verify, name) for name in xent_verify.__all__)
     assert len(set(xent_verify.__all__)) == len(xent_verify.__all__)
     assert set(dir(xent_verify)) == set(xent_verify.__all__)
+
+
+def test_public_names_stay_what_they_are() -> None:
+    """``xent_verify.audit`` is the function at every use, also after the module of that name has been imported."""
+    import subprocess
+    import sys
+
+    for first in (
+        "xent_verify.audit",
+        "import xent_verify.cli, xent_verify.audit",
+        "from xent_verify.audit import Settings",
+    ):
+        code = f"import xent_verify; {first}; print(*(type(xent_verify.audit).__name__ for _ in range(2)))"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.split() == ["function", "function"]
 
 
 def test_importing_the_package_is_light() -> None:

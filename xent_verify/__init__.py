@@ -6,7 +6,9 @@ importing the package costs next to nothing.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -51,6 +53,17 @@ _HOME = {
     "reference": "truth.reference",
     "ulp_error": "measure",
 }
+
+
+class _Package(ModuleType):
+    """Keeps a public name for what it stands for: importing the module ``xent_verify.audit`` would rebind ``audit``."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOME and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from xent_verify.ledger import Ledger, Patience
 from xent_verify.model import Batch, DtypeResult, Report, Returned, TargetResult
 from xent_verify.ops import OPS, Op, op_named
 from xent_verify.policies import Policy, parse_policy
-from xent_verify.regimes import PROFILES, plan
+from xent_verify.regimes import PROFILES, borrowed, plan, regimes_named
 from xent_verify.truth import certify
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class Settings:
     device: str = "cpu"
     fail_fast: bool = False
     sizes: tuple[int, ...] = ()
+    regimes: tuple[str, ...] = ()
     op: str = ""  # how an operation from outside the table is named (module:attribute)
 
     @property
@@ -69,11 +70,12 @@ class Settings:
         for size in self.sizes:
             if not 1 <= size <= LONGEST:
                 raise UsageError(f"size {size}: a row length is between 1 and {LONGEST}")
+        regimes_named(self.regimes)
         return self
 
     def describe(self) -> dict[str, Any]:
         """The settings that decide the findings, as plain data."""
-        return {
+        always = {
             "policy": self.policy.name,
             "special": self.special,
             "flush": self.flush,
@@ -81,7 +83,9 @@ class Settings:
             "seed": self.seed,
             "arrays": self.arrays,
             "kwargs": dict(self.kwargs),
-        } | ({"sizes": list(self.sizes)} if self.sizes else {})
+        }
+        given = {"sizes": list(self.sizes), "regimes": list(self.regimes), "op": self.op if ":" in self.op else ""}
+        return always | {name: value for name, value in given.items() if value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +130,7 @@ def audit(
     device: str = "cpu",
     fail_fast: bool = False,
     sizes: Sequence[int] = (),
+    regimes: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> AuditReport:
     """Audit targets (names as on the command line, or callables) as implementations of ``op``.
@@ -140,7 +145,7 @@ def audit(
     settings = Settings(
         parse_policy(policy), special, flush, profile, seed, arrays, dict(kwargs or {}), timeout,
         True if isolated is None else isolated, device, fail_fast,
-        tuple(sizes), op if isinstance(op, str) else "",
+        tuple(sizes), tuple(regimes), op if isinstance(op, str) else "",
     ).checked()  # fmt: skip
     if isinstance(op, Op) and op.name not in OPS:
         raise UsageError(f"operation {op.name!r} is not in the table: name it as module:attribute")
@@ -215,19 +220,13 @@ def audit_dtype(
     return ledger.as_result(fmt, findings, offered, tuple(notes))
 
 
-_OUTSIDE_LIMIT = 400
-"""Logits per call for operations from outside the table: they have no fast truth."""
-
-
 def _cases(op: Op, fmt: str, settings: Settings) -> Iterator[Batch]:
-    """The plan's batches; an operation from outside the table takes those of the operation that it is shaped like."""
+    """The plan's batches; an operation from outside the table borrows those of one of its shape."""
+    amount: dict[str, Any] = {"profile": settings.profile, "seed": settings.seed}
+    amount |= {"sizes": settings.sizes, "regimes": settings.regimes}
     if op.name in OPS:
-        yield from plan(op.name, fmt, profile=settings.profile, seed=settings.seed, sizes=settings.sizes)
-        return
-    for batch in plan(op.regimes_of, fmt, profile=settings.profile, seed=settings.seed):
-        if set(batch.options) <= set(op.options) and batch.x.size <= _OUTSIDE_LIMIT:
-            inputs = dict(zip(op.inputs, batch.inputs.values(), strict=False))
-            yield replace(batch, op=settings.op or op.name, inputs=inputs)
+        return plan(op.name, fmt, **amount)
+    return borrowed(op, settings.op or op.name, plan(op.regimes_of, fmt, **amount))
 
 
 _COMPARED = {"quick": 6, "standard": 14, "deep": 40}
@@ -262,7 +261,7 @@ def _compared(
         for hit in companion.run(asker.ask, asker.op, batch, outcome, limit):
             yield companion.name, hit
     for name in asker.op.laws:
-        for hit in laws.LAWS[name].check(asker.ask, asker.op, batch, outcome.value, limit):
+        for hit in laws.law_named(name).check(asker.ask, asker.op, batch, outcome.value, limit):
             yield name, hit
 
 

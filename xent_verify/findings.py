@@ -60,7 +60,7 @@ class Asker:
         for companion in companions.COMPANIONS:
             if companion.name == check:
                 return tuple(companion.run(self.ask, self.op, batch, outcome, limit))
-        return tuple(laws.LAWS[check].check(self.ask, self.op, batch, outcome.value, limit))
+        return tuple(laws.law_named(check).check(self.ask, self.op, batch, outcome.value, limit))
 
     def reproduces(self, batch: Batch, kind: str, severity: str, check: str) -> bool:
         """True when the batch shows a hit of that kind and severity."""

@@ -19,6 +19,7 @@ from xent_verify.formats import FORMATS, FloatArray, FloatFormat
 from xent_verify.model import Batch
 from xent_verify.ops import Op
 from xent_verify.ops.bounds import ErrorModel
+from xent_verify.outside import is_outside, outside
 
 __all__ = ["POLICIES", "Policy", "across_memory", "parse_policy"]
 
@@ -99,7 +100,7 @@ POLICIES = {
 
 
 def parse_policy(text: str | Policy) -> Policy:
-    """A policy by name, ``ulp:K`` or ``allclose:rtol,atol``; ``UsageError`` otherwise."""
+    """A policy by name, ``ulp:K``, ``allclose:rtol,atol``, or the ``Policy`` at ``module:attribute``; else ``UsageError``."""
     if isinstance(text, Policy):
         return text
     name, _, arguments = text.partition(":")
@@ -111,7 +112,10 @@ def parse_policy(text: str | Policy) -> Policy:
     if name == "allclose":
         rtol, atol = _numbers(text, arguments, ("rtol", "atol"))
         return Policy(text, f"|y - t| <= {atol} + {rtol} |t|", "allclose", rtol=rtol, atol=atol)
-    raise UnknownNameError("policy", text, [*POLICIES, "ulp:K", "allclose:rtol,atol"])
+    if is_outside(text, POLICIES):
+        found: Policy = outside(text, Policy, "policy")
+        return replace(found, name=text)  # the name under which a result can be replayed
+    raise UnknownNameError("policy", text, [*POLICIES, "ulp:K", "allclose:rtol,atol", "module:attribute"])
 
 
 def _numbers(text: str, arguments: str, names: tuple[str, ...]) -> list[float]:

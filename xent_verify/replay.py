@@ -19,6 +19,7 @@ from xent_verify.gate import RELATIVE
 from xent_verify.judge import Hit, Judgement
 from xent_verify.model import Batch, Died, Example, Finding, Malformed, Outcome, Raised, Report, Returned, TimedOut
 from xent_verify.ops import op_named
+from xent_verify.outside import is_outside
 from xent_verify.policies import parse_policy
 from xent_verify.report.places import Placed, placed
 from xent_verify.report.words import call_text
@@ -56,9 +57,9 @@ def replay(report: Report, item: Placed, *, target: str = "", isolated: bool = T
     """Run the minimal call of a finding again under the settings it was found with."""
     finding, example = item.finding, item.finding.minimal
     assert example is not None
-    op = op_named(item.target.op)
     settings = _settings(report, item, isolated)
-    batch = Batch(op.name, item.result.dtype, "replay", example.inputs, example.options, example.layout)
+    op = op_named(settings.op or item.target.op)
+    batch = Batch(settings.op or op.name, item.result.dtype, "replay", example.inputs, example.options, example.layout)
     check = _check(finding)
     with opened(target or item.target.target, op, settings) as candidate:
         asker = Asker(op, candidate.call, settings.rules, candidate.name, candidate.expression)
@@ -83,6 +84,7 @@ def _settings(report: Report, item: Placed, isolated: bool) -> Settings:
     if _plain(item.finding).startswith(RELATIVE) and example and example.error_ulp and example.bound_ratio:
         policy = f"ulp:{example.error_ulp / example.bound_ratio!r}"
     return Settings(
+        op=_outside_op(str(recorded.get("op", "")), item.target.op),
         policy=parse_policy(policy),
         special=str(recorded.get("special", "any")),
         flush=str(recorded.get("flush", "auto")),
@@ -90,6 +92,11 @@ def _settings(report: Report, item: Placed, isolated: bool) -> Settings:
         kwargs=dict(kwargs) if isinstance(kwargs, Mapping) else {},
         isolated=isolated,
     ).checked()
+
+
+def _outside_op(name: str, op: str) -> str:
+    """How an operation from outside the table is named, where it is the one that is meant (results may be merged)."""
+    return name if ":" in name and op_named(name).name == op else ""
 
 
 def _plain(finding: Finding) -> str:
@@ -101,7 +108,8 @@ def _check(finding: Finding) -> str:
     name, colon, _ = _plain(finding).partition(": ")
     if colon and name == "convention":
         raise AuditIncompleteError("this finding compares calls with one another: 'audit' shows it, one call cannot")
-    return name if colon and (name in laws.LAWS or name in {one.name for one in companions.COMPANIONS}) else ""
+    known = {*laws.LAWS, *(one.name for one in companions.COMPANIONS)}
+    return name if colon and (name in known or is_outside(name)) else ""
 
 
 def _numbers(example: Example, outcome: Outcome, truth: Enclosure, judgement: Judgement, dtype: str) -> Iterator[str]:

@@ -21,7 +21,7 @@ _SHORT = 48
 def array_expression(array: NDArray[Any]) -> str:
     """A NumPy expression for the exact array: literals when short, runs when repetitive, packed bits otherwise."""
     name = array.dtype.name
-    dtype = f"ml_dtypes.{name}" if name in ("bfloat16", "float8_e4m3fn", "float8_e5m2") else f"np.{name}"
+    dtype = f"np.{name}" if hasattr(np, name) else f"ml_dtypes.{name}"
     if array.size <= _SHORT:
         return f"np.array({_literal(array)}, dtype={dtype})" + (f".reshape({array.shape})" if not array.size else "")
     flat = array.reshape(-1)
@@ -67,9 +67,7 @@ def script(target: str, example: Example, *, kind: str, dtype: str, expression: 
     text = "\n".join(body)
     imports = ["import sys" if "sys." in text else "", "import numpy as np"]
     imports += ["import base64", "import zlib"] if "zlib." in text else []
-    imports += (
-        ["import ml_dtypes"] if "ml_dtypes." in text or dtype in ("bfloat16", "float8_e4m3fn", "float8_e5m2") else []
-    )
+    imports += ["import ml_dtypes"] if "ml_dtypes." in text or not hasattr(np, dtype) else []
     head = [f'"""{kind}: {target}"""', *(line for line in imports if line), "", *_load(target, expression), ""]
     return "\n".join([*head, text, ""])
 

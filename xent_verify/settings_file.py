@@ -19,6 +19,7 @@ from xent_verify.candidates.adapters import ADAPTERS
 from xent_verify.failures import UnknownNameError, UsageError
 from xent_verify.formats import format_named
 from xent_verify.ops import op_named
+from xent_verify.outside import is_outside
 from xent_verify.policies import parse_policy
 
 __all__ = ["GateSettings", "GateTarget", "Relative", "find_settings", "read_settings"]
@@ -192,7 +193,7 @@ def _made(merged: Mapping[str, Any]) -> GateTarget:
         if name not in op.formats:
             raise UnknownNameError(f"dtype for {op.name}", name, op.formats)
     arrays = merged.get("arrays", "auto")
-    if arrays != "auto" and arrays.partition(":")[0] not in ADAPTERS:
+    if arrays != "auto" and arrays.partition(":")[0] not in ADAPTERS and not is_outside(arrays):
         raise UnknownNameError("arrays", arrays, ["auto", *ADAPTERS])
     settings = Settings(
         policy=parse_policy(merged.get("policy", "standard")),

@@ -39,6 +39,7 @@ def command(
     timeout: float,
     in_process: bool,
     sizes: str,
+    regimes: str,
     fail_fast: bool,
     json_to: str,
     out: str,
@@ -71,6 +72,7 @@ def command(
             device=device,
             fail_fast=fail_fast,
             sizes=sizes_of(sizes),
+            regimes=dtypes_of(regimes) or (),
             progress=show,
         )
     deliver(report, json_to=json_to, out=out)

@@ -41,6 +41,9 @@ def audit_options(function: Callable[..., Any]) -> Callable[..., Any]:
     more = [
         click.option("--profile", default="standard", show_default=True, help="quick, standard or deep."),
         click.option("--sizes", default="", help="Row lengths to try besides, comma-separated (a vocabulary's)."),
+        click.option(
+            "--regimes", default="", help="Only these, comma-separated ('list regimes', or module:attribute)."
+        ),
         click.option("--fail-fast", is_flag=True, help="Stop at the first failure."),
     ]
     return search_options(_with(more, function))

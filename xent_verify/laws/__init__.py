@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from xent_verify.failures import UnknownNameError
 from xent_verify.laws import between, single
 from xent_verify.laws.given import Law
+from xent_verify.outside import is_outside, outside
 
-__all__ = ["LAWS", "Law"]
+__all__ = ["LAWS", "Law", "law_named"]
 
 LAWS: Mapping[str, Law] = MappingProxyType(
     {
@@ -35,3 +37,13 @@ LAWS: Mapping[str, Law] = MappingProxyType(
         )
     }
 )
+
+
+def law_named(name: str) -> Law:
+    """The law of that name, or the ``Law`` at ``module:attribute``; ``UsageError`` otherwise."""
+    if name in LAWS:
+        return LAWS[name]
+    if not is_outside(name):
+        raise UnknownNameError("law", name, LAWS)
+    found: Law = outside(name, Law, "law")
+    return found

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from xent_verify.failures import UnknownNameError, UsageError
+from xent_verify.failures import UnknownNameError
 from xent_verify.ops import (
     binary_cross_entropy_with_logits,
     cross_entropy,
@@ -20,6 +19,7 @@ from xent_verify.ops import (
     softmax_temperature,
 )
 from xent_verify.ops.op import Op
+from xent_verify.outside import outside
 
 __all__ = ["OPS", "Op", "op_named"]
 
@@ -50,10 +50,5 @@ def op_named(name: str | Op) -> Op:
         if name not in OPS:
             raise UnknownNameError("op", name, OPS)
         return OPS[name]
-    try:
-        found: object = pkgutil.resolve_name(name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(f"--op {name}: cannot be imported ({error})") from error
-    if not isinstance(found, Op):
-        raise UsageError(f"--op {name}: is a {type(found).__name__}, not an xent_verify.ops.Op")
+    found: Op = outside(name, Op, "--op")
     return found

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.formats import FloatArray
+from xent_verify.formats import FORMATS, FloatArray
 from xent_verify.model import Batch
 from xent_verify.ops.bounds import ErrorModel
 
@@ -84,7 +84,8 @@ class Op:
     (CONTRACT section 4); ``like`` names the operation of the table whose regimes it takes (for operations from outside;
     default: the one of the same shape); ``overflow_allowed(batch, model)`` where an intermediate of a sound algorithm may
     overflow although the true value is representable; ``zero_times_overflow`` where it may then meet a factor of 0.
-    ``laws`` name entries of ``laws.LAWS``.
+    ``laws`` name entries of ``laws.LAWS`` (or a ``Law`` at ``module:attribute``); ``formats`` those of ``FORMATS`` that
+    it is defined in.
     """
 
     name: str
@@ -100,7 +101,7 @@ class Op:
     zero_times_overflow: Callable[[Batch, ErrorModel], NDArray[np.bool_]] | None = None
     laws: tuple[str, ...] = field(default=())
     like: str = ""
-    formats: tuple[str, ...] = ("float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
+    formats: tuple[str, ...] = tuple(FORMATS)
 
     @property
     def regimes_of(self) -> str:

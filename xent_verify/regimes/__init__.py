@@ -7,7 +7,8 @@ names everything and puts it in order.
 
 from __future__ import annotations
 
+from xent_verify.regimes.borrow import borrowed
 from xent_verify.regimes.regime import PROFILES, Context, Profile, Regime
-from xent_verify.regimes.table import REGIMES, plan, row_makers
+from xent_verify.regimes.table import REGIMES, plan, regimes_named, row_makers
 
-__all__ = ["PROFILES", "REGIMES", "Context", "Profile", "Regime", "plan", "row_makers"]
+__all__ = ["PROFILES", "REGIMES", "Context", "Profile", "Regime", "borrowed", "plan", "regimes_named", "row_makers"]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from xent_verify.failures import UnknownNameError
 from xent_verify.formats import FloatFormat, format_named
 from xent_verify.model import Batch
+from xent_verify.outside import is_outside, outside
 from xent_verify.regimes import crossed, losses, rows, shapes, siblings, specials
 from xent_verify.regimes.calls import CALLS
 from xent_verify.regimes.draw import Draw, stream
@@ -15,7 +16,7 @@ from xent_verify.regimes.regime import PROFILES, Context, Regime
 from xent_verify.regimes.rows import Maker
 from xent_verify.regimes.shapes import Over
 
-__all__ = ["REGIMES", "plan", "row_makers"]
+__all__ = ["REGIMES", "plan", "regimes_named", "row_makers"]
 
 _ENTROPY = ("cross_entropy",)
 _INDEXED = ("cross_entropy", "cross_entropy_grad")
@@ -81,10 +82,28 @@ def row_makers(fmt: FloatFormat, *, special: bool = False) -> dict[str, Maker]:
     return {r.name: r.build.maker for r in chosen if isinstance(r.build, Over) and (special or r.aspect == "values")}
 
 
+def regimes_named(names: Sequence[str]) -> list[Regime]:
+    """Those of the table, in its order, and then the ``Regime`` at each ``module:attribute``; ``UsageError`` otherwise."""
+    foreign = [name for name in names if is_outside(name)]
+    for name in names:
+        if name not in REGIMES and name not in foreign:
+            raise UnknownNameError("regime", name, [*REGIMES, "module:attribute"])
+    own = [regime for regime in REGIMES.values() if regime.name in names]
+    return own + [outside(name, Regime, "regime") for name in foreign]
+
+
 def plan(
-    op: str, fmt: FloatFormat | str, *, profile: str = "standard", seed: int = 0, sizes: tuple[int, ...] = ()
+    op: str,
+    fmt: FloatFormat | str,
+    *,
+    profile: str = "standard",
+    seed: int = 0,
+    sizes: tuple[int, ...] = (),
+    regimes: Sequence[str] = (),
 ) -> Iterator[Batch]:
     """The batches of one audit, the cheapest and most telling first. ``sizes``: row lengths to try besides.
+
+    ``regimes``: only these (names, or a ``Regime`` at ``module:attribute``); none named: all of the table.
 
     Deterministic: each regime draws from its own stream, keyed by (seed, op, format, regime), so that one regime's
     batches do not depend on which others ran. ``UnknownNameError`` for an unknown op, format or profile.
@@ -94,7 +113,7 @@ def plan(
         if name not in table:
             raise UnknownNameError(what, name, table)
     amount = replace(PROFILES[profile], named=sizes)
-    for regime in REGIMES.values():
+    for regime in regimes_named(regimes) or REGIMES.values():
         if regime.applies(op, has_inf=form.has_inf):
             draw = Draw(form, stream(seed, op, form.name, regime.name))
             yield from regime.build(Context(op, regime.name, regime.aspect, amount, draw))

@@ -14,7 +14,7 @@ from xent_verify.formats import FloatFormat, format_named
 from xent_verify.model import Batch
 from xent_verify.ops import OPS, Op, op_named
 from xent_verify.policies import Policy, parse_policy
-from xent_verify.regimes import PROFILES, REGIMES, plan
+from xent_verify.regimes import PROFILES, REGIMES, plan, regimes_named
 from xent_verify.vectors.case import Case, Vectors
 from xent_verify.vectors.known import Known, work_out
 
@@ -70,15 +70,14 @@ def chosen(
         raise UsageError("no case is left: the limits, or the regimes named, leave out every call")
     used = {flag for case in cases for flag in case.flags}
     settings = {"policy": rule.name, **selection.describe()}
-    return Vectors(tuple(cases), settings, {name: text for name, text in _notes().items() if name in used})
+    notes = _notes() | {regime.name: regime.about for regime in regimes_named(selection.regimes)}
+    return Vectors(tuple(cases), settings, {name: text for name, text in notes.items() if name in used})
 
 
 def _check(ops: Sequence[str | Op], selection: Selection) -> None:
     if selection.profile not in PROFILES:
         raise UnknownNameError("profile", selection.profile, PROFILES)
-    for name in selection.regimes:
-        if name not in REGIMES:
-            raise UnknownNameError("regime", name, REGIMES)
+    regimes_named(selection.regimes)
     for name in ("rows", "longest", "per_regime"):
         if getattr(selection, name) < 0:
             raise UsageError(f"{name} {getattr(selection, name)}: must be 0 (all) or more")
@@ -90,11 +89,10 @@ def _check(ops: Sequence[str | Op], selection: Selection) -> None:
 def _cases(op: Op, form: FloatFormat, selection: Selection, policy: Policy) -> list[Case]:
     by_regime: dict[tuple[str, int], list[tuple[int, Batch]]] = {}
     counts: dict[str, int] = {}
-    for batch in plan(op.name, form, profile=selection.profile, seed=selection.seed, sizes=selection.sizes):
+    asked: dict[str, Any] = {"seed": selection.seed, "sizes": selection.sizes, "regimes": selection.regimes}
+    for batch in plan(op.name, form, profile=selection.profile, **asked):
         number = counts[batch.regime] = counts.get(batch.regime, -1) + 1
         if batch.aspect in _MEMORY_ASPECTS or not batch.x.size:
-            continue
-        if selection.regimes and batch.regime not in selection.regimes:
             continue
         short = _cut(op, batch, selection, number)
         if not selection.longest or _length(op, short) <= selection.longest:

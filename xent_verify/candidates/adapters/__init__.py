@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from xent_verify.candidates.style import Style
 from xent_verify.failures import MissingExtraError, UnknownNameError
+from xent_verify.outside import is_outside, outside
 
 __all__ = ["ADAPTERS", "FOREIGN", "Adapter", "Loaded", "adapter_named", "home_of", "likely"]
 
@@ -75,10 +76,16 @@ FOREIGN: tuple[tuple[Callable[[str], bool], str], ...] = (
 
 
 def adapter_named(arrays: str, device: str = "cpu") -> Adapter:
-    """The adapter of that name; ``MissingExtraError`` where its library is not installed."""
+    """The adapter of that name, or of the class at ``module:attribute``, made as ``Arrays("", device)``.
+
+    ``MissingExtraError`` where its library is not installed, ``UsageError`` for any other name.
+    """
     name, _, argument = arrays.partition(":")
+    if is_outside(arrays, ADAPTERS):
+        found: Adapter = outside(arrays, type, "--arrays")("", device)
+        return found
     if name not in ADAPTERS:
-        raise UnknownNameError("array library", name, [*ADAPTERS, "auto"])
+        raise UnknownNameError("array library", name, [*ADAPTERS, "auto", "module:attribute"])
     library = ADAPTERS[name]
     if library.package and find_spec(library.package) is None:
         raise MissingExtraError(library.package, library.package, f"--arrays {name}")
