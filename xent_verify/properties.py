@@ -139,7 +139,9 @@ def compare(
         excess = np.where(differ, _excess(first, second, limit, form), 0.0)
     worst = int(np.argmax(excess))
     beyond = int(np.count_nonzero(excess > 1))
-    text = f"{words}: {first.flat[worst]:.9g} became {second.flat[worst]:.9g}"
+    before, after = float(first.flat[worst]), float(second.flat[worst])
+    digits = 9 if f"{before:.9g}" != f"{after:.9g}" else 17
+    text = f"{words}: {before:.{digits}g} became {after:.{digits}g}"
     if beyond:
         return [Hit(kind, "fail", text, beyond, int(places.flat[worst]), None, float(excess.flat[worst]))]
     count = int(np.count_nonzero(differ))
