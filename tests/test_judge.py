@@ -108,3 +108,12 @@ def test_nan_is_the_infinity_of_a_format_without_one(fmt: str, fine: bool) -> No
         OPS["logsumexp"], batch, Returned(form.narrow(np.full(2, np.nan)), fmt), certify(batch), Rules()
     ).kinds()
     assert ("special_value" not in found) == fine
+
+
+@pytest.mark.parametrize(("special", "fine"), [("any", True), ("torch", True), ("scipy", True), ("limit", False)])
+def test_a_profile_refuses_the_words_it_does_not_list(special: str, fine: bool) -> None:
+    """NaN for a row with +inf is the answer of torch, and is wrong where the limit is asked for."""
+    batch = Batch("softmax", "float32", "test", {"x": np.array([[np.inf, 0.0], [1.0, 0.0]], np.float32)})
+    answer = np.array([[np.nan, np.nan], [0.7310586, 0.26894143]], np.float32)
+    found = judge(OPS["softmax"], batch, Returned(answer, "float32"), certify(batch), Rules(special=special))
+    assert ("special_value" not in found.kinds()) == fine

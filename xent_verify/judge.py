@@ -157,6 +157,10 @@ def _conventions(
         if fine:
             code = np.where(found.mask, CODE["convention"], code)
             ratio = np.where(found.mask, 0.0, ratio)
+        elif "nan" not in accepted[found.name]:  # NaN is also what stands for the true value here
+            refused = found.mask & np.isnan(observed) & (code == CODE["ok"])
+            code = np.where(refused, CODE["special_value"], code)
+            ratio = np.where(refused, np.inf, ratio)
         if questionable:
             hits.append(Hit("special_value", "warn", "a zero target on a logit of -inf gives NaN (0 times -inf)"))
         words.extend((found.name, word) for word in set(found.words))
