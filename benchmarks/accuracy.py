@@ -255,7 +255,7 @@ def pictures(found: Sequence[Row]) -> Iterator[tuple[str, str]]:
                     row.result["dtype"], row.result["cases"], number(row.result["max_ulp"]),
                     number(row.result["max_bound_ratio"]), row.result["classes"], (),
                 )  # fmt: skip
-                grouped.setdefault(f"{row.library} {row.name}", []).append(one)
+                grouped.setdefault(f"{row.library} {row.name.rpartition(':')[2]}", []).append(one)
         targets = [TargetResult(name, op, tuple(results)) for name, results in grouped.items()]
         yield f"{op}.svg", plots.rendered(plot, targets)
 
