@@ -68,7 +68,7 @@ def test_json_is_strict():
 
 
 def test_json_keeps_the_contract_keys():
-    """The keys of CONTRACT sections 6 and 8 stand where callers look for them."""
+    """The published keys stand where callers look for them."""
     data = json.loads(to_json(report()))
     assert data["schema"] == 1
     assert data["ok"] is False

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from arb_truth import outside
 
-from xent_verify import reference
+from xent_verify import reference, ulp_error
 from xent_verify.enclosure import DECISION, FIELDS, Enclosure
 from xent_verify.failures import UnknownNameError, UsageError
 from xent_verify.formats import FORMATS
@@ -112,7 +112,7 @@ SPECIAL = np.array([[1.0, 2.0, -INF], [-INF, -INF, -INF], [1.0, INF, -INF], [NAN
     ],
 )
 def test_special_values(op: str, target: object, expected: list[float]) -> None:
-    """Special rows follow CONTRACT section 5: NaN wins, 0 * log 0 = 0, ignored rows are not looked at."""
+    """Special rows: NaN wins, 0 * log 0 = 0, ignored rows are not looked at."""
     options = {"reduction": "none"} if target is not None else {}
     got = reference(op, SPECIAL, None if target is None else np.array(target), **options)
     np.testing.assert_allclose(got.rounded("float64"), expected, rtol=1e-15)
@@ -346,6 +346,22 @@ def test_reference_rounds_to_any_format() -> None:
     assert bf16.error_ulp(np.array([0.2689414213699951, 0.7310585786300049]), "float64").max() <= 0.5
 
 
+def test_errors_of_answers_from_elsewhere() -> None:
+    """``ulp_error`` is |y - t| / ulp(t): known by hand for 1/3 and powers of two, in a format that nobody asked for before."""
+    truth = reference("softmax", np.zeros((1, 3), np.float32))
+    third = np.float32(1 / 3)
+    ulp = 2.0**-25  # of float32 in [1/4, 1/2)
+    answers = np.array([[third, np.nextafter(third, np.float32(1)), 0.0]], np.float32)
+    expected = [abs(Fraction(float(y)) - Fraction(1, 3)) / Fraction(ulp) for y in answers[0]]
+    assert ulp_error(answers, truth, "float32")[0] == pytest.approx([float(e) for e in expected], abs=2.0**-20)
+    assert ulp_error(1 / 3 * np.ones((1, 3)), truth, "float64")[0, 0] == pytest.approx(1 / 3)
+    assert ulp_error(np.array([[1 / 3, np.nan, np.inf]]), truth, "bfloat16")[0, 0] == pytest.approx(0, abs=1e-6)
+    assert np.isnan(ulp_error([[0.0, np.nan, 0.0]], truth, "float32")[0, 1])
+    for shape in ((3,), (3, 1), ()):
+        with pytest.raises(UsageError, match="has shape"):
+            ulp_error(np.zeros(shape), truth, "float32")
+
+
 def test_reference_refuses_what_it_cannot_mean() -> None:
     """Wrong names, shapes and dtypes are one clear line each."""
     with pytest.raises(UnknownNameError, match="option of softmax 'axes'"):
@@ -360,6 +376,10 @@ def test_reference_refuses_what_it_cannot_mean() -> None:
         reference("softmax", np.zeros(2, np.longdouble))
     with pytest.raises(UsageError, match="axis 3"):
         reference("softmax", np.zeros(2), axis=3)
+    with pytest.raises(UsageError, match="different lengths"):
+        reference("softmax", [[1.0], [1.0, 2.0]])
+    with pytest.raises(UsageError, match="different lengths"):
+        reference("cross_entropy", [[1.0, 2.0]], [[0.5], [0.5, 0.5]])
 
 
 @pytest.mark.parametrize(("fmt", "per_logit"), [("float32", 40), ("float64", 40)])

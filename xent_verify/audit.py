@@ -37,7 +37,7 @@ Progress = Callable[[str, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to audit: CONTRACT section 8's options."""
+    """How to audit: the options of ``audit``."""
 
     policy: Policy
     special: str = "any"
@@ -99,7 +99,7 @@ class AuditReport(Report):
         return summary_frame(self)
 
     def to_json(self) -> str:
-        """Strict JSON, CONTRACT section 8."""
+        """Strict JSON (docs/reading.md has its fields)."""
         from xent_verify.report import to_json
 
         return to_json(self)
@@ -135,9 +135,17 @@ def audit(
 ) -> AuditReport:
     """Audit targets (names as on the command line, or callables) as implementations of ``op``.
 
-    ``dtypes``: format names (default: float64, float32, float16, bfloat16 where the op has them). Names run in a child
-    process unless ``isolated=False``; callables run in this process. ``fail_fast`` stops at the first failure.
-    ``sizes``: row lengths that matter to the caller (a vocabulary), tried besides the profile's own.
+    * ``targets``: take arrays of the format's dtype and of 1 to 4 dimensions, and the options of ``op`` that they offer
+    * ``dtypes``: format names (default: float64, float32, float16, bfloat16 where the op has them)
+    * ``policy``: what counts as inaccurate (docs/policies.md); ``special``, ``flush``: rules for NaN, infinities, subnormals
+    * ``profile``: "quick", "standard" or "thorough"; ``seed``: the same seed, the same inputs
+    * ``arrays``: what targets take ("numpy", "torch", ...; "auto" finds out); ``device``: where such arrays live
+    * ``kwargs``: added to every call; ``timeout``: seconds a call may take
+    * ``isolated``: names run in a child process unless False; callables run in this process
+    * ``fail_fast``: stop at the first failure
+    * ``sizes``: row lengths that matter to the caller (a vocabulary), tried besides the profile's own
+    * ``regimes``: only these kinds of input; ``progress``: is told how far it is
+
     Raises ``UsageError`` for anything that cannot be asked; whatever the target does is in the report. A
     ``KeyboardInterrupt`` ends the audit and returns what it has, with ``settings["interrupted"]``.
     """

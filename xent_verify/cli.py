@@ -1,4 +1,4 @@
-"""The command line: the table of verbs, and what every exit means (CONTRACT section 8).
+"""The command line: the table of verbs, and what every exit means.
 
 0 nothing failed · 1 findings of severity fail · 2 wrong use · 3 the audit could not be completed · 5 nothing was checked ·
 130 interrupted. Verbs live in ``commands/`` and are imported only when called.

@@ -1,4 +1,4 @@
-"""Special values on which implementations may differ (CONTRACT section 5), and the profiles that fix them.
+"""Special values on which implementations may differ (docs/policies.md), and the profiles that fix them.
 
 A *situation* is recognised from the batch; what the target answered is given a word ("nan", "zero", "uniform",
 "limit", …). Under ``any`` each word listed for a situation is accepted, but one target must keep to one word; a named

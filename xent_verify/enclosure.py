@@ -9,7 +9,7 @@ The interval is open on purpose: a true value that lies arbitrarily close to a r
 (log-softmax of [2**-47, -64] is a float64 midpoint minus 2**-92; with a larger gap minus 2**-1477) is enclosed by an
 interval that ends *at* the boundary, and is decided.
 
-Finite non-zero values are normalised, 1 <= \\|hi\\| < 2; ``lo`` and ``radius`` are 0 or at least 2**-900. Exact zero has
+Finite non-zero values are normalised, 1 <= |hi| < 2; ``lo`` and ``radius`` are 0 or at least 2**-900. Exact zero has
 hi = 0. Special values have hi = +-inf or NaN and radius 0. Exponents are int64, far beyond any format's range.
 """
 
@@ -34,7 +34,7 @@ FIELDS = ("hi", "lo", "exponent", "radius", "tier")
 Fields = tuple[FloatArray, FloatArray, IntArray, FloatArray, NDArray[np.uint8]]
 
 DECISION = 2.0**-20
-"""Widest radius, in ulps of the asked format, at which error_ulp counts as decided (CONTRACT section 7)."""
+"""Widest radius, in ulps of the asked format, at which error_ulp counts as decided."""
 
 TIERS = ("special", "float64", "double-double", "exact")
 """What proved a value: definition, tier 1, tier 2, tier 3 (``tier`` holds the index)."""
@@ -56,10 +56,11 @@ class Units:
 
 
 class Enclosure:
-    """Arrays of certified values, all of one shape (see the module docstring for the meaning of the fields).
+    """Arrays of certified values t, all of one shape: |t - (hi + lo) * 2**exponent| < radius * 2**exponent.
 
-    A value. The fields may be worked out when the first of them is asked for: proof often needs no more than a double
-    and a common radius, and arrays that nobody reads cost nothing.
+    ``hi``, ``lo``, ``radius``: float64; ``exponent``: int64; ``tier``: uint8, an index into ``TIERS``. Where the radius is
+    0, equality holds; special values have hi = +-inf or NaN. The fields may be worked out when the first of them is asked
+    for: proof often needs no more than a double and a common radius, and arrays that nobody reads cost nothing.
     """
 
     __slots__ = ("_fields", "_make", "_shape")
@@ -256,7 +257,7 @@ class Enclosure:
         return (rounding & ((units.radius <= DECISION) | over)) | ~self.finite
 
     def error_ulp(self, values: ArrayLike, fmt: str | FloatFormat) -> FloatArray:
-        """CONTRACT section 3: |y - t| / ulp(t), to 2**-20 ulp where ``decided``.
+        """|y - t| / ulp(t) per element (float64), to 2**-20 ulp where ``decided``.
 
         An infinity on one side only is placed at M + Q. Equal infinities (a true value that rounds to infinity
         counts as one; for formats without infinities NaN stands for it) give 0. NaN against a number gives NaN.

@@ -1,6 +1,6 @@
 """The error of every returned value, and counters that add up.
 
-``measure`` compares a result with its certified truth: error_ulp (CONTRACT section 3), error over the policy's limit,
+``measure`` compares a result with its certified truth: error_ulp (``ulp_error``), error over the policy's limit,
 and a class per element. ``Tally`` folds any number of such results into integer counts (histogram of error x magnitude),
 an exact maximum and counts per class: two tallies add up to the tally of both, in any order.
 """
@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from xent_verify.enclosure import TIERS, Enclosure
+from xent_verify.failures import UsageError
 from xent_verify.formats import FloatArray, FloatFormat
 from xent_verify.model import Batch, Example, RegimeResult
 
@@ -219,10 +220,24 @@ class Tally:
 _NUMERIC = np.array([CODE["ok"], CODE["inaccurate"]])
 
 
-def ulp_error(y: NDArray[Any], reference: Enclosure, fmt: str | FloatFormat) -> FloatArray:
-    """CONTRACT section 3: |y - t| / ulp(t) per element, for a result ``y`` and its certified ``reference``.
+class Truth(Protocol):
+    """True values that errors can be measured against: an ``Enclosure``, or what ``reference`` gives."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    def error_ulp(self, values: ArrayLike, fmt: str | FloatFormat, /) -> FloatArray: ...
+
+
+def ulp_error(y: ArrayLike, reference: Truth, fmt: str | FloatFormat) -> FloatArray:
+    """|y - t| / ulp(t) per element (float64), for a result ``y`` and its certified ``reference``.
+
+    ulp(t) = 2**(max(floor(log2 |t|), e_min) - p + 1): the spacing of the format at the true value (Goldberg 1991; Muller
+    et al., Handbook of Floating-Point Arithmetic, 2nd ed., section 2.3.2).
 
     ``y``: array of the reference's shape (any dtype; taken as real numbers). Infinities on one side are placed at M + Q;
-    NaN against a number gives NaN. Decided to 2**-20 ulp where ``reference.decided(fmt)``.
+    NaN against a number gives NaN. Decided to 2**-20 ulp for what ``reference`` gives, in any format.
+    ``UsageError`` for another shape.
     """
+    if np.shape(y) != reference.shape:
+        raise UsageError(f"the answer has shape {np.shape(y)}; the true values have {reference.shape}")
     return reference.error_ulp(y, fmt)

@@ -166,7 +166,12 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One kind of failure of one target on one (op, dtype): CONTRACT section 6."""
+    """One kind of failure of one target on one (op, dtype).
+
+    ``kind`` is one of ``FINDING_KINDS``; ``severity`` "fail" or "warn"; ``count`` of ``cases`` elements were hit, in
+    ``regimes``. ``minimal`` and ``worst`` are the smallest input and the one with the largest error; ``diagnosis`` names
+    the likely mistake; ``script`` reproduces the minimal one on its own.
+    """
 
     kind: str
     severity: Severity
@@ -229,6 +234,7 @@ class DtypeResult:
 
     @property
     def ok(self) -> bool:
+        """Nothing failed; there may be warnings."""
         return all(finding.severity != "fail" for finding in self.findings)
 
 
@@ -242,12 +248,16 @@ class TargetResult:
 
     @property
     def ok(self) -> bool:
+        """No format failed."""
         return all(result.ok for result in self.dtypes)
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What an audit found. Presentation (frames, JSON, files) lives in ``report/``; see ``to_frame`` and friends there."""
+    """What an audit found: per target its results by format. ``report`` has its renderings.
+
+    ``settings`` are those of the audit that decide the findings; ``environment`` says where it ran.
+    """
 
     targets: tuple[TargetResult, ...]
     settings: Mapping[str, Any]
@@ -255,6 +265,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
+        """No target failed."""
         return all(target.ok for target in self.targets)
 
     @property

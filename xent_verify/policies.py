@@ -1,4 +1,4 @@
-"""Policies: what counts as inaccurate (CONTRACT section 4), as data.
+"""Policies: what counts as inaccurate (docs/policies.md), as data.
 
 ``standard``, ``textbook`` and ``native`` derive the limit from the op's error bound under a stated arithmetic and
 summation constant; ``faithful`` and ``ulp:K`` limit error_ulp; ``allclose:rtol,atol`` is what people use today.

@@ -1,8 +1,8 @@
 """What must hold between calls: the ground on which companions (``companions``) and laws (``laws``) stand.
 
-A batch is taken apart into rows (``rows_view``), asked again in another form, and the answers are compared. CONTRACT
-section 6: where only bits differ, and both answers may lie within the limit of one true value (difference at most
-2 limits), a difference is information; beyond that one of the two is wrong, whatever the true value is.
+A batch is taken apart into rows (``rows_view``), asked again in another form, and the answers are compared. Where only
+bits differ, and both answers may lie within the limit of one true value (difference at most 2 limits), a
+difference is information; beyond that one of the two is wrong, whatever the true value is.
 """
 
 from __future__ import annotations

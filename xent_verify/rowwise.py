@@ -1,4 +1,4 @@
-"""Measures beside ulps (CONTRACT section 3): absolute and relative error, and what a row's user sees.
+"""Measures beside ulps (docs/reading.md): absolute and relative error, and what a row's user sees.
 
 Per row of probabilities |sum y - 1|, KL(p || y) in nats and whether the largest class changed; per loss whether a positive
 one came out 0. Each merges over calls by maximum or by addition.

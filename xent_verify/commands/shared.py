@@ -18,7 +18,7 @@ __all__ = ["audit_options", "deliver", "dtypes_of", "kwargs_of", "progress", "se
 
 
 def search_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of CONTRACT section 8 that decide how a target is called and judged."""
+    """The options that decide how a target is called and judged."""
     options = [
         click.option("--dtype", "dtypes", default="", help="Formats, comma-separated. [default: see above]"),
         click.option(

@@ -23,7 +23,7 @@ __all__ = [
 
 
 def sum_to_one(given: Given) -> list[Hit]:
-    """\\|sum y - 1\\| <= sum limit_i, since sum p = 1; flushed zeros may hide a smallest normal each."""
+    """|sum y - 1| <= sum limit_i, since sum p = 1; flushed zeros may hide a smallest normal each."""
     total, n = given.values.sum(axis=1), given.values.shape[1]
     allowed = given.limit.sum(axis=1) + given.flush() + (np.log2(n) + 16) * OWN_ROUNDING
     worst = _farthest(np.abs(total - 1) / allowed, given.live)
@@ -31,7 +31,7 @@ def sum_to_one(given: Given) -> list[Hit]:
 
 
 def exp_sums_to_one(given: Given) -> list[Hit]:
-    """\\|sum exp y - 1\\| <= sum p_i (exp limit_i - 1) <= sum exp(y_i + limit_i) (exp limit_i - 1)."""
+    """|sum exp y - 1| <= sum p_i (exp limit_i - 1) <= sum exp(y_i + limit_i) (exp limit_i - 1)."""
     terms = np.exp(given.values)
     total, n = terms.sum(axis=1), given.values.shape[1]
     spread = np.minimum(given.limit, 700.0)
@@ -46,7 +46,7 @@ def _farthest(excess: FloatArray, live: NDArray[np.bool_]) -> int:
 
 
 def rows_sum_to_zero(given: Given) -> list[Hit]:
-    """\\|sum g\\| <= sum limit_i, since sum (p sum(y) - y) = 0."""
+    """|sum g| <= sum limit_i, since sum (p sum(y) - y) = 0."""
     total = given.values.sum(axis=1)
     own = (np.log2(given.values.shape[1]) + 16) * OWN_ROUNDING * np.abs(given.values).sum(axis=1)
     excess = np.abs(total) / (given.limit.sum(axis=1) + given.flush() + own)

@@ -1,4 +1,4 @@
-"""A-priori error bounds of the textbook stable algorithms (CONTRACT section 4), and the terms they are built from.
+"""A-priori error bounds of the textbook stable algorithms (in words: docs/policies.md), and the terms they are built from.
 
 Model of arithmetic: fl(a op b) = (a op b)(1 + e), |e| <= u, for + - * /; computed exp and log have relative error at
 most ``k_exp`` and ``k_log`` ulps (ulp <= 2u relative; the contract counts k in units of u after scaling, as its

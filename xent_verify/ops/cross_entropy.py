@@ -9,14 +9,14 @@ With log p the log-softmax of a row, w class weights (1 by default), e the label
 probability targets).
 
 **Bound.** Write loss = sum_c a_c l_c with l_c = -log p_c >= 0 and a_c the coefficients. A sound implementation computes
-each l_c within the bound B_c of log_softmax (storing it in F is allowed: B_c includes \\|l_c\\| u_F), forms a_c with at
+each l_c within the bound B_c of log_softmax (storing it in F is allowed: B_c includes |l_c| u_F), forms a_c with at
 most six roundings (e, 1 - e, e / C, w, their products), multiplies and sums C terms; e itself may be rounded to F
 first, once::
 
     row:   sum_c |a_c| B_c + (sigma(C) + 6) u sum_c |a_c| l_c + u_F (e w_t l_t + (e/C) sum_c w_c l_c) + |loss| u_F + eta_F
 
 A plain index loss (no weight, no smoothing) has no operation beyond log_softmax and keeps its bound. Reducing N rows
-adds sigma(N) u sum \\|loss_n\\| and the division and store: (sigma(N) + 2) u \\|mean\\| + \\|mean\\| u_F, where the
+adds sigma(N) u sum |loss_n| and the division and store: (sigma(N) + 2) u |mean| + |mean| u_F, where the
 divisor W is itself a sum of N terms.
 """
 
@@ -40,7 +40,7 @@ _SCALE = 2.0**-600
 
 
 def formula(a: Arithmetic, row: RowInputs, wanted: Sequence[int]) -> list[Any]:
-    """sum_c a_c (-log p_c), with the coefficients a_c of the module docstring."""
+    """sum_c a_c (-log p_c); a_c from weights, target and smoothing as docs/policies.md has them."""
     logits, target = row.values
     used = [(c, value) for c, value in _coefficients(a, row, len(logits), target) if not value.is_zero]
     total = a.number(0)

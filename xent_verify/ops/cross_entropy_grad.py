@@ -2,14 +2,14 @@
 
 **Bound.** p_i has the relative error of softmax in the arithmetic (no store), or is had as exp(log p_i) from the forward
 pass, which rounds log p_i once more: L_i = |log p_i| + k_log log s. For probability targets Y = sum(y) is summed
-(sigma(C) u), multiplied (u) and the difference stored (\\|g_i\\| u_F)::
+(sigma(C) u), multiplied (u) and the difference stored (|g_i| u_F)::
 
     p_i Y (d_i + E + sigma(C) + 2 k_exp + 1 + L_i) u                    + |g_i| u_F + eta_F     (class index, Y = 1)
     p_i |Y| (d_i + E + 2 sigma(C) + 2 k_exp + 3 + L_i) u + p_i |Y - 1|*  + |g_i| u_F + eta_F    (probabilities)
 
 At the target p - 1 and -sum of the others are both sound: the bound is absolute there (p's error, not g's), and the
 larger of the two forms' errors counts, p_t r_t u or (sum_(j != t) p_j r_j + sigma(C) (1 - p_t)) u with r_j softmax's.
-(*) Targets that sum to 1 only up to their own rounding (\\|Y - 1\\| <= C u_F) may be taken as summing to 1.
+(*) Targets that sum to 1 only up to their own rounding (|Y - 1| <= C u_F) may be taken as summing to 1.
 """
 
 from __future__ import annotations

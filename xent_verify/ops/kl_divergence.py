@@ -1,7 +1,7 @@
 """kl_divergence: KL(p || q) = sum_i p_i (log p_i - log q_i) for p, q the softmax of two rows of logits.
 
 **Bound.** Both log-softmaxes within their bounds, p_i within softmax's, a subtraction, a product and a sum of n terms:
-sum_i p_i (B_p,i + B_q,i + \\|log p_i - log q_i\\| (r_i + 2 u)) + sigma(n) u sum_i p_i \\|log p_i - log q_i\\| + \\|t\\| u_F
+sum_i p_i (B_p,i + B_q,i + |log p_i - log q_i| (r_i + 2 u)) + sigma(n) u sum_i p_i |log p_i - log q_i| + |t| u_F
 + eta_F, where r_i is softmax's relative bound and B the absolute ones of log_softmax.
 """
 

@@ -81,7 +81,7 @@ class Op:
     by the option ``reduction``). ``formula(arithmetic, row, wanted)`` gives the true values of the wanted elements of
     one row (for "rows" and "loss": one value). ``denominator(arithmetic, batch)`` is what ``reduction="mean"`` divides
     by. ``bound(batch, model)`` gives the largest absolute error a sound implementation can make, in the result's shape
-    (CONTRACT section 4); ``like`` names the operation of the table whose regimes it takes (for operations from outside;
+    (derived as in ``ops.bounds``); ``like`` names the operation of the table whose regimes it takes (for operations from outside;
     default: the one of the same shape); ``overflow_allowed(batch, model)`` where an intermediate of a sound algorithm may
     overflow although the true value is representable; ``zero_times_overflow`` where it may then meet a factor of 0.
     ``laws`` name entries of ``laws.LAWS`` (or a ``Law`` at ``module:attribute``); ``formats`` those of ``FORMATS`` that

@@ -1,7 +1,7 @@
 """softmax_temperature: softmax(x / T), with the quotient exact.
 
-Bound: the textbook algorithm divides first (each logit gets \\|x_i / T\\| u) and then takes a stable softmax of rounded
-logits, or subtracts the maximum first. With D_i = (m - x_i) / T and X = max \\|x\\| / \\|T\\| of the row, relative:
+Bound: the textbook algorithm divides first (each logit gets |x_i / T| u) and then takes a stable softmax of rounded
+logits, or subtracts the maximum first. With D_i = (m - x_i) / T and X = max |x| / |T| of the row, relative:
 (D_i + E + 2 X + D_i + sigma(n) + 2 k_exp + 1) u + u_F; T itself may be rounded to F: (D_i + E) u_F more.
 """
 

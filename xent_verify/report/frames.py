@@ -2,7 +2,7 @@
 
 Percentiles come from the histogram: the upper edge of the bin that holds the quantile, never above the maximum, so
 they are not understated. They and ``max_ulp`` are over finite cases; overflow, NaN and the like are counted in columns
-of their own (CONTRACT section 3). ``max_ulp`` is the largest error searched for and seen; ``proved_ulp`` the exact
+of their own (docs/reading.md). ``max_ulp`` is the largest error searched for and seen; ``proved_ulp`` the exact
 maximum over the whole domains named in ``proved_over``, from certificates.
 """
 

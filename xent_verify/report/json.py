@@ -109,7 +109,7 @@ def _dtype(result: DtypeResult, regimes: bool) -> dict[str, Any]:
 
 
 def finding_json(finding: Finding) -> dict[str, Any]:
-    """One finding (CONTRACT section 6), as it stands in the report."""
+    """One finding (its fields: docs/reading.md), as it stands in the report."""
     record: dict[str, Any] = {
         "kind": finding.kind,
         "severity": finding.severity,

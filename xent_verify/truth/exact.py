@@ -14,7 +14,7 @@ irrational and so lies strictly between its dyadic ends: the interval may be tak
 the ends out by a unit; for them a value may stay beside a boundary at the last precision, and then its error_ulp is decided
 to 2**-20 ulp although the side it rounds to is not.
 
-Special values (CONTRACT section 5) never come here: ``special.resolve`` settles them by definition.
+Special values never come here: ``special.resolve`` settles them by definition.
 """
 
 from __future__ import annotations

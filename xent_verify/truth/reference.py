@@ -24,7 +24,7 @@ class Reference:
 
     The enclosure decides, for the format of the inputs (or the ``fmt`` that was asked), the correctly rounded value and
     the error of any answer to 2**-20 ulp. ``tier`` says per element what proved it: 0 definition, 1 float64,
-    2 double-double, 3 exact (``enclosure.TIERS``). NaN stands where only a convention decides (CONTRACT section 5).
+    2 double-double, 3 exact (``enclosure.TIERS``). NaN stands where only a convention decides.
     """
 
     batch: Batch
@@ -69,9 +69,16 @@ class Reference:
         return self.decided(fmt).enclosure.error_ulp(values, fmt)
 
 
+def _as_array(values: ArrayLike | None, what: str) -> NDArray[Any]:
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise UsageError(f"{what}: the rows of a nested list have different lengths; an array has one shape") from None
+
+
 def _as_floats(values: ArrayLike, what: str) -> NDArray[Any]:
     """Arrays of a known format as they are; Python numbers and integers as float64."""
-    array = np.asarray(values)
+    array = _as_array(values, what)
     if array.dtype.name in FORMATS:
         return array
     if array.dtype.kind in "iub":
@@ -85,7 +92,7 @@ def _inputs(op: Op, x: ArrayLike, target: ArrayLike | None) -> dict[str, NDArray
     if bool(others) != (target is not None):
         raise UsageError(f"{op.name} takes {' and '.join(op.inputs)}")
     if others:
-        labels = np.asarray(target)
+        labels = _as_array(target, others[0])
         keep = labels.dtype.kind in "iub" and others[0] == "target"
         inputs[others[0]] = labels if keep else _as_floats(labels, others[0])
     return inputs
@@ -100,11 +107,15 @@ def reference(
     jobs: int = 1,
     **options: Any,
 ) -> Reference:
-    """Certified true values of ``op`` for exactly these inputs.
+    """Certified true values of ``op`` for exactly these inputs, in the shape of its result.
 
-    ``x`` is any array-like; NumPy and ml_dtypes arrays keep their format, Python numbers are float64. ``target`` is the
-    op's second input, if it has one. ``options`` are the op's own (``axis``, ``weight``, ``reduction``, ...), taken as
-    the real numbers they store. ``fmt`` asks for enclosures that decide another format than that of ``x``.
+    * ``x``: array-like of any number of dimensions; NumPy and ml_dtypes arrays keep their format, Python numbers are float64
+    * ``target``: the op's second input, if it has one: class indices [N] of any integer dtype, or floats [N, C]
+    * ``fmt``: another format than that of ``x`` that the enclosures shall decide
+    * ``jobs``: processes or threads; the bits of the result do not depend on it
+    * ``options``: the op's own (``axis``, ``weight``, ``reduction``, ...), taken as the real numbers they store
+
+    Raises ``UsageError`` for shapes, dtypes, options or class ids that the operation does not have.
 
     >>> from xent_verify import reference
     >>> reference("logsumexp", [0.0, -50.0]).rounded("float64")

@@ -18,7 +18,7 @@ Both ends are squared s times with floor and ceiling, and widened by the uncerta
 1 - e <= exp(-e), exp(e) <= 1 + 2 e (e <= 1/2).
 
 **log.** For a > 0 and a guess y, exp(y) in [A, B] gives log a = y + log(1 + c) with c in [a/B - 1, a/A - 1], and
-c - c**2 <= log(1 + c) <= c for \\|c\\| <= 1/2. A bad guess widens the result; it cannot make it wrong.
+c - c**2 <= log(1 + c) <= c for |c| <= 1/2. A bad guess widens the result; it cannot make it wrong.
 
 **log1p.** For 0 < t < 2**-8 the alternating series t - t**2/2 + t**3/3 - ... is bracketed by consecutive partial sums.
 

@@ -1,6 +1,6 @@
 """Values that follow from a definition, not from arithmetic: NaN, infinite and fully masked rows, ignored rows.
 
-CONTRACT section 5 defines them. This is the one place for that logic;
+This is the one place for that logic;
 every tier asks it first. NaN stands as the placeholder where only a convention decides (softmax of a row with +inf or
 without a finite logit, a mean over nothing): the judge knows the conventions.
 
