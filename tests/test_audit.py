@@ -68,12 +68,15 @@ def test_the_naive_softmax_comes_down_to_one_logit_past_the_edge() -> None:
 
 def test_findings_carry_all_that_the_contract_asks() -> None:
     """Kind, share, regimes, minimal input, 30 digits, rounded and observed value, error, a script that reproduces it."""
-    found = failing(audit("naive", op="softmax", dtypes=["float32"], profile="quick", isolated=False))["underflow"]
+    every = failing(audit("naive", op="softmax", dtypes=["float32"], profile="quick", isolated=False))
+    found = every["underflow"]
     example = found.minimal
     assert example is not None
     assert 0 < found.share < 1
     assert found.regimes
-    assert len(example.true_digits.replace(".", "").replace("-", "").split("e")[0].lstrip("0")) >= 25
+    assert every["inaccurate"].worst is not None
+    digits = every["inaccurate"].worst.true_digits
+    assert len(digits.replace(".", "").replace("-", "").split("e")[0].lstrip("0")) == 30
     assert example.observed == 0 < example.rounded
     assert example.bound_ratio is not None
     assert example.bound_ratio > 1
@@ -112,6 +115,36 @@ def test_the_script_of_a_loss_reproduces_it(tmp_path: Path) -> None:
         done = subprocess.run([sys.executable, str(alone)], capture_output=True, text=True, check=False)
         assert done.returncode == 1, (finding.kind, done.stderr)
         assert "Error" not in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("op", "lines", "kind"),
+    [
+        (
+            "softmax",
+            "x -= x.max(axis=axis, keepdims=True, initial=-np.inf)\n    return sound(x, axis=axis)",
+            "input_mutated",
+        ),
+        ("cross_entropy", "y = sound(*a, **k)\n    k.get('weight', y)[...] /= 3\n    return y", "input_mutated"),
+        ("softmax", "return sound(x, axis=axis).astype(np.float64)", "dtype"),
+    ],
+)
+def test_the_script_of_misconduct_reproduces_it(tmp_path: Path, op: str, lines: str, kind: str) -> None:
+    """Changed arguments, options among them, and wrong dtypes: the script exits 1 for them and 0 once they are mended."""
+    head = "logits, target, *, weight=None, reduction='mean'" if op == "cross_entropy" else "x, axis=-1"
+    more = "a, k = (logits, target), {'reduction': reduction} | ({} if weight is None else {'weight': weight})\n    "
+    body = (more if op == "cross_entropy" else "") + lines
+    sound = (
+        f"import numpy as np\nfrom xent_verify.implementations import find\nsound = find('stable', '{op}').call\n\n\n"
+    )
+    source = tmp_path / "odd.py"
+    source.write_text(f"{sound}def odd({head}):\n    {body}\n")
+    script = failing(audit(f"{source}:odd", op=op, dtypes=["float32"], profile="quick"))[kind].script
+    done = subprocess.run([sys.executable, "-"], input=script, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "")
+    source.write_text(f"{sound}odd = sound\n")
+    done = subprocess.run([sys.executable, "-"], input=script, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_target_that_only_hangs_is_given_up(tmp_path: Path) -> None:

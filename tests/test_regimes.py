@@ -104,7 +104,7 @@ def test_plan_is_a_function_of_its_seed(op: str) -> None:
     assert first != [describe(b) for b in plan(op, "float32", profile="quick", seed=4)]
 
 
-@pytest.mark.parametrize(("profile", "batches", "logits"), [("quick", 345, 420_000), ("standard", 620, 2_200_000)])
+@pytest.mark.parametrize(("profile", "batches", "logits"), [("quick", 355, 420_000), ("standard", 630, 2_200_000)])
 @pytest.mark.parametrize("op", list(OPS))
 def test_budget(op: str, profile: str, batches: int, logits: int) -> None:
     """A profile costs no more than it says."""
@@ -138,10 +138,25 @@ def test_batches_are_calls_of_their_operation(op: str, fmt: str) -> None:
 def test_infinities_and_nan_stay_where_they_are_announced() -> None:
     """Only the mask, infinity and NaN regimes (and sweeps) hold values that are not finite."""
     special = {"masks", "all_masked", "plus_inf", "nan", "masked_classes", "masked_target", "probabilities"}
-    special |= {"default_call", "ignored_rows", "state", "every_value"}
+    special |= {"default_call", "ignored_rows", "state", "every_value", "ranks", "layouts"}
     for op in ("softmax", "cross_entropy", "sigmoid"):
         for batch in plan(op, "float16", profile="quick", seed=1):
             assert batch.regime in special or np.isfinite(batch.form.widen(batch.x)).all(), batch.regime
+
+
+@pytest.mark.parametrize("fmt", ["float32", "bfloat16", "float8_e4m3fn"])
+def test_every_rank_axis_and_view_meets_telling_rows(fmt: str) -> None:
+    """One to four dimensions, several axes and each real view hold rows whose levels are beyond exp's range of each other."""
+    reach = -log_of(FORMATS[fmt].smallest_subnormal)
+    met = set()
+    for batch in plan("softmax", fmt, profile="quick", seed=0):
+        x, axis = batch.form.widen(batch.x), int(batch.options.get("axis", -1))
+        if batch.regime in ("ranks", "layouts") and x.size:
+            tops = x.max(axis=axis)
+            if tops.ndim == 0 or (tops.max() - tops.min() > reach):
+                met.add((x.ndim, axis) if batch.regime == "ranks" else batch.layout)
+    assert {(1, -1), (2, 0), (3, -1), (3, 0), (3, 1), (4, -1), (4, 1)} <= met
+    assert set(LAYOUTS) - {"C", "broadcast"} <= met
 
 
 def test_sizes_reach_every_power_of_two() -> None:

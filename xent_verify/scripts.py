@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -54,16 +54,24 @@ _LAYOUT_LINES = {
 def script(target: str, example: Example, *, kind: str, dtype: str, expression: str = "") -> str:
     """The script; ``expression`` opens a target that is no NumPy function of the operation's signature.
 
-    It prints what came out and what is right, and exits 1 while the fault is there (value faults).
+    It prints what came out and what is right, and exits 1 while the fault is there (wrong values, a wrong dtype, a changed
+    argument).
     """
     names = list(example.inputs)
-    expressions = [array_expression(value) for value in example.inputs.values()]
-    keywords = {name: _option(value) for name, value in example.options.items()}
-    body = [f"{name} = {text}" for name, text in zip(names, expressions, strict=True)]
+    arrays = {**example.inputs, **{name: one for name, one in example.options.items() if isinstance(one, np.ndarray)}}
+    body = [f"{name} = {array_expression(value)}" for name, value in arrays.items()]
     body += _layout(example.layout, names[0])
-    call = ", ".join([*names, *(f"{name}={text}" for name, text in keywords.items())])
-    body += [f"result = np.asarray(function({call}))", "print('result  ', result.dtype, result.shape)"]
-    body += _comparison(example, dtype)
+    keywords = (f"{name}={name if name in arrays else repr(value)}" for name, value in example.options.items())
+    body += _before(arrays, expression) if kind == "input_mutated" else []
+    body += [f"result = np.asarray(function({', '.join([*names, *keywords])}))"]
+    body += ["print('result  ', result.dtype, result.shape)"]
+    match kind:
+        case "input_mutated":
+            body += ["print('changed ', changed())", "sys.exit(1 if changed() else 0)"]
+        case "dtype":
+            body += [f"sys.exit(0 if result.dtype.name == {dtype!r} else 1)"]
+        case _:
+            body += _comparison(example, dtype)
     text = "\n".join(body)
     imports = ["import sys" if "sys." in text else "", "import numpy as np"]
     imports += ["import base64", "import zlib"] if "zlib." in text else []
@@ -74,6 +82,18 @@ def script(target: str, example: Example, *, kind: str, dtype: str, expression: 
 
 def _option(value: Any) -> str:
     return array_expression(value) if isinstance(value, np.ndarray) else repr(value)
+
+
+def _before(names: Iterable[str], expression: str) -> list[str]:
+    """``changed()``: which arguments the call has written to; opened candidates get copies, and say so themselves."""
+    if expression:
+        return ["changed = lambda: list(function.mutated)"]
+    held = ", ".join(f"{name!r}: {name}" for name in names)
+    return [
+        f"held = {{{held}}}",
+        "before = {name: array.tobytes() for name, array in held.items()}",
+        "changed = lambda: [name for name, array in held.items() if array.tobytes() != before[name]]",
+    ]
 
 
 def _layout(layout: str, name: str) -> list[str]:

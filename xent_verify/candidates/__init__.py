@@ -70,6 +70,7 @@ class Candidate:
         self.op = op
         self._engine = engine
         self._extra = extra
+        self.mutated: tuple[str, ...] = ()
 
     @property
     def offered(self) -> Mapping[str, bool]:
@@ -107,11 +108,15 @@ class Candidate:
         return self._engine.call(batch)
 
     def __call__(self, *inputs: NDArray[Any], **options: Any) -> NDArray[Any]:
-        """Call the target on NumPy arrays, outside an audit; ``RuntimeError`` when it gives no array of numbers."""
+        """Call the target on NumPy arrays, outside an audit; ``RuntimeError`` when it gives no array of numbers.
+
+        ``mutated`` then names the arguments that the target has written to.
+        """
         names = ("logits", "target") if len(inputs) == 2 else tuple(f"x{number}" for number in range(len(inputs)))
         given = dict(zip(names, map(np.asarray, inputs), strict=True))
         outcome = self.call(Batch(self.op, given[names[0]].dtype.name, "", given, options))
         if isinstance(outcome, Returned):
+            self.mutated = outcome.mutated
             return outcome.value
         raise RuntimeError(f"{self.name}: {outcome}")
 

@@ -48,6 +48,9 @@ class Runner:
         self._at_import = tuple(f"{name} (at import)" for name in at_import)
         self._state: dict[str, Any] | None = None
         self._earlier: deque[tuple[NDArray[Any], NDArray[Any]]] = deque(maxlen=_KEPT_RESULTS)
+        self._lent: dict[
+            str, tuple[Any, NDArray[Any]]
+        ] = {}  # array options of this call: as the target holds it, as it was
 
     def run(self, batch: Batch) -> Outcome:
         """Call the target on a private copy of the batch."""
@@ -78,7 +81,8 @@ class Runner:
 
     def _called(self, batch: Batch, arrays: Arrays) -> tuple[Any, Arrays]:
         """(the answer, the arrays that the target really held)."""
-        keywords = {name: self._option(value) for name, value in self.style.keywords_of(batch).items()} | self._extra
+        self._lent.clear()
+        keywords = {n: self._option(n, value) for n, value in self.style.keywords_of(batch).items()} | self._extra
         unit = self.style.unit_of(batch)
         if unit:
             return self._by_unit(batch, arrays, keywords, unit), arrays
@@ -98,9 +102,11 @@ class Runner:
         seen = self._adapter.from_target(held)
         return array if seen is None else seen
 
-    def _option(self, value: Any) -> Any:
+    def _option(self, name: str, value: Any) -> Any:
         if isinstance(value, np.ndarray) and value.ndim:
-            return self._adapter.to_target(np.array(value))
+            held = self._adapter.to_target(np.array(value))
+            self._lent[name] = held, np.array(self._held(held, value))
+            return held
         return value[()] if isinstance(value, np.ndarray) else value
 
     def _by_unit(self, batch: Batch, arrays: Arrays, keywords: dict[str, Any], unit: str) -> Any:
@@ -132,6 +138,7 @@ class Runner:
         array, name = to_array(value, self._adapter)
         kept = batch.inputs.values()
         mutated = tuple(key for key, held, old in zip(batch.inputs, given, kept, strict=True) if not same(held, old))
+        mutated += tuple(key for key, (held, old) in self._lent.items() if not same(self._held(held, old), old))
         aliases = any(shares_memory(array, held) for held in given)
         kept_too = bool(array.ndim) and array.nbytes * _KEPT_RESULTS <= _KEPT_BYTES
         copy = np.array(array, order="C") if kept_too or not self._alone else array  # alone, it is written out at once

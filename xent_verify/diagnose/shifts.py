@@ -62,6 +62,17 @@ def _batch(case: Case) -> Iterator[tuple[str, Array]]:
     yield "max(batch)", np.full_like(case.top, top)
     finite = np.where(np.isfinite(case.rows), case.rows, -np.inf)
     yield "max(batch)", np.full_like(case.top, finite.max())
+    yield from _row_blocks(case)
+
+
+def _row_blocks(case: Case) -> Iterator[tuple[str, Array]]:
+    """Rows that lie together (the matrix of a stack, a tile of rows) share one maximum."""
+    count = len(case.top)
+    outer = np.delete(case.batch.x.shape, int(case.batch.options.get("axis", -1)))
+    together = np.multiply.accumulate(outer[::-1].astype(np.int64))
+    for k in sorted({int(k) for k in (*together, *_WIDTHS) if 1 < k < count}):
+        starts = np.arange(0, count, k)
+        yield f"max({k} rows)", np.repeat(np.maximum.reduceat(case.top, starts), k, axis=0)[:count]
 
 
 def _neighbour(case: Case) -> Iterator[tuple[str, Array]]:
@@ -202,7 +213,7 @@ MISTAKES: tuple[Mistake, ...] = (
     ),
     Mistake(
         "batch-max",
-        "one maximum for the whole batch is subtracted",
+        "one maximum for several rows, or the whole batch, is subtracted",
         _about(_batch),
         everywhere=True,
         rows=True,

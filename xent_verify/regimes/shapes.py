@@ -12,9 +12,33 @@ from xent_verify.formats import FloatArray
 from xent_verify.model import LAYOUTS, Batch
 from xent_verify.regimes.draw import Draw
 from xent_verify.regimes.regime import Context
-from xent_verify.regimes.rows import Maker, ordinary
+from xent_verify.regimes.rows import (
+    Maker,
+    common_offset,
+    dominated,
+    mixed_scale,
+    ordinary,
+    overflow_edge,
+    underflow_edge,
+    very_negative,
+    wide_spread,
+)
+from xent_verify.regimes.specials import masks
 
-__all__ = ["Over", "axes", "empty", "layouts", "long_rows", "many_rows", "named_sizes", "sizes", "state", "structured"]
+__all__ = [
+    "Over",
+    "axes",
+    "empty",
+    "layouts",
+    "long_rows",
+    "many_rows",
+    "named_sizes",
+    "ranks",
+    "sizes",
+    "state",
+    "structured",
+    "telling",
+]
 
 Structure = Callable[[Draw, int], FloatArray]
 
@@ -140,8 +164,11 @@ def long_rows(context: Context) -> Iterator[Batch]:
 
 
 def many_rows(context: Context) -> Iterator[Batch]:
+    """Ordinary rows between rows of very different level: what blocks of rows share shows."""
     for rows in context.profile.many:
-        yield context.batch(ordinary(context.draw, rows, 2 if rows > 2000 else 3))
+        n = 2 if rows > 2000 else 3
+        plain = context.draw.cycle((True, False), rows)
+        yield context.batch(np.where(plain, ordinary(context.draw, rows, n), mixed_scale(context.draw, rows, n)))
 
 
 _SHAPES: tuple[tuple[tuple[int, ...], tuple[int | None, ...]], ...] = (
@@ -169,8 +196,57 @@ def axes(context: Context) -> Iterator[Batch]:
             yield context.batch(x, options={} if axis is None else {"axis": axis})
 
 
+_TELLING: tuple[Maker, ...] = (
+    ordinary,
+    mixed_scale,
+    overflow_edge,
+    underflow_edge,
+    common_offset,
+    very_negative,
+    masks,
+    wide_spread,
+    dominated,
+)
+_DRAWN = 12
+
+
+def telling(draw: Draw, rows: int, n: int, *, first: int = 0) -> FloatArray:
+    """Rows of the makers above, in turn from ``first``: each among others of another level."""
+    makers = [maker for maker in _TELLING if draw.fmt.has_inf or maker is not masks]
+    chosen = [makers[(first + k) % len(makers)](draw, _DRAWN, n)[draw.rng.integers(_DRAWN)] for k in range(rows)]
+    return np.array(chosen, dtype=np.float64).reshape(rows, n)
+
+
+def _in_turn(context: Context, shape: tuple[int, ...], axis: int) -> Iterator[FloatArray]:
+    """Arrays of a shape with telling rows along an axis, until every maker has had its row."""
+    outer = tuple(np.delete(shape, axis))
+    rows = math.prod(outer)
+    for first in range(0, len(_TELLING), max(rows, 1)):
+        flat = telling(context.draw, rows, shape[axis], first=first)
+        yield np.moveaxis(flat.reshape(*outer, shape[axis]), -1, axis)
+
+
+_RANKS: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (
+    ((6,), (-1,)),
+    ((5, 4), (0, -2)),
+    ((2, 3, 5), (-1, 0, 1, -2)),
+    ((4, 2, 300), (-1,)),
+    ((2, 3, 2, 4), (-1, 1, -3, -4)),
+)
+
+
+def ranks(context: Context) -> Iterator[Batch]:
+    """One to four dimensions and every axis again, with rows that an unshifted or wrongly shared step would destroy."""
+    for shape, names in _RANKS:
+        if not context.call.any_shape:
+            continue
+        for axis in names if context.call.axis else (-1,):
+            for x in _in_turn(context, shape, axis):
+                yield context.batch(x, options={} if axis == -1 else {"axis": axis})
+
+
 def layouts(context: Context) -> Iterator[Batch]:
-    """The same kind of numbers as real views: transposed, sliced, strided, reversed, repeated, read-only."""
+    """The same kinds of numbers as real views: transposed, sliced, strided, reversed, repeated, read-only."""
     shapes: list[tuple[tuple[int, ...], int | None]] = [((5, 7), None)]
     if context.call.any_shape:
         shapes += [((3, 4, 6), 1 if context.call.axis else None), ((12,), None)]
@@ -184,6 +260,9 @@ def layouts(context: Context) -> Iterator[Batch]:
             if layout == "broadcast":
                 x = np.broadcast_to(x[:1], shape)
             yield context.batch(x, layout=layout, options={} if axis is None else {"axis": axis})
+    for layout in (name for name in LAYOUTS[1:] if name != "broadcast"):
+        for x in _in_turn(context, (5, 7), -1):
+            yield context.batch(x, layout=layout)
 
 
 def state(context: Context) -> Iterator[Batch]:

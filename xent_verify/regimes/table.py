@@ -63,6 +63,7 @@ REGIMES: dict[str, Regime] = {
         Regime("index_types", "integer types of targets, large class ids", losses.index_types, "options", ops=_INDEXED),
         Regime("wide_options", "smoothing and weights over wide rows", losses.wide_options, "options", ops=_ENTROPY),
         Regime("axes", "one to four dimensions, every axis", shapes.axes, "shape"),
+        Regime("ranks", "telling rows in one to four dimensions, along every axis", shapes.ranks, "shape"),
         Regime("layouts", "transposed, sliced, strided, reversed, repeated, read-only views", shapes.layouts, "layout"),
         Regime("state", "calls that differ from the one before in one thing", shapes.state, "state"),
         Regime("empty", "no rows, or no logits", shapes.empty, "shape"),

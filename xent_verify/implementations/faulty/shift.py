@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from xent_verify.implementations.entries import Fault
 from xent_verify.implementations.faulty.triggers import NARROW, loss_on, on, rising
 from xent_verify.implementations.normalisers import finite_or_zero
-from xent_verify.implementations.rows import Array, row_map, row_reduction
-from xent_verify.implementations.stable import dot_with_log_probabilities
+from xent_verify.implementations.rows import Array, row_map, row_reduction, working_dtype
+from xent_verify.implementations.stable import dot_with_log_probabilities, logsumexp_stable, softmax_stable
 from xent_verify.implementations.targets import Task, as_cross_entropy, labels, solve, weigh
 
 __all__ = ["FAULTS", "softmax_about"]
@@ -72,6 +73,45 @@ def logsumexp_shift_above_700(rows: Array) -> Array:
     return lse_about(rows, np.where(peak > 700, finite_or_zero(peak), 0).astype(rows.dtype))
 
 
+def softmax_stack_maximum(x: ArrayLike, axis: int = -1) -> Array:
+    """Of three and more dimensions, each matrix has one maximum for all its rows."""
+    given = np.asarray(x)
+    if given.ndim < 3 or axis not in (-1, given.ndim - 1) or not given.size:
+        return softmax_stable(given, axis)
+    wide = given.astype(working_dtype(given.dtype))
+    with np.errstate(all="ignore"):
+        return softmax_about(wide, wide.max(axis=(-2, -1), keepdims=True)).astype(given.dtype)
+
+
+def softmax_vector_unshifted(x: ArrayLike, axis: int = -1) -> Array:
+    """The short way for a single vector has no shift."""
+    given = np.asarray(x)
+    if given.ndim != 1:
+        return softmax_stable(given, axis)
+    wide = given.astype(working_dtype(given.dtype))
+    with np.errstate(all="ignore"):
+        return softmax_about(wide, np.zeros_like(wide)).astype(given.dtype)
+
+
+@row_map
+def log_softmax_tile_maximum(rows: Array) -> Array:
+    """Above 1,024 rows, tiles of 64 rows share a maximum."""
+    if len(rows) <= 1024:
+        return rows - lse_about(rows, rows.max(axis=-1, keepdims=True))[:, None]
+    starts = np.arange(0, len(rows), 64)
+    reference = np.repeat(np.maximum.reduceat(rows.max(axis=-1, keepdims=True), starts), 64, axis=0)[: len(rows)]
+    return rows - lse_about(rows, reference)[:, None]
+
+
+def logsumexp_strided_unshifted(x: ArrayLike, axis: int = -1) -> Array:
+    """Views that are not contiguous go another way, which has no shift."""
+    given = np.asarray(x)
+    if given.flags.c_contiguous or not given.size:
+        return logsumexp_stable(given, axis)
+    with np.errstate(all="ignore"):
+        return np.asarray(np.log(np.exp(given.astype(working_dtype(given.dtype))).sum(axis=axis))).astype(given.dtype)
+
+
 @row_reduction
 def logsumexp_mean(rows: Array) -> Array:
     """Shifted by the mean: one logit far above the others overflows."""
@@ -101,6 +141,14 @@ FAULTS: tuple[Fault, ...] = (
           "spread beyond the overflow edge of exp", "shifted by the minimum", on([0.0, 1000.0])),
     Fault("first-warp-maximum", "softmax", softmax_first_warp_maximum, CATEGORY,
           "maximum beyond column 32", "maximum of a part of the row", on(rising(33, 1000.0))),
+    Fault("stack-maximum", "softmax", softmax_stack_maximum, CATEGORY,
+          "three dimensions, rows of very different scale", "one maximum a matrix", on([[[0.0, 1.0], [1000.0, 1004.0]]])),
+    Fault("vector-unshifted", "softmax", softmax_vector_unshifted, CATEGORY,
+          "one dimension, large logits", "no shift", on([1000.0, 1001.0])),
+    Fault("tile-maximum", "log_softmax", log_softmax_tile_maximum, CATEGORY,
+          "many rows of very different scale", "one maximum a tile", on([[0.0, 1.0], [1000.0, 1004.0]] * 600)),
+    Fault("strided-unshifted", "logsumexp", logsumexp_strided_unshifted, CATEGORY,
+          "views, large logits", "no shift", on([[1000.0, 0.0, 1001.0, 0.0]], view=lambda a: a[:, ::2])),
     Fault("previous-row", "log_softmax", log_softmax_previous_row, CATEGORY,
           "rows of very different scale in one batch", "maximum of another row", on([[0.0, 1.0], [1000.0, 1004.0]])),
     Fault("maximum-from-tiny", "logsumexp", logsumexp_maximum_from_tiny, CATEGORY,

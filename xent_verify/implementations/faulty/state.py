@@ -12,13 +12,14 @@ from xent_verify.implementations.faulty.triggers import loss_on, on
 from xent_verify.implementations.gradients import as_gradient, minus_target
 from xent_verify.implementations.rows import Array, row_map, row_reduction
 from xent_verify.implementations.stable import (
+    dot_with_log_probabilities,
     log_probabilities,
     log_softmax_stable,
     log_sums,
     probabilities,
     softmax_stable,
 )
-from xent_verify.implementations.targets import Task
+from xent_verify.implementations.targets import Task, as_cross_entropy, solve
 
 __all__ = ["FAULTS"]
 
@@ -112,6 +113,15 @@ def softmax_masked_row_empties_batch(rows: Array) -> Array:
     return np.zeros_like(p) if np.isneginf(rows).all(axis=-1).any() else p
 
 
+@as_cross_entropy
+def cross_entropy_weights_in_place(task: Task) -> Array:
+    """The caller's class weights are scaled to sum 1, for the next call; this answer is right."""
+    answer = solve(task, dot_with_log_probabilities())
+    if task.weight is not None and task.weight.flags.writeable:
+        task.weight[...] = task.weight / task.weight.astype(np.float64).sum()
+    return answer
+
+
 FAULTS: tuple[Fault, ...] = (
     Fault("stale-workspace", "softmax", softmax_stale_workspace, CATEGORY,
           "a short row after a long one", "workspace not cleared", on([0.0, 1.0]),
@@ -121,6 +131,8 @@ FAULTS: tuple[Fault, ...] = (
           shows="alias", before=on([0.0, 1.0])),
     Fault("in-place", "log_softmax", log_softmax_in_place, CATEGORY,
           "any writeable input", "argument written", on([1.0, 2.0]), shows="mutation"),
+    Fault("weights-in-place", "cross_entropy", cross_entropy_weights_in_place, CATEGORY,
+          "class weights", "argument written", loss_on([[0.0, 1.0]], [0], weight=[1.0, 2.0]), shows="mutation"),
     Fault("every-third-call", "softmax", softmax_every_third_call, CATEGORY,
           "repeated calls, n from 64 on", "lost update", on([0.0] * 64), shows="repeat"),
     Fault("remembered", "logsumexp", logsumexp_remembered, CATEGORY,
