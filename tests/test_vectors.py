@@ -244,7 +244,8 @@ def test_judging_answers_is_auditing_the_same_calls(softmax: Vectors, target: st
 def test_the_minimal_case_is_the_smallest_given_row_that_fails(softmax: Vectors) -> None:
     """It is one row of the vectors, it fails alone, and it is no larger than the worst."""
     report = judged(softmax, Answers("t", answers_to(softmax, "naive")))
-    rows = {row.tobytes() for case in softmax.cases for row in case.batch.x.reshape(-1, case.batch.x.shape[-1])}
+    along = [np.moveaxis(case.batch.x, case.batch.options.get("axis", -1), -1) for case in softmax.cases]
+    rows = {row.tobytes() for x in along for row in x.reshape(-1, x.shape[-1])}
     for finding in report.findings:
         if finding.severity != "fail":
             continue

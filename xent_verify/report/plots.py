@@ -255,7 +255,8 @@ def against_bound(targets: Sequence[TargetResult]) -> Figure:
     panel.set_xlim(min(panel.get_xlim()[0], 0.5), max(panel.get_xlim()[1], 2))
     panel.set_yticks(range(len(targets)), [_short(target.target) for target in targets])
     panel.set_ylim(len(targets) - 0.5, -0.5)
-    return _finish(figure, [panel], "largest error ÷ bound (strokes: single regimes; beyond the red line: fails)", "")
+    marks = "strokes: single regimes; " if any(one.regimes for target in targets for one in target.dtypes) else ""
+    return _finish(figure, [panel], f"largest error ÷ bound ({marks}beyond the red line: fails)", "")
 
 
 def by_regime(targets: Sequence[TargetResult]) -> Figure:
@@ -332,4 +333,4 @@ def _tiles(panel: Any, tiles: Sequence[tuple[int, int, int, str]]) -> None:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= 38 else f"…{name[-37:]}"
+    return name if len(name) <= 38 else f"{name[:21]}…{name[-16:]}"
