@@ -69,9 +69,9 @@ class Batch:
 
     ``inputs`` holds the op's positional arguments in order (name -> array: ``{"x": …}``; ``{"logits": …, "target": …}``),
     C-ordered; floating inputs carry the format's dtype. ``options`` holds keyword arguments of the op's full signature
-    that differ from their defaults (``axis``, ``weight``, ``reduction`` …). ``layout`` says how the first input is laid
-    out in memory when the candidate sees it. ``regime`` names the generator; ``aspect`` what the batch is there to show
-    ("values", "layout", "state" …).
+    that differ from their defaults (``axis``, ``weight``, ``reduction`` …). ``layout`` says how the arrays among both are
+    laid out in memory when the candidate sees them. ``regime`` names the generator; ``aspect`` what the batch is there to
+    show ("values", "layout", "state" …).
     """
 
     op: str

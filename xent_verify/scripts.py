@@ -60,7 +60,7 @@ def script(target: str, example: Example, *, kind: str, dtype: str, expression: 
     names = list(example.inputs)
     arrays = {**example.inputs, **{name: one for name, one in example.options.items() if isinstance(one, np.ndarray)}}
     body = [f"{name} = {array_expression(value)}" for name, value in arrays.items()]
-    body += _layout(example.layout, names[0])
+    body += [line for name, value in arrays.items() for line in _layout(example.layout, name, value.ndim)]
     keywords = (f"{name}={name if name in arrays else repr(value)}" for name, value in example.options.items())
     body += _before(arrays, expression) if kind == "input_mutated" else []
     body += [f"result = np.asarray(function({', '.join([*names, *keywords])}))"]
@@ -96,7 +96,9 @@ def _before(names: Iterable[str], expression: str) -> list[str]:
     ]
 
 
-def _layout(layout: str, name: str) -> list[str]:
+def _layout(layout: str, name: str, ndim: int) -> list[str]:
+    if layout == "broadcast" and ndim < 2:
+        return []
     if layout == "readonly":
         return [f"{name}.flags.writeable = False"]
     return [f"{name} = {_LAYOUT_LINES[layout].format(x=name)}"] if layout in _LAYOUT_LINES else []

@@ -54,8 +54,7 @@ class Runner:
 
     def run(self, batch: Batch) -> Outcome:
         """Call the target on a private copy of the batch."""
-        arrays = [np.array(value, order="C") for value in list(batch.inputs.values())[1:]]
-        arrays.insert(0, layouts.apply(batch.x, batch.layout))
+        arrays = [layouts.apply(value, batch.layout) for value in batch.inputs.values()]
         try:
             value, given, changed = self._watched(batch, arrays)
             return self._returned(value, batch, given, changed)
@@ -82,7 +81,8 @@ class Runner:
     def _called(self, batch: Batch, arrays: Arrays) -> tuple[Any, Arrays]:
         """(the answer, the arrays that the target really held)."""
         self._lent.clear()
-        keywords = {n: self._option(n, value) for n, value in self.style.keywords_of(batch).items()} | self._extra
+        options = self.style.keywords_of(batch)
+        keywords = {name: self._option(name, value, batch.layout) for name, value in options.items()} | self._extra
         unit = self.style.unit_of(batch)
         if unit:
             return self._by_unit(batch, arrays, keywords, unit), arrays
@@ -102,9 +102,9 @@ class Runner:
         seen = self._adapter.from_target(held)
         return array if seen is None else seen
 
-    def _option(self, name: str, value: Any) -> Any:
+    def _option(self, name: str, value: Any, layout: str) -> Any:
         if isinstance(value, np.ndarray) and value.ndim:
-            held = self._adapter.to_target(np.array(value))
+            held = self._adapter.to_target(layouts.apply(value, layout))
             self._lent[name] = held, np.array(self._held(held, value))
             return held
         return value[()] if isinstance(value, np.ndarray) else value

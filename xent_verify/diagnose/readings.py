@@ -44,30 +44,41 @@ def _repeated(case: Case) -> Iterator[Prediction]:
 
 
 def _storage(case: Case) -> Iterator[Prediction]:
-    """The memory behind a view read in its own order."""
-    view = layouts.apply(case.batch.x, case.batch.layout)
-    if view.ndim > 1 and view.strides[0] == 0:
+    """The memory behind a view read in its own order: one argument's, or one option's."""
+    layout, options = case.batch.layout, case.batch.options
+    for name, array in case.batch.inputs.items():
+        for words, values in _read_otherwise(array, layout):
+            other = replace(case, batch=replace(case.batch, inputs={**case.batch.inputs, name: values}))
+            which = "" if array is case.batch.x else f" of {name}"
+            yield (
+                f"the right result for the memory behind the view{which} ({layout}) {words}",
+                other.result(other.right),
+            )
+    for name, value in options.items():
+        for words, values in _read_otherwise(value, layout) if isinstance(value, np.ndarray) else ():
+            other = replace(case, batch=replace(case.batch, options={**options, name: values}))
+            yield (
+                f"the right result for the memory behind the view of {name} ({layout}) {words}",
+                other.result(other.right),
+            )
+    if case.batch.x.ndim > 1 and layouts.apply(case.batch.x, layout).strides[0] == 0:
         whole = case.true.copy()
         whole[1:] = 0
         yield "0 in all rows that share the first one's memory", whole
+
+
+def _read_otherwise(array: Array, layout: str) -> Iterator[tuple[str, Array]]:
+    """Values of the array's shape as they lie in memory, where that is another order than the view's."""
+    view = layouts.apply(array, layout)
     memory = view
     while isinstance(memory.base, np.ndarray):
         memory = memory.base
     flat = memory.ravel(order="K")
     if flat.size < view.size or not view.ndim:
         return
-    for name, values in (("from its start", flat[: view.size]), ("in its own order", view.ravel(order="K"))):
+    for words, values in (("read from its start", flat[: view.size]), ("read in its own order", view.ravel(order="K"))):
         if not np.array_equal(values, view.ravel()):
-            other = replace(
-                case,
-                batch=replace(
-                    case.batch, inputs={**case.batch.inputs, next(iter(case.batch.inputs)): values.reshape(view.shape)}
-                ),
-            )
-            yield (
-                f"the right result for the memory behind the view ({case.batch.layout}) read {name}",
-                other.result(other.right),
-            )
+            yield words, values.reshape(view.shape)
 
 
 def _other_rows(case: Case) -> Iterator[Prediction]:

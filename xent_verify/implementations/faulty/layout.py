@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 from numpy.typing import ArrayLike
 
-from xent_verify.implementations.entries import Fault
-from xent_verify.implementations.faulty.triggers import on
+from xent_verify.implementations.entries import Arguments, Fault
+from xent_verify.implementations.faulty.triggers import loss_on, on
 from xent_verify.implementations.rows import Array
-from xent_verify.implementations.stable import log_softmax_stable, logsumexp_stable, softmax_stable
+from xent_verify.implementations.stable import (
+    dot_with_log_probabilities,
+    log_softmax_stable,
+    logsumexp_stable,
+    softmax_stable,
+)
+from xent_verify.implementations.targets import Task, as_cross_entropy, solve
 
 __all__ = ["FAULTS"]
 
 CATEGORY = "layout"
 BLOCK_2X3 = [[0.0, 1.0, 5.0], [2.0, 4.0, -1.0]]
 CUBE = np.arange(24.0).reshape(2, 3, 4) % 7
+
+
+def _reversed_targets(fmt: str) -> Arguments:
+    (logits, target), options = loss_on([[0.0, 1.0, 5.0]] * 3, [0, 1, 2], reduction="none")(fmt)
+    return (logits, target[::-1].copy()[::-1]), options
 
 
 def softmax_negative_stride(x: ArrayLike, axis: int = -1) -> Array:
@@ -72,6 +85,21 @@ def logsumexp_negative_axis(x: ArrayLike, axis: int = -1) -> Array:
     return logsumexp_stable(x, 0 if axis < -1 else axis)
 
 
+@as_cross_entropy
+def cross_entropy_target_as_dense(task: Task) -> Array:
+    """Targets that are a view are read as they lie in memory, without their stride."""
+    target = task.target
+    owner = target.base
+    if (
+        target.ndim == 1
+        and isinstance(owner, np.ndarray)
+        and owner.size >= target.size
+        and target.strides[0] != target.itemsize
+    ):
+        target = owner.reshape(-1)[: target.size]
+    return solve(dataclasses.replace(task, target=target), dot_with_log_probabilities())
+
+
 FAULTS: tuple[Fault, ...] = (
     Fault("negative-stride", "softmax", softmax_negative_stride, CATEGORY,
           "reversed views", "negative stride ignored", on(BLOCK_2X3, view=lambda a: a[:, ::-1])),
@@ -86,6 +114,8 @@ FAULTS: tuple[Fault, ...] = (
           "axis 0 of a square matrix", "wrong axis", on([[0.0, 1.0], [5.0, 2.0]], axis=0)),
     Fault("channels-last", "log_softmax", log_softmax_channels_last, CATEGORY,
           "axis 1 of four", "wrong axis", on(CUBE[:, :, :, None], axis=1)),
+    Fault("target-as-dense", "cross_entropy", cross_entropy_target_as_dense, CATEGORY,
+          "targets that are views", "stride ignored", _reversed_targets),
     Fault("negative-axis", "logsumexp", logsumexp_negative_axis, CATEGORY,
           "axis -2 of three", "wrong axis", on(CUBE[:, :2, :], axis=-2)),
 )  # fmt: skip
