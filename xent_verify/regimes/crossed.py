@@ -42,7 +42,7 @@ def _weight(draw: Draw, classes: int) -> Any:
 
 
 _SETTINGS: tuple[Callable[[Draw, int], dict[str, Any]], ...] = (
-    lambda _draw, _n: {"label_smoothing": 0.1},
+    lambda _draw, _n: {"label_smoothing": 0.37},
     lambda _draw, _n: {"label_smoothing": 1.0},
     lambda draw, n: {"weight": _weight(draw, n)},
     lambda draw, n: {"weight": _weight(draw, n), "label_smoothing": 0.25},

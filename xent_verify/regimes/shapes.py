@@ -213,7 +213,9 @@ _DRAWN = 12
 def telling(draw: Draw, rows: int, n: int, *, first: int = 0) -> FloatArray:
     """Rows of the makers above, in turn from ``first``: each among others of another level."""
     makers = [maker for maker in _TELLING if draw.fmt.has_inf or maker is not masks]
-    chosen = [makers[(first + k) % len(makers)](draw, _DRAWN, n)[draw.rng.integers(_DRAWN)] for k in range(rows)]
+    each = max(_DRAWN, -(-rows // len(makers)))
+    drawn = [draw.rng.permutation(maker(draw, each, n)) for maker in makers]
+    chosen = [drawn[(first + k) % len(makers)][k // len(makers)] for k in range(rows)]
     return np.array(chosen, dtype=np.float64).reshape(rows, n)
 
 
@@ -232,14 +234,19 @@ _RANKS: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (
     ((2, 3, 5), (-1, 0, 1, -2)),
     ((4, 2, 300), (-1,)),
     ((2, 3, 2, 4), (-1, 1, -3, -4)),
+    ((2, 300, 111), (-1,)),
 )
+_LARGE_RANKS: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (((3, 111, 200), (1,)), ((300, 2, 2, 57), (-1,)))
 
 
 def ranks(context: Context) -> Iterator[Batch]:
-    """One to four dimensions and every axis again, with rows that an unshifted or wrongly shared step would destroy."""
-    for shape, names in _RANKS:
-        if not context.call.any_shape:
-            continue
+    """One to four dimensions and every axis again, with rows that an unshifted or wrongly shared step would destroy.
+
+    The last shapes have more than 2**16 elements in three dimensions.
+    """
+    if not context.call.any_shape:
+        return
+    for shape, names in _RANKS if context.profile.name == "quick" else _RANKS + _LARGE_RANKS:
         for axis in names if context.call.axis else (-1,):
             for x in _in_turn(context, shape, axis):
                 yield context.batch(x, options={} if axis == -1 else {"axis": axis})
@@ -262,7 +269,12 @@ def layouts(context: Context) -> Iterator[Batch]:
             yield context.batch(x, layout=layout, options={} if axis is None else {"axis": axis})
     for layout in (name for name in LAYOUTS[1:] if name != "broadcast"):
         for x in _in_turn(context, (5, 7), -1):
+            options = (
+                {"weight": context.draw.narrow(np.linspace(0.25, 2.0, 7))} if context.op == "cross_entropy" else {}
+            )
             yield context.batch(x, layout=layout)
+            if options:
+                yield context.batch(x, layout=layout, options=options)
 
 
 def state(context: Context) -> Iterator[Batch]:
