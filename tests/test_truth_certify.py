@@ -346,6 +346,17 @@ def test_reference_rounds_to_any_format() -> None:
     assert bf16.error_ulp(np.array([0.2689414213699951, 0.7310585786300049]), "float64").max() <= 0.5
 
 
+@pytest.mark.parametrize("fmt", ["float64", "float32", "bfloat16"])
+def test_divergences_where_only_one_row_is_masked(fmt: str) -> None:
+    """Mass of q where p has none counts, also where the rows agree in all the rest: log(1 + exp g), whatever its size."""
+    for gap in (0.0, -1.0, -20.0, -50.0, -80.0):
+        p, q = (np.array([row], FORMATS[fmt].dtype) for row in ([3.0, -INF, 3.0], [-1.0, gap - 1.0, -1.0]))
+        truth = reference("kl_divergence", p, q)
+        expected = reference("logsumexp", np.array([[0.0, gap - np.log(2.0)]])).rounded("float64")
+        assert truth.rounded("float64") == pytest.approx(expected, rel=1e-14)
+        assert outside(truth.batch, truth.enclosure) == (1, [])
+
+
 def test_errors_of_answers_from_elsewhere() -> None:
     """``ulp_error`` is |y - t| / ulp(t): known by hand for 1/3 and powers of two, in a format that nobody asked for before."""
     truth = reference("softmax", np.zeros((1, 3), np.float32))

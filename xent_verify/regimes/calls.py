@@ -78,13 +78,16 @@ def _with_probability(draw: Draw, logits: NDArray[Any]) -> Inputs:
 
 
 def _with_second(draw: Draw, logits: NDArray[Any]) -> Inputs:
-    """A second set of logits: the same, neighbours of the first, or the first in another order."""
+    """A second set of logits: the same, neighbours of the first, its order turned, or mass where the first has none."""
     wide: FloatArray = draw.fmt.widen(logits)
     finite = np.isfinite(wide)
     near = np.where(finite, draw.nudge(np.where(finite, wide, 0.0)), wide)
     turned = np.roll(wide, 1, axis=-1)
-    kind = draw.rng.integers(0, 3, (*wide.shape[:-1], 1))
-    return {"logits_p": logits, "logits_q": draw.narrow(np.choose(kind, [wide, near, turned]))}
+    top = np.where(finite, wide, draw.lowest).max(axis=-1, keepdims=True, initial=draw.lowest)
+    below = draw.rng.choice(np.array([0.0, 1.0, 20.0, 60.0]), top.shape)
+    more = np.where(np.isneginf(wide), np.maximum(top - below, draw.lowest), wide)
+    kind = draw.rng.integers(0, 4, (*wide.shape[:-1], 1))
+    return {"logits_p": logits, "logits_q": draw.narrow(np.choose(kind, [wide, near, turned, more]))}
 
 
 _PER_ROW = {"reduction": "none"}

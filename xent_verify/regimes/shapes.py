@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xent_verify.formats import FloatArray
+from xent_verify.formats import FORMATS, FloatArray
 from xent_verify.model import LAYOUTS, Batch
 from xent_verify.regimes.draw import Draw
 from xent_verify.regimes.regime import Context
@@ -96,6 +96,14 @@ def _small_terms(draw: Draw, n: int) -> FloatArray:  # noqa: ARG001
     return row
 
 
+def _bulk(draw: Draw, n: int) -> FloatArray:
+    """One term of 1 and many that no one would miss alone: together they are some times what a sum of n may lose."""
+    u = min(draw.fmt.unit_roundoff, FORMATS["float32"].unit_roundoff)
+    row = np.full(n, -math.log(max(n - 1, 1) / (4 * (256 + n / 32) * u)))
+    row[:1] = 0.0
+    return row
+
+
 def _last_is_max(draw: Draw, n: int) -> FloatArray:
     row = draw.rng.uniform(-1.0, 0.0, n)
     row[-1:] = 3.0 + math.log(max(n, 1))
@@ -122,6 +130,7 @@ STRUCTURES: tuple[Structure, ...] = (
     _flat,
     _balanced,
     _late_peak,
+    _bulk,
     _rising,
     _falling,
     _small_terms,

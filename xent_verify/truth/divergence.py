@@ -5,7 +5,8 @@ KL(p || q) = sum p_i a_i + log S_q - log S_p with a_i = (x_i - m_x) - (z_i - m_z
 |a_i|, 2**-90 sum p |a_i| for products and the tree, the bound of both logs, and what is dropped below 2**-1000.
 What that leaves open goes to ``closeness``; divergences below
 2**-900, and sums of rational numbers and e**-100 that are midpoints, go to tier 3.
-Rows that differ by a constant have the divergence 0 exactly. All is times 2**-70 where logits are beyond 2**900.
+Rows that differ by a constant, their masks being the same, have the divergence 0 exactly. All is times 2**-70 where
+logits are beyond 2**900.
 """
 
 from __future__ import annotations
@@ -77,6 +78,12 @@ def _distances(t: Terms, group: Group, shrink: FloatArray) -> dd.Pair:
     return np.where(group.holes, 0.0, high), np.where(group.holes, 0.0, low)
 
 
+def _alike(first: Group, second: Group) -> NDArray[np.bool_]:
+    """Rows [R, 1] whose masks are the same: elsewhere q has mass where p has none, and distances do not tell."""
+    masks = [np.zeros(group.x.shape, bool) if group.holes is None else group.holes for group in (first, second)]
+    return np.asarray((masks[0] == masks[1]).all(axis=1, keepdims=True))
+
+
 def _probabilities(t: Terms) -> Piece:
     """p of whole rows, as one piece of plain arrays."""
     pieces = [t.engine.softmax(part, t.row).piece() for part in t.parts]
@@ -109,7 +116,9 @@ def _closer(piece: Piece, rows: IntArray, engine: Engine, first: Group, second: 
         value, slack, fit = closeness(p_words, error, change)
         better = bounded(value[0][:, 0], value[1][:, 0], 0, slack[:, 0], engine.tier)
     known = np.ldexp(1.0, np.clip(piece.exponent[rows] - better.exponent, -2000, 1000).astype(np.int32))
-    fit = fit[:, 0] & (np.asarray(better.radius) < np.asarray(piece[rows].full_radius) * known)
+    fit = (fit & _alike(first, second))[:, 0] & (
+        np.asarray(better.radius) < np.asarray(piece[rows].full_radius) * known
+    )
     return piece.patched(rows[fit], better[fit])
 
 
@@ -135,6 +144,7 @@ def _divergence(engine: Engine, first: Group, second: Group) -> Piece:
     high, low = dd.add(dd.tree_sum(*dd.multiply(p_words, a), axis=1), dd.add(q_log, (-p_log[0], -p_log[1])))
     slack = error.sum(axis=1, keepdims=True) * 1.001 + (engine.relative * 1.001 + 2.0**-95) * (p_log[0] + q_log[0])
     same = ((x[0] == z[0]) & (x[1] == z[1])).all(axis=1, keepdims=True) & (shrink == 1.0)
+    same &= _alike(first, second)
     slack = np.where(same, 0.0, slack + 2.0**-990)
     high, low = np.where(same, 0.0, high), np.where(same, 0.0, low)
     exponent = np.where(shrink < 1, 70, 0)
