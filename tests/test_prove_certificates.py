@@ -130,7 +130,9 @@ def around(plan: Plan, row: int) -> Counts:
     counts = Counts()
     if plan.domain.tabulated:
         bits = form.to_bits(outcome.value).reshape(width, -1)
-        PairJudge(op, form, plan.settings.rules).count(counts, row >> 16, bits)
+        slow = PairJudge(op, form, plan.settings.rules).count(counts, row >> 16, bits)
     else:
-        count_judged(counts, op, plan.domain, plan.settings.rules, rows, x, outcome)
+        slow = np.arange(width)
+    some = Returned(outcome.value[slow], outcome.dtype_name)
+    count_judged(counts, op, plan.domain, plan.settings.rules, rows[slow], x[slow], some)
     return counts
