@@ -27,7 +27,8 @@ NEVER = 1 << 62
 REASONS = {
     "logsumexp of normalised rows": "rounded log-probabilities add up to 1 but for 2**-53, so that all of log S cancels",
     "cross_entropy, options, sum_leaves_format": "weights beyond 2**100 are outside the bounds of the double-double tier",
-    "cross_entropy, crossed, probabilities": "rational losses (all mass apart from e**-300 of it) that are midpoints",
+    "softmax, cross_entropy_grad, near_ties": "n = 2**k logits an ulp apart: midpoints but for a third-order term, 2**-160",
+    "cross_entropy, crossed, probabilities, layouts": "rational losses (all mass apart from e**-300 of it) that are midpoints",
     "cross_entropy_grad, probabilities, long_rows": "1 / n with n a power of two: rational gradients that are midpoints",
 }
 """Why some regimes need the exact tier more often."""
