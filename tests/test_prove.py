@@ -18,7 +18,7 @@ from xent_verify.audit import Settings
 from xent_verify.cli import run
 from xent_verify.failures import UsageError
 from xent_verify.formats import FORMATS
-from xent_verify.implementations import find
+from xent_verify.implementations import IMPLEMENTATIONS, ZOO, find
 from xent_verify.ops import op_named
 from xent_verify.policies import parse_policy
 from xent_verify.prove import Plan, Sweep, certificate, domain_of, report_of
@@ -27,6 +27,7 @@ from xent_verify.prove.domain import Domain
 from xent_verify.prove.fingerprint import fingerprint
 from xent_verify.prove.log import read_log
 from xent_verify.prove.session import Session
+from xent_verify.prove.sources import sources_hash
 from xent_verify.prove.widths import FAMILIES, LONGEST
 from xent_verify.prove.words import _Totals, described
 
@@ -344,6 +345,12 @@ def test_a_target_that_changed_has_another_fingerprint(tmp_path: Path) -> None:
     assert "sha256" in scipy
     assert fingerprint("stable", "softmax") != fingerprint("naive", "softmax")
     assert fingerprint(lambda x: x, "softmax")["kind"] == "function"
+
+
+def test_every_built_in_has_a_fingerprint_of_its_own() -> None:
+    """Of all operations, losses with their dataclasses among them."""
+    hashes = [sources_hash(entry.call) for entry in (*IMPLEMENTATIONS, *ZOO)]
+    assert len(set(hashes)) == len(hashes)
 
 
 def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,6 +40,8 @@ def _described(name: str, thing: Any) -> tuple[str, str] | None:
     """(key, text) of what belongs to the room; None of anything else."""
     if isinstance(thing, functools.partial):
         return f"partial {name}", ""
+    if isinstance(thing, FunctionType) and inspect.unwrap(thing).__code__.co_filename.startswith("<"):
+        return None  # a method that ``dataclass`` wrote: its class is the source
     if isinstance(thing, (FunctionType, type)) and thing.__module__.startswith(_ROOM):
         return f"{thing.__module__}.{thing.__qualname__}", inspect.getsource(thing)
     if name and isinstance(thing, _PLAIN):
