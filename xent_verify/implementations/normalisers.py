@@ -40,7 +40,7 @@ class Normaliser(NamedTuple):
 Normalise = Callable[[Array], Normaliser]
 
 CHUNK = 256
-LANES = 8
+LANES = 32
 
 
 def finite_or_zero(reference: Array) -> Array:
@@ -128,7 +128,7 @@ class _Running(NamedTuple):
 
 
 def online(rows: Array) -> Normaliser:
-    """One pass over the columns, eight lanes wide, with compensated sums and a reference that moves rarely.
+    """One pass over the columns, 32 lanes wide, with compensated sums and a reference that moves rarely.
 
     Two changes make the recurrence as good as two passes. Neumaier's compensation takes the growth with n out of the
     sum. The reference moves only when a logit exceeds it by more than 1: a term at distance d from the final maximum

@@ -219,21 +219,20 @@ _TELLING: tuple[Maker, ...] = (
 _DRAWN = 12
 
 
-def telling(draw: Draw, rows: int, n: int, *, first: int = 0) -> FloatArray:
-    """Rows of the makers above, in turn from ``first``: each among others of another level."""
+def telling(draw: Draw, rows: int, n: int, batches: int = 1) -> list[FloatArray]:
+    """Batches of rows of the makers above, in turn and from batch to batch: each among others of another level."""
     makers = [maker for maker in _TELLING if draw.fmt.has_inf or maker is not masks]
-    each = max(_DRAWN, -(-rows // len(makers)))
+    each = max(_DRAWN, -(-rows * batches // len(makers)))
     drawn = [draw.rng.permutation(maker(draw, each, n)) for maker in makers]
-    chosen = [drawn[(first + k) % len(makers)][k // len(makers)] for k in range(rows)]
-    return np.array(chosen, dtype=np.float64).reshape(rows, n)
+    chosen = [drawn[k % len(makers)][k // len(makers)] for k in range(rows * batches)]
+    return list(np.array(chosen, dtype=np.float64).reshape(batches, rows, n))
 
 
 def _in_turn(context: Context, shape: tuple[int, ...], axis: int) -> Iterator[FloatArray]:
     """Arrays of a shape with telling rows along an axis, until every maker has had its row."""
     outer = tuple(np.delete(shape, axis))
     rows = math.prod(outer)
-    for first in range(0, len(_TELLING), max(rows, 1)):
-        flat = telling(context.draw, rows, shape[axis], first=first)
+    for flat in telling(context.draw, rows, shape[axis], -(-len(_TELLING) // rows)):
         yield np.moveaxis(flat.reshape(*outer, shape[axis]), -1, axis)
 
 
@@ -243,16 +242,17 @@ _RANKS: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (
     ((2, 3, 5), (-1, 0, 1, -2)),
     ((4, 2, 300), (-1,)),
     ((2, 3, 2, 4), (-1, 1, -3, -4)),
-    ((2, 300, 111), (-1,)),
 )
-_LARGE_RANKS: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (((3, 111, 200), (1,)), ((300, 2, 2, 57), (-1,)))
+_LARGE_RANKS: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (
+    ((2, 300, 111), (-1,)),
+    ((3, 111, 200), (1,)),
+    ((300, 2, 2, 57), (-1,)),
+)
+"""More than 2**16 elements in three and four dimensions."""
 
 
 def ranks(context: Context) -> Iterator[Batch]:
-    """One to four dimensions and every axis again, with rows that an unshifted or wrongly shared step would destroy.
-
-    The last shapes have more than 2**16 elements in three dimensions.
-    """
+    """One to four dimensions and every axis again, with rows that an unshifted or wrongly shared step would destroy."""
     if not context.call.any_shape:
         return
     for shape, names in _RANKS if context.profile.name == "quick" else _RANKS + _LARGE_RANKS:
