@@ -14,7 +14,8 @@ import targets
 import xent_verify
 from xent_verify.audit import audit
 from xent_verify.failures import UnknownNameError, UsageError
-from xent_verify.model import Finding
+from xent_verify.model import Example, Finding
+from xent_verify.scripts import script
 
 TARGETS = str(Path(__file__).parent / "targets.py")
 
@@ -145,6 +146,14 @@ def test_the_script_of_misconduct_reproduces_it(tmp_path: Path, op: str, lines: 
     source.write_text(f"{sound}odd = sound\n")
     done = subprocess.run([sys.executable, "-"], input=script, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_scripts_repeat_only_what_is_repeated() -> None:
+    """Layout "broadcast": logits of stride 0 are so in the script; targets whose rows differ stay what they are."""
+    inputs = {"logits": np.zeros((2, 2), np.float32), "target": np.array([[0.0, 1.0], [1.0, 0.0]], np.float32)}
+    text = script("m:f", Example(inputs, {}, "broadcast", (), "", 0.0, 0.0, None, None), kind="nan", dtype="float32")
+    assert "logits = np.broadcast_to(logits[:1], logits.shape)" in text
+    assert "broadcast_to(target" not in text
 
 
 def test_a_target_that_only_hangs_is_given_up(tmp_path: Path) -> None:

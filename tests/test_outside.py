@@ -88,7 +88,7 @@ def test_what_is_no_such_thing_is_refused_in_one_line(named: Callable[[str], Any
 def test_modules_of_the_current_folder_are_found() -> None:
     """As for targets: no PYTHONPATH is needed."""
     assert op_named("things:OP").name == "twice"
-    assert adapter_named("things:Arrays", "cuda").device == "cuda"  # type: ignore[attr-defined]
+    assert adapter_named("things:Arrays", "cuda").device == "cuda"
 
 
 def test_a_name_with_a_colon_may_be_something_else() -> None:

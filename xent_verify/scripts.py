@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xent_verify import layouts
 from xent_verify.formats import FORMATS
 from xent_verify.model import Example
 
@@ -60,7 +61,7 @@ def script(target: str, example: Example, *, kind: str, dtype: str, expression: 
     names = list(example.inputs)
     arrays = {**example.inputs, **{name: one for name, one in example.options.items() if isinstance(one, np.ndarray)}}
     body = [f"{name} = {array_expression(value)}" for name, value in arrays.items()]
-    body += [line for name, value in arrays.items() for line in _layout(example.layout, name, value.ndim)]
+    body += [line for name, value in arrays.items() for line in _layout(example.layout, name, value)]
     keywords = (f"{name}={name if name in arrays else repr(value)}" for name, value in example.options.items())
     body += _before(arrays, expression) if kind == "input_mutated" else []
     body += [f"result = np.asarray(function({', '.join([*names, *keywords])}))"]
@@ -96,9 +97,9 @@ def _before(names: Iterable[str], expression: str) -> list[str]:
     ]
 
 
-def _layout(layout: str, name: str, ndim: int) -> list[str]:
-    if layout == "broadcast" and ndim < 2:
-        return []
+def _layout(layout: str, name: str, value: NDArray[Any]) -> list[str]:
+    if layout == "broadcast" and 0 not in layouts.apply(value, layout).strides:
+        return []  # rows that differ stay as they are
     if layout == "readonly":
         return [f"{name}.flags.writeable = False"]
     return [f"{name} = {_LAYOUT_LINES[layout].format(x=name)}"] if layout in _LAYOUT_LINES else []

@@ -27,10 +27,8 @@ def environment(name: str, envs: Path, *, install: bool) -> Path:
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)  # noqa: S603  words of this file
     if install:
-        index = TABLE[name].get("index")
-        extra = ["--extra-index-url", index] if index else []
         requirements = [str(ROOT), *TABLE[name]["requires"]]
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *extra, *requirements], check=True)  # noqa: S603
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *requirements], check=True)  # noqa: S603
     return python
 
 

@@ -48,9 +48,7 @@ class Runner:
         self._at_import = tuple(f"{name} (at import)" for name in at_import)
         self._state: dict[str, Any] | None = None
         self._earlier: deque[tuple[NDArray[Any], NDArray[Any]]] = deque(maxlen=_KEPT_RESULTS)
-        self._lent: dict[
-            str, tuple[Any, NDArray[Any]]
-        ] = {}  # array options of this call: as the target holds it, as it was
+        self._lent: dict[str, tuple[Any, NDArray[Any]]] = {}  # array options: as the target holds them, as they were
 
     def run(self, batch: Batch) -> Outcome:
         """Call the target on a private copy of the batch."""

@@ -3,8 +3,8 @@
 KL(p || q) = sum p_i a_i + log S_q - log S_p with a_i = (x_i - m_x) - (z_i - m_z), exact as a sum of two pairs up to
 2**-103 of its terms. The sum cancels where p and q are close, so that absolute errors are carried: p's bound times
 |a_i|, 2**-90 sum p |a_i| for products and the tree, the bound of both logs, and what is dropped below 2**-1000.
-What that leaves open goes to ``closeness``; divergences below
-2**-900, and sums of rational numbers and e**-100 that are midpoints, go to tier 3.
+What that leaves open goes to ``closeness``; divergences below 2**-900, and sums of rational numbers and e**-100 that are
+midpoints, go to tier 3.
 Rows that differ by a constant, their masks being the same, have the divergence 0 exactly. All is times 2**-70 where
 logits are beyond 2**900.
 """
