@@ -2,8 +2,8 @@
 
     python benchmarks/recall.py CORPUS [--profile standard] [--dtype float32] [--only NAME] [--clean] [--json FILE]
 
-CORPUS is a folder with ``manifest.json`` ({"entries": [{"name", "kind": "mutant" | "clean", "op", "dtypes", "category",
-"contested"}]}) and Python files that define the named functions. Without a folder, the package's own zoo and its
+CORPUS is a folder with manifests, ``*.json`` ({"entries": [{"name", "kind": "mutant" | "clean", "op", "dtypes",
+"category", "contested"}]}), and Python files that define the named functions. Without a folder, the package's own zoo and its
 sound implementations are the corpus. A faulty entry counts as caught in a dtype when the audit fails (or warns, if
 contested); tightness is the largest error over bound that each clean implementation reached, and, regime by regime, the
 largest that any of them reached. ``--clean`` leaves the faulty ones out.
@@ -53,8 +53,8 @@ def from_folder(folder: Path) -> Iterator[Item]:
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         found |= vars(module)
-    manifest = json.loads((folder / "manifest.json").read_text())
-    for entry in manifest["entries"]:
+    entries = [entry for path in sorted(folder.glob("*.json")) for entry in json.loads(path.read_text())["entries"]]
+    for entry in entries:
         clean = entry["kind"] == "clean"
         yield Item(
             entry["name"], clean, entry["op"], tuple(entry["dtypes"]), "clean" if clean else entry["category"],

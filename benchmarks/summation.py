@@ -3,8 +3,8 @@
     python benchmarks/summation.py
 
 For n terms exp(-d) in (0, 1], the largest relative error over equal and random rows of NumPy's pairwise sum (contiguous),
-its axis-wise sum (strided: one addition after another), a plain loop and sums in 8 and 16 lanes, against sigma(n) of
-``standard`` and ``textbook`` (``ErrorModel.sigma_of``).
+its axis-wise sum (strided: one addition after another), a plain loop and sums in 4, 8 and 16 lanes, against sigma(n) of
+``standard`` and ``textbook`` (``Machine.sigma``).
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ WAYS = {
     "pairwise": lambda x: x.sum(axis=1, dtype=np.float32),
     "axis 0": lambda x: np.asfortranarray(x).T.copy().sum(axis=0, dtype=np.float32),
     "loop": lambda x: np.add.accumulate(x, axis=1, dtype=np.float32)[:, -1],
+    "4 lanes": lambda x: lanes(x, 4),
     "8 lanes": lambda x: lanes(x, 8),
     "16 lanes": lambda x: lanes(x, 16),
 }
@@ -42,13 +43,13 @@ WAYS = {
 
 def main() -> None:
     rng = np.random.default_rng(0)
-    standard, textbook = (POLICIES[name].model(FORMATS["float32"]) for name in ("standard", "textbook"))
+    standard, textbook = (POLICIES[name].machine(FORMATS["float32"]) for name in ("standard", "textbook"))
     print("       n", *(f"{name:>10}" for name in WAYS), "  standard   textbook")
     for n in (10, 100, 1000, 10_000, 100_000, 1_000_000):
         x = rows(n, rng)
         exact = np.array([math.fsum(row.astype(np.float64)) for row in x])
         errors = [float(np.max(np.abs(way(x).astype(np.float64) - exact) / exact)) / U for way in WAYS.values()]
-        print(f"{n:8}", *(f"{e:10.1f}" for e in errors), f"{standard.sigma_of(n):10.1f} {textbook.sigma_of(n):10.0f}")
+        print(f"{n:8}", *(f"{e:10.1f}" for e in errors), f"{standard.sigma(n):10.1f} {textbook.sigma(n):10.0f}")
 
 
 if __name__ == "__main__":

@@ -289,13 +289,14 @@ def test_policies_differ_as_they_say() -> None:
 
 
 def test_an_operation_from_outside_is_audited_without_an_edit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """--op module:OP brings its own formula and bound: truth comes from the formula, verdicts from the bound."""
+    """--op module:OP brings its own formula and algorithms: truth comes from the formula, limits from the algorithms."""
     (tmp_path / "squareplus.py").write_text(
         "import numpy as np\n"
         "from xent_verify.ops import Op\n"
         "def formula(a, row, wanted):\n    terms = a.row([row.values[0][0], 0.0])\n    return [a.number(2) * terms.p(0)]\n"
-        "def bound(batch, model):\n    return np.abs(2 / (1 + np.exp(-batch.x.astype(float)))) * 8 * model.u + model.eta\n"
-        "OP = Op('twice_sigmoid', 'twice the sigmoid', ('x',), {}, 'elements', formula, bound, by_row=False)\n"
+        "def quotient(a, x):\n    return 2 / (1 + a.exp(-x))\n"
+        "OP = Op('twice_sigmoid', 'twice the sigmoid', {'x': 'row'}, {}, 'elements', formula, {'quotient': quotient},\n"
+        "        by_row=False)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     good = audit(

@@ -42,7 +42,7 @@ def hits_of(function: object, batch: Batch, check: str) -> list[Hit]:
     with open_candidate(function, batch.op) as candidate:  # type: ignore[arg-type]
         outcome = candidate.call(batch)
         assert isinstance(outcome, Returned)
-        limit = parse_policy("standard").limit(op, batch, certify(batch))
+        limit = parse_policy("standard").limits(op, batch, certify(batch)).error
         for companion in COMPANIONS:
             if companion.name == check:
                 return companion.run(candidate.call, op, batch, outcome, limit)

@@ -17,6 +17,7 @@ from xent_verify.judge import Hit
 from xent_verify.laws import LAWS
 from xent_verify.model import Batch, Returned
 from xent_verify.ops import OPS, op_named
+from xent_verify.ops.limits import limits_of
 from xent_verify.policies import parse_policy
 from xent_verify.properties import Ask
 from xent_verify.regimes import plan
@@ -35,7 +36,7 @@ def checks(ask: Ask, batch: Batch, policy: str = "standard", only: str = "") -> 
     outcome = ask(batch)
     if not isinstance(outcome, Returned):
         return
-    limit = np.asarray(op.bound(batch, parse_policy(policy).model(batch.form)), np.float64)
+    limit = limits_of(op, batch, parse_policy(policy).machine(batch.form)).error
     for companion in COMPANIONS:
         if only in ("", companion.name):
             yield from ((companion.name, hit) for hit in companion.run(ask, op, batch, outcome, limit))
@@ -230,6 +231,6 @@ def test_laws_hold_on_a_row_of_a_million() -> None:
     for op in ("softmax", "logsumexp"):
         batch, ask = Batch(op, "float32", "test", {"x": x}), asker(find("stable", op).call, op)
         value = np.asarray(ask(batch).value)  # type: ignore[union-attr]
-        limit = OPS[op].bound(batch, parse_policy("standard").model(FORMATS["float32"]))
+        limit = limits_of(OPS[op], batch, parse_policy("standard").machine(FORMATS["float32"])).error
         for name in OPS[op].laws:
             assert LAWS[name].check(ask, OPS[op], batch, value, limit) == [], name

@@ -264,7 +264,7 @@ def _compare(asker: Asker, ledger: Ledger, answered: list[tuple[Batch, Returned]
 def _compared(
     asker: Asker, batch: Batch, outcome: Returned, others: Sequence[companions.Companion]
 ) -> Iterator[tuple[str, Any]]:
-    limit = asker.rules.policy.limit(asker.op, batch, certify(batch))
+    limit = asker.rules.policy.limits(asker.op, batch, certify(batch)).error
     for companion in others:
         for hit in companion.run(asker.ask, asker.op, batch, outcome, limit):
             yield companion.name, hit

@@ -116,7 +116,7 @@ def _row_op(name: str, inputs: Inputs, where: str) -> list[Value]:
     _check_row(row, inputs.get("target"), where)
     op = op_named(name)
     wide = np.array([[float(x) for x in row]])
-    arrays = {op.inputs[0]: wide}
+    arrays = {op.first: wide}
     arguments: list[Any] = [row]
     options = {key: inputs[key] for key in ("weight", "label_smoothing") if key in inputs}
     if "target" in op.inputs:

@@ -131,14 +131,15 @@ def _answer(
     implementation: Implementation, row: NDArray[Any], place: int, form: FloatFormat, truth: dict[str, Enclosure]
 ) -> Answer:
     op = op_named(implementation.op)
-    inputs = {op.inputs[0]: row[None, :]} | ({"target": np.array([place])} if "target" in op.inputs else {})
+    inputs = {op.first: row[None, :]} | ({"target": np.array([place])} if "target" in op.inputs else {})
     with np.errstate(all="ignore"):
         result = np.asarray(implementation.call(*inputs.values()))
     at = place if op.result == "elements" else 0
     value = float(form.widen(result).reshape(-1)[at])
     true = truth[_QUANTITY[op.name]][at]
     error = float(true.error_ulp(value, form))
-    limit = float(POLICIES["standard"].limit(op, Batch(op.name, form.name, "explain", inputs), true).reshape(-1)[at])
+    call = Batch(op.name, form.name, "explain", inputs)
+    limit = float(POLICIES["standard"].limits(op, call, true).error.reshape(-1)[at])
     ratio = error * float(np.ldexp(1.0, int(true.units(form).quantum))) / limit if error else 0.0
     recipe = RECIPES.get(implementation.qualified)
     working = form if form.bits >= 32 or (recipe and recipe.own) else FORMATS["float32"]

@@ -56,7 +56,7 @@ class Asker:
         outcome, truth, judgement = self.judged(batch)
         if check in ("", "convention") or not isinstance(outcome, Returned) or judgement.errors is None:
             return judgement.hits
-        limit = self.rules.policy.limit(self.op, batch, truth)
+        limit = self.rules.policy.limits(self.op, batch, truth).error
         for companion in companions.COMPANIONS:
             if companion.name == check:
                 return tuple(companion.run(self.ask, self.op, batch, outcome, limit))

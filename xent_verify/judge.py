@@ -110,11 +110,7 @@ def _judge_value(op: Op, batch: Batch, outcome: Returned, truth: Enclosure, rule
     hits.extend(_dtype(batch, outcome))
     if value.dtype.kind in "cOSUM":
         return Judgement(tuple(hits))
-    limit = rules.policy.limit(op, batch, truth)
-    errors = measure(batch, value, truth, limit, rules.policy.overflow_allowed(op, batch))
-    if errors.of("nan").any():
-        code = np.where(errors.of("nan") & rules.policy.nan_allowed(op, batch), CODE["tolerated_overflow"], errors.code)
-        errors = Errors(errors.ulp, errors.ratio, code.astype(np.uint8))
+    errors = measure(batch, value, truth, rules.policy.limits(op, batch, truth))
     errors, more, words = _conventions(op, batch, value, truth, errors, rules)
     hits.extend(more)
     hits.extend(_values(batch, errors, rules))
@@ -196,6 +192,10 @@ def _values(batch: Batch, errors: Errors, rules: Rules) -> list[Hit]:
     if tolerated:
         text = "an intermediate of a sound algorithm overflows here although the result is representable"
         hits.append(Hit("overflow", "info", text, tolerated, int(np.argmax(errors.of("tolerated_overflow")))))
+    unjudged = int(np.count_nonzero(errors.of("not_judged")))
+    if unjudged:
+        text = "not judged: the limit is as large as the value, and no digit of the answer is right"
+        hits.append(Hit("inaccurate", "info", text, unjudged, int(np.argmax(errors.of("not_judged")))))
     return hits
 
 

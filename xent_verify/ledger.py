@@ -71,7 +71,7 @@ def capabilities(op: Op, batch: Batch) -> frozenset[str]:
     for name, value in batch.options.items():
         if name == "axis" and value % max(batch.x.ndim, 1) == batch.x.ndim - 1:
             continue  # the last axis, however it is counted
-        default = op.options.get(name)
+        default = op.options[name].default if name in op.options else None
         if value is not default and not (np.ndim(value) == 0 and value == default):
             asked.add(f"reduction={value}" if name == "reduction" else name)
     return frozenset(asked)

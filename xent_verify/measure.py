@@ -18,8 +18,9 @@ from xent_verify.enclosure import TIERS, Enclosure
 from xent_verify.failures import UsageError
 from xent_verify.formats import FloatArray, FloatFormat
 from xent_verify.model import Batch, Example, RegimeResult
+from xent_verify.ops.limits import Limits
 
-__all__ = ["CLASSES", "ERROR_EDGES", "MAGNITUDE_EDGES", "Errors", "Tally", "measure", "ulp_error"]
+__all__ = ["CLASSES", "ERROR_EDGES", "MAGNITUDE_EDGES", "NO_DIGIT", "Errors", "Tally", "measure", "ulp_error"]
 
 CLASSES = (
     "ok",
@@ -33,6 +34,7 @@ CLASSES = (
     "flushed",
     "convention",
     "tolerated_overflow",
+    "not_judged",
 )
 CODE = {name: code for code, name in enumerate(CLASSES)}
 
@@ -67,25 +69,41 @@ class Errors:
         return np.asarray(self.code == CODE[name])
 
 
-def measure(
-    batch: Batch, value: NDArray[Any], truth: Enclosure, limit: FloatArray, tolerated: NDArray[np.bool_]
-) -> Errors:
+def measure(batch: Batch, value: NDArray[Any], truth: Enclosure, limits: Limits) -> Errors:
     """Measure a result of the right shape.
 
-    ``value`` is cast to the batch's format if it has another dtype (judged elsewhere); ``limit`` is the policy's largest
-    absolute error; ``tolerated`` marks elements where overflow of an intermediate is no fault.
+    ``value`` is cast to the batch's format if it has another dtype (judged elsewhere). An answer within its limit that has
+    no right digit (0, twice the true value, another sign) is ``not_judged``: the limit says nothing about it.
     """
     form = batch.form
     with np.errstate(all="ignore"):
         observed = form.widen(value) if value.dtype == form.dtype else form.widen(form.narrow(value.astype(np.float64)))
         ulp = truth.error_ulp(observed, form)
-        ratio = _ratio(observed, truth, limit, form)
+        ratio = _ratio(observed, truth, limits.error, form)
         code = _classify(batch.op, observed, truth, ratio, form)
-        code = np.where(tolerated & np.isin(code, _OVERFLOWS), CODE["tolerated_overflow"], code)
+        code = np.where(
+            (code == CODE["ok"]) & _without_content(truth, limits.error, ulp, form), CODE["not_judged"], code
+        )
+        code = np.where(limits.wild & np.isin(code, _OVERFLOWS), CODE["tolerated_overflow"], code)
+        code = np.where(limits.free & np.isin(code, _UNDEFINED), CODE["tolerated_overflow"], code)
     return Errors(ulp, ratio, code.astype(np.uint8))
 
 
+NO_DIGIT = 1.0 - 2.0**-20
+"""An error of this share of the value: the answer is 0, twice the value, or of the other sign."""
+
 _OVERFLOWS = np.array([CODE["overflow"], CODE["log_of_zero"]])
+_UNDEFINED = np.array([CODE["nan"], CODE["special_value"]])
+
+
+def _without_content(truth: Enclosure, limit: FloatArray, ulp: FloatArray, form: FloatFormat) -> NDArray[np.bool_]:
+    """True where an error within the limit is as large as the value itself, or the limit is infinite.
+
+    Values below the normal range are left out: there a few quanta are all there is.
+    """
+    units = truth.units(form)
+    normal = (units.head >= 2.0 ** (form.precision - 1)) & ~_defined(truth)
+    return np.asarray(~_defined(truth) & np.isinf(limit) & (ulp > 1) | (normal & (ulp >= units.head * NO_DIGIT)))
 
 
 def _ratio(observed: FloatArray, truth: Enclosure, limit: FloatArray, form: FloatFormat) -> FloatArray:

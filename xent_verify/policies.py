@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from typing import Literal, assert_never
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xent_verify.enclosure import Enclosure
 from xent_verify.failures import UnknownNameError, UsageError
-from xent_verify.formats import FORMATS, FloatArray, FloatFormat
+from xent_verify.formats import FORMATS, FloatFormat
 from xent_verify.model import Batch
 from xent_verify.ops import Op
-from xent_verify.ops.bounds import ErrorModel
+from xent_verify.ops.limits import Limits, limits_of
+from xent_verify.ops.machine import Machine, Summation
 from xent_verify.outside import is_outside, outside
 
 __all__ = ["POLICIES", "Policy", "across_memory", "parse_policy"]
@@ -32,67 +32,57 @@ def across_memory(batch: Batch) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One policy. ``wide`` says that narrow formats may be computed in float32; ``sigma`` names the summation constant."""
+    """One policy. ``wide`` says that narrow formats may be computed in float32; ``summation`` names the order of sums."""
 
     name: str
     about: str
     kind: Literal["bound", "ulp", "allclose"]
     wide: bool = True
-    sigma: str = "library"
+    summation: Summation = "library"
     ulps: float = 1.0
     rtol: float = 0.0
     atol: float = 0.0
 
-    def model(self, form: FloatFormat) -> ErrorModel:
-        """Precisions assumed for a target of this format."""
+    def machine(self, form: FloatFormat) -> Machine:
+        """The machine assumed for a target of this format."""
         arithmetic = FORMATS["float32"] if self.wide and form.bits < 32 else form
-        return ErrorModel(arithmetic, form, self.sigma)
+        return Machine(arithmetic, arithmetic, form, self.summation)
 
-    def model_for(self, batch: Batch) -> ErrorModel:
+    def machine_for(self, batch: Batch) -> Machine:
         """The same for one call: a sum across memory is added up row by row, a plain loop, by libraries as well.
 
         NumPy says so of itself (``numpy.sum``, Notes: partial pairwise summation only along the fast axis in memory).
         """
-        model = self.model(batch.form)
-        return replace(model, sigma="loop") if across_memory(batch) else model
+        machine = self.machine(batch.form)
+        return replace(machine, summation="loop") if across_memory(batch) else machine
 
-    def limit(self, op: Op, batch: Batch, truth: Enclosure) -> FloatArray:
-        """Largest absolute error allowed per output element (float64, in the result's shape)."""
+    def limits(self, op: Op, batch: Batch, truth: Enclosure) -> Limits:
+        """Largest absolute error allowed per output element, and where an intermediate may leave the range."""
+        form, nowhere = batch.form, np.zeros(truth.shape, np.bool_)
         with np.errstate(all="ignore"):
-            return np.asarray(self._limit(op, batch, truth), np.float64)
-
-    def _limit(self, op: Op, batch: Batch, truth: Enclosure) -> FloatArray:
-        form = batch.form
-        match self.kind:
-            case "bound":
-                return op.bound(batch, self.model_for(batch))
-            case "ulp":
-                return np.asarray(self.ulps * np.ldexp(1.0, truth.units(form).quantum.astype(np.int32)))
-            case "allclose":
-                return np.asarray(self.atol + self.rtol * np.abs(truth.to_float64()))
-            case _:
-                assert_never(self.kind)
-
-    def overflow_allowed(self, op: Op, batch: Batch) -> NDArray[np.bool_]:
-        """Where an intermediate of a sound algorithm may overflow although the result is representable."""
-        if op.overflow_allowed is None or self.kind != "bound":
-            return np.asarray(False)
-        return op.overflow_allowed(batch, self.model(batch.form))
-
-    def nan_allowed(self, op: Op, batch: Batch) -> NDArray[np.bool_]:
-        """Where such an overflow meets a factor of 0, so that even a NaN is no fault."""
-        if op.zero_times_overflow is None or self.kind != "bound":
-            return np.asarray(False)
-        return op.zero_times_overflow(batch, self.model(batch.form))
+            match self.kind:
+                case "bound":
+                    return limits_of(op, batch, self.machine_for(batch))
+                case "ulp":
+                    error = self.ulps * np.ldexp(1.0, truth.units(form).quantum.astype(np.int32))
+                case "allclose":
+                    error = self.atol + self.rtol * np.abs(truth.to_float64())
+                case _:
+                    assert_never(self.kind)
+            return Limits(np.asarray(error, np.float64), nowhere, nowhere)
 
 
 POLICIES = {
     policy.name: policy
     for policy in (
         Policy("standard", "derived bound; float32 inside for narrow formats; library sums", "bound"),
-        Policy("textbook", "derived bound; a plain summation loop is fine", "bound", sigma="loop"),
+        Policy("textbook", "derived bound; a plain summation loop is fine", "bound", summation="loop"),
         Policy(
-            "native", "derived bound; accumulation in the format itself is accepted", "bound", wide=False, sigma="loop"
+            "native",
+            "derived bound; accumulation in the format itself is accepted",
+            "bound",
+            wide=False,
+            summation="loop",
         ),
         Policy("faithful", "error below one ulp everywhere", "ulp", ulps=math.nextafter(1.0, 0.0)),
     )

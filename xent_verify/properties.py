@@ -18,6 +18,7 @@ from xent_verify.formats import FloatArray, FloatFormat, IntArray
 from xent_verify.judge import Hit
 from xent_verify.model import Batch, Died, Outcome, Returned, TimedOut
 from xent_verify.ops import Op
+from xent_verify.ops.limits import limits_of
 from xent_verify.policies import POLICIES
 
 __all__ = ["Ask", "Rows", "answer", "compare", "excused", "result_places", "result_rows", "rows_view", "trouble"]
@@ -115,8 +116,7 @@ def trouble(words: str, outcome: Outcome) -> list[Hit]:
 
 def excused(op: Op, batch: Batch) -> NDArray[np.bool_]:
     """Where an intermediate of a sound algorithm may overflow, so that infinite and finite answers may alternate."""
-    shape = op.result_shape(batch)
-    return np.broadcast_to(POLICIES["standard"].overflow_allowed(op, batch), shape)
+    return limits_of(op, batch, POLICIES["standard"].machine(batch.form)).wild
 
 
 def compare(

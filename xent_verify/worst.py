@@ -109,7 +109,7 @@ def _rows_judge(asker: Asker, ledger: Ledger, op: Op, fmt: str) -> Callable[[NDA
         return None
 
     def judge_rows(rows: NDArray[Any]) -> FloatArray:
-        batch = Batch(op.name, fmt, "searched", {op.inputs[0]: np.ascontiguousarray(rows)}, {}, "C", "search")
+        batch = Batch(op.name, fmt, "searched", {op.first: np.ascontiguousarray(rows)}, {}, "C", "search")
         outcome, truth, judgement = asker.judged(batch)
         ledger.add(batch, outcome, truth, judgement)
         errors = judgement.errors

@@ -11,6 +11,7 @@ from xent_verify.formats import FloatArray
 from xent_verify.judge import Hit
 from xent_verify.model import LAYOUTS, Batch, Raised, Returned
 from xent_verify.ops import Op
+from xent_verify.ops.limits import limits_of
 from xent_verify.policies import POLICIES, across_memory
 from xent_verify.properties import Ask, answer, result_rows, trouble
 
@@ -59,8 +60,11 @@ def _loosened(op: Op, batch: Batch) -> float:
     if not across_memory(batch):
         return 1.0
     policy = POLICIES["standard"]
+    loop, library = (
+        limits_of(op, batch, machine).error for machine in (policy.machine_for(batch), policy.machine(batch.form))
+    )
     with np.errstate(all="ignore"):
-        ratio = op.bound(batch, policy.model_for(batch)) / op.bound(batch, policy.model(batch.form))
+        ratio = loop / library
     return float(np.max(ratio, initial=1.0, where=np.isfinite(ratio)))
 
 

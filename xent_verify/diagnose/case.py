@@ -22,8 +22,8 @@ from xent_verify.implementations.gradients import minus_target
 from xent_verify.implementations.targets import Coefficients, Task, assemble, coefficients, form_of
 from xent_verify.model import Batch
 from xent_verify.ops import Op
-from xent_verify.ops.op import rows_of
-from xent_verify.ops.shapes import unroll
+from xent_verify.ops.limits import limits_of
+from xent_verify.ops.rows import Rows
 from xent_verify.policies import POLICIES
 from xent_verify.properties import result_rows, rows_view
 
@@ -111,7 +111,7 @@ class Case:
     @cached_property
     def rows(self) -> Array:
         """The logits [R, n] in the arithmetic's precision; elementwise ops as [x, 0]."""
-        rows = rows_of(self.op, self.batch)
+        rows = Rows.of_call(self.op, self.batch).of(self.batch.x)
         if self.op.name in ELEMENTWISE:
             rows = np.concatenate([rows, np.zeros_like(rows)], axis=1)
         rows = rows.astype(self.dtype)
@@ -194,7 +194,7 @@ class Case:
             return self.placed(minus_target(values, self.task))
         if self.op.name in ELEMENTWISE:
             return self.placed(values[:, 0].reshape(self.batch.x.shape))
-        return self.placed(unroll(self.op, self.batch, values[:, 0] if self.op.result == "rows" else values))
+        return self.placed(Rows.of_call(self.op, self.batch).back(values[:, 0] if self.op.result == "rows" else values))
 
     def placed(self, values: Array) -> FloatArray:
         """As float64 in the result's shape; rounding to the format comes with the comparison."""
@@ -272,6 +272,5 @@ class Case:
     @cached_property
     def evidence(self) -> Evidence:
         """What predictions are compared with."""
-        with np.errstate(all="ignore"):
-            limit = np.asarray(self.op.bound(self.batch, POLICIES["textbook"].model(self.form)), np.float64)
+        limit = limits_of(self.op, self.batch, POLICIES["textbook"].machine(self.form)).error
         return Evidence.of(self.form, self.observed, self.true, self.failing, limit)

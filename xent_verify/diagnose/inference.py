@@ -27,7 +27,7 @@ def infer(op: Op, fmt: str, ask: Ask) -> list[str]:
 def _ask(op: Op, form: FloatFormat, ask: Ask, rows: Any) -> FloatArray | None:
     """The answer to rows of logits (losses and gradients: of class 0, per row)."""
     x = form.narrow(np.asarray(rows, np.float64))
-    inputs = {op.inputs[0]: x}
+    inputs = {op.first: x}
     if op.name in ("cross_entropy", "cross_entropy_grad"):
         inputs["target"] = np.zeros(len(x), np.int64)
     elif len(op.inputs) > 1 or not op.by_row:

@@ -10,6 +10,7 @@ from xent_verify.formats import FloatArray, FloatFormat
 from xent_verify.judge import Hit
 from xent_verify.laws.given import OWN_ROUNDING, Given, against, limit_of
 from xent_verify.model import Batch
+from xent_verify.ops.limits import limits_of
 from xent_verify.policies import POLICIES
 from xent_verify.properties import answer, result_rows, rows_view
 
@@ -134,7 +135,7 @@ def one_hot(given: Given) -> list[Hit]:
     found = answer(op, soft, given.ask(soft))
     if found is None:
         return []
-    vague = np.broadcast_to(POLICIES["standard"].nan_allowed(op, soft), op.result_shape(soft))  # 0 times an overflow
+    vague = limits_of(op, soft, POLICIES["standard"].machine(soft.form)).free  # 0 times an overflow
     values = np.where(result_rows(op, soft, vague.astype(np.float64)) > 0, given.values, result_rows(op, soft, found))
     words = "class indices and their one-hot probabilities give different losses"
     return against(given, words, given.values, values, limit_of(given, soft, values))

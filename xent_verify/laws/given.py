@@ -13,7 +13,8 @@ from xent_verify.formats import FloatArray, FloatFormat
 from xent_verify.judge import Hit
 from xent_verify.model import Batch
 from xent_verify.ops import Op
-from xent_verify.ops.op import rows_of
+from xent_verify.ops.limits import limits_of
+from xent_verify.ops.rows import Rows
 from xent_verify.policies import POLICIES
 from xent_verify.properties import Ask, compare, excused, result_places, result_rows
 
@@ -69,7 +70,7 @@ class Law:
         shape = op.result_shape(batch)
         if value.shape != shape or not value.size or not batch.x.size or value.dtype.kind in "cOSUM":
             return []
-        x = batch.form.widen(rows_of(op, batch))
+        x = batch.form.widen(Rows.of_call(op, batch).of(batch.x))
         values = result_rows(op, batch, value.astype(np.float64))
         limits = result_rows(op, batch, np.broadcast_to(np.asarray(limit, np.float64), shape))
         if not op.by_row:
@@ -101,8 +102,8 @@ def limit_of(given: Given, other: Batch, values: FloatArray) -> FloatArray:
     ratio = np.ones(values.shape)
     for policy in POLICIES.values():
         if policy.kind == "bound":
-            model = policy.model(form)
-            mine, its = given.op.bound(given.batch, model), given.op.bound(other, model)
+            machine = policy.machine(form)
+            mine, its = (limits_of(given.op, call, machine).error for call in (given.batch, other))
             ratio = np.maximum(ratio, result_rows(given.op, other, its) / result_rows(given.op, given.batch, mine))
     ulps = np.minimum(given.limit / form.ulp(given.values), 2.0**10) * form.ulp(values)
     return np.fmax(given.limit * ratio, ulps)

@@ -63,9 +63,9 @@ def question(logits: NDArray[np.float64], place: int, form: FloatFormat) -> Ques
     """The row rounded to the format, and what is true of the rounded row."""
     row = form.narrow(logits)
     op = op_named(OP)
-    batch = Batch(OP, form.name, "lesson", {op.inputs[0]: row[None, :], "target": np.array([place])})
+    batch = Batch(OP, form.name, "lesson", {op.first: row[None, :], "target": np.array([place])})
     loss = exact.evaluate(batch)
-    limit = float(POLICIES["standard"].limit(op, batch, loss).reshape(-1)[0])
+    limit = float(POLICIES["standard"].limits(op, batch, loss).error.reshape(-1)[0])
     return Question(row, place, form, loss, _shortened(limit))
 
 

@@ -18,10 +18,10 @@ from xent_verify.ops import (
     softmax,
     softmax_temperature,
 )
-from xent_verify.ops.op import Op
+from xent_verify.ops.op import Op, Option
 from xent_verify.outside import outside
 
-__all__ = ["OPS", "Op", "op_named"]
+__all__ = ["OPS", "Op", "Option", "op_named"]
 
 OPS: Mapping[str, Op] = MappingProxyType(
     {

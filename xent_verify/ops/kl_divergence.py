@@ -1,22 +1,15 @@
-"""kl_divergence: KL(p || q) = sum_i p_i (log p_i - log q_i) for p, q the softmax of two rows of logits.
-
-**Bound.** Both log-softmaxes within their bounds, p_i within softmax's, a subtraction, a product and a sum of n terms:
-sum_i p_i (B_p,i + B_q,i + |log p_i - log q_i| (r_i + 2 u)) + sigma(n) u sum_i p_i |log p_i - log q_i| + |t| u_F
-+ eta_F, where r_i is softmax's relative bound and B the absolute ones of log_softmax.
-"""
+"""kl_divergence: KL(p || q) = sum_i p_i (log p_i - log q_i) for p, q the softmax of two rows of logits."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from xent_verify.formats import FloatArray
-from xent_verify.model import Batch
-from xent_verify.ops.bounds import ErrorModel, row_terms
-from xent_verify.ops.op import Arithmetic, Op, RowInputs
-from xent_verify.ops.shapes import unroll
+from xent_verify.ops.forms import LOG_SOFTMAX, SOFTMAX
+from xent_verify.ops.op import AXIS, Arithmetic, Op, RowInputs
 
 __all__ = ["OP"]
 
@@ -42,31 +35,27 @@ def _same_distribution(a: Arithmetic, first: FloatArray, second: FloatArray) -> 
     return all((a.number(first[i]) - a.number(second[i]) - shift).is_zero for i in live)
 
 
-def bound(batch: Batch, model: ErrorModel) -> FloatArray:
-    """See the module docstring."""
-    axis = int(OP.option(batch, "axis"))
-    flat = [np.moveaxis(value, axis, -1) for value in batch.inputs.values()]
-    count = int(np.prod(flat[0].shape[:-1], dtype=np.int64))
-    p, q = (row_terms(value.reshape(count, value.shape[-1])) for value in flat)
-    with np.errstate(all="ignore"):
-        ratio = np.abs(q.loss - p.loss)
-        relative = p.softmax_relative(model) + 2 * model.u
-        store = (p.loss + q.loss) * model.u_store + 2 * model.eta
-        parts = p.log_softmax_absolute(model) + q.log_softmax_absolute(model) + store + ratio * relative
-        value = np.where(p.p > 0, p.p * ratio, 0.0).sum(axis=1)
-        error = np.where(p.p > 0, p.p * parts, 0.0).sum(axis=1)
-        error = error + value * (model.sigma_of(p.p.shape[1]) * model.u + model.u_store) + model.eta
-    return unroll(OP, batch, error)
+def composed(form: str) -> Callable[..., Any]:
+    """sum_i p_i (log p_i - log q_i) of stored log-softmaxes; p_i = 0 contributes nothing."""
 
+    def run(a: Any, logits_p: Any, logits_q: Any) -> Any:
+        log_p, log_q = (a.store(LOG_SOFTMAX[form](a, x)) for x in (logits_p, logits_q))
+        return a.sum(a.weigh(SOFTMAX[form](a, logits_p), log_p - log_q))
+
+    return run
+
+
+ALGORITHMS: Mapping[str, Callable[..., Any]] = {form: composed(form) for form in LOG_SOFTMAX}
 
 OP = Op(
     name="kl_divergence",
     about="KL(softmax(logits_p) || softmax(logits_q)) along an axis, which is removed",
-    inputs=("logits_p", "logits_q"),
-    options={"axis": -1},
+    inputs={"logits_p": "row", "logits_q": "row"},
+    options=AXIS,
     result="rows",
     formula=formula,
-    bound=bound,
+    algorithms=ALGORITHMS,
+    widest=("exp2",),
     laws=("shift", "not_negative"),
     formats=("float64", "float32", "float16", "bfloat16"),
 )

@@ -1,20 +1,11 @@
-"""log_sigmoid: -log(1 + exp(-x)), the log-softmax of [x, 0].
-
-Bound: textbook min(x, 0) - log1p(exp(-|x|)). log1p's argument has relative error k_exp u and its condition number is at
-most 1; the subtraction has terms of one sign: relative (k_exp + k_log + 2) u + u_F, and a quantum of the arithmetic more where
-exp and log1p both round to subnormals.
-"""
+"""log_sigmoid: -log(1 + exp(-x)), the log-softmax of [x, 0]."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from xent_verify.formats import FloatArray
-from xent_verify.model import Batch
-from xent_verify.ops.bounds import ErrorModel
+from xent_verify.ops.forms import base_2, base_e
 from xent_verify.ops.op import Arithmetic, Op, RowInputs
 
 __all__ = ["OP"]
@@ -26,22 +17,25 @@ def formula(a: Arithmetic, row: RowInputs, wanted: Sequence[int]) -> list[Any]:
     return [terms.log_p(0) for _ in wanted]
 
 
-def bound(batch: Batch, model: ErrorModel) -> FloatArray:
-    """See the module docstring."""
-    x = batch.x.astype(np.float64)
-    with np.errstate(all="ignore"):
-        value = np.abs(np.minimum(x, 0.0) - np.log1p(np.exp(-np.abs(x))))
-        return np.asarray(value * ((model.k_exp + model.k_log + 2) * model.u + model.u_store) + model.eta_exp)
+def two_sided(a: Any, x: Any, exponential: Any = base_e) -> Any:
+    """min(x, 0) - log1p(exp(-|x|)): two terms of one sign."""
+    return a.minimum(x, 0) - a.log1p(exponential(a, -a.abs(x)))
+
+
+def exp2_log_sigmoid(a: Any, x: Any) -> Any:
+    """The same with a base-2 exponential."""
+    return two_sided(a, x, base_2)
 
 
 OP = Op(
     name="log_sigmoid",
     about="log(1 / (1 + exp(-x))), elementwise",
-    inputs=("x",),
+    inputs={"x": "row"},
     options={},
     result="elements",
     formula=formula,
-    bound=bound,
+    algorithms={"two-sided": two_sided, "exp2": exp2_log_sigmoid},
+    widest=("exp2",),
     by_row=False,
     laws=("not_positive",),
 )

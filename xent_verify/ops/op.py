@@ -1,7 +1,8 @@
-"""What an operation is: signature, textbook formula over exact numbers, error bound, laws.
+"""What an operation is: inputs and options by kind, the textbook formula, the sound algorithms, laws.
 
-The formula is written once, over the abstract ``Arithmetic`` below, and evaluated by ``truth.exact`` with intervals of
-arbitrary precision. It never sees Python floats: ``x[i] - x[j]`` on floats would round before truth begins.
+The formula is written over exact numbers (the ``Arithmetic`` below) and evaluated by ``truth.exact`` with intervals of
+arbitrary precision. It never sees Python floats: ``x[i] - x[j]`` on floats would round before truth begins. The algorithms
+are written over an abstract arithmetic, too; read on values with error bounds (``ops.errors``) they give the limits.
 """
 
 from __future__ import annotations
@@ -10,14 +11,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from xent_verify.formats import FORMATS, FloatArray
+from xent_verify.formats import FORMATS
 from xent_verify.model import Batch
-from xent_verify.ops.bounds import ErrorModel
 
-__all__ = ["Arithmetic", "ExpSum", "Op", "Real", "RowInputs", "rows_of"]
+__all__ = ["AXIS", "Arithmetic", "ExpSum", "Op", "Option", "Real", "RowInputs"]
+
+InputKind = Literal["row", "target", "probabilities"]
+"""row: logits along the axis; target: class labels [R] or probabilities [R, n]; probabilities: like the first input."""
+
+OptionKind = Literal["axis", "class_weights", "element_weights", "ignored_label", "reduction", "share", "divisor"]
+"""class_weights: one per class; element_weights: broadcast against the first input; share: a number in [0, 1];
+divisor: a real number other than 0."""
 
 
 class Real(Protocol):
@@ -73,35 +77,54 @@ Formula = Callable[[Any, RowInputs, Sequence[int]], list[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Op:
-    """One operation of the contract.
+class Option:
+    """A keyword argument of an operation: its default, and its kind, which says how it is drawn and read."""
 
-    ``inputs`` are the positional arguments in order, ``options`` the keyword arguments with their defaults.
+    default: Any
+    kind: OptionKind
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """One operation.
+
+    ``inputs``: positional arguments in order, name -> kind. ``options``: keyword arguments, name -> ``Option``.
     ``result``: "elements" (the shape of the first input), "rows" (its axis removed), "loss" (one value per row, reduced
-    by the option ``reduction``). ``formula(arithmetic, row, wanted)`` gives the true values of the wanted elements of
-    one row (for "rows" and "loss": one value). ``denominator(arithmetic, batch)`` is what ``reduction="mean"`` divides
-    by. ``bound(batch, model)`` gives the largest absolute error a sound implementation can make, in the result's shape
-    (derived as in ``ops.bounds``); ``like`` names the operation of the table whose regimes it takes (for operations from outside;
-    default: the one of the same shape); ``overflow_allowed(batch, model)`` where an intermediate of a sound algorithm may
-    overflow although the true value is representable; ``zero_times_overflow`` where it may then meet a factor of 0.
-    ``laws`` name entries of ``laws.LAWS`` (or a ``Law`` at ``module:attribute``); ``formats`` those of ``FORMATS`` that
-    it is defined in.
+    by the option of kind "reduction"). ``by_row`` False: elementwise, every element is a row of its own.
+
+    ``formula(arithmetic, row, wanted)`` gives the true values of the wanted elements of one row (for "rows" and "loss":
+    one value); ``denominator(arithmetic, batch)`` what the reduction "mean" divides by.
+
+    ``algorithms``: the sound ways to compute it, name -> ``run(a, **inputs, **options)`` over an abstract arithmetic ``a``
+    (``ops.errors.Errors`` has its verbs); rows come as [R, n], labels as int64 [R, 1], the axis is taken care of. The limit
+    of an element is the largest of theirs.
+
+    ``widest`` names the algorithms whose limits contain those of the others, where that is known (a test compares them);
+    empty: all of them are read.
+
+    ``like`` names the operation of the table whose regimes it takes (for operations from outside; default: the one of the
+    same shape). ``laws`` name entries of ``laws.LAWS`` (or a ``Law`` at ``module:attribute``); ``formats`` those of
+    ``FORMATS`` that it is defined in.
     """
 
     name: str
     about: str
-    inputs: tuple[str, ...]
-    options: Mapping[str, Any]
+    inputs: Mapping[str, InputKind]
+    options: Mapping[str, Option]
     result: Literal["elements", "rows", "loss"]
     formula: Formula
-    bound: Callable[[Batch, ErrorModel], FloatArray]
+    algorithms: Mapping[str, Callable[..., Any]]
+    widest: tuple[str, ...] = ()
     by_row: bool = True
     denominator: Callable[[Any, Batch], Any] | None = None
-    overflow_allowed: Callable[[Batch, ErrorModel], NDArray[np.bool_]] | None = None
-    zero_times_overflow: Callable[[Batch, ErrorModel], NDArray[np.bool_]] | None = None
     laws: tuple[str, ...] = field(default=())
     like: str = ""
     formats: tuple[str, ...] = tuple(FORMATS)
+
+    @property
+    def first(self) -> str:
+        """Name of the first input."""
+        return next(iter(self.inputs))
 
     @property
     def regimes_of(self) -> str:
@@ -117,7 +140,7 @@ class Op:
 
     def option(self, batch: Batch, name: str) -> Any:
         """The batch's value of an option, or its default."""
-        return batch.options.get(name, self.options[name])
+        return batch.options.get(name, self.options[name].default)
 
     def result_shape(self, batch: Batch) -> tuple[int, ...]:
         """Shape of the right answer."""
@@ -133,12 +156,5 @@ class Op:
                 return per_row if self.option(batch, "reduction") == "none" else ()
 
 
-def rows_of(op: Op, batch: Batch) -> NDArray[Any]:
-    """The first input as a 2-D array of rows [R, n], the op's axis last (elementwise ops: n = 1)."""
-    x = batch.x
-    if not op.by_row:
-        return x.reshape(-1, 1)
-    axis = int(op.option(batch, "axis")) if "axis" in op.options else -1
-    moved = np.moveaxis(x, axis, -1)
-    count = int(np.prod(moved.shape[:-1], dtype=np.int64))
-    return moved.reshape(count, moved.shape[-1])
+AXIS: Mapping[str, Option] = {"axis": Option(-1, "axis")}
+"""The options of most operations on rows."""

@@ -1,19 +1,11 @@
-"""sigmoid: 1 / (1 + exp(-x)), the softmax of [x, 0].
-
-Bound: with e = exp(-|x|) the textbook form is 1 / (1 + e) or e / (1 + e): exp twice at most, an addition, a division:
-relative (2 k_exp + 3) u + u_F; no shift is rounded, since one logit is 0.
-"""
+"""sigmoid: 1 / (1 + exp(-x)), the softmax of [x, 0]."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from xent_verify.formats import FloatArray
-from xent_verify.model import Batch
-from xent_verify.ops.bounds import ErrorModel
+from xent_verify.ops.forms import base_2, base_e
 from xent_verify.ops.op import Arithmetic, Op, RowInputs
 
 __all__ = ["OP"]
@@ -25,23 +17,31 @@ def formula(a: Arithmetic, row: RowInputs, wanted: Sequence[int]) -> list[Any]:
     return [terms.p(0) for _ in wanted]
 
 
-def bound(batch: Batch, model: ErrorModel) -> FloatArray:
-    """See the module docstring."""
-    x = batch.x.astype(np.float64)
-    with np.errstate(all="ignore"):
-        small = np.exp(-np.abs(x))
-        value = np.where(x < 0, small, 1.0) / (1.0 + small)
-        return np.asarray(value * ((2 * model.k_exp + 3) * model.u + model.u_store) + model.eta_exp)
+def two_sided(a: Any, x: Any, exponential: Any = base_e) -> Any:
+    """1 / (1 + e) or e / (1 + e), e = exp(-|x|)."""
+    e = exponential(a, -a.abs(x))
+    return a.where(a.at_least(x, 0), 1 / (1 + e), e / (1 + e))
+
+
+def exp2_sigmoid(a: Any, x: Any) -> Any:
+    """The same with a base-2 exponential."""
+    return two_sided(a, x, base_2)
+
+
+def exp_of_log(a: Any, x: Any) -> Any:
+    """exp(log sigmoid(x))."""
+    return a.exp(a.minimum(x, 0) - a.log1p(base_2(a, -a.abs(x))))
 
 
 OP = Op(
     name="sigmoid",
     about="1 / (1 + exp(-x)), elementwise",
-    inputs=("x",),
+    inputs={"x": "row"},
     options={},
     result="elements",
     formula=formula,
-    bound=bound,
+    algorithms={"two-sided": two_sided, "exp2": exp2_sigmoid, "exp of log": exp_of_log},
+    widest=("exp2", "exp of log"),
     by_row=False,
     laws=("range",),
 )

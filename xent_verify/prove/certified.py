@@ -34,7 +34,7 @@ LARGEST = 1e300
 
 def judged(op: Op, domain: Domain, rules: Rules, x: NDArray[Any], outcome: Returned) -> tuple[Judgement, NDArray[Any]]:
     """The audit's judgement of one answer, and where its error is a number (``measure.Tally`` counts the same)."""
-    batch = Batch(op.name, domain.fmt, domain.name, {op.inputs[0]: x})
+    batch = Batch(op.name, domain.fmt, domain.name, {op.first: x})
     with np.errstate(all="ignore"):
         truth = certify(batch)
         found = judge(op, batch, outcome, truth, rules)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify.formats import FloatArray, FloatFormat, IntArray
-from xent_verify.measure import CLASSES, CODE
+from xent_verify.measure import CLASSES, CODE, NO_DIGIT
 from xent_verify.prove.certified import CORRECT, LARGEST
 from xent_verify.prove.counts import BINS, FAILING, LOWEST, SHIFT, Counts, bins_of, bins_of_shifted
 
@@ -123,6 +123,12 @@ def quick(element: Element, form: FloatFormat, op: str, slack: float) -> Quick |
         return _no_numbers(element, form, op, slack)
     if doubtful(element, form).any():
         return None
+    empty = error >= element.size * (NO_DIGIT - _CLOSE)
+    if empty.any():
+        alike = empty.all() and (error >= element.size * (NO_DIGIT + _CLOSE)).all()
+        if alike and float(element.size.min()) >= 2 * form.smallest_normal:
+            return Quick("not_judged", _NONE, ratio, _NO_BINS, 0)
+        return None
     error /= element.unit
     shifted = (error + SHIFT).view(np.int64)
     if _on_an_edge(error, shifted, slack):
@@ -182,9 +188,13 @@ def careful(element: Element, form: FloatFormat, op: str, slack: float) -> Verdi
     code[np.isinf(given)] = CODE["overflow"]
     code[np.isinf(given) & (given == towards)] = CODE["log_of_zero"]
     code[np.isnan(given)] = CODE["nan"]
+    empty = (code == CODE["ok"]) & (error >= size * NO_DIGIT)
+    edge = (code == CODE["ok"]) & (np.abs(error - size * NO_DIGIT) <= _CLOSE * size)
+    edge |= empty & (np.abs(size - form.smallest_normal) <= form.smallest_subnormal)
+    code[empty & (size >= form.smallest_normal)] = CODE["not_judged"]
     finite = np.isfinite(given)
     numeric = finite & ((code == CODE["ok"]) | (code == CODE["inaccurate"]))
-    unsure = _crossing(ulp, slack)
+    unsure = _crossing(ulp, slack) | edge
     unsure |= np.abs(ulp - CORRECT) <= slack
     unsure |= np.abs(ratio - 1.0) <= _CLOSE
     for edge in (least, subnormal):

@@ -17,7 +17,7 @@ of |m| and log1p(e), which is 2**-38 t as long as |t| is a sixteenth of that or 
 **Ulp.** The unit of T is that of t unless T is within RHO of a power of two. There, an answer equal to that power has
 an error below 2**-26 ulps in either unit; any other goes the sure way.
 
-**Judgement.** The limit is the formula of ``ops.bounds`` for n = 2, evaluated in doubles like there. A ratio within
+**Judgement.** The limit is that of ``ops.limits``, for the same rows. A ratio within
 1e-9 of 1, an error within the above of an edge of the histogram or of 0.5 ulp: the sure way. What is left is counted
 here, and has the class and the bin that ``measure`` and ``judge`` give it, whose own truth is within 2**-45.
 
@@ -36,9 +36,11 @@ from numpy.typing import NDArray
 
 from xent_verify.formats import FloatArray, FloatFormat, IntArray
 from xent_verify.judge import Rules
+from xent_verify.model import Batch
 from xent_verify.ops import Op
+from xent_verify.ops.limits import Limits, limits_of
 from xent_verify.prove.certified import kept
-from xent_verify.prove.counts import Counts, Extreme
+from xent_verify.prove.counts import FAILING, Counts, Extreme
 from xent_verify.prove.domain import numbers
 from xent_verify.prove.elements import RHO, Element, Verdict, careful, doubtful, quick
 from xent_verify.prove.regions import Regions
@@ -69,32 +71,29 @@ def available(op: Op, form: FloatFormat, rules: Rules) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Segment:
-    """Neighbouring rows of one first logit on one side of it: first row, gaps, larger logits, column of the larger."""
+    """Neighbouring rows of one first logit on one side of it: first row, gaps, logits, column of the larger."""
 
     first: int
     patterns: slice
     gap: FloatArray
     top: FloatArray | float
+    bottom: FloatArray | float
     high: int
 
     def part(self, some: slice) -> _Segment:
         """Some of its rows."""
         place = slice(self.patterns.start + some.start, self.patterns.start + some.stop)
-        top = self.top if isinstance(self.top, float) else self.top[some]
-        return _Segment(self.first + some.start, place, self.gap[some], top, self.high)
+        top, bottom = (end if isinstance(end, float) else end[some] for end in (self.top, self.bottom))
+        return _Segment(self.first + some.start, place, self.gap[some], top, bottom, self.high)
 
 
 class PairJudge:
     """Counts the verdicts on answers to all pairs of one first logit; ``seconds`` tells truth from measuring."""
 
     def __init__(self, op: Op, form: FloatFormat, rules: Rules, clock: Callable[[], float] = time.perf_counter) -> None:
-        model = rules.policy.model(form)
-        self._op, self._form = op.name, form
+        self._operation, self._op, self._form = op, op.name, form
+        self._policy = rules.policy
         self._kind, self._ulps = rules.policy.kind, rules.policy.ulps
-        self._u, self._store = model.u, model.u_store
-        self._constant = model.sigma_of(2) + (2 * model.k_exp + 1 if op.name == "softmax" else model.k_exp)
-        self._log = model.k_log
-        self._eta = model.eta_exp if op.name == "softmax" else model.eta
         self._finite = form.max_ordinal  # patterns of finite values of one sign, which come first
         self._values = numbers(form, form.from_bits(np.arange(_WIDEST).astype(np.uint16)))
         self._ascending = self._values[: self._finite]
@@ -146,7 +145,8 @@ class PairJudge:
                 second = magnitudes[part] if sense > 0 else -magnitudes[part]
                 gap = first - second if high == 0 else second - first
                 place = slice(origin + part.start, origin + part.stop)
-                yield _Segment(base + place.start, place, gap, first if high == 0 else second, high)
+                top, bottom = (first, second) if high == 0 else (second, first)
+                yield _Segment(base + place.start, place, gap, top, bottom, high)
 
     def _segment(self, counts: Counts, segment: _Segment, answers: Words) -> IntArray:
         begun = self._clock()
@@ -159,39 +159,50 @@ class PairJudge:
 
     def _elements(self, segment: _Segment, answers: Words) -> tuple[list[Element], NDArray[np.bool_] | None]:
         """Truth, limit, unit and answer of each output; rows that are unsure from the start."""
-        gap, u = segment.gap, self._u
+        gap, found = segment.gap, self._limits(segment)
+        limits = found.error
         held = np.minimum(gap, FARTHEST)
         e = np.exp(-held)
         inverse = 1.0 / (1.0 + e)
         low = e * inverse
-        row = low * held
-        row += self._constant
-        unsure = None
+        unsure: NDArray[np.bool_] | None = None
+        if found.wild.any():
+            unsure = np.asarray(found.wild.reshape(gap.size, -1).any(axis=1))
         truths: list[tuple[int, FloatArray, FloatArray, float | None]]
+        high, other = segment.high, 1 - segment.high
         if self._op == "softmax":
-            row *= u
             truths = [
-                (segment.high, inverse, inverse * (row + self._store), 2.0**-self._form.precision),
-                (1 - segment.high, low, low * (gap * u + row + self._store), None),
+                (high, inverse, limits[..., high], 2.0**-self._form.precision),
+                (other, low, limits[..., other], None),
             ]
         else:
             log = np.log1p(e)
-            row += self._log * log
-            row *= u
             if self._op == "log_softmax":
                 total = gap + log
                 if float(gap[0]) > 0.5 * self._form.max_finite or float(gap[-1]) > 0.5 * self._form.max_finite:
-                    unsure = total > 0.99 * self._form.max_finite
-                truths = [
-                    (segment.high, log, log * self._store + row, None),
-                    (1 - segment.high, total, gap * u + row + total * self._store, None),
-                ]
+                    far = total > 0.99 * self._form.max_finite
+                    unsure = far if unsure is None else unsure | far
+                truths = [(high, log, limits[..., high], None), (other, total, limits[..., other], None)]
             else:
                 total = segment.top + log
                 size = np.abs(total)
-                unsure = 16.0 * size < np.maximum(np.abs(segment.top), log)
-                truths = [(0, total, size * self._store + row, None)]
+                cancels = 16.0 * size < np.maximum(np.abs(segment.top), log)
+                unsure = cancels if unsure is None else unsure | cancels
+                truths = [(0, total, limits, None)]
         return [self._element(answers, segment, *truth) for truth in truths], unsure
+
+    def _limits(self, segment: _Segment) -> Limits:
+        """The policy's limits of all outputs, [R, 2] or [R] (under "ulp" they follow from the truth)."""
+        x = np.empty((segment.gap.size, 2))
+        x[:, segment.high] = segment.top
+        x[:, 1 - segment.high] = segment.bottom
+        call = Batch(self._op, self._form.name, "pairs", {"x": x.astype(self._form.dtype)})
+        nowhere = np.zeros(x.shape, np.bool_)
+        return (
+            limits_of(self._operation, call, self._policy.machine_for(call))
+            if self._kind == "bound"
+            else Limits(x, nowhere, nowhere)
+        )
 
     def _element(
         self, answers: Words, segment: _Segment, column: int, truth: FloatArray, limit: FloatArray, unit: float | None
@@ -202,7 +213,6 @@ class PairJudge:
             np.negative(given, out=given)
         size = np.abs(truth) if self._op == "logsumexp" else truth
         units: FloatArray | float = unit if unit is not None else self._units(size)
-        limit += self._eta
         if self._kind == "ulp":
             limit = np.broadcast_to(np.asarray(self._ulps * np.asarray(units)), truth.shape)
         return Element(column, truth, size, given, units, limit)
@@ -254,9 +264,9 @@ class PairJudge:
                 counts.correct += verdict.correct
                 self._offer(counts, "ulp", segment, element, verdict.ulp, answers)
                 self._offer(counts, "ratio", segment, element, verdict.ratio, answers)
-            else:
+            elif verdict.name in FAILING:
                 self._offer(counts, verdict.name, segment, element, verdict.ratio, answers)
-        for name in {verdict.name for verdict in verdicts} - {"ok"}:
+        for name in {verdict.name for verdict in verdicts}.intersection(FAILING):
             self.regions.add(name, np.ones(rows, bool), segment.first, segment.high, segment.gap)
         return np.zeros(0, np.int64)
 

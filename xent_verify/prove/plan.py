@@ -15,6 +15,7 @@ import numpy as np
 from xent_verify.audit import Settings
 from xent_verify.model import Batch
 from xent_verify.ops import op_named
+from xent_verify.ops.limits import limits_of
 from xent_verify.policies import Policy
 from xent_verify.prove.domain import Domain
 from xent_verify.prove.fingerprint import fingerprint
@@ -92,8 +93,7 @@ def limits(op: str, domain: Domain, policy: Policy) -> str:
         if domain.arity
         else np.arange(len(FAMILIES)) + 41 * len(FAMILIES)
     )
-    batch = Batch(op, domain.fmt, "", {operation.inputs[0]: domain.values(rows)})
-    with np.errstate(all="ignore"):
-        found = operation.bound(batch, policy.model_for(batch)).reshape(-1)
+    batch = Batch(op, domain.fmt, "", {operation.first: domain.values(rows)})
+    found = limits_of(operation, batch, policy.machine_for(batch)).error.reshape(-1)
     text = " ".join(f"{value:.9e}" for value in found[np.isfinite(found)])
     return hashlib.sha256(text.encode()).hexdigest()[:16]

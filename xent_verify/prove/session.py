@@ -97,7 +97,7 @@ class Session:
 
     def _block(self, counts: Counts, block: Block) -> None:
         begun = self._clock()
-        batch = Batch(self._op.name, self._domain.fmt, self._domain.name, {self._op.inputs[0]: block.x})
+        batch = Batch(self._op.name, self._domain.fmt, self._domain.name, {self._op.first: block.x})
         outcome = self._candidate.call(batch)
         ready = self._clock()
         self.seconds["candidate"] += ready - begun

@@ -100,7 +100,7 @@ def report_of(plan: Plan, made: dict[str, Any], *, interrupted: bool = False) ->
                 if place is None:
                     continue
                 x = plan.domain.values(np.array([place["row"]]))
-                batch = Batch(op.name, plan.domain.fmt, plan.domain.name, {op.inputs[0]: x})
+                batch = Batch(op.name, plan.domain.fmt, plan.domain.name, {op.first: x})
                 ledger.add(batch, *asker.judged(batch))
             ledger.close()
             cases = max(made["elements"], 1)

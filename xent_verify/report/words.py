@@ -46,7 +46,7 @@ __all__ = [
 MARKS = {"pass": "✓", "warn": "!", "fail": "✗", "unchecked": "–"}
 """A sign for every verdict, so that colour never carries it alone."""
 
-BENIGN = ("convention", "tolerated_overflow")
+BENIGN = ("convention", "tolerated_overflow", "not_judged")
 """Classes that are counted and are no fault."""
 
 _RUNS_SHOWN = 12

@@ -33,8 +33,8 @@ from xent_verify.failures import UndecidedError
 from xent_verify.formats import FloatFormat, IntArray, format_named
 from xent_verify.model import Batch
 from xent_verify.ops import OPS, Op, op_named
-from xent_verify.ops.op import RowInputs, rows_of
-from xent_verify.ops.shapes import unroll
+from xent_verify.ops.op import RowInputs
+from xent_verify.ops.rows import Rows
 from xent_verify.truth import special
 from xent_verify.truth.intervals import BigArithmetic, Interval
 
@@ -72,12 +72,14 @@ def _by_definition(op: Op, batch: Batch) -> tuple[NDArray[np.float64], NDArray[n
     """Special values; an op from outside the table has none beyond NaN for rows with a non-finite logit."""
     if op.name in OPS:
         return special.resolve(batch)
-    rows = rows_of(op, batch)
+    rows = Rows.of_call(op, batch).of(batch.x)
     bad: NDArray[np.bool_] = np.asarray(~np.isfinite(rows.astype(np.float64)).all(axis=1))
     if op.result == "loss" and op.result_shape(batch) == ():
         mask = np.asarray(bad.any())
     else:
-        mask = unroll(op, batch, bad if op.result != "elements" else np.repeat(bad[:, None], rows.shape[1], 1))
+        mask = Rows.of_call(op, batch).back(
+            bad if op.result != "elements" else np.repeat(bad[:, None], rows.shape[1], 1)
+        )
     return np.where(mask, np.nan, 0.0), mask
 
 
@@ -88,7 +90,7 @@ def _solve(op: Op, batch: Batch, form: FloatFormat, todo: IntArray) -> Iterator[
     if op.result == "loss" and op.result_shape(batch) == ():
         yield todo, _decide(lambda a, _wanted: [_reduced(op, batch, a)], np.zeros(1, np.int64), form)
         return
-    count = rows_of(op, batch).shape
+    count = Rows.of_call(op, batch).of(batch.x).shape
     rows = _grid(op, batch, count)
     row, column = rows[0].ravel()[todo], rows[1].ravel()[todo]
     order = np.argsort(row, kind="stable")
@@ -101,11 +103,11 @@ def _grid(op: Op, batch: Batch, count: tuple[int, ...]) -> tuple[IntArray, IntAr
     """For each output element: its row and its place in the row."""
     ids = np.arange(count[0], dtype=np.int64)
     if op.result != "elements":
-        grid = unroll(op, batch, ids)
+        grid = Rows.of_call(op, batch).back(ids)
         return grid, np.zeros_like(grid)
     full = np.broadcast_to(ids[:, None], count)
     place = np.broadcast_to(np.arange(count[1], dtype=np.int64), count)
-    return unroll(op, batch, full), unroll(op, batch, place)
+    return Rows.of_call(op, batch).back(full), Rows.of_call(op, batch).back(place)
 
 
 def _decide(formula: Any, wanted: IntArray, form: FloatFormat) -> Enclosure:
@@ -150,7 +152,7 @@ def _wide(value: NDArray[Any]) -> NDArray[Any]:
 def _reduced(op: Op, batch: Batch, a: BigArithmetic) -> Interval:
     """Sum or mean of the per-row losses."""
     total: Interval = a.number(0)
-    for r in range(rows_of(op, batch).shape[0]):
+    for r in range(Rows.of_call(op, batch).of(batch.x).shape[0]):
         total = total + op.formula(a, _row_inputs(op, batch, r), [0])[0]
     if str(op.option(batch, "reduction")) == "sum" or op.denominator is None:
         return total

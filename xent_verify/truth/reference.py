@@ -126,5 +126,5 @@ def reference(
     if unknown:
         raise UnknownNameError(f"option of {known.name}", unknown[0], known.options)
     inputs = _inputs(known, x, target)
-    batch = Batch(op, format_named(inputs[known.inputs[0]].dtype).name, "reference", inputs, options)
+    batch = Batch(op, format_named(inputs[known.first].dtype).name, "reference", inputs, options)
     return Reference(batch, certify(batch, fmt=fmt, jobs=jobs))

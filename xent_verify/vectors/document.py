@@ -165,7 +165,7 @@ def _case(node: Node, arrays: Mapping[str, NDArray[Any]]) -> Case:
     form = format_named(node.text("dtype"))
     records = node.child("inputs").fields
     inputs = {key: _input(name, key, record, arrays, where) for key, record in records.items()}
-    if tuple(inputs) != OPS[op].inputs or next(iter(inputs.values())).dtype != form.dtype:
+    if tuple(inputs) != tuple(OPS[op].inputs) or next(iter(inputs.values())).dtype != form.dtype:
         raise UsageError(f"{where}: inputs {', '.join(inputs)} are not those of {op} in {form.name}")
     options = {key: option_of(value, f"{where}.options.{key}") for key, value in node.child("options").fields.items()}
     for key in options:

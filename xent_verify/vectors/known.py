@@ -19,6 +19,7 @@ from xent_verify.formats import FloatFormat, IntArray
 from xent_verify.measure import measure
 from xent_verify.model import Batch
 from xent_verify.ops import op_named
+from xent_verify.ops.limits import Limits
 from xent_verify.policies import Policy
 from xent_verify.truth import certify, exact
 
@@ -66,14 +67,15 @@ def work_out(batch: Batch, policy: Policy) -> Known:
 def _range(batch: Batch, truth: Enclosure, answer: Array, policy: Policy) -> tuple[Array, Array]:
     form = batch.form
     flat, right = truth.reshape(-1), answer.reshape(-1)
-    limit = np.broadcast_to(policy.limit(op_named(batch.op), batch, truth), truth.shape).reshape(-1)
+    limit = policy.limits(op_named(batch.op), batch, truth).error.reshape(-1)
     numbers = ~np.isnan(form.widen(right))
     safe = np.where(numbers, form.widen(right), 0.0).astype(form.dtype)
     inside = form.ordinal(safe)
 
     def accepts(where: NDArray[np.bool_], ordinals: IntArray) -> NDArray[np.bool_]:
         values = form.from_ordinal(ordinals)
-        errors = measure(batch, values, flat[where], limit[where], np.zeros(values.shape, np.bool_))
+        nowhere = np.zeros(values.shape, np.bool_)
+        errors = measure(batch, values, flat[where], Limits(limit[where], nowhere, nowhere))
         return np.asarray(errors.ratio <= 1)
 
     ends = []
@@ -134,12 +136,11 @@ def _alternatives(batch: Batch, truth: Enclosure, answer: Array, policy: Policy)
     result = [
         Alternative(name, PROFILES["any"][name], _places(mask)) for name, mask in sorted(masks.items()) if mask.any()
     ]
-    over = np.broadcast_to(policy.overflow_allowed(op, batch), truth.shape)
-    if over.any():
-        result.append(Alternative("intermediate overflow", ("inf", "-inf"), _places(over)))
-    none = np.broadcast_to(policy.nan_allowed(op, batch), truth.shape)
-    if none.any():
-        result.append(Alternative("zero times an overflow", ("nan",), _places(none)))
+    limits = policy.limits(op, batch, truth)
+    if limits.wild.any():
+        result.append(Alternative("intermediate overflow", ("inf", "-inf"), _places(limits.wild)))
+    if limits.free.any():
+        result.append(Alternative("zero times an overflow", ("nan",), _places(limits.free)))
     return tuple(result)
 
 

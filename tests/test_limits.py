@@ -1,0 +1,156 @@
+"""Limits that the machine derives from the algorithms of an operation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from xent_verify.formats import FORMATS
+from xent_verify.judge import Rules, judge
+from xent_verify.model import Batch, Returned
+from xent_verify.ops import OPS
+from xent_verify.ops.limits import limits_of, run
+from xent_verify.ops.machine import Machine
+from xent_verify.policies import POLICIES
+from xent_verify.regimes import plan
+from xent_verify.truth import certify
+
+F32 = FORMATS["float32"]
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Infinities and NaN are part of the plan."""
+    with np.errstate(all="ignore"):
+        yield
+
+
+MACHINE = POLICIES["standard"].machine(F32)
+ALGORITHMS = [(op, name) for op, entry in OPS.items() for name in entry.algorithms]
+
+
+def calls(op: str, fmt: str, largest: int = 3000) -> list[Batch]:
+    """The small calls of the quick plan."""
+    return [batch for batch in plan(op, fmt, profile="quick") if 0 < batch.x.size <= largest]
+
+
+def hand_derived(x: np.ndarray, machine: Machine) -> dict[str, np.ndarray]:
+    """Limits of the shifted forms by pencil: Blanchard, Higham & Higham's analysis, element by element."""
+    u, n = machine.steps.unit_roundoff, x.shape[1]
+    d = x.max(axis=1, keepdims=True) - x
+    e = np.exp(-d)
+    s = e.sum(axis=1, keepdims=True)
+    p, log_s = e / s, np.log(s)
+    mean_gap = (p * d).sum(axis=1, keepdims=True)
+    row = mean_gap + machine.sigma(n) + machine.k_exp + machine.k_log * log_s
+    return {
+        "softmax": p * (d + mean_gap + machine.sigma(n) + 2 * machine.k_exp + 1) * u,
+        "log_softmax": (d + row) * u + (d + log_s) * u,
+    }
+
+
+@pytest.mark.parametrize("op", ["softmax", "log_softmax"])
+@pytest.mark.parametrize("n", [2, 17, 1000])
+def test_the_shifted_limit_is_the_hand_derived_one(op: str, n: int) -> None:
+    """From four lines of algorithm comes the limit of the literature, to 1 %."""
+    rng = np.random.default_rng(n)
+    x = (rng.normal(size=(50, n)) * rng.choice([1, 5, 20], (50, 1))).astype(np.float32)
+    call = Batch(op, "float32", "test", {"x": x})
+    only = replace(OPS[op], algorithms={"shifted": OPS[op].algorithms["shifted"]}, widest=())
+    mine, hand = limits_of(only, call, MACHINE).error, hand_derived(x.astype(np.float64), MACHINE)[op]
+    large = hand > 1e-30
+    assert np.max(np.abs(mine / hand - 1)[large]) < 0.01
+
+
+@pytest.mark.parametrize("op", list(OPS))
+@pytest.mark.parametrize("fmt", ["float32", "bfloat16"])
+def test_the_widest_algorithms_contain_the_others(op: str, fmt: str) -> None:
+    """The limit of all named algorithms is that of the few that are read, on every call of the plan."""
+    machine = POLICIES["standard"].machine(FORMATS[fmt])
+    every = replace(OPS[op], widest=())
+    for call in calls(op, fmt):
+        few, all_of_them = (limits_of(entry, call, machine).error for entry in (OPS[op], every))
+        assert np.all(all_of_them <= few * (1 + 1e-9)), call.regime
+
+
+@pytest.mark.parametrize(("op", "name"), ALGORITHMS)
+@pytest.mark.parametrize("fmt", ["float32", "bfloat16"])
+def test_no_algorithm_exceeds_its_own_limit(op: str, name: str, fmt: str) -> None:
+    """Each algorithm, run in floats, stays within the limit that was derived from it alone."""
+    only = replace(OPS[op], algorithms={name: OPS[op].algorithms[name]}, widest=())
+    form = FORMATS[fmt]
+    for policy in ("standard", "native"):
+        machine = POLICIES[policy].machine(form)
+        for call in calls(op, fmt)[::3]:
+            answer = form.widen(run(only, name, call, machine))
+            truth = certify(call)
+            limits = limits_of(only, call, machine)
+            finite = truth.finite & np.isfinite(answer) & ~limits.wild & ~limits.free & (truth.tier > 0)
+            error = np.abs(answer - truth.to_float64())
+            slack = 2.0**-50 * np.abs(truth.to_float64())
+            assert np.all((error <= limits.error + slack)[finite]), (call.regime, policy)
+
+
+def test_a_limit_without_content_is_said() -> None:
+    """Sums of 1000 ones in bfloat16 promise nothing: zeros are not judged there, and never counted as right."""
+    x = np.zeros((3, 1000), FORMATS["bfloat16"].dtype)
+    call = Batch("softmax", "bfloat16", "test", {"x": x})
+    found = judge(OPS["softmax"], call, Returned(x, "bfloat16"), certify(call), Rules(POLICIES["native"]))
+    assert found.errors is not None
+    assert found.errors.of("not_judged").all()
+    assert [hit.severity for hit in found.hits] == ["info"]
+
+
+@pytest.mark.parametrize("op", list(OPS))
+@pytest.mark.parametrize("wrong", ["zero", "twice", "other sign"])
+def test_no_wrong_answer_is_counted_as_right(op: str, wrong: str) -> None:
+    """0, twice the true value and its negative are failures or not judged, on every value of the plan."""
+    for call in calls(op, "float32"):
+        truth = certify(call)
+        right = F32.widen(truth.rounded(F32))
+        answer = {"zero": right * 0, "twice": right * 2, "other sign": -right}[wrong].astype(np.float32)
+        found = judge(OPS[op], call, Returned(answer, "float32"), truth, Rules())
+        assert found.errors is not None
+        normal = np.isfinite(right) & (np.abs(right) >= F32.smallest_normal) & (np.abs(right) <= F32.max_finite / 4)
+        assert not (found.errors.of("ok") & normal).any(), call.regime
+
+
+@pytest.mark.parametrize("op", list(OPS))
+@pytest.mark.parametrize("fmt", ["float64", "float32"])
+def test_limits_are_finite_where_no_intermediate_overflows(op: str, fmt: str) -> None:
+    """A finite true value has a finite limit, unless a sound algorithm leaves the range on the way or loses it by division."""
+    machine = POLICIES["standard"].machine(FORMATS[fmt])
+    for call in calls(op, fmt):
+        limits, truth = limits_of(OPS[op], call, machine), certify(call)
+        judged = truth.finite & (truth.tier > 0) & ~limits.wild & ~limits.free
+        if "temperature" in call.options:  # |x / T| u >= 1: no digit of the exponent is left
+            continue
+        assert np.isfinite(limits.error[judged]).all(), call.regime
+
+
+def test_an_exact_power_of_two_costs_nothing() -> None:
+    """x / T is exact for T = 2: the limit of a shifted offset does not grow with the offset."""
+    x = np.array([[2.0**20, 2.0**20 - 1]], np.float32)
+    small, large = (
+        limits_of(
+            OPS["softmax_temperature"],
+            Batch("softmax_temperature", "float32", "test", {"x": x}, {"temperature": temperature}),
+            MACHINE,
+        ).error
+        for temperature in (2.0, 3.0)
+    )
+    assert np.all(small < 1e-5)
+    assert np.all(large > 1e-2)
+
+
+def test_the_lowest_binades_have_the_limit_of_one_rounding() -> None:
+    """No quantum is added in the normal range: a float8 probability just above it may be off by one rounding."""
+    form = FORMATS["float8_e5m2"]
+    x = form.narrow(np.array([[0.0, -8.0]]))
+    call = Batch("softmax", form.name, "test", {"x": x})
+    limit = limits_of(OPS["softmax"], call, POLICIES["standard"].machine(form)).error[0, 1]
+    assert form.smallest_normal < np.exp(-8.0)
+    assert limit < 1.001 * form.unit_roundoff * np.exp(-8.0)

@@ -1,0 +1,121 @@
+"""Limits of one call: the error reading of the operation's algorithms, element by element.
+
+The limit of an element is the largest error bound of the named sound algorithms on a given ``Machine``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xent_verify.formats import FloatArray
+from xent_verify.model import Batch
+from xent_verify.ops.errors import Approximate, Errors
+from xent_verify.ops.floats import Floats, Number
+from xent_verify.ops.machine import Machine
+from xent_verify.ops.op import Op
+from xent_verify.ops.rows import Rows
+
+__all__ = ["Limits", "arguments_of", "limits_of", "run"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What sound algorithms may do with one call, in the result's shape.
+
+    ``error``: largest absolute error (inf: they promise nothing). ``wild``: an intermediate may leave the machine's range,
+    so that an infinity may come out. ``free``: a NaN may come out, too.
+    """
+
+    error: FloatArray
+    wild: NDArray[np.bool_]
+    free: NDArray[np.bool_]
+
+
+def limits_of(op: Op, call: Batch, machine: Machine) -> Limits:
+    """The limits of one call (float64, in the result's shape)."""
+    with np.errstate(all="ignore"):
+        reading = _reading(op, call, machine)
+        arguments = arguments_of(op, call, reading)
+        shape = op.result_shape(call)
+        error = np.full(shape, reading.half_eta_store)  # below it no two floats differ
+        wild, free = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
+        view = Rows.of_call(op, call)
+        for name in op.widest or op.algorithms:
+            result = reading.store(op.algorithms[name](reading, **arguments))
+            bound = np.where(np.isfinite(result.v) & ~np.isnan(result.error), result.error, np.inf)
+            np.maximum(error, _placed(op, view, result, bound, shape), out=error)
+            for total, mask in ((wild, result.wild), (free, result.free)):
+                if mask is not None:
+                    total |= _placed(op, view, result, mask, shape)
+        return Limits(error, wild | free, free)
+
+
+def _placed(op: Op, view: Rows, result: Approximate | Number, values: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+    """An array of the reading, which may broadcast, in the result's shape."""
+    if result.v.ndim == 0:
+        return np.asarray(values).reshape(shape)
+    width = view.n if op.result == "elements" else 1
+    full = np.broadcast_to(values, (view.count, width))
+    return np.asarray(view.back(full if op.result == "elements" and op.by_row else full[:, 0]))
+
+
+def _reading(op: Op, call: Batch, machine: Machine) -> Errors:
+    special, reach = False, float(max(Rows.of_call(op, call).n, 1))
+    for name, value in (*call.inputs.items(), *call.options.items()):
+        kind = op.inputs.get(name) or op.options[name].kind
+        if kind in ("axis", "ignored_label", "reduction") or value is None:
+            continue
+        array = np.asarray(value)
+        if array.dtype.kind in "iub":
+            continue
+        size = np.abs(array.astype(np.float64))
+        finite = np.isfinite(size)
+        special |= not finite.all()
+        size = size[finite]
+        reach *= max(1.0, float(size.max(initial=0.0)))
+        if kind == "divisor":
+            reach *= max(1.0, float(1 / size.min(initial=1.0)) if size.all() else math.inf)
+    watch = reach >= min(machine.store.max_finite, machine.steps.max_finite) / 16
+    return Errors(machine, special=special, watch=watch, number=np.longdouble if reach > 1e150 else np.float64)
+
+
+def run(op: Op, name: str, call: Batch, machine: Machine) -> NDArray[Any]:
+    """One named algorithm of the operation, run on a call in the formats of a machine; the result's shape and format."""
+    with np.errstate(all="ignore"):
+        reading = Floats(machine)
+        result = reading.store(op.algorithms[name](reading, **arguments_of(op, call, reading)))
+        placed = _placed(op, Rows.of_call(op, call), result, result.v, op.result_shape(call))
+        return placed.astype(machine.store.dtype)
+
+
+def arguments_of(op: Op, call: Batch, a: Any) -> dict[str, Any]:
+    """Inputs and options of a call as an algorithm takes them, lifted into a reading."""
+    view = Rows.of_call(op, call)
+    found: dict[str, Any] = {}
+    for name, kind in op.inputs.items():
+        array = call.inputs[name]
+        if kind == "target" and array.dtype.kind in "iub":
+            found[name] = array.astype(np.int64).reshape(-1, 1)
+        else:
+            found[name] = a.input(view.of(array))
+    for name, option in op.options.items():
+        if option.kind != "axis":
+            found[name] = _option(op.option(call, name), option.kind, view, a)
+    return found
+
+
+def _option(value: Any, kind: str, view: Rows, a: Any) -> Any:
+    match kind:
+        case "class_weights" if value is not None:
+            return a.input(np.asarray(value)[None, :])
+        case "element_weights" if value is not None:
+            return a.input(view.of(np.asarray(value)))
+        case "share" | "divisor":
+            return a.parameter(value)
+        case _:
+            return value

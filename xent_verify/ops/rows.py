@@ -1,0 +1,71 @@
+"""One call as rows: the only arithmetic with axes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xent_verify.model import Batch
+
+if TYPE_CHECKING:
+    from xent_verify.ops.op import Op
+
+__all__ = ["Rows"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A view of arrays of one ``shape`` as rows [R, n] along ``axis``; ``axis`` None: elementwise, rows of one element.
+
+    >>> view = Rows((2, 3, 4), axis=1)
+    >>> view.of(np.zeros((2, 3, 4))).shape
+    (8, 3)
+    >>> view.back(np.zeros((8, 3))).shape, view.back(np.zeros(8)).shape
+    ((2, 3, 4), (2, 4))
+    """
+
+    shape: tuple[int, ...]
+    axis: int | None = -1
+
+    @classmethod
+    def of_call(cls, op: Op, call: Batch) -> Rows:
+        """The view of a call's first input."""
+        if not op.by_row:
+            return cls(call.x.shape, None)
+        return cls(call.x.shape, int(op.option(call, "axis")) if "axis" in op.options else -1)
+
+    @property
+    def n(self) -> int:
+        """Length of a row."""
+        return 1 if self.axis is None else self.shape[self.axis]
+
+    @property
+    def outer(self) -> tuple[int, ...]:
+        """The shape without the axis."""
+        if self.axis is None:
+            return self.shape
+        axis = self.axis % len(self.shape)
+        return self.shape[:axis] + self.shape[axis + 1 :]
+
+    @property
+    def count(self) -> int:
+        """R, the number of rows."""
+        return math.prod(self.outer)
+
+    def of(self, array: NDArray[Any]) -> NDArray[Any]:
+        """An array of that shape (or one that broadcasts to it) as rows [R, n]."""
+        full = np.broadcast_to(array, self.shape)
+        moved = full if self.axis is None else np.moveaxis(full, self.axis, -1)
+        return moved.reshape(self.count, self.n)
+
+    def back(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Rows [R, n] in the shape of the input; one value per row, [R], in the shape without the axis."""
+        if self.axis is None:
+            return rows.reshape(self.shape)
+        if rows.ndim == 1:
+            return rows.reshape(self.outer)
+        return np.moveaxis(rows.reshape((*self.outer, self.n)), -1, self.axis)
