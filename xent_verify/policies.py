@@ -1,7 +1,8 @@
 """Policies: what counts as inaccurate (docs/policies.md), as data.
 
-``standard``, ``textbook`` and ``native`` derive the limit from the op's error bound under a stated arithmetic and
-summation constant; ``faithful`` and ``ulp:K`` limit error_ulp; ``allclose:rtol,atol`` is what people use today.
+``standard``, ``textbook``, ``backward``, ``stored`` and ``native`` derive the limit from the operation's algorithms on a
+stated machine; ``exact``, ``faithful`` and ``ulp:K`` limit error_ulp; ``allclose:rtol,atol`` is what people use today.
+``CLASSES`` ranks them: an implementation's class is the strictest of them that all its answers keep.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ import numpy as np
 
 from xent_verify.enclosure import Enclosure
 from xent_verify.failures import UnknownNameError, UsageError
-from xent_verify.formats import FORMATS, FloatFormat
+from xent_verify.formats import FORMATS, FloatArray, FloatFormat
 from xent_verify.model import Batch
 from xent_verify.ops import Op
 from xent_verify.ops.limits import Limits, limits_of
 from xent_verify.ops.machine import Machine, Summation
 from xent_verify.outside import is_outside, outside
 
-__all__ = ["POLICIES", "Policy", "across_memory", "parse_policy"]
+__all__ = ["CLASSES", "POLICIES", "Policy", "across_memory", "parse_policy"]
 
 
 def across_memory(batch: Batch) -> bool:
@@ -32,12 +33,19 @@ def across_memory(batch: Batch) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One policy. ``wide`` says that narrow formats may be computed in float32; ``summation`` names the order of sums."""
+    """One policy.
+
+    Of a derived limit: ``steps`` and ``sums`` say whether elementwise steps and sums of narrow formats run in float32
+    ("wide") or in the format itself ("own"); ``summation`` names the order of sums; ``moved`` allows other logits
+    (``Machine.moved``). In 16 and 8 bits a derived limit is at least one ulp: a faithful answer is no fault for its size.
+    """
 
     name: str
     about: str
     kind: Literal["bound", "ulp", "allclose"]
-    wide: bool = True
+    steps: Literal["wide", "own"] = "wide"
+    sums: Literal["wide", "own"] = "wide"
+    moved: float = 0.0
     summation: Summation = "library"
     ulps: float = 1.0
     rtol: float = 0.0
@@ -45,8 +53,9 @@ class Policy:
 
     def machine(self, form: FloatFormat) -> Machine:
         """The machine assumed for a target of this format."""
-        arithmetic = FORMATS["float32"] if self.wide and form.bits < 32 else form
-        return Machine(arithmetic, arithmetic, form, self.summation)
+        wide = FORMATS["float32"] if form.bits < 32 else form
+        steps, sums = (wide if kind == "wide" else form for kind in (self.steps, self.sums))
+        return Machine(steps, sums, form, self.summation, moved=self.moved)
 
     def machine_for(self, batch: Batch) -> Machine:
         """The same for one call: a sum across memory is added up row by row, a plain loop, by libraries as well.
@@ -62,9 +71,12 @@ class Policy:
         with np.errstate(all="ignore"):
             match self.kind:
                 case "bound":
-                    return limits_of(op, batch, self.machine_for(batch))
+                    found = limits_of(op, batch, self.machine_for(batch))
+                    if form.bits > 16:
+                        return found
+                    return replace(found, error=np.maximum(found.error, _ulps(_BELOW_ONE, truth, form)))
                 case "ulp":
-                    error = self.ulps * np.ldexp(1.0, truth.units(form).quantum.astype(np.int32))
+                    error = _ulps(self.ulps, truth, form)
                 case "allclose":
                     error = self.atol + self.rtol * np.abs(truth.to_float64())
                 case _:
@@ -72,21 +84,35 @@ class Policy:
             return Limits(np.asarray(error, np.float64), nowhere, nowhere)
 
 
+_BELOW_ONE = math.nextafter(1.0, 0.0)
+
+
+def _ulps(number: float, truth: Enclosure, form: FloatFormat) -> FloatArray:
+    """So many ulps of the true values."""
+    return np.asarray(number * np.ldexp(1.0, truth.units(form).quantum.astype(np.int32)))
+
+
 POLICIES = {
     policy.name: policy
     for policy in (
-        Policy("standard", "derived bound; float32 inside for narrow formats; library sums", "bound"),
-        Policy("textbook", "derived bound; a plain summation loop is fine", "bound", summation="loop"),
+        Policy("exact", "correctly rounded everywhere", "ulp", ulps=0.5 + 2.0**-20),
+        Policy("faithful", "error below one ulp everywhere", "ulp", ulps=_BELOW_ONE),
+        Policy("standard", "limit of the sound algorithms; float32 inside for narrow formats; library sums", "bound"),
+        Policy("textbook", "the same; a plain summation loop of any length is fine", "bound", summation="loop"),
         Policy(
-            "native",
-            "derived bound; accumulation in the format itself is accepted",
-            "bound",
-            wide=False,
-            summation="loop",
+            "backward", "the same for logits moved by a rounding of the largest |x| (lse - x_t)", "bound", moved=2.0
         ),
-        Policy("faithful", "error below one ulp everywhere", "ulp", ulps=math.nextafter(1.0, 0.0)),
+        Policy(
+            "stored", "intermediates rounded to the format, sums in float32", "bound", steps="own", summation="loop"
+        ),
+        Policy(
+            "native", "everything in the format itself, sums too", "bound", steps="own", sums="own", summation="loop"
+        ),
     )
 }
+
+CLASSES = tuple(POLICIES)
+"""From the strictest to the weakest; beyond the last: unsound."""
 
 
 def parse_policy(text: str | Policy) -> Policy:

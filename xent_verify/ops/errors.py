@@ -136,6 +136,14 @@ class Errors:
         v: Array = np.asarray(values).astype(np.float64).astype(self.number)
         return Approximate(self, v, np.zeros((), self.number))
 
+    def row(self, values: Array) -> Approximate:
+        """Logits: exact, or moved as the machine says (backward stability, Higham, section 1.5)."""
+        x = self.input(values)
+        if not self.machine.moved:
+            return x
+        size = np.abs(x.v).max(axis=-1, keepdims=True, initial=0.0, where=np.isfinite(x.v))
+        return Approximate(self, x.v, np.where(np.isfinite(x.v), size * (self.machine.moved * self.u), 0))
+
     def lift(self, value: Any) -> Approximate:
         """A Python number that every format holds exactly."""
         if isinstance(value, Approximate):

@@ -80,6 +80,9 @@ class Floats:
     def input(self, values: Array) -> Number:
         return Number(self, np.asarray(values).astype(self._steps))
 
+    def row(self, values: Array) -> Number:
+        return self.input(values)
+
     def lift(self, value: Any) -> Number:
         return value if isinstance(value, Number) else Number(self, np.asarray(value, np.float64).astype(self._steps))
 

@@ -102,7 +102,7 @@ def arguments_of(op: Op, call: Batch, a: Any) -> dict[str, Any]:
         if kind == "target" and array.dtype.kind in "iub":
             found[name] = array.astype(np.int64).reshape(-1, 1)
         else:
-            found[name] = a.input(view.of(array))
+            found[name] = (a.row if kind == "row" else a.input)(view.of(array))
     for name, option in op.options.items():
         if option.kind != "axis":
             found[name] = _option(op.option(call, name), option.kind, view, a)

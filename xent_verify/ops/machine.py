@@ -23,7 +23,9 @@ class Machine:
 
     ``steps`` is the format of + - * / exp log between input and result, ``sums`` that of long sums, ``store`` that of the
     result. ``summation`` names the order of sums (see ``sigma``). ``k_exp`` and ``k_log`` are the relative errors of exp
-    and log in units of u; 4 u is two ulps, what SIMD libraries and hardware exponentials promise.
+    and log in units of u; 4 u is two ulps, what SIMD libraries and hardware exponentials promise. ``moved``: the answer
+    may be that of other logits, each off by this many u of the row's largest |x|, as where logsumexp(x) is rounded at its
+    own size before it is subtracted.
     """
 
     steps: FloatFormat
@@ -32,6 +34,7 @@ class Machine:
     summation: Summation = "library"
     k_exp: float = 4.0
     k_log: float = 4.0
+    moved: float = 0.0
 
     def sigma(self, n: int) -> float:
         """Relative error, in u of ``sums``, allowed to a sum of n non-negative terms (0 for n <= 1).

@@ -27,6 +27,7 @@ domain exceeds the maximum so stated by more than 2**-26 ulps (relatively 2**-38
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -215,6 +216,8 @@ class PairJudge:
         units: FloatArray | float = unit if unit is not None else self._units(size)
         if self._kind == "ulp":
             limit = np.broadcast_to(np.asarray(self._ulps * np.asarray(units)), truth.shape)
+        else:
+            limit = np.maximum(limit, math.nextafter(1.0, 0.0) * np.asarray(units))  # as ``Policy.limits`` has it
         return Element(column, truth, size, given, units, limit)
 
     def _units(self, size: FloatArray) -> FloatArray:
