@@ -1,0 +1,283 @@
+"""The exact reading: an algorithm evaluated on intervals over the extended reals gives the truth, special values included.
+
+A number is an ``Interval`` (rational, or open) or one of the floats inf, -inf and nan. nan stands for an undefined form:
+inf - inf, 0 * inf, 0/0, inf/inf, the logarithm of a negative number. What an operation answers there is a convention.
+Arrays of numbers are NumPy arrays of objects, rows [R, n] as in every reading (``ops.errors`` says what the verbs mean).
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from mpmath import libmp
+from numpy.typing import NDArray
+
+from xent_verify.truth.intervals import BigArithmetic, Interval
+
+__all__ = ["Exact", "Reals", "Unsettled"]
+
+Array = NDArray[Any]
+Real = Interval | float
+
+
+class Unsettled(ArithmeticError):
+    """An interval contains a point where the step is not continuous: a higher precision is needed."""
+
+
+def _sign(x: Real) -> float:
+    """-1, 0 or 1."""
+    if isinstance(x, float):
+        return math.copysign(1.0, x) if not math.isnan(x) else x
+    if x.is_zero:
+        return 0.0
+    low, high = libmp.mpf_sign(x.lo), libmp.mpf_sign(x.hi)
+    if low < 0 < high:
+        raise Unsettled
+    return 1.0 if low + high > 0 else -1.0
+
+
+def _add(x: Real, y: Real) -> Real:
+    if isinstance(x, Interval) and isinstance(y, Interval):
+        return x + y
+    return (x if isinstance(x, float) else 0.0) + (y if isinstance(y, float) else 0.0)
+
+
+def _multiply(x: Real, y: Real) -> Real:
+    if isinstance(x, Interval) and isinstance(y, Interval):
+        return x * y
+    return (x if isinstance(x, float) else _sign(x)) * (y if isinstance(y, float) else _sign(y))
+
+
+def _divide(x: Real, y: Real) -> Real:
+    if isinstance(y, Interval):
+        if y.is_zero:
+            over = _sign(x)
+            return math.nan if over == 0 or math.isnan(over) else math.copysign(math.inf, over)
+        if isinstance(x, float):
+            return x * _sign(y)
+        try:
+            return x / y
+        except ZeroDivisionError:
+            raise Unsettled from None
+    return math.nan if isinstance(x, float) or math.isnan(y) else x - x
+
+
+def _negate(x: Real) -> Real:
+    return -x
+
+
+def _larger(x: Real, y: Real) -> Real:
+    """NaN if either is; of overlapping intervals the interval of the larger."""
+    if isinstance(x, Interval) and isinstance(y, Interval):
+        if libmp.mpf_ge(x.lo, y.hi):
+            return x
+        if libmp.mpf_ge(y.lo, x.hi):
+            return y
+        if (x - y).is_zero:
+            return x
+        low, high = (y.lo if libmp.mpf_lt(x.lo, y.lo) else x.lo), (y.hi if libmp.mpf_lt(x.hi, y.hi) else x.hi)
+        return Interval(low, high, x.prec)
+    if isinstance(x, float) and (math.isnan(x) or x > 0 or isinstance(y, float)):
+        return x if math.isnan(x) or (isinstance(y, float) and x >= y) or (isinstance(y, Interval) and x > 0) else y
+    if isinstance(y, float):
+        return y if math.isnan(y) or y > 0 else x
+    return y
+
+
+def _over(function: Callable[..., Real]) -> Callable[..., Array]:
+    """The function of every element, as an array of objects."""
+    ufunc = np.frompyfunc(function, function.__code__.co_argcount, 1)
+
+    def applied(*arrays: Any) -> Array:
+        return np.asarray(ufunc(*arrays), object)
+
+    return applied
+
+
+class Reals:
+    """Numbers, elementwise: rows [R, n], one a row [R, 1], or a scalar."""
+
+    __array_ufunc__ = None
+    __slots__ = ("a", "v")
+
+    def __init__(self, a: Exact, v: Array) -> None:
+        self.a, self.v = a, v
+
+    def _with(self, step: Callable[..., Real], first: Any, second: Any) -> Reals:
+        return Reals(self.a, _over(step)(self.a.lift(first).v, self.a.lift(second).v))
+
+    def __neg__(self) -> Reals:
+        return Reals(self.a, _over(_negate)(self.v))
+
+    def __add__(self, other: Any) -> Reals:
+        return self._with(_add, self, other)
+
+    def __sub__(self, other: Any) -> Reals:
+        return self + -self.a.lift(other)
+
+    def __mul__(self, other: Any) -> Reals:
+        return self._with(_multiply, self, other)
+
+    def __truediv__(self, other: Any) -> Reals:
+        return self._with(_divide, self, other)
+
+    def __radd__(self, other: Any) -> Reals:
+        return self.a.lift(other) + self
+
+    def __rsub__(self, other: Any) -> Reals:
+        return self.a.lift(other) - self
+
+    def __rmul__(self, other: Any) -> Reals:
+        return self.a.lift(other) * self
+
+    def __rtruediv__(self, other: Any) -> Reals:
+        return self.a.lift(other) / self
+
+
+class Exact:
+    """The reading at ``prec`` bits. Steps raise ``Unsettled`` where that precision does not settle a sign."""
+
+    def __init__(self, prec: int) -> None:
+        self.big = BigArithmetic(prec)
+        self._zero = self.big.number(0)
+
+    def _number(self, value: Any) -> Real:
+        if isinstance(value, (Interval, int, np.integer)):
+            return self.big.number(value)
+        wide = float(value)
+        return self.big.number(wide) if math.isfinite(wide) else wide
+
+    def input(self, values: Array) -> Reals:
+        wide = np.asarray(values)
+        wide = wide if wide.dtype.kind in "iub" else wide.astype(np.float64)
+        return Reals(self, np.asarray(np.frompyfunc(self._number, 1, 1)(wide), object))
+
+    def row(self, values: Array) -> Reals:
+        return self.input(values)
+
+    def lift(self, value: Any) -> Reals:
+        return value if isinstance(value, Reals) else Reals(self, np.asarray(self._number(value), object))
+
+    def constant(self, value: float) -> Reals:
+        """Only formulas without irrational constants are exact; they are read from their textbook algorithm."""
+        return self.lift(value)
+
+    def parameter(self, value: float) -> Reals:
+        return self.lift(value)
+
+    def _function(self, x: Reals, real: Callable[[Interval], Interval], special: Callable[[float], Real]) -> Reals:
+        def of(value: Real) -> Real:
+            return real(value) if isinstance(value, Interval) else special(value)
+
+        return Reals(self, _over(of)(x.v))
+
+    def exp(self, x: Reals) -> Reals:
+        return self._function(x, self._exp, lambda value: self._zero if value == -math.inf else value)
+
+    def _exp(self, value: Interval) -> Interval:
+        return self.big.number(1) if value.is_zero else self.big.exp(value)
+
+    def exp2(self, x: Reals) -> Reals:
+        return self.exp(x * Reals(self, np.asarray(self.big.log(self.big.number(2)), object)))
+
+    def log(self, x: Reals) -> Reals:
+        return self._function(x, self._log, lambda value: math.nan if value == -math.inf else value)
+
+    def _log(self, value: Interval) -> Any:
+        sign = _sign(value)
+        if sign <= 0:
+            return -math.inf if sign == 0 else math.nan
+        return self._zero if (value - self.big.number(1)).is_zero else self.big.log(value)
+
+    def log2(self, x: Reals) -> Reals:
+        return self.log(x) / Reals(self, np.asarray(self.big.log(self.big.number(2)), object))
+
+    def log1p(self, x: Reals) -> Reals:
+        return self._function(x, self._log1p, lambda value: math.nan if value == -math.inf else value)
+
+    def _log1p(self, value: Interval) -> Any:
+        if value.is_zero:
+            return self._zero
+        return self.big.log1p(value) if _sign(value) > 0 else self._log(self.big.number(1) + value)
+
+    def max(self, x: Reals) -> Reals:
+        return self._reduced(x, _larger, -math.inf)
+
+    def sum(self, x: Reals) -> Reals:
+        return self._reduced(x, _add, self._zero)
+
+    def _reduced(self, x: Reals, step: Callable[[Real, Real], Real], start: Real) -> Reals:
+        rows = x.v.reshape(-1, x.v.shape[-1])
+        found = np.empty((len(rows), 1), object)
+        for place, row in enumerate(rows):
+            found[place, 0] = functools.reduce(step, row, start)
+        return Reals(self, found.reshape((*x.v.shape[:-1], 1)))
+
+    def total(self, x: Reals) -> Reals:
+        return Reals(self, self.sum(Reals(self, x.v.reshape(1, -1))).v.reshape(()))
+
+    def reduce(self, x: Reals, divisor: Any, reduction: str) -> Reals:
+        if reduction == "none":
+            return x
+        total = self.total(x)
+        return total if reduction == "sum" else total / divisor
+
+    def take(self, x: Reals, labels: Array) -> Reals:
+        rows = max(len(labels), len(x.v))
+        return Reals(self, np.take_along_axis(np.broadcast_to(x.v, (rows, x.v.shape[-1])), labels, -1))
+
+    def where(self, mask: Array, x: Any, y: Any) -> Reals:
+        return Reals(self, np.where(mask, self.lift(x).v, self.lift(y).v))
+
+    def maximum(self, x: Reals, y: Any) -> Reals:
+        return Reals(self, _over(_larger)(x.v, self.lift(y).v))
+
+    def minimum(self, x: Reals, y: Any) -> Reals:
+        return -self.maximum(-x, -self.lift(y))
+
+    def abs(self, x: Reals) -> Reals:
+        return self.maximum(x, -x)
+
+    @staticmethod
+    def hot(labels: Array, n: int) -> Array:
+        return np.asarray(np.arange(n) == labels)
+
+    def at_least(self, x: Reals, number: float) -> Array:
+        def holds(value: Real) -> bool:
+            return value >= number if isinstance(value, float) else _sign(value - self.big.number(number)) >= 0
+
+        return np.asarray(np.frompyfunc(holds, 1, 1)(x.v), bool)
+
+    @staticmethod
+    def width(x: Reals) -> int:
+        return int(x.v.shape[-1])
+
+    @staticmethod
+    def count(x: Reals) -> int:
+        return int(x.v.shape[0])
+
+    @staticmethod
+    def is_labels(target: Any) -> bool:
+        return not isinstance(target, Reals)
+
+    @staticmethod
+    def exists(x: Reals) -> bool:
+        return any(isinstance(value, float) or not value.is_zero for value in x.v.ravel())
+
+    def weigh(self, q: Reals, x: Reals) -> Reals:
+        def of(weight: Real, value: Real) -> Real:
+            return weight if isinstance(weight, Interval) and weight.is_zero else _multiply(weight, value)
+
+        return Reals(self, _over(of)(q.v, x.v))
+
+    @staticmethod
+    def nearly(x: Reals, number: float, roundings: int) -> Reals:  # noqa: ARG004 (the same verb as in other readings)
+        return x
+
+    @staticmethod
+    def store(x: Reals) -> Reals:
+        return x
