@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import tracemalloc
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,7 +13,7 @@ from fractions import Fraction
 import ml_dtypes
 import numpy as np
 import pytest
-from arb_truth import outside
+from arb_truth import extreme, outside
 
 from xent_verify import reference, ulp_error
 from xent_verify.enclosure import DECISION, FIELDS, Enclosure
@@ -79,6 +80,53 @@ def test_ten_million_values_against_arb(op: str, fmt: str) -> None:
     while total < enough:
         total += checked(op, fmt, "standard", seed, largest)
         seed += 1
+
+
+@pytest.mark.parametrize("rounds", [25, pytest.param(3000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("op", OPS)
+def test_logits_targets_and_options_of_every_size_against_arb(op: str, rounds: int) -> None:
+    """Subnormal, huge, negative, zero: what a fast tier cannot bound goes to the exact tier, and all is decided."""
+    generator = np.random.default_rng(zlib.crc32(op.encode()))
+    for _ in range(rounds):
+        batch = extreme(op, str(generator.choice(list(FORMATS))), generator)
+        truth = certify(batch)
+        _, failed = outside(batch, truth)
+        assert not failed, (batch, failed)
+        assert truth.decided(batch.fmt).all() or op == "cross_entropy"  # equal logarithms of both signs: see exact
+
+
+@pytest.mark.parametrize(
+    ("op", "inputs", "options", "value"),
+    [
+        ("softmax_temperature", {"x": [[5e-324, 0.0]]}, {"temperature": 1.5e-323}, 0.5825702064623147),
+        ("softmax_temperature", {"x": [[5e-324, 0.0]]}, {"temperature": -1.5e-323}, 0.4174297935376853),
+        (
+            "binary_cross_entropy_with_logits",
+            {"logits": [[1e300]], "target": [[0.25]]},
+            {"weight": np.array(5e-324), "reduction": "none"},
+            0.75 * (5e-324 * 1e300),
+        ),
+        (
+            "cross_entropy",
+            {"logits": [[0.0, -1e15]], "target": [[0.0, 1e-160]]},
+            {"weight": np.array([1e-160, 1e-160]), "reduction": "none"},
+            1e-305,
+        ),
+    ],
+)
+def test_factors_that_underflow(op: str, inputs: dict, options: dict, value: float) -> None:
+    """A product below the range before a large factor: T2 and T3 of the outside check."""
+    batch = Batch(op, "float64", "", {name: np.array(part) for name, part in inputs.items()}, options)
+    assert certify(batch).rounded("float64").ravel()[0] == pytest.approx(value, rel=1e-9, abs=1e-315)
+
+
+def test_gradient_of_one_finite_logit_is_exact() -> None:
+    """R itself, which may be a tie: 0.5 + 2**-11 rounds to even in float16."""
+    x = np.array([[1.0, -np.inf, -np.inf]], np.float16)
+    y = np.array([[0.25, 0.5 + 2.0**-11, 2.0**-12]])
+    truth = certify(Batch("cross_entropy_grad", "float16", "", {"logits": x, "target": y}))
+    assert truth.bounds((0, 0)) == (0.5 + 2.0**-11 + 2.0**-12,) * 2
+    assert float(truth.rounded("float16")[0, 0]) == 0.5009765625
 
 
 @pytest.mark.slow
