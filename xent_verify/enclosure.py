@@ -25,6 +25,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from xent_verify.floating import sound
 from xent_verify.formats import FloatArray, FloatFormat, IntArray, format_named
 
 __all__ = ["DECISION", "FIELDS", "TIERS", "Enclosure", "Units", "exact"]
@@ -85,7 +86,7 @@ class Enclosure:
         if self._fields is None:
             with _MAKING:
                 if self._make is not None:
-                    self._fields, self._make = self._make(), None
+                    self._fields, self._make = sound(self._make)(), None
         assert self._fields is not None
         return self._fields
 
@@ -156,6 +157,7 @@ class Enclosure:
         pairs: Any = zip(self.fields, other.fields, strict=True)
         return Enclosure(*(np.where(mask, mine, theirs) for mine, theirs in pairs))
 
+    @sound
     def to_float64(self) -> FloatArray:
         """Nearest float64 to within one ulp, saturating at 0 and infinity: for plots and magnitudes, not for verdicts."""
         with np.errstate(all="ignore"):
@@ -179,6 +181,7 @@ class Enclosure:
         centre = Fraction(hi) + Fraction(lo)
         return (centre - Fraction(radius)) * scale, (centre + Fraction(radius)) * scale
 
+    @sound
     def units(self, fmt: str | FloatFormat) -> Units:
         """The values in ulps of ``fmt``: what rounding and error measurement work on."""
         form = format_named(fmt)
@@ -221,6 +224,7 @@ class Enclosure:
             answers[block] = question(flat[block], block)
         return answers.reshape(self.shape)
 
+    @sound
     def rounded(self, fmt: str | FloatFormat) -> NDArray[Any]:
         """The correctly rounded values (to nearest, ties to even) as an array of that format's dtype.
 
@@ -237,6 +241,7 @@ class Enclosure:
             value = np.where(self.finite, np.where(units.negative, -value, value), self.hi)
             return value.astype(form.dtype)
 
+    @sound
     def overflows(self, fmt: str | FloatFormat) -> NDArray[np.bool_]:
         """True where a finite true value rounds beyond the largest finite value of the format."""
         form = format_named(fmt)
@@ -244,6 +249,7 @@ class Enclosure:
         top = form.infinity_units
         return self.finite & (units.quantum >= form.max_ulp_exponent) & (magnitude >= top)
 
+    @sound
     def decided(self, fmt: str | FloatFormat) -> NDArray[np.bool_]:
         """True where both the correctly rounded value and error_ulp to 2**-20 ulp follow from the enclosure.
 
@@ -256,6 +262,7 @@ class Enclosure:
         over = (units.quantum >= form.max_ulp_exponent) & (magnitude >= form.infinity_units)
         return (rounding & ((units.radius <= DECISION) | over)) | ~self.finite
 
+    @sound
     def error_ulp(self, values: ArrayLike, fmt: str | FloatFormat) -> FloatArray:
         """|y - t| / ulp(t) per element (float64), to 2**-20 ulp where ``decided``.
 

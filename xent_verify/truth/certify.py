@@ -19,6 +19,7 @@ import numpy as np
 
 from xent_verify.enclosure import Enclosure
 from xent_verify.failures import UsageError
+from xent_verify.floating import sound
 from xent_verify.formats import FloatFormat, IntArray, format_named
 from xent_verify.model import Batch
 from xent_verify.truth import binary, divergence, gradients, losses
@@ -40,6 +41,7 @@ from xent_verify.truth.rows import (
 __all__ = ["certify"]
 
 
+@sound
 def certify(batch: Batch, *, fmt: str | FloatFormat | None = None, jobs: int = 1) -> Enclosure:
     """Certified true values of a batch, in the op's output shape, decided for ``fmt`` (default: the batch's own).
 

@@ -20,13 +20,13 @@ from numba import njit
 from numpy.typing import NDArray
 
 from xent_verify.formats import FloatArray
-from xent_verify.truth import bounds, dd_numpy
+from xent_verify.truth import bounds, dd_numpy, selftest
 from xent_verify.truth.loose import FAR, Loose
 from xent_verify.truth.pieces import VANISHED
 from xent_verify.truth.sink import Window
 from xent_verify.truth.tables import tables
 
-__all__ = ["Part", "log_softmax", "softmax", "whole"]
+__all__ = ["Part", "faults", "log_softmax", "softmax", "whole"]
 
 _T = tables()
 _ROOT, _ROOT_LOW = _T.root, _T.root_low
@@ -307,6 +307,42 @@ def _logs(x, m, log, log_low, high, low, exponent, open_):  # type: ignore[no-un
             reach = abs(h) * (2.0 * _RADIUS)
             ziv = (h + (e - reach) != h) | (h + (e + reach) != h)
             open_[i, j] = ziv | (abs(h) >= _TOP) | alone
+
+
+@_compiled
+def _sums_of(a, b, high, low):  # type: ignore[no-untyped-def]
+    for j in range(a.size):
+        high[j], low[j] = _two_sum(a[j], b[j])
+
+
+@_compiled
+def _products_of(a, b, high, low):  # type: ignore[no-untyped-def]
+    for j in range(a.size):
+        a1, a2 = _split(a[j])
+        b1, b2 = _split(b[j])
+        p = a[j] * b[j]
+        high[j] = p
+        low[j] = ((a1 * b1 - p) + a1 * b2 + a2 * b1) + a2 * b2
+
+
+@_compiled
+def _halves_of(a, high, low):  # type: ignore[no-untyped-def]
+    for j in range(a.size):
+        high[j], low[j] = _split(a[j])
+
+
+def faults() -> tuple[str, ...]:
+    """What the compiled code does not keep of the arithmetic that its bounds assume (``selftest``)."""
+
+    def on_arrays(kernel: Any) -> Any:
+        def run(*arrays: FloatArray) -> tuple[FloatArray, FloatArray]:
+            words = np.empty_like(arrays[0]), np.empty_like(arrays[0])
+            kernel(*arrays, *words)
+            return words
+
+        return run
+
+    return selftest.faults(*map(on_arrays, (_sums_of, _products_of, _halves_of)))
 
 
 @dataclass(frozen=True, slots=True)

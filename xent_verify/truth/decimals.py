@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from xent_verify.enclosure import Enclosure
+from xent_verify.floating import sound
 from xent_verify.model import Batch
 from xent_verify.ops import op_named
 from xent_verify.truth import exact
@@ -31,6 +32,7 @@ _SMALLEST = -1_000_000
 _BOUND = " in magnitude"
 
 
+@sound
 def digits(batch: Batch, index: Any, count: int = DIGITS) -> str:
     """One element of the true result of a call, certified to the digits shown. ``index``: its place in the result."""
     values, decided = exact.by_definition(op_named(batch.op), batch)

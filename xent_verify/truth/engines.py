@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xent_verify.failures import UsageError
 from xent_verify.formats import FloatArray, FloatFormat
-from xent_verify.truth import bounds, dd_numpy, float64_tier
+from xent_verify.truth import bounds, dd_numpy, float64_tier, selftest
 from xent_verify.truth import doubledouble as dd
 from xent_verify.truth.dd_numpy import SCALE
 from xent_verify.truth.loose import Loose
@@ -114,11 +115,21 @@ WORTHWHILE = 1 << 18
 
 
 @cache
+def _tried() -> None:
+    """``UsageError`` where NumPy's arithmetic is not what every bound assumes."""
+    found = selftest.faults(dd.two_sum, dd.two_product, dd.split)
+    if found:
+        raise UsageError(f"NumPy's float64 arithmetic does not keep {', '.join(found)} here: nothing can be certified")
+
+
+@cache
 def accelerated() -> Engine | None:
     """FAST compiled by Numba (the extra ``fast``), or None where that is not installed."""
     try:
         from xent_verify.truth import dd_numba
     except ImportError:
+        return None
+    if dd_numba.faults():
         return None
     return replace(FAST, block=65536, whole=dd_numba.whole, softmax=dd_numba.softmax, log_softmax=dd_numba.log_softmax)
 
@@ -129,6 +140,7 @@ def chain(fmt: FloatFormat, size: int) -> tuple[Engine, ...]:
     Compiled kernels take a second to load, so that they serve batches of 2**18 logits and more. Their low words can
     differ from NumPy's, within the same bound: which engine answers depends on the batch and the installation alone.
     """
+    _tried()
     if fmt.bits < 64 and float64_tier.trusted():
         return (FLOAT64, FAST, FULL)
     compiled = accelerated() if size >= WORTHWHILE else None

@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 from xent_verify import enclosure
 from xent_verify.enclosure import DECISION, TIERS, Enclosure
 from xent_verify.failures import UndecidedError
+from xent_verify.floating import sound
 from xent_verify.formats import FloatFormat, IntArray, format_named
 from xent_verify.model import Batch
 from xent_verify.ops import OPS, Op, op_named
@@ -53,6 +54,7 @@ _TINY_EXPONENT = -(2**40)
 _STICKY = 2.0**-900
 
 
+@sound
 def evaluate(batch: Batch, fmt: str | FloatFormat | None = None, index: IntArray | None = None) -> Enclosure:
     """Enclosures of the batch's true values, decided for ``fmt`` (default: the batch's own format).
 
