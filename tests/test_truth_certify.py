@@ -230,6 +230,25 @@ def test_same_bits_however_cut(fmt: str, n: int, monkeypatch: pytest.MonkeyPatch
         assert fields_equal(whole[:3], Enclosure.concatenate(rows))
 
 
+@pytest.mark.parametrize("n", [1, 7, 40, 257, 16384, 33000])
+def test_same_bits_with_and_without_compiled_kernels(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NumPy and the extra ``fast``: every field of every enclosure."""
+    assert engines.accelerated() is not None
+    generator, rows = np.random.default_rng(n), max(2, 3000 // n)
+    masked = generator.integers(-3, 4, (rows, n)) * 1.0
+    masked[:, 1:2] = -np.inf
+    for x in (generator.standard_normal((rows, n)) * 5, generator.uniform(-760, 760, (rows, n)), masked):
+        for op in ("softmax", "log_softmax", "logsumexp", "cross_entropy", "cross_entropy_grad"):
+            inputs = {"logits": x, "target": np.zeros(rows, int)} if op.startswith("cross") else {"x": x}
+            found = []
+            for limit in (1 << 62, 0):
+                monkeypatch.setattr(engines, "WORTHWHILE", limit)
+                found.append(
+                    certify(Batch(op, "float64", "", inputs, {"reduction": "sum"} if op == "cross_entropy" else {}))
+                )
+            assert fields_equal(*found), (op, n)
+
+
 def test_fields_are_made_once() -> None:
     """An enclosure whose fields nobody has read yet keeps its shape through views, pickles, and gives the same bits."""
     batch = Batch("softmax", "float32", "", {"x": np.random.default_rng(8).standard_normal((6, 50)).astype("f4")})

@@ -172,7 +172,7 @@ def _extracted(high: FloatArray, low: FloatArray, axis: int) -> dd.Pair:
     most 2**-53 s, and all partial sums of q stay within s: NumPy adds them exactly, in any order. So it does with what
     is left, extracted at 2 n 2**-53 s (times 3/2, since it has signs). The remainder is below 2**-104 n s a piece, and
     its sum in double, as that of the low words (at most 2 u high each, n - 1 roundings), is what rounds: 2 n u**2
-    of the sum for n <= 16384.
+    of the sum for n <= 16384. It is made in a fixed order (``doubledouble.folded``), so that every engine has these bits.
     """
     n = high.shape[axis]
     top = high.max(axis=axis, keepdims=True)
@@ -189,7 +189,7 @@ def _extracted(high: FloatArray, low: FloatArray, axis: int) -> dd.Pair:
         high += low
         second = dd.plain_sum(q, axis)
     a, b = dd.two_sum(first, second)
-    return dd.fast_two_sum(a, b + dd.plain_sum(high, axis))
+    return dd.fast_two_sum(a, b + dd.folded(high, axis))
 
 
 def row(m: FloatArray, parts: Sequence[Part], axis: int, *, full: bool = False) -> Row:
