@@ -133,8 +133,14 @@ def _coefficients(target: Any, n: int, options: Any) -> list[arb]:
 def outside(batch: Batch, enclosure: Enclosure) -> tuple[int, list[int]]:
     """(elements checked, flat positions whose true value is proven to be outside their enclosure, or not inside).
 
-    Special values (tier 0) are not looked at. Precision is raised until Arb tells on which side the value lies.
+    Special values (tier 0) are not looked at. Precision is raised until Arb tells on which side the value lies. Where tier 1
+    answers for roundings, its enclosures are looked at, and the others' roundings must be the same.
     """
+    if enclosure._rounding is not None:
+        form, quick = enclosure._rounding
+        checked, failed = outside(batch, quick)
+        first, second = (form.widen(one.rounded(form)).ravel() for one in (quick, Enclosure(*enclosure.fields)))
+        return checked, failed + np.flatnonzero((first != second) & ~(np.isnan(first) & np.isnan(second))).tolist()
     flat = enclosure.reshape(-1)
     wanted = flat.tier != 0
     checked, failed = int(wanted.sum()), []

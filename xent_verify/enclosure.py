@@ -64,20 +64,26 @@ class Enclosure:
     for: proof often needs no more than a double and a common radius, and arrays that nobody reads cost nothing.
     """
 
-    __slots__ = ("_fields", "_make", "_shape")
+    __slots__ = ("_fields", "_make", "_rounding", "_shape")
 
     def __init__(
         self, hi: FloatArray, lo: FloatArray, exponent: IntArray, radius: FloatArray, tier: NDArray[np.uint8]
     ) -> None:
         self._fields: Fields | None = (hi, lo, exponent, radius, tier)
         self._make: Callable[[], Fields] | None = None
+        self._rounding: tuple[FloatFormat, Enclosure] | None = None
         self._shape = hi.shape
 
     @classmethod
-    def later(cls, shape: tuple[int, ...], make: Callable[[], Fields]) -> Enclosure:
-        """An enclosure of that shape, whose fields ``make`` gives when they are needed."""
+    def later(
+        cls, shape: tuple[int, ...], make: Callable[[], Fields], rounding: tuple[FloatFormat, Enclosure] | None = None
+    ) -> Enclosure:
+        """An enclosure of that shape, whose fields ``make`` gives when they are needed.
+
+        ``rounding``: another enclosure of the same values, which decides all roundings to a format.
+        """
         made = cls.__new__(cls)
-        made._fields, made._make, made._shape = None, make, shape
+        made._fields, made._make, made._shape, made._rounding = None, make, shape, rounding
         return made
 
     @property
@@ -86,9 +92,19 @@ class Enclosure:
         if self._fields is None:
             with _MAKING:
                 if self._make is not None:
-                    self._fields, self._make = sound(self._make)(), None
+                    self._fields, self._make, self._rounding = sound(self._make)(), None, None
         assert self._fields is not None
         return self._fields
+
+    @property
+    def made(self) -> bool:
+        """Whether the fields are there."""
+        return self._fields is not None
+
+    def _rounds(self, fmt: FloatFormat) -> Enclosure:
+        """What to ask about roundings to a format as long as the fields are not made."""
+        rounding = self._rounding
+        return self if rounding is None or rounding[0] != fmt else rounding[1]
 
     def __reduce__(self) -> tuple[type[Enclosure], Fields]:
         return Enclosure, self.fields
@@ -231,6 +247,8 @@ class Enclosure:
         Overflow follows the format: +-inf, or NaN where it has no infinity.
         """
         form = format_named(fmt)
+        if (other := self._rounds(form)) is not self:
+            return other.rounded(form)
         if self.size > _BLOCK:
             return self._by_blocks(lambda part, _: part.rounded(form), form.dtype)
         magnitude, units, _ = self._round(form)
@@ -256,6 +274,8 @@ class Enclosure:
         A value that rounds beyond M is measured as one at M + Q, wherever it lies: its rounding alone decides.
         """
         form = format_named(fmt)
+        if (other := self._rounds(form)) is not self:
+            return other.decided(form)
         if self.size > _BLOCK:
             return self._by_blocks(lambda part, _: part.decided(form), np.bool_)
         magnitude, units, rounding = self._round(form)

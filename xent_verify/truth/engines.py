@@ -25,7 +25,19 @@ from xent_verify.truth.dd_numpy import SCALE
 from xent_verify.truth.loose import Loose
 from xent_verify.truth.pieces import VANISHED, Piece
 
-__all__ = ["FAST", "FLOAT64", "FULL", "SCALE", "Engine", "Terms", "accelerated", "chain", "tempered", "terms"]
+__all__ = [
+    "FAST",
+    "FLOAT64",
+    "FULL",
+    "SCALE",
+    "Engine",
+    "Terms",
+    "accelerated",
+    "chain",
+    "has_quick",
+    "tempered",
+    "terms",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +147,18 @@ def accelerated() -> Engine | None:
     return engine if _alike(engine) else None
 
 
-def chain(fmt: FloatFormat, size: int) -> tuple[Engine, ...]:
-    """The engines to try for a target format and a number of logits, cheapest first.
+def has_quick(fmt: FloatFormat) -> bool:
+    """Whether tier 1 serves a target format on this machine."""
+    return fmt.bits < 64 and float64_tier.trusted()
+
+
+def chain(size: int, *, quick: bool) -> tuple[Engine, ...]:
+    """The engines to try for a number of logits, cheapest first; tier 1 only if ``quick``.
 
     Compiled kernels take a second to load, so that they serve batches of 2**18 logits and more. Their bits are NumPy's.
     """
     _tried()
-    if fmt.bits < 64 and float64_tier.trusted():
+    if quick:
         return (FLOAT64, FAST, FULL)
     compiled = accelerated() if size >= WORTHWHILE else None
     return (FAST if compiled is None else compiled, FULL)
