@@ -11,9 +11,12 @@ from typing import Any
 
 import numpy as np
 from flint import arb, ctx
+from mpmath import libmp
 
 from xent_verify.enclosure import Enclosure
+from xent_verify.formats import FORMATS, FloatFormat
 from xent_verify.model import Batch
+from xent_verify.truth.intervals import BigArithmetic, Interval
 
 PRECISIONS = (160, 1600, 20000)
 ZERO, ONE = arb(0), arb(1)
@@ -98,8 +101,15 @@ def _answers(batch: Batch, values: list[np.ndarray], x: list[float], r: int) -> 
             return [row_of([v, 0.0]).log_p(0) if np.isfinite(v) else ZERO for v in x]
         case "binary_cross_entropy_with_logits":
             y = values[1].astype(np.float64)[r]
-            pairs = zip(x, y.tolist(), strict=True)
-            return [_loss(row_of([v, 0.0]), [arb(t), 1 - arb(t)]) if np.isfinite(v) else ZERO for v, t in pairs]
+            w, q = (
+                np.broadcast_to(options.get(name, 1.0), values[0].shape)[r].tolist()
+                for name in ("weight", "pos_weight")
+            )
+            quads = zip(x, y.tolist(), w, q, strict=True)
+            return [
+                arb(u) * _loss(row_of([v, 0.0]), [arb(c) * arb(t), 1 - arb(t)]) if np.isfinite(v) else ZERO
+                for v, t, u, c in quads
+            ]
         case "kl_divergence":
             p, q = row_of(x), row_of(values[1].astype(np.float64)[r].tolist())
             return [sum((p.p(i) * (p.log_p(i) - q.log_p(i)) for i in range(n) if p.x[i] is not None), ZERO)]
@@ -123,8 +133,14 @@ def _coefficients(target: Any, n: int, options: Any) -> list[arb]:
 def outside(batch: Batch, enclosure: Enclosure) -> tuple[int, list[int]]:
     """(elements checked, flat positions whose true value is proven to be outside their enclosure, or not inside).
 
-    Special values (tier 0) are not looked at. Precision is raised until Arb tells on which side the value lies.
+    Special values (tier 0) are not looked at. Precision is raised until Arb tells on which side the value lies. Where tier 1
+    answers for roundings, its enclosures are looked at, and the others' roundings must be the same.
     """
+    if enclosure._rounding is not None:
+        form, quick = enclosure._rounding
+        checked, failed = outside(batch, quick)
+        first, second = (form.widen(one.rounded(form)).ravel() for one in (quick, Enclosure(*enclosure.fields)))
+        return checked, failed + np.flatnonzero((first != second) & ~(np.isnan(first) & np.isnan(second))).tolist()
     flat = enclosure.reshape(-1)
     wanted = flat.tier != 0
     checked, failed = int(wanted.sum()), []
@@ -149,4 +165,154 @@ def outside(batch: Batch, enclosure: Enclosure) -> tuple[int, list[int]]:
 
 def _at_an_end(value: arb, low: arb, high: arb) -> bool:
     """20,000 bits cannot tell d - exp(-1e308) from d: then d must be an end of the interval, and the ball lie in it."""
-    return any(abs(value - end) < arb(2) ** -15000 for end in (low, high))
+    return any(abs(value - end) < arb(2) ** -min(15000, ctx.prec - 4000) for end in (low, high))
+
+
+def exactly(raw: Any) -> arb:
+    """A raw mpf as an exact ball."""
+    sign, man, exp, _ = raw
+    return arb((-int(man) if sign else int(man), int(exp)))
+
+
+def operand(generator: np.random.Generator, prec: int) -> Any:
+    """A dyadic number of 1 to 2,200 bits and a size between 2**-2200 and 2**1100: most near, some far apart."""
+    bits = int(generator.choice([1, 2, 24, 53, prec - 1, prec, prec + 1, 2 * prec, 2200]))
+    man = int.from_bytes(generator.bytes(bits // 8 + 1), "big") >> (8 - bits % 8) | 1
+    kind = generator.integers(0, 6)
+    if kind == 0:  # next to a power of two
+        man = (1 << bits) + int(generator.integers(-1, 2))
+    elif kind < 3:  # next to a shorter number, as x - m is where x is tiny
+        head = int(generator.integers(1, 1 << int(generator.choice([4, 24, 53]))))
+        man = (head << int(generator.integers(1, 2 * prec))) + int(generator.integers(-1, 2))
+    size = int(generator.integers(-8, 9) if generator.integers(0, 4) else generator.integers(-2200, 1100))
+    if kind > 3:
+        size -= int(generator.integers(0, 2 * prec))
+    return libmp.from_man_exp(man * int(generator.choice([-1, 1])), size - man.bit_length())
+
+
+def primitives_outside(count: int, seed: int) -> list[tuple[str, int, int]]:
+    """(operation, precision, number of the trial) of the trials whose interval does not hold the value.
+
+    Interval operations at 64 to 256 bits, whose operands are exact or as wide as such an operation leaves them.
+    """
+    generator, found = np.random.default_rng(seed), []
+    for trial in range(count):
+        prec = int(generator.choice([64, 80, 113, 128, 200, 256]))
+        a, name = BigArithmetic(prec), PRIMITIVES[trial % len(PRIMITIVES)]
+        true, given = [], []
+        for _ in range(8 if name == "sum" else 2 if name in ("+", "-", "*", "/") else 1):
+            raw = operand(generator, prec)
+            if name == "exp":
+                raw = libmp.mpf_neg(libmp.mpf_abs(raw)) if raw[2] + raw[3] < 11 else libmp.from_float(-745.25)
+            if name in ("log", "log1p"):
+                raw = libmp.mpf_abs(raw)
+            low, high = (libmp.mpf_pos(raw, prec, way) for way in "fc")
+            exact = bool(generator.integers(0, 2))
+            given.append(
+                Interval(raw, raw, prec, raw if generator.integers(0, 2) else None)
+                if exact
+                else Interval(low, high, prec)
+            )
+            true.append(raw)
+        result = PRIMITIVE[name](a, given)
+        low, high = exactly(result.lo), exactly(result.hi)
+        for ctx.prec in (12000,) if name in ("+", "-", "*", "sum") else (1000, 12000):
+            value = PRIMITIVE_ARB[name]([exactly(raw) for raw in true])
+            if low <= value <= high:
+                break
+            if value < low or value > high:
+                found.append((name, prec, trial))
+                break
+        else:
+            if not _at_an_end(value, low, high):
+                found.append((name, prec, trial))
+    return found
+
+
+PRIMITIVE: dict[str, Any] = {
+    "+": lambda _, v: v[0] + v[1],
+    "-": lambda _, v: v[0] - v[1],
+    "*": lambda _, v: v[0] * v[1],
+    "/": lambda _, v: v[0] / v[1],
+    "exp": lambda a, v: a.exp(v[0]),
+    "log": lambda a, v: a.log(v[0]),
+    "log1p": lambda a, v: a.log1p(v[0]),
+    "sum": lambda a, v: sum(v, a.number(0)),
+}
+PRIMITIVE_ARB: dict[str, Any] = {
+    "+": lambda v: v[0] + v[1],
+    "-": lambda v: v[0] - v[1],
+    "*": lambda v: v[0] * v[1],
+    "/": lambda v: v[0] / v[1],
+    "exp": lambda v: v[0].exp(),
+    "log": lambda v: v[0].log(),
+    "log1p": lambda v: v[0].log1p(),
+    "sum": lambda v: sum(v, ZERO),
+}
+PRIMITIVES = tuple(PRIMITIVE)
+
+
+def number(generator: np.random.Generator, *, low: float = -np.inf, high: float = np.inf) -> float:
+    """A float64 parameter from its whole range: zero, subnormal, tiny, ordinary, huge, of either sign."""
+    while True:
+        match generator.integers(0, 6):
+            case 0:
+                value = float(
+                    generator.choice([0.0, 1.0, 0.5, 5e-324, 2.0**-1022, 1e-300, 1e-160, 1e300, 1.7e308, 0.1])
+                )
+            case 1:
+                value = float(generator.random())
+            case 2:
+                value = float(np.ldexp(1.0 + generator.random(), int(generator.integers(-1074, 1023))))
+            case 3:
+                value = float(np.ldexp(1.0, int(generator.integers(-1074, 1023))))
+            case 4:
+                value = int(generator.integers(1, 50)) * 5e-324
+            case _:
+                value = 1.0 + int(generator.integers(-4, 5)) * 2.0**-53
+        value = -value if generator.integers(0, 4) == 0 else value
+        if low <= value <= high:
+            return value
+
+
+def logits_of_every_size(form: FloatFormat, shape: tuple[int, int], generator: np.random.Generator) -> np.ndarray:
+    """Ordinary ones, any at all, a few subnormals, whole numbers; some -inf, never in the first column."""
+    rows, n = shape
+    kinds = (
+        lambda: generator.standard_normal(shape) * 20,
+        lambda: np.array([[number(generator) for _ in range(n)] for _ in range(rows)]),
+        lambda: generator.integers(-3, 4, shape) * float(form.smallest_subnormal),
+        lambda: generator.integers(-3, 4, shape) * 1.0,
+    )
+    x = form.narrow(np.clip(kinds[generator.integers(0, 4)](), -form.max_finite, form.max_finite))
+    if generator.integers(0, 4) == 0 and form.has_inf:
+        x[:, 1:][generator.random((rows, n - 1)) < 0.5] = -np.inf
+    return x
+
+
+def extreme(op: str, fmt: str, generator: np.random.Generator, rows: int = 6) -> Batch:
+    """A batch whose logits, targets and options are drawn from their whole range."""
+    form, shape = FORMATS[fmt], (rows, int(generator.integers(1, 5)))
+    least = -np.inf if generator.integers(0, 3) == 0 else 0.0
+
+    def numbers(*shape: int, low: float = least, high: float = np.inf) -> np.ndarray:
+        return np.array([number(generator, low=low, high=high) for _ in range(int(np.prod(shape)))]).reshape(shape)
+
+    x = logits_of_every_size(form, shape, generator)
+    options: dict[str, Any] = {}
+    match op:
+        case "softmax_temperature":
+            options["temperature"] = number(generator) or 5e-324
+        case "kl_divergence":
+            other = logits_of_every_size(form, shape, generator)
+            return Batch(op, fmt, "extreme", {"logits_p": x, "logits_q": other})
+        case "cross_entropy" | "cross_entropy_grad":
+            target = numbers(*shape) if generator.integers(0, 2) else generator.integers(0, shape[1], rows)
+            if op == "cross_entropy":
+                options = {"reduction": "none", "label_smoothing": number(generator, low=0.0, high=1.0)}
+                options |= {"weight": numbers(shape[1])} if generator.integers(0, 2) else {}
+            return Batch(op, fmt, "extreme", {"logits": x, "target": target}, options)
+        case "binary_cross_entropy_with_logits":
+            options = {"weight": numbers(shape[1]), "pos_weight": numbers(shape[1]), "reduction": "none"}
+            return Batch(op, fmt, "extreme", {"logits": x, "target": numbers(*shape, low=-np.inf)}, options)
+    return Batch(op, fmt, "extreme", {"x": x}, options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import tracemalloc
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,7 +13,7 @@ from fractions import Fraction
 import ml_dtypes
 import numpy as np
 import pytest
-from arb_truth import outside
+from arb_truth import extreme, outside
 
 from xent_verify import reference, ulp_error
 from xent_verify.enclosure import DECISION, FIELDS, Enclosure
@@ -81,6 +82,53 @@ def test_ten_million_values_against_arb(op: str, fmt: str) -> None:
         seed += 1
 
 
+@pytest.mark.parametrize("rounds", [25, pytest.param(3000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("op", OPS)
+def test_logits_targets_and_options_of_every_size_against_arb(op: str, rounds: int) -> None:
+    """Subnormal, huge, negative, zero: what a fast tier cannot bound goes to the exact tier, and all is decided."""
+    generator = np.random.default_rng(zlib.crc32(op.encode()))
+    for _ in range(rounds):
+        batch = extreme(op, str(generator.choice(list(FORMATS))), generator)
+        truth = certify(batch)
+        _, failed = outside(batch, truth)
+        assert not failed, (batch, failed)
+        assert truth.decided(batch.fmt).all() or op == "cross_entropy"  # equal logarithms of both signs: see exact
+
+
+@pytest.mark.parametrize(
+    ("op", "inputs", "options", "value"),
+    [
+        ("softmax_temperature", {"x": [[5e-324, 0.0]]}, {"temperature": 1.5e-323}, 0.5825702064623147),
+        ("softmax_temperature", {"x": [[5e-324, 0.0]]}, {"temperature": -1.5e-323}, 0.4174297935376853),
+        (
+            "binary_cross_entropy_with_logits",
+            {"logits": [[1e300]], "target": [[0.25]]},
+            {"weight": np.array(5e-324), "reduction": "none"},
+            0.75 * (5e-324 * 1e300),
+        ),
+        (
+            "cross_entropy",
+            {"logits": [[0.0, -1e15]], "target": [[0.0, 1e-160]]},
+            {"weight": np.array([1e-160, 1e-160]), "reduction": "none"},
+            1e-305,
+        ),
+    ],
+)
+def test_factors_that_underflow(op: str, inputs: dict, options: dict, value: float) -> None:
+    """A product below the range before a large factor: T2 and T3 of the outside check."""
+    batch = Batch(op, "float64", "", {name: np.array(part) for name, part in inputs.items()}, options)
+    assert certify(batch).rounded("float64").ravel()[0] == pytest.approx(value, rel=1e-9, abs=1e-315)
+
+
+def test_gradient_of_one_finite_logit_is_exact() -> None:
+    """R itself, which may be a tie: 0.5 + 2**-11 rounds to even in float16."""
+    x = np.array([[1.0, -np.inf, -np.inf]], np.float16)
+    y = np.array([[0.25, 0.5 + 2.0**-11, 2.0**-12]])
+    truth = certify(Batch("cross_entropy_grad", "float16", "", {"logits": x, "target": y}))
+    assert truth.bounds((0, 0)) == (0.5 + 2.0**-11 + 2.0**-12,) * 2
+    assert float(truth.rounded("float16")[0, 0]) == 0.5009765625
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("op", ["softmax", "log_softmax", "logsumexp", "cross_entropy", "cross_entropy_grad"])
 def test_compiled_kernels_against_arb(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +143,7 @@ def test_compiled_kernels_on_small_batches(op: str, monkeypatch: pytest.MonkeyPa
     """A small sample with the compiled engine."""
     pytest.importorskip("numba")
     monkeypatch.setattr(engines, "WORTHWHILE", 0)
-    assert engines.chain(FORMATS["float64"], 1)[0].whole is not None
+    assert engines.chain(1, quick=False)[0].whole is not None
     assert checked(op, "float64", "quick", seed=8, largest=100) > 100
 
 
@@ -180,6 +228,25 @@ def test_same_bits_however_cut(fmt: str, n: int, monkeypatch: pytest.MonkeyPatch
         assert fields_equal(whole, certify(Batch(op, fmt, "", {"x": x}), jobs=3))
         rows = [certify(Batch(op, fmt, "", {"x": x[r : r + 1]})) for r in range(3)]
         assert fields_equal(whole[:3], Enclosure.concatenate(rows))
+
+
+@pytest.mark.parametrize("n", [1, 7, 40, 257, 16384, 33000])
+def test_same_bits_with_and_without_compiled_kernels(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NumPy and the extra ``fast``: every field of every enclosure."""
+    assert engines.accelerated() is not None
+    generator, rows = np.random.default_rng(n), max(2, 3000 // n)
+    masked = generator.integers(-3, 4, (rows, n)) * 1.0
+    masked[:, 1:2] = -np.inf
+    for x in (generator.standard_normal((rows, n)) * 5, generator.uniform(-760, 760, (rows, n)), masked):
+        for op in ("softmax", "log_softmax", "logsumexp", "cross_entropy", "cross_entropy_grad"):
+            inputs = {"logits": x, "target": np.zeros(rows, int)} if op.startswith("cross") else {"x": x}
+            found = []
+            for limit in (1 << 62, 0):
+                monkeypatch.setattr(engines, "WORTHWHILE", limit)
+                found.append(
+                    certify(Batch(op, "float64", "", inputs, {"reduction": "sum"} if op == "cross_entropy" else {}))
+                )
+            assert fields_equal(*found), (op, n)
 
 
 def test_fields_are_made_once() -> None:

@@ -13,6 +13,7 @@ from xent_verify.candidates import Candidate, open_candidate
 from xent_verify.environment import describe
 from xent_verify.failures import UnknownNameError, UsageError
 from xent_verify.findings import Asker, build, inferred, worst_examples
+from xent_verify.floating import default_mode
 from xent_verify.formats import format_named
 from xent_verify.judge import FLUSH_CHOICES, Rules
 from xent_verify.ledger import Ledger, Patience
@@ -114,6 +115,7 @@ class AuditReport(Report):
         return str(self.to_frame().to_html())
 
 
+@default_mode()
 def audit(
     *targets: str | Callable[..., Any],
     op: str | Op,

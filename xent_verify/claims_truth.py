@@ -1,7 +1,7 @@
 """What a claim is about, as certified values: exact decimals in, enclosures out.
 
-A claim's inputs are the decimals on the page, which are seldom floats. ``Decimals`` therefore gives the ops' textbook
-formulas rational numbers: logits over a common denominator D go in as the integers D·x with the exact divisor D.
+A claim's inputs are the decimals on the page, which are seldom floats: the ops' textbook formulas
+are given rational numbers.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from xent_verify.failures import UnknownNameError, UsageError
 from xent_verify.model import Batch
 from xent_verify.ops import op_named
 from xent_verify.ops.op import RowInputs
-from xent_verify.report.words import true_text
 from xent_verify.truth import exact, special
-from xent_verify.truth.intervals import BigArithmetic, Interval, IntervalRow
+from xent_verify.truth.decimals import shown_interval
+from xent_verify.truth.intervals import BigArithmetic, Interval
 
 __all__ = ["OPS", "Quantity", "Value", "quantity_of", "rounded_like"]
 
@@ -50,22 +50,6 @@ class Quantity:
     text: str
     names: tuple[str, ...]
     values: tuple[Value, ...]
-
-
-class Decimals(BigArithmetic):
-    """Interval arithmetic whose numbers and logits may be fractions."""
-
-    def number(self, value: Any) -> Interval:
-        if isinstance(value, Fraction) and value.denominator != 1:
-            return super().number(value.numerator) / super().number(value.denominator)
-        return super().number(int(value) if isinstance(value, Fraction) else value)
-
-    def row(self, logits: Any, divisor: Interval | None = None) -> IntervalRow:
-        """``divisor`` is the common denominator, always: the claims' formulas have none of their own."""
-        assert divisor is None
-        common = math.lcm(*(value.denominator for value in logits if isinstance(value, Fraction)))
-        whole = [int(value * common) if isinstance(value, Fraction) else value for value in logits]
-        return super().row(whole, None if common == 1 else super().number(common))
 
 
 def quantity_of(table: Mapping[str, Any], where: str) -> Quantity:
@@ -125,7 +109,7 @@ def _row_op(name: str, inputs: Inputs, where: str) -> list[Value]:
         arguments.append(target if isinstance(target, list) else int(target))
     known, decided = special.resolve(Batch(name, "float64", "claims", arrays, _floats(options)))
     wanted = [i for i, done in enumerate(decided.ravel()) if not done]
-    found = iter(op.formula(Decimals(_PRECISION), RowInputs(tuple(arguments), options), wanted) if wanted else ())
+    found = iter(op.formula(BigArithmetic(_PRECISION), RowInputs(tuple(arguments), options), wanted) if wanted else ())
     return [
         _special(float(v)) if d else _value(next(found)) for v, d in zip(known.ravel(), decided.ravel(), strict=True)
     ]
@@ -144,7 +128,7 @@ def _cross_entropy_of_p(_name: str, inputs: Inputs, where: str) -> list[Value]:
         raise UsageError(f"{where}: p should lie between 0 and 1")
     if any(value == 0 and weight != 0 for value, weight in zip(p, y, strict=True)):
         return [_special(math.inf)]
-    a = Decimals(_PRECISION)
+    a = BigArithmetic(_PRECISION)
     total = a.number(0)
     for value, weight in zip(p, y, strict=True):
         if weight != 0 and value != 1:
@@ -173,7 +157,7 @@ _REQUIRED = {name: min(len(keys), 2) for name, (keys, _) in OPS.items()}
 def _value(number: Interval) -> Value:
     enclosed = exact.enclose([number])
     low, high = _bounds(enclosed)
-    return Value(low, high, true_text(exact.digits(enclosed[0])))
+    return Value(low, high, shown_interval(number))
 
 
 def _bounds(enclosed: Enclosure) -> tuple[Fraction, Fraction]:

@@ -25,6 +25,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from xent_verify.floating import sound
 from xent_verify.formats import FloatArray, FloatFormat, IntArray, format_named
 
 __all__ = ["DECISION", "FIELDS", "TIERS", "Enclosure", "Units", "exact"]
@@ -63,20 +64,26 @@ class Enclosure:
     for: proof often needs no more than a double and a common radius, and arrays that nobody reads cost nothing.
     """
 
-    __slots__ = ("_fields", "_make", "_shape")
+    __slots__ = ("_fields", "_make", "_rounding", "_shape")
 
     def __init__(
         self, hi: FloatArray, lo: FloatArray, exponent: IntArray, radius: FloatArray, tier: NDArray[np.uint8]
     ) -> None:
         self._fields: Fields | None = (hi, lo, exponent, radius, tier)
         self._make: Callable[[], Fields] | None = None
+        self._rounding: tuple[FloatFormat, Enclosure] | None = None
         self._shape = hi.shape
 
     @classmethod
-    def later(cls, shape: tuple[int, ...], make: Callable[[], Fields]) -> Enclosure:
-        """An enclosure of that shape, whose fields ``make`` gives when they are needed."""
+    def later(
+        cls, shape: tuple[int, ...], make: Callable[[], Fields], rounding: tuple[FloatFormat, Enclosure] | None = None
+    ) -> Enclosure:
+        """An enclosure of that shape, whose fields ``make`` gives when they are needed.
+
+        ``rounding``: another enclosure of the same values, which decides all roundings to a format.
+        """
         made = cls.__new__(cls)
-        made._fields, made._make, made._shape = None, make, shape
+        made._fields, made._make, made._shape, made._rounding = None, make, shape, rounding
         return made
 
     @property
@@ -85,9 +92,19 @@ class Enclosure:
         if self._fields is None:
             with _MAKING:
                 if self._make is not None:
-                    self._fields, self._make = self._make(), None
+                    self._fields, self._make, self._rounding = sound(self._make)(), None, None
         assert self._fields is not None
         return self._fields
+
+    @property
+    def made(self) -> bool:
+        """Whether the fields are there."""
+        return self._fields is not None
+
+    def _rounds(self, fmt: FloatFormat) -> Enclosure:
+        """What to ask about roundings to a format as long as the fields are not made."""
+        rounding = self._rounding
+        return self if rounding is None or rounding[0] != fmt else rounding[1]
 
     def __reduce__(self) -> tuple[type[Enclosure], Fields]:
         return Enclosure, self.fields
@@ -156,6 +173,7 @@ class Enclosure:
         pairs: Any = zip(self.fields, other.fields, strict=True)
         return Enclosure(*(np.where(mask, mine, theirs) for mine, theirs in pairs))
 
+    @sound
     def to_float64(self) -> FloatArray:
         """Nearest float64 to within one ulp, saturating at 0 and infinity: for plots and magnitudes, not for verdicts."""
         with np.errstate(all="ignore"):
@@ -179,6 +197,7 @@ class Enclosure:
         centre = Fraction(hi) + Fraction(lo)
         return (centre - Fraction(radius)) * scale, (centre + Fraction(radius)) * scale
 
+    @sound
     def units(self, fmt: str | FloatFormat) -> Units:
         """The values in ulps of ``fmt``: what rounding and error measurement work on."""
         form = format_named(fmt)
@@ -221,12 +240,15 @@ class Enclosure:
             answers[block] = question(flat[block], block)
         return answers.reshape(self.shape)
 
+    @sound
     def rounded(self, fmt: str | FloatFormat) -> NDArray[Any]:
         """The correctly rounded values (to nearest, ties to even) as an array of that format's dtype.
 
         Overflow follows the format: +-inf, or NaN where it has no infinity.
         """
         form = format_named(fmt)
+        if (other := self._rounds(form)) is not self:
+            return other.rounded(form)
         if self.size > _BLOCK:
             return self._by_blocks(lambda part, _: part.rounded(form), form.dtype)
         magnitude, units, _ = self._round(form)
@@ -237,6 +259,7 @@ class Enclosure:
             value = np.where(self.finite, np.where(units.negative, -value, value), self.hi)
             return value.astype(form.dtype)
 
+    @sound
     def overflows(self, fmt: str | FloatFormat) -> NDArray[np.bool_]:
         """True where a finite true value rounds beyond the largest finite value of the format."""
         form = format_named(fmt)
@@ -244,18 +267,22 @@ class Enclosure:
         top = form.infinity_units
         return self.finite & (units.quantum >= form.max_ulp_exponent) & (magnitude >= top)
 
+    @sound
     def decided(self, fmt: str | FloatFormat) -> NDArray[np.bool_]:
         """True where both the correctly rounded value and error_ulp to 2**-20 ulp follow from the enclosure.
 
         A value that rounds beyond M is measured as one at M + Q, wherever it lies: its rounding alone decides.
         """
         form = format_named(fmt)
+        if (other := self._rounds(form)) is not self:
+            return other.decided(form)
         if self.size > _BLOCK:
             return self._by_blocks(lambda part, _: part.decided(form), np.bool_)
         magnitude, units, rounding = self._round(form)
         over = (units.quantum >= form.max_ulp_exponent) & (magnitude >= form.infinity_units)
         return (rounding & ((units.radius <= DECISION) | over)) | ~self.finite
 
+    @sound
     def error_ulp(self, values: ArrayLike, fmt: str | FloatFormat) -> FloatArray:
         """|y - t| / ulp(t) per element (float64), to 2**-20 ulp where ``decided``.
 

@@ -22,8 +22,8 @@ from xent_verify.ops import op_named
 from xent_verify.policies import POLICIES
 from xent_verify.recipes import RECIPES, replay, true_quantities
 from xent_verify.report.terminal import console, written
-from xent_verify.report.words import array_text, number_text, true_text
-from xent_verify.truth import exact
+from xent_verify.report.words import array_text, number_text
+from xent_verify.truth.decimals import shown
 
 __all__ = ["Answer", "Explanation", "Truth", "explain", "logits_of", "render", "to_json"]
 
@@ -105,7 +105,7 @@ def _truth(quantities: dict[str, Enclosure]) -> Truth:
 
 
 def _digits(values: Enclosure) -> tuple[str, ...]:
-    return tuple(true_text(exact.digits(values[i])) for i in range(values.size))
+    return tuple(shown(values[i]) for i in range(values.size))
 
 
 def _rounded_rows(row: NDArray[np.float64], forms: Sequence[FloatFormat]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from xent_verify.model import Batch, Example, Finding, Outcome, Returned
 from xent_verify.ops import Op
 from xent_verify.scripts import script
 from xent_verify.truth import certify
-from xent_verify.truth.exact import digits
+from xent_verify.truth.decimals import digits
 
 __all__ = ["Asker", "build", "focus", "inferred", "worst_examples"]
 
@@ -176,7 +176,7 @@ def _example(asker: Asker, batch: Batch, entry: Entry) -> Example:
     return replace(
         blank,
         index=place,
-        true_digits=digits(one),
+        true_digits=digits(batch, place),
         rounded=float(one.rounded(batch.fmt)),
         observed=float(outcome.value.reshape(-1)[flat]),
         error_ulp=None if np.isnan(ulp) else ulp,
@@ -237,7 +237,7 @@ def worst_examples(op: Op, ledger: Ledger) -> None:
             single.options,
             single.layout,
             tuple(int(i) for i in np.unravel_index(flat, truth.shape)),
-            digits(one),
+            digits(single, np.unravel_index(flat, truth.shape)),
             float(one.rounded(batch.fmt)),
             float(outcome.value.reshape(-1)[index]),
             float(one.error_ulp(outcome.value.reshape(-1)[index], batch.fmt)),

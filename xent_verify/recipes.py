@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from xent_verify.enclosure import Enclosure
 from xent_verify.formats import FloatFormat
 from xent_verify.truth import exact
+from xent_verify.truth.decimals import is_bound, shown
 from xent_verify.truth.intervals import BigArithmetic, Interval
 
 __all__ = ["RECIPES", "Loss", "Recipe", "State", "Step", "replay", "true_quantities", "worked"]
@@ -124,7 +125,7 @@ def true_quantities(row: Array, place: int) -> dict[str, Enclosure]:
     x = [a.number(float(value)) for value in row]
     terms = a.row([float(value) for value in row])
     top = int(np.argmax(row))
-    d = [a.difference(value, x[top]) for value in x]
+    d = [value - x[top] for value in x]
     within = [value if float(number) < _HUGE else a.number(_HUGE) for value, number in zip(x, row, strict=True)]
     exp_x, exp_d = ([a.number(1) if value.is_zero else a.exp(value) for value in values] for values in (within, d))
     places = range(len(x))
@@ -189,8 +190,8 @@ def _total(a: BigArithmetic, values: Sequence[Interval]) -> Interval:
 def _broken(step: Step, state: State, truth: Mapping[str, Enclosure], form: FloatFormat, at: int) -> Loss | None:
     """An infinity, NaN or zero that the true value is not."""
     value, true = float(form.widen(state[step.makes])[at]), truth[step.makes][at]
-    digits = exact.digits(true, 6)
-    told = "far beyond every format" if digits.startswith("2^") else f"the true value is {digits}"
+    digits = shown(true, 6)
+    told = "far beyond every format" if is_bound(digits) else f"the true value is {digits}"
     if np.isnan(value):
         why = "0·(−inf), a class with y = 0 whose log p is −inf" if step.makes == "loss" else "inf/inf or 0/0"
         return Loss(step.text, "is not a number", why)

@@ -23,7 +23,7 @@ from xent_verify.outside import is_outside
 from xent_verify.policies import parse_policy
 from xent_verify.report.places import Placed, placed
 from xent_verify.report.words import call_text
-from xent_verify.truth.exact import digits
+from xent_verify.truth.decimals import digits
 
 __all__ = ["Replayed", "chosen", "replay"]
 
@@ -67,7 +67,7 @@ def replay(report: Report, item: Placed, *, target: str = "", isolated: bool = T
         hits = asker.hits(batch, check) if check else judgement.hits
     still = [hit for hit in hits if hit.kind == finding.kind and (hit.severity != "info" or finding.severity == "info")]
     lines = [f"{finding.kind} {item.where}: {finding.message}", f"call      {call_text(example)}"]
-    lines += _numbers(example, outcome, truth, judgement, item.result.dtype)
+    lines += _numbers(batch, example, outcome, truth, judgement)
     lines += _verdict(finding, still, hits)
     return Replayed(bool(still), tuple(lines))
 
@@ -112,7 +112,7 @@ def _check(finding: Finding) -> str:
     return name if colon and (name in known or is_outside(name)) else ""
 
 
-def _numbers(example: Example, outcome: Outcome, truth: Enclosure, judgement: Judgement, dtype: str) -> Iterator[str]:
+def _numbers(batch: Batch, example: Example, outcome: Outcome, truth: Enclosure, judgement: Judgement) -> Iterator[str]:
     """Every digit of the recorded element."""
     if not isinstance(outcome, Returned):
         yield f"observed  {_happened(outcome)}"
@@ -127,8 +127,8 @@ def _numbers(example: Example, outcome: Outcome, truth: Enclosure, judgement: Ju
     place = f"[{', '.join(map(str, example.index))}]"
     yield f"element   {place}"
     yield f"observed  {_exact(float(value.reshape(-1)[flat]))}"
-    yield f"true      {digits(one)}"
-    yield f"rounded   {_exact(float(one.rounded(dtype)))}  ({dtype})"
+    yield f"true      {digits(batch, example.index)}"
+    yield f"rounded   {_exact(float(one.rounded(batch.fmt)))}  ({batch.fmt})"
     yield f"error     {float(errors.ulp.flat[flat])!r} ulp, {float(errors.ratio.flat[flat])!r} x the limit"
 
 

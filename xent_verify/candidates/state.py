@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["PROBES", "Probe", "Seen", "changes", "kept", "snapshot"]
+from xent_verify import floating
 
-_TINY = np.float64(5e-324)
-_ONE, _QUARTER = np.float64(1.0), np.float64(2.0**-54)
+__all__ = ["PROBES", "Probe", "Seen", "changes", "kept", "snapshot"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,20 +26,6 @@ class Probe:
     owner: str
     read: Callable[[Any], Any]
     write: Callable[[Any, Any], Any] | None = None
-
-
-def _float_mode(_: ModuleType) -> tuple[bool, bool]:
-    """(subnormals count as zero, rounding is not to nearest), seen in arithmetic."""
-    return bool(_TINY + _TINY == 0), bool(_ONE + _QUARTER != 1) or bool(_ONE - _QUARTER != 1)
-
-
-def _default_float_mode(_: ModuleType, __: Any) -> None:
-    """glibc's FE_DFL_ENV is the pointer -1: rounding to nearest, no flushing."""
-    if sys.platform == "linux":
-        import ctypes
-
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL("libm.so.6").fesetenv(ctypes.c_void_p(-1))
 
 
 def _directory(_: ModuleType) -> str:
@@ -69,7 +54,7 @@ PROBES: tuple[Probe, ...] = (
     Probe("NumPy error state", "numpy", lambda m: tuple(m.geterr().items()), lambda m, value: m.seterr(**dict(value))),
     Probe("NumPy random state", "numpy.random", _numpy_random, _set_numpy_random),
     Probe("Python random state", "random", lambda m: m.getstate(), lambda m, value: m.setstate(value)),
-    Probe("floating-point mode", "sys", _float_mode, _default_float_mode),
+    Probe("floating-point mode", "sys", lambda _: floating.mode(), lambda _, __: floating.set_default()),
     Probe("working directory", "os", _directory, _go_back),
     Probe("recursion limit", "sys", lambda m: m.getrecursionlimit(), lambda m, value: m.setrecursionlimit(value)),
     Probe("mpmath precision", "mpmath", lambda m: m.mp.prec, lambda m, value: setattr(m.mp, "prec", value)),
@@ -127,6 +112,10 @@ def kept(before: dict[str, Any] | None = None) -> Iterator[Seen]:
             seen.changed = changes(before, now)
             seen.after = None if seen.changed else now
             _restore(before, seen.changed)
+            if (
+                floating.mode() != floating.SOUND
+            ):  # since the import of the target: what follows here is not its business
+                floating.set_default()
 
 
 def _restore(before: Mapping[str, Any], changed: tuple[str, ...]) -> None:

@@ -18,6 +18,7 @@ from xent_verify.lesson.arithmetic import correctly_rounded
 from xent_verify.lesson.paths import PATHS
 from xent_verify.recipes import true_quantities
 from xent_verify.truth import exact
+from xent_verify.truth.decimals import shown_interval
 from xent_verify.truth.intervals import BigArithmetic
 
 __all__ = ["CLAIMS", "facts"]
@@ -123,7 +124,7 @@ def _dropped() -> dict[str, Any]:
         "printed": ", ".join(number.printed for number in printed),
         "sum": str(sum(Decimal(number.printed) for number in printed)),
         "share": _digits(share, 3),
-        "exp": _digits(exact.digits(exact.enclose([BigArithmetic(_PRECISION).exp(_number(ROW[-1]))])[0]), 3),
+        "exp": _digits(shown_interval(BigArithmetic(_PRECISION).exp(_number(ROW[-1]))), 3),
         "last": _minus(str(ROW[-1])),
         "loss": _digits(_values(loss)[0], 4),
         "change": _digits(_values(change)[0], 3),

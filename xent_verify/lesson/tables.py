@@ -13,7 +13,7 @@ from xent_verify.formats import FloatFormat
 from xent_verify.lesson.forms import FORMS, Judged, Question, judge, lost, question
 from xent_verify.lesson.paths import failure
 from xent_verify.recipes import RECIPES, true_quantities
-from xent_verify.truth import exact
+from xent_verify.truth.decimals import shown
 
 __all__ = [
     "Cell",
@@ -174,6 +174,6 @@ def _plain(text: str) -> str:
 
 def true_text(value: Enclosure, count: int = 12) -> str:
     """A true value to twelve digits, zeros at the end included."""
-    digits, mark, power = exact.digits(value, count).partition("e")
+    digits, mark, power = shown(value, count).partition("e")
     missing = count - len(digits.replace(".", "").replace("-", "").lstrip("0"))
     return digits + "0" * (missing if "." in digits else 0) + mark + power

@@ -21,7 +21,6 @@ __all__ = [
     "call_text",
     "classes_text",
     "count_text",
-    "digits_text",
     "error_text",
     "example_lines",
     "examples",
@@ -38,7 +37,6 @@ __all__ = [
     "shortened",
     "tile",
     "tile_text",
-    "true_text",
     "value_text",
     "verdict",
 ]
@@ -197,20 +195,6 @@ def shortened(text: str, limit: int = 80) -> str:
 def plain_text(value: float) -> str:
     """A value to nine digits."""
     return f"{value:.9g}"
-
-
-def digits_text(digits: str) -> str:
-    """The first digits of a true value given to 30."""
-    try:
-        return f"{float(digits):.9g}" if float(digits) else digits[:12]
-    except ValueError:
-        return digits
-
-
-def true_text(digits: str) -> str:
-    """A true value's digits; where they are only a power of two (``2^-1099511627776``), that it is a limit."""
-    _, power, exponent = digits.partition("2^")
-    return f"below 2^{int(exponent) + 1} in magnitude" if power else digits
 
 
 def lengths_text(result: DtypeResult) -> str:

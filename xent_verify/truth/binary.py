@@ -18,7 +18,7 @@ from xent_verify.truth import doubledouble as dd
 from xent_verify.truth import special
 from xent_verify.truth.compose import Answer, Group, Out, Rows
 from xent_verify.truth.engines import Engine, Terms, terms
-from xent_verify.truth.losses import Weighed, of_distribution
+from xent_verify.truth.losses import Weighed, of_distribution, within
 from xent_verify.truth.pieces import suspects
 from xent_verify.truth.sharpened import log_softmax
 
@@ -108,8 +108,7 @@ class BinaryLosses:
     @property
     def suitable(self) -> bool:
         """Whether targets and weights are such that no term is negative and the bounds of ``losses`` hold."""
-        factors = (self.weight, self.pos_weight)
-        return bool(((self.y >= 0) & (self.y <= 1)).all() and all(((f >= 0) & (f <= 2.0**50)).all() for f in factors))
+        return within(self.y, 1.0) and within(self.weight, 2.0**50) and within(self.pos_weight, 2.0**50)
 
     def special(self) -> special.Decided:
         return special.binary_values(self.x, self.y, self.weight, self.pos_weight)

@@ -8,22 +8,27 @@ rounded result in the asked format, and error_ulp to 2**-20 ulp. The tiers are t
 2. double-double (``dd_numpy``), first with cubic and higher terms in double (2**-79), then in full (2**-89);
 3. interval arithmetic of raised precision (``exact``), which ends.
 
-Results are the same bits for the same rows, however the batch is cut and however many processes work on it.
+Tier 1 rests on NumPy's exp, whose last bits differ from machine to machine. It therefore answers for roundings alone,
+which are the same whoever proves them; fields and errors come from tier 2 on, when somebody asks for them. Tier 2 is made of
++ - * / in a fixed order, tier 3 of integers. So results are the same bits for the same rows: however the batch is cut, however
+many processes work on it, on every machine, with the extra ``fast`` or without.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from xent_verify.enclosure import Enclosure
 from xent_verify.failures import UsageError
+from xent_verify.floating import sound
 from xent_verify.formats import FloatFormat, IntArray, format_named
 from xent_verify.model import Batch
 from xent_verify.truth import binary, divergence, gradients, losses
 from xent_verify.truth.compose import Problem, RowOp, certify_elements
-from xent_verify.truth.engines import FAST, FULL, Engine, chain, tempered
+from xent_verify.truth.engines import FAST, FLOAT64, FULL, Engine, chain, has_quick, tempered
 from xent_verify.truth.rows import (
     binary_inputs,
     class_axis,
@@ -39,57 +44,75 @@ from xent_verify.truth.rows import (
 
 __all__ = ["certify"]
 
+_WITHOUT_TIER1 = ("softmax_temperature", "kl_divergence")
 
+
+@sound
 def certify(batch: Batch, *, fmt: str | FloatFormat | None = None, jobs: int = 1) -> Enclosure:
     """Certified true values of a batch, in the op's output shape, decided for ``fmt`` (default: the batch's own).
 
     ``jobs`` processes or threads share the work; the bits of the result do not depend on their number.
     """
     form = format_named(batch.fmt if fmt is None else fmt)
+    if not has_quick(form) or batch.op in _WITHOUT_TIER1:
+        return _certified(batch, form, jobs, quick=False)
+    rounding = _certified(batch, form, jobs, quick=True)
+    if rounding.made and not (rounding.tier == FLOAT64.tier).any():
+        return rounding
+    inputs, options = ({n: _own(v) for n, v in part.items()} for part in (batch.inputs, batch.options))
+    kept = replace(batch, inputs=inputs, options=options)
+    return Enclosure.later(rounding.shape, lambda: _certified(kept, form, jobs, quick=False).fields, (form, rounding))
+
+
+def _own(value: Any) -> Any:
+    """Arrays as they are now: the caller may change them."""
+    return np.array(value) if isinstance(value, np.ndarray) else value
+
+
+def _certified(batch: Batch, form: FloatFormat, jobs: int, *, quick: bool) -> Enclosure:
+    """All values; ``quick``: by tier 1 where it decides."""
     if not np.asarray(batch.x).ndim:
         return _exact(batch, form, None)
     match batch.op:
         case "softmax" | "log_softmax" | "logsumexp" | "softmax_temperature":
-            return _row_op(batch, form, jobs)
+            return _row_op(batch, form, jobs, quick=quick)
         case "cross_entropy" if np.asarray(batch.x).size:
-            return _loss(batch, form, jobs)
+            return _loss(batch, form, jobs, quick=quick)
         case "cross_entropy_grad" if np.asarray(batch.x).size:
-            return _gradient(batch, form, jobs)
+            return _gradient(batch, form, jobs, quick=quick)
         case "sigmoid" | "log_sigmoid":
             x = wide(batch.x)
             problem = binary.Sigmoids(x.reshape(-1), log=batch.op == "log_sigmoid")
-            return _elements(problem, batch, form, jobs).reshape(x.shape)
+            return _elements(problem, batch, form, jobs, chain(2 * x.size, quick=quick)).reshape(x.shape)
         case "kl_divergence" if np.asarray(batch.x).size:
             return _divergence(batch, form, jobs)
         case "binary_cross_entropy_with_logits":
-            return _binary_loss(batch, form, jobs)
+            return _binary_loss(batch, form, jobs, quick=quick)
     return _exact(batch, form, None)
 
 
-def _elements(
-    problem: Problem, batch: Batch, form: FloatFormat, jobs: int, tried: tuple[Engine, ...] | None = None
-) -> Enclosure:
+def _elements(problem: Problem, batch: Batch, form: FloatFormat, jobs: int, tried: tuple[Engine, ...]) -> Enclosure:
     """A problem's elements; what the engines leave is asked of tier 3, where ``batch`` has them at the same places."""
-    chosen = chain(form, problem.rows * problem.n) if tried is None else tried
-    sink, left = certify_elements(problem, form, chosen, jobs)
+    sink, left = certify_elements(problem, form, tried, jobs)
     if left.size:
         sink.patch(left, _exact(batch, form, left))
     return sink.finished()
 
 
-def _binary_loss(batch: Batch, form: FloatFormat, jobs: int) -> Enclosure:
+def _binary_loss(batch: Batch, form: FloatFormat, jobs: int, *, quick: bool) -> Enclosure:
     reduction = reduction_of(batch.options)
     parts = binary_inputs(batch)
     x, y, weight, pos_weight = (part.reshape(-1) for part in parts)
     problem = binary.BinaryLosses(x, y, weight, pos_weight, reduction)
     if not problem.suitable or not problem.rows:
         return _exact(batch, form, None)
+    tried = chain(2 * problem.rows, quick=quick)
     if reduction == "none":
-        return _elements(problem, batch, form, jobs).reshape(parts[0].shape)
+        return _elements(problem, batch, form, jobs, tried).reshape(parts[0].shape)
     count = (np.full(1, float(problem.rows)), np.zeros(1))
     power = int(np.frexp(count[0][0])[1]) - 1
     mean = ((np.ldexp(count[0], -power), count[1]), power)
-    total = losses.reduced_pieces(problem, float(problem.rows), lambda: mean, form, chain(form, 2 * problem.rows))
+    total = losses.reduced_pieces(problem, float(problem.rows), lambda: mean, form, tried)
     return _exact(batch, form, None) if total is None else total.reshape(())
 
 
@@ -99,7 +122,7 @@ def _exact(batch: Batch, form: FloatFormat, index: IntArray | None) -> Enclosure
     return exact.evaluate(batch, form, index)
 
 
-def _row_op(batch: Batch, form: FloatFormat, jobs: int) -> Enclosure:
+def _row_op(batch: Batch, form: FloatFormat, jobs: int, *, quick: bool) -> Enclosure:
     x = np.asarray(batch.x)
     axis = normal_axis(int(batch.options.get("axis", -1)), x.ndim)
     rows = rows_of(x, axis)
@@ -110,7 +133,7 @@ def _row_op(batch: Batch, form: FloatFormat, jobs: int) -> Enclosure:
         turned = rows if temperature > 0 else -wide(rows)
         result = _elements(RowOp("softmax", turned), plain, form, jobs, tempered(temperature))
     else:
-        result = _elements(RowOp(batch.op, rows), plain, form, jobs)
+        result = _elements(RowOp(batch.op, rows), plain, form, jobs, chain(rows.size, quick=quick))
     lead = x.shape[:axis] + x.shape[axis + 1 :]
     if batch.op == "logsumexp":
         return result.reshape(lead)
@@ -129,21 +152,22 @@ def _divergence(batch: Batch, form: FloatFormat, jobs: int) -> Enclosure:
     return result.reshape(p.shape[:axis] + p.shape[axis + 1 :])
 
 
-def _loss(batch: Batch, form: FloatFormat, jobs: int) -> Enclosure:
+def _loss(batch: Batch, form: FloatFormat, jobs: int, *, quick: bool) -> Enclosure:
     loss = loss_rows(batch)
     if not losses.suitable(loss):
         return _exact(flattened(batch), form, None).reshape(output_shape(batch))
+    tried = chain(loss.logits.size, quick=quick)
     if loss.reduction != "none":
-        total = losses.reduced(loss, form, chain(form, loss.logits.size))
+        total = losses.reduced(loss, form, tried)
         return _exact(flattened(batch), form, None) if total is None else total.reshape(())
-    return _elements(losses.Losses(loss), flattened(batch), form, jobs).reshape(output_shape(batch))
+    return _elements(losses.Losses(loss), flattened(batch), form, jobs, tried).reshape(output_shape(batch))
 
 
-def _gradient(batch: Batch, form: FloatFormat, jobs: int) -> Enclosure:
+def _gradient(batch: Batch, form: FloatFormat, jobs: int, *, quick: bool) -> Enclosure:
     loss, x = loss_rows(batch), np.asarray(batch.x)
     axis = class_axis(x)
     if gradients.suitable(loss):
-        rows = _elements(gradients.Gradients(loss), flattened(batch), form, jobs)
+        rows = _elements(gradients.Gradients(loss), flattened(batch), form, jobs, chain(x.size, quick=quick))
     else:
         rows = _exact(flattened(batch), form, None)
     return rows.reshape(np.moveaxis(x, axis, -1).shape).moveaxis(-1, axis)

@@ -3,15 +3,13 @@
 The same operations on the same numbers as ``doubledouble.exp(full=False)`` and ``dd_numpy.softmax``: e**d agrees bit
 for bit, so its budget is that of ``bounds.budget_fast``. No fast-math and no contraction: LLVM keeps every rounding.
 
-T is summed in 8 lanes over blocks of 1024 terms. A lane adds 128 high words without error (two_sum) and their errors
-and low words in double: at most 2 * 128 roundings of a low word of at most 129 u T, 2**-91 T; the 8 lanes (or fewer
-than 16 single terms) of a block are joined by ``two_sum`` to a total whose low word, at most 2 u T after each block,
-takes 16 roundings a block: 2**-101 T each. That is below 2**-86 T up to 2**24 terms, and within the slack of
-``bounds.FAST_RELATIVE`` (2**-81.8) up to 2**29.
+T is summed as ``dd_numpy._extracted`` and ``doubledouble.tree_sum`` do: what they add without error may be added in lanes
+here, what they round is rounded in their order. So results are NumPy's, bit for bit, which ``engines`` tries before use.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,13 +38,13 @@ _FAR = FAR
 _RADIUS = bounds.FAST_RADIUS
 _UNIT = 2.0**_SHIFT
 _DOWN = 2.0**-_SHIFT
-_BLOCK = 1024
+_PART = 16384  # engines.FAST.block
 _SMALL_LOG = 2.0 ** (_SHIFT - 200)
 _BACK = 2.0 ** (-_SHIFT - 2)
 _LEAST = -1022  # float64's e_min, the exponent of its smallest subnormal, 2**(precision - 1), and its top's binade
 _QUANTUM = -1074
 _HIDDEN = 2.0**52
-_TOP = 2.0**1020
+_TOP = 2.0**1021
 
 _inline = njit(inline="always", error_model="numpy")
 _compiled = njit(error_model="numpy", nogil=True, cache=True)  # loops over one row stand alone: LLVM vectorises those
@@ -140,32 +138,92 @@ def _ties(x, m, holes, masked, scaled, scaled_low):  # type: ignore[no-untyped-d
 
 
 @_compiled
-def _sum(scaled, scaled_low, lanes):  # type: ignore[no-untyped-def]
-    """See the module docstring; ``lanes``: scratch (2, 8)."""
+def _drawn(high, s, lanes):  # type: ignore[no-untyped-def]
+    """Sum of the leading parts of terms, as multiples of 2**-52 s (exact, in lanes); the terms keep the rest."""
+    even = high.size // 8 * 8
+    lanes[:] = 0.0
+    for j in range(0, even, 8):
+        for i in range(8):
+            h = high[j + i]
+            q = (h + s) - s
+            high[j + i] = h - q
+            lanes[i] += q
+    for j in range(even, high.size):
+        q = (high[j] + s) - s
+        high[j] -= q
+        lanes[0] += q
     total = 0.0
-    total_low = 0.0
-    for start in range(0, scaled.size, _BLOCK):
-        stop = min(start + _BLOCK, scaled.size)
-        even = start + (stop - start) // 8 * 8
-        if even > start + 8:
-            lanes[:] = 0.0
-            for j in range(start, even, 8):
-                for i in range(8):
-                    s, e = _two_sum(lanes[0, i], scaled[j + i])
-                    lanes[0, i] = s
-                    lanes[1, i] += e + scaled_low[j + i]
-            for i in range(8):
-                total, e = _two_sum(total, lanes[0, i])
-                total_low += e + lanes[1, i]
-        else:
-            even = start
-        for j in range(even, stop):
-            total, e = _two_sum(total, scaled[j])
-            total_low += e + scaled_low[j]
-        s = total + total_low
-        total_low -= s - total
-        total = s
-    return total, total_low
+    for i in range(8):
+        total += lanes[i]
+    return total
+
+
+@_compiled
+def _fold(values):  # type: ignore[no-untyped-def]
+    """doubledouble.folded."""
+    width = values.size
+    while width > 1:
+        half = (width + 1) // 2
+        first, second = values[: width - half], values[half:width]
+        for j in range(first.size):
+            first[j] += second[j]
+        width = half
+    return values[0]
+
+
+@_compiled
+def _add_low(high, low):  # type: ignore[no-untyped-def]
+    for j in range(high.size):
+        high[j] += low[j]
+
+
+@_compiled
+def _extracted(high, low, lanes):  # type: ignore[no-untyped-def]
+    """dd_numpy._extracted for one row."""
+    n = high.size
+    lanes[:] = 0.0
+    even = n // 8 * 8
+    for j in range(0, even, 8):
+        for i in range(8):
+            lanes[i] = high[j + i] if high[j + i] > lanes[i] else lanes[i]
+    for j in range(even, n):
+        lanes[0] = high[j] if high[j] > lanes[0] else lanes[0]
+    top = 0.0
+    for i in range(8):
+        top = max(top, lanes[i])
+    s = math.ldexp(1.0, math.frexp(top * n)[1] + 1)
+    first = _drawn(high, s, lanes)
+    length = 0
+    while n >> length:
+        length += 1
+    second = _drawn(high, s * math.ldexp(3.0, length - 53), lanes)
+    _add_low(high, low)
+    a, b = _two_sum(first, second)
+    b += _fold(high)
+    total = a + b
+    return total, b - (total - a)
+
+
+@_compiled
+def _sum(scaled, scaled_low, lanes):  # type: ignore[no-untyped-def]
+    """Parts of 16384 terms, and doubledouble.tree_sum of what they add up to."""
+    if scaled.size <= _PART:
+        return _extracted(scaled, scaled_low, lanes)
+    width = (scaled.size + _PART - 1) // _PART
+    high = np.empty(width)
+    low = np.empty(width)
+    for i in range(width):
+        some = slice(i * _PART, min((i + 1) * _PART, scaled.size))
+        high[i], low[i] = _extracted(scaled[some], scaled_low[some], lanes)
+    while width > 1:
+        half = (width + 1) // 2
+        for i in range(width - half):
+            s, e = _two_sum(high[i], high[half + i])
+            high[i] = s
+            low[i] = (e + low[i]) + low[half + i]
+        width = half
+    total = high[0] + low[0]
+    return total, low[0] - (total - high[0])
 
 
 @_inline
@@ -256,7 +314,7 @@ def _softmax(x, holes, masked, high, low, exponent, open_, values):  # type: ign
     count, n = x.shape
     scaled = np.empty(n)
     scaled_low = np.empty(n)
-    lanes = np.empty((2, 8))
+    lanes = np.empty(8)
     for i in range(count):
         m = _largest(x[i])
         _terms(x[i], m, high[i], low[i], exponent[i], scaled, scaled_low)
@@ -274,7 +332,7 @@ def _sums(x, holes, masked, values):  # type: ignore[no-untyped-def]
     count, n = x.shape
     scaled = np.empty(n)
     scaled_low = np.empty(n)
-    lanes = np.empty((2, 8))
+    lanes = np.empty(8)
     for i in range(count):
         m = _largest(x[i])
         _copies(x[i], m, scaled, scaled_low)

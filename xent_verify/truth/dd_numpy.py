@@ -97,18 +97,18 @@ class Row:
 def _quotient(x: FloatArray, m: FloatArray, divisor: float) -> dd.Pair:
     """(x - m) / divisor as a pair, for a positive divisor; not finite where it is beyond 2**900 or so.
 
-    Scaling by the divisor's power of two comes first if it makes x and m smaller (a subnormal then loses at most
-    2**-1075, a relative error of the exponential), afterwards if larger. The reciprocal of the mantissa (8 u**2) and
-    the product (8 u**2) leave 2**-102 |d|: below 2**-87 of the exponential for |d| < 20000.
+    All scaling by the divisor's power of two comes before the product, which may then underflow only where the quotient
+    is that small. Scaling down comes before the difference (a subnormal loses at most 2**-1075, a relative error of the
+    exponential), scaling up after it (exact). The reciprocal of the mantissa (8 u**2) and the product (8 u**2, or 2**-1070)
+    leave 2**-102 |d|: below 2**-87 of the exponential for |d| < 20000.
     """
     mantissa, power = np.frexp(divisor)
     power -= 1
     one = (np.full((1, 1), 2.0 * mantissa), np.zeros((1, 1)))
     down = max(int(power), 0)
-    exact = dd.two_sum(np.ldexp(x, -down), np.broadcast_to(np.ldexp(-m, -down), x.shape))
-    high, low = dd.multiply(exact, dd.reciprocal(one))
+    high, low = dd.two_sum(np.ldexp(x, -down), np.broadcast_to(np.ldexp(-m, -down), x.shape))
     up = down - int(power)
-    return np.ldexp(high, up), np.ldexp(low, up)
+    return dd.multiply((np.ldexp(high, up), np.ldexp(low, up)), dd.reciprocal(one))
 
 
 def part(
@@ -172,7 +172,7 @@ def _extracted(high: FloatArray, low: FloatArray, axis: int) -> dd.Pair:
     most 2**-53 s, and all partial sums of q stay within s: NumPy adds them exactly, in any order. So it does with what
     is left, extracted at 2 n 2**-53 s (times 3/2, since it has signs). The remainder is below 2**-104 n s a piece, and
     its sum in double, as that of the low words (at most 2 u high each, n - 1 roundings), is what rounds: 2 n u**2
-    of the sum for n <= 16384.
+    of the sum for n <= 16384. It is made in a fixed order (``doubledouble.folded``), so that every engine has these bits.
     """
     n = high.shape[axis]
     top = high.max(axis=axis, keepdims=True)
@@ -189,7 +189,7 @@ def _extracted(high: FloatArray, low: FloatArray, axis: int) -> dd.Pair:
         high += low
         second = dd.plain_sum(q, axis)
     a, b = dd.two_sum(first, second)
-    return dd.fast_two_sum(a, b + dd.plain_sum(high, axis))
+    return dd.fast_two_sum(a, b + dd.folded(high, axis))
 
 
 def row(m: FloatArray, parts: Sequence[Part], axis: int, *, full: bool = False) -> Row:

@@ -24,6 +24,7 @@ __all__ = [
     "add",
     "exp",
     "fast_two_sum",
+    "folded",
     "log1p",
     "multiply",
     "plain_sum",
@@ -113,6 +114,17 @@ def plain_sum(values: FloatArray, axis: int) -> FloatArray:
     if axis == 0 and values.size == values.shape[0]:
         return np.asarray(np.add.accumulate(values, axis=0)[-1:])
     return np.asarray(np.add.reduce(values, axis=axis, keepdims=True))
+
+
+def folded(values: FloatArray, axis: int) -> FloatArray:
+    """Sum along ``axis`` (kept) in double, the second half added to the first until one is left (``values`` go)."""
+    values = np.moveaxis(values, axis, 0)
+    width = values.shape[0]
+    while width > 1:
+        half = (width + 1) // 2
+        values[: width - half] += values[half:width]
+        width = half
+    return np.moveaxis(values[:1], 0, axis)
 
 
 def tree_sum(high: FloatArray, low: FloatArray | None, axis: int) -> Pair:
@@ -297,17 +309,31 @@ def reciprocal(s: Pair) -> Pair:
     return fast_two_sum(q, q * (r + r * r))
 
 
-def log1p(t: Pair) -> Pair:
-    """log(1 + t) for 2**-130 <= t < 2**60, relative error at most 2**-92; NaN if NumPy's log1p misled it.
+def _log1p_guess(t: FloatArray) -> FloatArray:
+    """log(1 + t) to 2**-47 by +, -, *, / alone: the same bits on every machine, which np.log1p does not give.
 
-    y = np.log1p(t_high) is only a guess. With z = e**y - 1 and w = (t - z) / (1 + t), log(1 + t) = y - log(1 - w)
-    = y + w + w**2/2 + w**3/3 + ... . NumPy's function is not trusted: unless |w| <= 2**-40 y the answer is NaN, so what
+    1 + t = 2**k f with 0.7 <= f < 1.42, and log f = 2 artanh z, z = (f - 1) / (f + 1), |z| < 0.18: ten terms.
+    """
+    s = 1.0 + t
+    k = np.frexp(s * 0.7071067811865476)[1]
+    f = np.ldexp(s, -k)
+    z = np.where(k == 0, t / (2.0 + t), (f - 1.0) / (f + 1.0))
+    q = _tail(z * z, tuple(2.0 / j for j in range(19, 0, -2)))
+    q *= z
+    return np.asarray(k * 0.6931471805599453 + q)
+
+
+def log1p(t: Pair) -> Pair:
+    """log(1 + t) for 2**-130 <= t < 2**60, relative error at most 2**-92; NaN if the first guess misled it.
+
+    y = ``_log1p_guess(t_high)`` is only a guess. With z = e**y - 1 and w = (t - z) / (1 + t), log(1 + t) = y - log(1 - w)
+    = y + w + w**2/2 + w**3/3 + ... . The guess is not trusted: unless |w| <= 2**-40 y the answer is NaN, so what
     is left out is below 2**-121 y. The error of z over (1 + t) y is what counts: for k = 0, z is p itself, 2**-94;
     otherwise y >= 2**-9.6, and p (2**-94 R), the table (2**-106) and the low-word roundings of ``b`` and of the sum
-    (8 u * 2**-60) give 2**-93.4. The roundings of w act on |w| <= 2**-40 y: 2**-92.9 could come from them if NumPy were
-    that bad; at its 4 ulp they are 2**-100.
+    (8 u * 2**-60) give 2**-93.4. The roundings of w act on |w| <= 2**-40 y: 2**-92.9 could come from them if the guess
+    were that bad; at its 2**-47 they are 2**-99.
     """
-    y = np.log1p(t[0])
+    y = _log1p_guess(t[0])
     table = tables()
     step, r, rest = _reduced(y, np.zeros_like(y))
     index = step.astype(np.int64)

@@ -17,14 +17,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xent_verify.failures import UsageError
 from xent_verify.formats import FloatArray, FloatFormat
-from xent_verify.truth import bounds, dd_numpy, float64_tier
+from xent_verify.truth import bounds, dd_numpy, float64_tier, selftest
 from xent_verify.truth import doubledouble as dd
 from xent_verify.truth.dd_numpy import SCALE
 from xent_verify.truth.loose import Loose
 from xent_verify.truth.pieces import VANISHED, Piece
 
-__all__ = ["FAST", "FLOAT64", "FULL", "SCALE", "Engine", "Terms", "accelerated", "chain", "tempered", "terms"]
+__all__ = [
+    "FAST",
+    "FLOAT64",
+    "FULL",
+    "SCALE",
+    "Engine",
+    "Terms",
+    "accelerated",
+    "chain",
+    "has_quick",
+    "tempered",
+    "terms",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,28 +127,55 @@ WORTHWHILE = 1 << 18
 
 
 @cache
+def _tried() -> None:
+    """``UsageError`` where NumPy's arithmetic is not what every bound assumes."""
+    found = selftest.faults(dd.two_sum, dd.two_product, dd.split)
+    if found:
+        raise UsageError(f"NumPy's float64 arithmetic does not keep {', '.join(found)} here: nothing can be certified")
+
+
+@cache
 def accelerated() -> Engine | None:
-    """FAST compiled by Numba (the extra ``fast``), or None where that is not installed."""
+    """FAST compiled by Numba (the extra ``fast``); None where that is not installed, or gives other bits than NumPy."""
     try:
         from xent_verify.truth import dd_numba
     except ImportError:
         return None
-    return replace(FAST, block=65536, whole=dd_numba.whole, softmax=dd_numba.softmax, log_softmax=dd_numba.log_softmax)
+    engine = replace(
+        FAST, block=65536, whole=dd_numba.whole, softmax=dd_numba.softmax, log_softmax=dd_numba.log_softmax
+    )
+    return engine if _alike(engine) else None
 
 
-def chain(fmt: FloatFormat, size: int) -> tuple[Engine, ...]:
-    """The engines to try for a target format and a number of logits, cheapest first.
+def has_quick(fmt: FloatFormat) -> bool:
+    """Whether tier 1 serves a target format on this machine."""
+    return fmt.bits < 64 and float64_tier.trusted()
 
-    Compiled kernels take a second to load, so that they serve batches of 2**18 logits and more. Their low words can
-    differ from NumPy's, within the same bound: which engine answers depends on the batch and the installation alone.
+
+def chain(size: int, *, quick: bool) -> tuple[Engine, ...]:
+    """The engines to try for a number of logits, cheapest first; tier 1 only if ``quick``.
+
+    Compiled kernels take a second to load, so that they serve batches of 2**18 logits and more. Their bits are NumPy's.
     """
-    if fmt.bits < 64 and float64_tier.trusted():
+    _tried()
+    if quick:
         return (FLOAT64, FAST, FULL)
     compiled = accelerated() if size >= WORTHWHILE else None
     return (FAST if compiled is None else compiled, FULL)
 
 
 _COLUMN_LIMIT = 256
+
+
+def _alike(engine: Engine) -> bool:
+    """Whether an engine's results are those of FAST, bit for bit: compilers may contract, reorder or flush."""
+    x = np.random.default_rng(11).standard_normal((6, 301)) * np.array([[0.5], [5], [90], [700], [1e5], [5e-324]])
+    results = []
+    for one in (FAST, engine):
+        made = terms(one, x, None)
+        p, log_p = one.softmax(made.parts[0], made.row), one.log_softmax(made.parts[0].x, made.row)
+        results.append((*made.row.t, p.high, p.low, p.exponent, log_p.high, log_p.low, log_p.exponent))
+    return all(np.array_equal(*pair) for pair in zip(*results, strict=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,20 @@
 Each wanted element is evaluated with the op's textbook formula in ``BigArithmetic(prec)``, prec = 128, 256, … until
 its enclosure decides the correctly rounded result and error_ulp to 2**-20 ulp.
 
-**Why that ends, and why the interval is open.** Precision doubling never separates a value from a rounding boundary that
-it *equals*. By the Lindemann-Weierstrass theorem exponentials of distinct rationals are linearly independent over the
-rationals, so sum_j exp(x_j) = r exp(q) with rational r, q needs all finite x_j equal. Hence softmax is rational only when
-all finite logits tie; log-softmax, logsumexp and every combination sum_c a_c (-log p_c) with sum a_c != 0 only when one
-logit is finite; p_i Y - y_i only when all tie or Y = 0. In those cases ``IntervalRow`` computes with exact rationals
-(ties are an exact integer) and the ends coincide or enclose a non-dyadic quotient. Everywhere else the true value is
-irrational and so lies strictly between its dyadic ends: the interval may be taken as open, which is what lets a value
-2**-1477 away from a midpoint be decided at 128 bits. Formulas without such a proof go through ``unproved``, which moves
-the ends out by a unit; for them a value may stay beside a boundary at the last precision, and then its error_ulp is decided
-to 2**-20 ulp although the side it rounds to is not.
+Intervals are exact or open (``intervals``), so that a value 2**-1477 away from a midpoint is decided at 128 bits by an end
+that is the midpoint. What precision never separates from a rounding boundary is a value that *equals* one. Such a value is
+rational, and rational numbers are held as such:
+
+* p_i Y - y_i, with p_i = e**d_i / s: by the Lindemann-Weierstrass theorem exponentials of distinct rationals are linearly
+  independent over the rationals, so p_i is rational only if all finite logits tie. Then s is an integer; and Y = 0 is seen.
+* r + sum c_k log s_k (log-softmax, logsumexp, losses, their sums and means), where each s_k is a sum of positive multiples
+  of at least two distinct exponentials, or a prime. Rational means prod s_k**c_k = e**q. Where the c_k of all s_k but
+  primes have one sign, one side holds two exponentials and the other one, unless there are primes alone, whose product is
+  no power of e and is 1 for c_k = 0 only. So the sum is irrational there, unless it is empty.
+
+Not proven irrational are sums of logarithms of *different* rows with coefficients of both signs (negative weights or
+targets), and divergences. Such a value may stay beside a boundary at the last precision: then its error is decided to
+2**-20 ulp, the side to which it rounds is not, and ``Enclosure.decided`` says so.
 
 Special values never come here: ``special.resolve`` settles them by definition.
 """
@@ -20,7 +24,8 @@ Special values never come here: ``special.resolve`` settles them by definition.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,6 +35,7 @@ from numpy.typing import NDArray
 from xent_verify import enclosure
 from xent_verify.enclosure import DECISION, TIERS, Enclosure
 from xent_verify.failures import UndecidedError
+from xent_verify.floating import sound
 from xent_verify.formats import FloatFormat, IntArray, format_named
 from xent_verify.model import Batch
 from xent_verify.ops import OPS, Op, op_named
@@ -38,7 +44,7 @@ from xent_verify.ops.rows import Rows
 from xent_verify.truth import special
 from xent_verify.truth.intervals import BigArithmetic, Interval
 
-__all__ = ["PRECISIONS", "digits", "enclose", "evaluate"]
+__all__ = ["PRECISIONS", "by_definition", "enclose", "evaluate", "intervals_of"]
 
 PRECISIONS = (128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 """Working precisions tried in turn, in bits."""
@@ -48,6 +54,7 @@ _TINY_EXPONENT = -(2**40)
 _STICKY = 2.0**-900
 
 
+@sound
 def evaluate(batch: Batch, fmt: str | FloatFormat | None = None, index: IntArray | None = None) -> Enclosure:
     """Enclosures of the batch's true values, decided for ``fmt`` (default: the batch's own format).
 
@@ -56,19 +63,28 @@ def evaluate(batch: Batch, fmt: str | FloatFormat | None = None, index: IntArray
     """
     form = format_named(fmt if fmt is not None else batch.fmt)
     op = op_named(batch.op)
-    values, decided = _by_definition(op, batch)
+    values, decided = by_definition(op, batch)
     result = enclosure.exact(values.ravel())
     parts: list[Any] = [field.copy() for field in result.fields]
     positions = np.arange(values.size) if index is None else np.asarray(index, np.int64).ravel()
     todo = positions[~decided.ravel()[positions]]
-    for where, found in _solve(op, batch, form, todo):
+    for formula, wanted, where in _tasks(op, batch, todo):
+        found = _decide(formula, wanted, form)
         for part, field in zip(parts, found.fields, strict=True):
             part[where] = field
     whole = Enclosure(*parts)
     return whole.reshape(values.shape) if index is None else whole[positions]
 
 
-def _by_definition(op: Op, batch: Batch) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def intervals_of(batch: Batch, position: int) -> Iterator[Interval]:
+    """One element (flat position in the result) at all precisions in turn."""
+    op = op_named(batch.op)
+    for formula, wanted, _ in _tasks(op, batch, np.array([position])):
+        for prec in PRECISIONS:
+            yield formula(BigArithmetic(prec), wanted.tolist())[0]
+
+
+def by_definition(op: Op, batch: Batch) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Special values; an op from outside the table has none beyond NaN for rows with a non-finite logit."""
     if op.name in OPS:
         return special.resolve(batch)
@@ -83,20 +99,26 @@ def _by_definition(op: Op, batch: Batch) -> tuple[NDArray[np.float64], NDArray[n
     return np.where(mask, np.nan, 0.0), mask
 
 
-def _solve(op: Op, batch: Batch, form: FloatFormat, todo: IntArray) -> Iterator[tuple[IntArray, Enclosure]]:
-    """(flat positions, their enclosures), row by row; a reduced loss is one value over all rows."""
+Formula = Callable[[BigArithmetic, Sequence[int]], list[Interval]]
+
+
+def _tasks(op: Op, batch: Batch, todo: IntArray) -> Iterator[tuple[Formula, IntArray, IntArray]]:
+    """(formula, wanted elements of its row, their flat positions), row by row; a reduced loss is one over all rows."""
     if not todo.size:
         return
     if op.result == "loss" and op.result_shape(batch) == ():
-        yield todo, _decide(lambda a, _wanted: [_reduced(op, batch, a)], np.zeros(1, np.int64), form)
+        yield lambda a, _wanted: [_reduced(op, batch, a)], np.zeros(1, np.int64), todo
         return
     count = Rows.of_call(op, batch).of(batch.x).shape
     rows = _grid(op, batch, count)
     row, column = rows[0].ravel()[todo], rows[1].ravel()[todo]
     order = np.argsort(row, kind="stable")
     for group in np.split(order, np.flatnonzero(np.diff(row[order])) + 1):
-        inputs = _row_inputs(op, batch, int(row[group[0]]))
-        yield todo[group], _decide(lambda a, wanted, i=inputs: op.formula(a, i, wanted), column[group], form)
+        yield partial(_formula, op, _row_inputs(op, batch, int(row[group[0]]))), column[group], todo[group]
+
+
+def _formula(op: Op, inputs: RowInputs, a: BigArithmetic, wanted: Sequence[int]) -> list[Interval]:
+    return op.formula(a, inputs, wanted)
 
 
 def _grid(op: Op, batch: Batch, count: tuple[int, ...]) -> tuple[IntArray, IntArray]:
@@ -110,7 +132,7 @@ def _grid(op: Op, batch: Batch, count: tuple[int, ...]) -> tuple[IntArray, IntAr
     return Rows.of_call(op, batch).back(full), Rows.of_call(op, batch).back(place)
 
 
-def _decide(formula: Any, wanted: IntArray, form: FloatFormat) -> Enclosure:
+def _decide(formula: Formula, wanted: IntArray, form: FloatFormat) -> Enclosure:
     """Raise the precision for what is still undecided."""
     found: list[Enclosure | None] = [None] * len(wanted)
     pending = list(range(len(wanted)))
@@ -234,19 +256,3 @@ def _ceil_positive(n: int, shift: int) -> float:
         return 2 * _STICKY
     excess = max(n.bit_length() - 53, 0)
     return math.ldexp(-(-n >> excess), excess - shift)
-
-
-def digits(number: Enclosure, count: int = 30) -> str:
-    """One element to ``count`` significant decimal digits, correctly rounded from its centre.
-
-    Special values by name; exact zero as "0"; values too far out for decimals as "2^exponent".
-    """
-    hi, exponent = float(number.hi), int(number.exponent)
-    if not math.isfinite(hi):
-        return str(hi)
-    if hi == 0:
-        return "0"
-    if abs(exponent) > 2**30:
-        return f"{'-' if hi < 0 else ''}2^{exponent}"
-    value = libmp.mpf_add(libmp.from_float(hi), libmp.from_float(float(number.lo)))
-    return str(libmp.to_str(libmp.mpf_shift(value, exponent), count))

@@ -199,8 +199,10 @@ def _difference(rest: dd.Pair, exact: NDArray[np.bool_], share: Piece) -> Piece:
     q = np.ldexp(share.hi, scale), np.ldexp(share.lo, scale)
     high, low = dd.add(rest, (-q[0], -q[1]))
     error = np.ldexp(np.asarray(share.full_radius), scale) + 2.0**-91 * (rest[0] + q[0]) + 2.0**-980
+    alone = share.hi == 0  # one finite logit: T/S = 0, and the gradient is R itself
+    error = np.where(exact & alone & (rest[0] >= 2.0**-900), 0.0, error)
     piece = _where(rest[0] == 0, share.negated, bounded(high, low, 0, error, share.tier))
-    fit = exact & (rest[0] > q[0] * 2.0**25)
+    fit = exact & ~alone & (rest[0] > q[0] * 2.0**25)
     if fit.any():
         relative = np.max(np.broadcast_to(share.radius, q[0].shape)[fit])
         better = exact_plus_small((rest[0][fit], rest[1][fit]), -q[0][fit], float(relative), share.tier)

@@ -14,8 +14,10 @@ probabilities, halves): if A Lambda is small beside it, ``sharp`` adds them. Los
 midpoint otherwise (label smoothing over three classes), and weights beyond the limits below, are left to tier 3.
 
 D is taken from logits times 2**-70 where some are beyond 2**900, so that no sum overflows; where M = 0 (all mass on a
-maximal logit) Lambda is taken times 2**500. With w <= 2**100 and y <= 2**10, products and low words that underflow lose
-less than n 2**-950 in all, which the radius includes.
+maximal logit) Lambda is taken times 2**500. ``within`` holds factors to 0 and [2**-200, 2**100] (y: 2**10), so that
+coefficients of up to three factors are 0 or at least 2**-640 (C <= 2**40), and exact or relatively accurate. What
+underflows is a product of such a coefficient with a tiny D, which no factor beyond 2**100 meets later: less than n 2**-950
+in all, which the radius includes. Every other input goes to tier 3.
 
 Rows are then summed at the exponent of the largest (smaller ones lose less than 2**-1000 of it), and divided by the
 number of rows or by their weight.
@@ -43,21 +45,21 @@ from xent_verify.truth.rows import LossRows
 from xent_verify.truth.sharp import exact_plus_small
 from xent_verify.truth.sharpened import log_softmax
 
-__all__ = ["Losses", "of_distribution", "reduced", "reduced_pieces", "suitable"]
+__all__ = ["Losses", "of_distribution", "reduced", "reduced_pieces", "suitable", "within"]
 
 Mask = NDArray[np.bool_]
 
 _EXTRA = 2.0**-91
-_LIMITS = {"weight": 2.0**100, "probabilities": 2.0**10}
+
+
+def within(factor: FloatArray | float | None, most: float) -> bool:
+    """Whether factors are 0 or from 2**-200 to ``most``, so that none of their products underflows."""
+    return factor is None or bool(np.all((factor == np.float64(0)) | ((factor >= 2.0**-200) & (factor <= most))))
 
 
 def suitable(loss: LossRows) -> bool:
-    """Whether weights and targets are such that the bounds of this module hold (else tier 3 answers)."""
-    for name, limit in _LIMITS.items():
-        factor = getattr(loss, name)
-        if factor is not None and not ((factor >= 0) & (factor <= limit)).all():
-            return False
-    return True
+    """Whether weights, targets and smoothing are such that the bounds of this module hold (else tier 3 answers)."""
+    return within(loss.weight, 2.0**100) and within(loss.probabilities, 2.0**10) and within(loss.smoothing, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,7 @@ def of_distribution(t: Terms, group: Group, weigh: Callable[[dd.Pair], Weighed])
     loose = np.where(alone, 0.0, mass[0] * t.engine.fuzz * scale) + group.x.shape[1] * 2.0**-950
     piece = _with_error(high, low, exponent, t.engine, loose, exact=alone & (mean[0] == 0))
     extra = mass[0] * log * (2.0**-SCALE * shrink)
-    near = known & ~alone & (extra < mean[0] * 2.0**-25) & (mean[0] < 2.0**900)
+    near = known & ~alone & (extra < mean[0] * 2.0**-25) & (mean[0] < 2.0**900) & (mean[0] > 2.0**-900)
     near &= mean[0] * 2.0**-161 > np.maximum(mass[0], 1.0) * t.engine.fuzz * 2.0**-SCALE
     return _sharper(piece, near[:, 0], (mean[0][:, 0], mean[1][:, 0]), extra[:, 0], shrink[:, 0], t.engine)
 

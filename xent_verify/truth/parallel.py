@@ -21,6 +21,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from xent_verify.floating import sound
+
 __all__ = ["WORTHWHILE", "by_processes", "by_threads", "shared_empty"]
 
 A = TypeVar("A")
@@ -40,7 +42,7 @@ def shared_empty(shape: tuple[int, ...], dtype: DTypeLike = np.float64) -> NDArr
 def by_threads(function: Callable[[A], R], work: Sequence[A], jobs: int) -> list[R]:
     """``[function(item) for item in work]``."""
     with ThreadPoolExecutor(jobs) as pool:
-        return list(pool.map(function, work))
+        return list(pool.map(sound(function), work))
 
 
 def by_processes(function: Callable[[A], R], work: Sequence[A], jobs: int) -> list[R]:

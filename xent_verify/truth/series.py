@@ -2,8 +2,14 @@
 
 mpmath's interval exp does not enclose and its exp is not correctly rounded, so neither is trusted here: exp comes from
 a Taylor series in integer fixed point whose every rounding is counted, and log from one Newton step that is checked
-with that exp (mpmath's log serves as an untrusted guess). Sums, products and quotients of ``mpf`` values use mpmath's
-directed rounding, which works on exact integers.
+with that exp (mpmath's log serves as an untrusted guess). Products and quotients of ``mpf`` values use mpmath's
+directed rounding, which rounds an exact integer product, or a quotient with a sticky bit, once.
+
+**Sums.** ``mpf_add`` is not outward by itself: where the operands lie more than prec + 4 bits apart it replaces the
+smaller one by a unit 2**-(prec + 4) below the last bit of the larger one, which is a neighbour of the sum at prec bits
+only if the larger one has at most prec bits. ``outward_sum`` rounds longer operands in the same direction first. Then
+the larger operand is a multiple of g, its last place at prec bits, the smaller one is below g / 16, so that their sum
+and the replacement round alike; closer operands are added exactly.
 
 **exp.** d = k log 2 + r with 0 <= r < log 2, at ``w`` fractional bits. The integer LN2 satisfies
 ``|LN2 / 2**w - log 2| <= 2**-w``, and d is truncated to w bits, so r is known to (|k| + 2) units of 2**-w. The integer
@@ -32,7 +38,7 @@ from typing import Any
 
 from mpmath import libmp
 
-__all__ = ["EXPONENT_LIMIT", "Pair", "exp_bounds", "log1p_bounds", "log_bounds"]
+__all__ = ["EXPONENT_LIMIT", "Pair", "exp_bounds", "log1p_bounds", "log_bounds", "outward_sum"]
 
 Mpf = Any  # mpmath's raw tuple (sign, man, exp, bc)
 Pair = tuple[Mpf, Mpf]
@@ -41,6 +47,19 @@ EXPONENT_LIMIT = 40
 """exp(d) for d < -2**40 is not computed: it lies in (0, 2**-(2**40))."""
 
 _GUARD = 24
+
+
+def outward_sum(a: Mpf, b: Mpf, prec: int, direction: str) -> Mpf:
+    """A number of ``prec`` bits that is not above (direction "f") or not below ("c") a + b."""
+    if a[3] > prec:
+        a = libmp.mpf_pos(a, prec, direction)
+    if b[3] > prec:
+        b = libmp.mpf_pos(b, prec, direction)
+    return libmp.mpf_add(a, b, prec, direction)
+
+
+def _outward_difference(a: Mpf, b: Mpf, prec: int, direction: str) -> Mpf:
+    return outward_sum(a, libmp.mpf_neg(b), prec, direction)
 
 
 def _acoth(n: int, scale: int) -> int:
@@ -104,8 +123,8 @@ def exp_bounds(d: Mpf, prec: int) -> Pair:
         return libmp.fzero, libmp.from_man_exp(1, -(1 << EXPONENT_LIMIT))
     if magnitude < -prec - 4:  # 1 + d <= exp(d) <= 1 + d + d**2 for |d| < 1
         square = libmp.mpf_mul(d, d, 20, "c")
-        low = libmp.mpf_add(libmp.fone, d, prec + 8, "f")
-        return low, libmp.mpf_add(libmp.fone, libmp.mpf_add(d, square, 20, "c"), prec + 8, "c")
+        low = outward_sum(libmp.fone, d, prec + 8, "f")
+        return low, outward_sum(libmp.fone, outward_sum(d, square, 20, "c"), prec + 8, "c")
     w = prec + max(magnitude, 0) + _GUARD
     k, r = divmod(_fixed(d, w), ln2_fixed(w))
     s = 4 + int(prec**0.5) // 3
@@ -121,16 +140,16 @@ def log_bounds(a: Mpf, prec: int) -> Pair:
     """Enclosure of log(a) for an exact a > 0, to about 2**-prec absolute."""
     if a == libmp.fone:
         return libmp.fzero, libmp.fzero
-    guess = libmp.mpf_log(a, prec + 10, "n")
+    guess = libmp.mpf_log(libmp.mpf_pos(a, prec + 10, "n"), prec + 10, "n")  # mpmath's log(1/4 + 2**-130) is 2**-128
     work = prec + 16
     low, high = exp_bounds(guess, work)
-    below = libmp.mpf_sub(libmp.mpf_div(a, high, work, "f"), libmp.fone, work, "f")
-    above = libmp.mpf_sub(libmp.mpf_div(a, low, work, "c"), libmp.fone, work, "c")
+    below = _outward_difference(libmp.mpf_div(a, high, work, "f"), libmp.fone, work, "f")
+    above = _outward_difference(libmp.mpf_div(a, low, work, "c"), libmp.fone, work, "c")
     for c in (below, above):
         if c[1] and c[2] + c[3] > -1:
             raise ArithmeticError("the guess for log is off by more than a factor of 1.5")
-    below = libmp.mpf_sub(below, libmp.mpf_mul(below, below, work, "c"), work, "f")
-    return libmp.mpf_add(guess, below, work, "f"), libmp.mpf_add(guess, above, work, "c")
+    below = _outward_difference(below, libmp.mpf_mul(below, below, work, "c"), work, "f")
+    return outward_sum(guess, below, work, "f"), outward_sum(guess, above, work, "c")
 
 
 def log1p_bounds(t: Mpf, prec: int) -> Pair:
@@ -155,9 +174,9 @@ def _log1p_series(t: Mpf, prec: int) -> Pair:
         n = libmp.from_int(j)
         small, large = libmp.mpf_div(power_low, n, work, "f"), libmp.mpf_div(power_high, n, work, "c")
         if j % 2:
-            low, high = libmp.mpf_add(low, small, work, "f"), libmp.mpf_add(high, large, work, "c")
+            low, high = outward_sum(low, small, work, "f"), outward_sum(high, large, work, "c")
             upper = high
             continue
-        low, high = libmp.mpf_sub(low, large, work, "f"), libmp.mpf_sub(high, small, work, "c")
+        low, high = _outward_difference(low, large, work, "f"), _outward_difference(high, small, work, "c")
         if power_high[2] + power_high[3] < stop:
             return low, upper

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -118,7 +119,7 @@ def _signs(loss: LossRows) -> FloatArray:
     """sign(a_c) for every row and class; NaN where a weight or a target is not finite.
 
     Signs are multiplied, not values, so that no product underflows. With 0 <= smoothing <= 1 a smoothed target
-    (1 - e) t + e / C of t >= 0 is 0 only if both summands are.
+    (1 - e) t + e / C of t >= 0 is 0 only if both summands are; of t < 0 it is taken exactly.
     """
     e = loss.smoothing
     with np.errstate(all="ignore"):
@@ -128,7 +129,10 @@ def _signs(loss: LossRows) -> FloatArray:
         else:
             t = np.asarray(loss.probabilities)
             positive = ((t > 0) & (e < 1)) | ((t >= 0) & (e > 0))
-            base = np.where(t < 0, np.sign((1 - e) * t + e / max(loss.classes, 1)), np.where(positive, 1.0, 0.0))
+            base = np.where(positive, 1.0, 0.0)
+            for place in zip(*np.nonzero((t < 0) & np.isfinite(t)), strict=True):
+                smoothed = (1 - Fraction(e)) * Fraction(t[place]) * loss.classes + Fraction(e)
+                base[place] = (smoothed > 0) - (smoothed < 0)
             base = np.where(np.isfinite(t), base, np.nan)
         if loss.weight is not None:
             weight = np.where(np.isfinite(loss.weight), np.sign(loss.weight), np.nan)
