@@ -9,7 +9,7 @@ import xent_verify
 
 PACKAGE = Path(xent_verify.__file__).parent
 FLOORS = (
-    {"failures", "formats", "enclosure", "model", "layouts", "environment", "libraries", "outside"},
+    {"failures", "kinds", "formats", "enclosure", "model", "layouts", "environment", "libraries", "outside"},
     {"ops"},
     {"implementations"},
     {"regimes", "strategies"},
@@ -46,7 +46,17 @@ FLOORS = (
     {"commands", "cli", "__main__"},
 )
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
-ORDERED_WITHIN = {"failures", "formats", "enclosure", "model", "layouts", "environment", "libraries", "outside"}
+ORDERED_WITHIN = {
+    "failures",
+    "kinds",
+    "formats",
+    "enclosure",
+    "model",
+    "layouts",
+    "environment",
+    "libraries",
+    "outside",
+}
 HEAVY = {
     "mpmath": {"truth"},
     "hypothesis": {"strategies", "search"},

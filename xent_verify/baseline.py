@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from xent_verify.failures import UsageError
-from xent_verify.model import FINDING_KINDS, Finding
+from xent_verify.kinds import KINDS
+from xent_verify.model import Finding
 
 __all__ = [
     "KNOWN",
@@ -36,9 +37,6 @@ __all__ = [
 
 WORSE_FACTOR = 1.5
 """A known finding has become worse when its share of values or its error over the bound has grown beyond this factor."""
-
-LAST_BITS = frozenset({"inaccurate", "property", "batch_dependence", "layout_dependence", "nondeterministic"})
-"""Kinds whose presence or size may depend on the machine's instruction set."""
 
 KNOWN = "known (baseline): "
 """How the messages of findings begin that the baseline excuses."""
@@ -99,7 +97,7 @@ def entry_of(place: Place, finding: Finding, *, instruction_set: str, measured: 
     """A finding as an entry."""
     worst = finding.worst
     ratio = None if worst is None or worst.bound_ratio is None or math.isnan(worst.bound_ratio) else worst.bound_ratio
-    machine = instruction_set if finding.kind in LAST_BITS else ""
+    machine = instruction_set if KINDS[finding.kind].last_bits else ""
     return Entry(
         *place, finding.kind, machine, tuple(sorted(finding.regimes)), finding.count, finding.cases, ratio, measured
     )
@@ -217,7 +215,7 @@ def _entry(record: Mapping[str, Any]) -> Entry:
     ratio = record["ratio"]
     entry = Entry(**{**record, "regimes": tuple(record["regimes"]), "ratio": math.inf if ratio == "inf" else ratio})
     texts = (entry.target, entry.op, entry.dtype, entry.kind, entry.instruction_set, entry.measured, *entry.regimes)
-    if not all(isinstance(text, str) for text in texts) or entry.kind not in FINDING_KINDS:
+    if not all(isinstance(text, str) for text in texts) or entry.kind not in KINDS:
         raise ValueError(f"not a finding: {record}")
     if not all(type(number) is int and number >= 0 for number in (entry.count, entry.cases)):
         raise ValueError(f"counts must be whole numbers: {record}")

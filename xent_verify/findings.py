@@ -11,6 +11,7 @@ from xent_verify import companions, diagnose, laws
 from xent_verify.diagnose.conduct import changing, conduct
 from xent_verify.enclosure import Enclosure
 from xent_verify.judge import Hit, Judgement, Rules, judge
+from xent_verify.kinds import KINDS
 from xent_verify.ledger import Entry, Ledger
 from xent_verify.minimise import minimise
 from xent_verify.model import Batch, Example, Finding, Outcome, Returned
@@ -23,8 +24,6 @@ __all__ = ["Asker", "build", "focus", "inferred", "worst_examples"]
 
 Ask = Callable[[Batch], Outcome]
 
-_OUTCOME_KINDS = frozenset({"crash", "timeout", "exception"})
-_CONDUCT_KINDS = frozenset({"shape", "dtype", "input_mutated", "stateful"})
 _MINIMISED_SEVERITIES = frozenset({"fail", "warn"})
 _EXAMPLE_LIMIT = 300
 _EVIDENCE_LIMIT = 300_000
@@ -136,7 +135,7 @@ def _finding(asker: Asker, entry: Entry, cases: int) -> Finding:
 
 def _focused(asker: Asker, entry: Entry) -> Batch:
     """One row of the worst call if it fails alone in the same way, else the whole call."""
-    if entry.check or entry.kind in _OUTCOME_KINDS or entry.severity == "info":
+    if entry.check or KINDS[entry.kind].group == "outcome" or entry.severity == "info":
         return entry.batch
     single = focus(asker.op, entry.batch, entry.hit.index)
     if single is entry.batch:
@@ -149,7 +148,7 @@ def _minimal(asker: Asker, start: Batch, entry: Entry) -> Example | None:
         return asker.reproduces(batch, entry.kind, entry.severity, entry.check)
 
     budget = asker.budget if start.x.size <= 200_000 else asker.budget // 4
-    if entry.kind in _OUTCOME_KINDS:
+    if KINDS[entry.kind].group == "outcome":
         budget = min(budget, 60)
     return _example(asker, minimise(start, fails, budget=budget), entry)
 
@@ -157,7 +156,7 @@ def _minimal(asker: Asker, start: Batch, entry: Entry) -> Example | None:
 def _example(asker: Asker, batch: Batch, entry: Entry) -> Example:
     """The call with the numbers at its worst element of that kind."""
     blank = Example(batch.inputs, batch.options, batch.layout, (), "", float("nan"), float("nan"), None, None)
-    if entry.kind in _OUTCOME_KINDS or entry.kind == "unsupported":
+    if KINDS[entry.kind].group in ("outcome", "coverage"):
         return blank
     outcome, truth, judgement = asker.judged(batch)
     if not isinstance(outcome, Returned) or outcome.value.size != truth.size or not truth.size:
@@ -186,9 +185,9 @@ def _example(asker: Asker, batch: Batch, entry: Entry) -> Example:
 
 def _diagnosis(asker: Asker, entry: Entry, single: Batch) -> str:
     """What the answer's conduct tells, or what the wrong values agree with: in the whole worst call, or in its row."""
-    if entry.kind in _OUTCOME_KINDS or entry.severity == "info" or entry.check:
+    if KINDS[entry.kind].group == "outcome" or entry.severity == "info" or entry.check:
         return ""
-    if entry.kind in _CONDUCT_KINDS:
+    if KINDS[entry.kind].group in ("form", "conduct"):
         if not isinstance(entry.outcome, Returned):
             return ""
         return conduct(entry.kind, entry.batch, entry.outcome, certify(entry.batch).shape)

@@ -13,9 +13,9 @@ import numpy as np
 from xent_verify.conventions import PROFILES
 from xent_verify.enclosure import Enclosure
 from xent_verify.judge import Hit, Judgement
+from xent_verify.kinds import KINDS, Severity, rank
 from xent_verify.measure import Tally
 from xent_verify.model import (
-    FINDING_KINDS,
     Batch,
     Died,
     DtypeResult,
@@ -23,7 +23,6 @@ from xent_verify.model import (
     Outcome,
     RegimeResult,
     Returned,
-    Severity,
     TimedOut,
 )
 from xent_verify.ops import Op
@@ -31,7 +30,6 @@ from xent_verify.rowwise import added, beside_ulps
 
 __all__ = ["Entry", "Ledger", "Patience", "capabilities"]
 
-_RANK = {"fail": 2, "warn": 1, "info": 0}
 _CONSISTENT = ("all -inf", "mean over nothing")
 """Situations in which one target must always answer with the same word."""
 
@@ -233,9 +231,7 @@ class Ledger:
 
     def ordered(self) -> list[Entry]:
         """Entries, gravest first."""
-        return sorted(
-            self.entries.values(), key=lambda entry: (-_RANK[entry.severity], FINDING_KINDS.index(entry.kind))
-        )
+        return sorted(self.entries.values(), key=lambda entry: (rank(entry.severity), list(KINDS).index(entry.kind)))
 
 
 def _worse(hit: Hit, batch: Batch, entry: Entry) -> bool:

@@ -17,23 +17,11 @@ from numpy.typing import ArrayLike, NDArray
 from xent_verify.enclosure import TIERS, Enclosure
 from xent_verify.failures import UsageError
 from xent_verify.formats import FloatArray, FloatFormat
+from xent_verify.kinds import CLASSES
 from xent_verify.model import Batch, Example, RegimeResult
 
-__all__ = ["CLASSES", "ERROR_EDGES", "MAGNITUDE_EDGES", "Errors", "Tally", "measure", "ulp_error"]
+__all__ = ["ERROR_EDGES", "MAGNITUDE_EDGES", "Errors", "Tally", "measure", "ulp_error"]
 
-CLASSES = (
-    "ok",
-    "overflow",
-    "underflow",
-    "log_of_zero",
-    "nan",
-    "inaccurate",
-    "special_value",
-    "nan_hidden",
-    "flushed",
-    "convention",
-    "tolerated_overflow",
-)
 CODE = {name: code for code, name in enumerate(CLASSES)}
 
 ERROR_EDGES = np.concatenate(

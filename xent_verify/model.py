@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify.formats import FORMATS, FloatFormat
+from xent_verify.kinds import Severity
 
 __all__ = [
-    "FINDING_KINDS",
     "Batch",
     "Died",
     "DtypeResult",
@@ -26,31 +26,6 @@ __all__ = [
     "TargetResult",
     "TimedOut",
 ]
-
-Severity = Literal["fail", "warn", "info"]
-
-FINDING_KINDS = (
-    "overflow",
-    "underflow",
-    "log_of_zero",
-    "nan",
-    "inaccurate",
-    "special_value",
-    "nan_hidden",
-    "flushed",
-    "shape",
-    "dtype",
-    "input_mutated",
-    "nondeterministic",
-    "stateful",
-    "batch_dependence",
-    "layout_dependence",
-    "property",
-    "exception",
-    "crash",
-    "timeout",
-    "unsupported",
-)
 
 LAYOUTS = (
     "C",  # C-contiguous
@@ -168,7 +143,7 @@ class Example:
 class Finding:
     """One kind of failure of one target on one (op, dtype).
 
-    ``kind`` is one of ``FINDING_KINDS``; ``severity`` "fail" or "warn"; ``count`` of ``cases`` elements were hit, in
+    ``kind`` is one of ``kinds.KINDS``; ``severity`` "fail", "warn" or "info"; ``count`` of ``cases`` elements were hit, in
     ``regimes``. ``minimal`` and ``worst`` are the smallest input and the one with the largest error; ``diagnosis`` names
     the likely mistake; ``script`` reproduces the minimal one on its own.
     """

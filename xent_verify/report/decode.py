@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify.failures import UnknownNameError, UsageError
 from xent_verify.formats import format_named
+from xent_verify.kinds import KINDS, SEVERITIES
 from xent_verify.measure import ERROR_EDGES, MAGNITUDE_EDGES
-from xent_verify.model import FINDING_KINDS, DtypeResult, Example, Finding, Proved, RegimeResult, Report, TargetResult
+from xent_verify.model import DtypeResult, Example, Finding, Proved, RegimeResult, Report, TargetResult
 from xent_verify.report.arrays import decode_array, plain
 from xent_verify.rowwise import MEASURES
 
@@ -22,7 +23,7 @@ __all__ = ["SCHEMA", "report_of"]
 SCHEMA = 1
 
 _NAMED = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
-_SEVERITIES: dict[str, Literal["fail", "warn", "info"]] = {"fail": "fail", "warn": "warn", "info": "info"}
+_SEVERITIES = {name: name for name in SEVERITIES}
 
 T = TypeVar("T")
 
@@ -151,8 +152,8 @@ def _proved(node: Node) -> Proved:
 
 def _finding(node: Node) -> Finding:
     kind, severity = node.text("kind"), node.text("severity")
-    if kind not in FINDING_KINDS:
-        raise UnknownNameError(f"kind of finding in {node.where}", kind, FINDING_KINDS)
+    if kind not in KINDS:
+        raise UnknownNameError(f"kind of finding in {node.where}", kind, KINDS)
     if severity not in _SEVERITIES:
         raise UnknownNameError(f"severity in {node.where}", severity, _SEVERITIES)
     return Finding(

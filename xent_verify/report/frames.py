@@ -17,13 +17,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from xent_verify.enclosure import TIERS
-from xent_verify.measure import CLASSES, ERROR_EDGES, MAGNITUDE_EDGES
-from xent_verify.model import FINDING_KINDS, DtypeResult, Example, Finding, RegimeResult, Report, TargetResult
+from xent_verify.kinds import CLASSES, KINDS
+from xent_verify.measure import ERROR_EDGES, MAGNITUDE_EDGES
+from xent_verify.model import DtypeResult, Example, Finding, RegimeResult, Report, TargetResult
 from xent_verify.report.words import call_text, classes_text, verdict
 from xent_verify.rowwise import MEASURES, added
 
 __all__ = [
-    "SHOWN_CLASSES",
     "class_columns",
     "elements_frame",
     "findings_frame",
@@ -33,9 +33,6 @@ __all__ = [
     "row_classes",
     "summary_frame",
 ]
-
-SHOWN_CLASSES = ("overflow", "underflow", "log_of_zero", "nan", "flushed")
-"""Classes that always have a column, also when nothing fell into them."""
 
 
 def summary_frame(report: Report) -> pd.DataFrame:
@@ -110,8 +107,9 @@ def elements_frame(report: Report) -> pd.DataFrame:
 def class_columns(report: Report) -> list[str]:
     """Classes to show: the usual ones first, then whatever else was counted."""
     seen = {name for _, result in _results(report) for name, count in result.classes.items() if count}
-    known = [name for name in FINDING_KINDS if name in seen and name not in SHOWN_CLASSES]
-    return [*SHOWN_CLASSES, *known, *sorted(seen - set(known) - set(SHOWN_CLASSES))]
+    shown = [name for name, kind in KINDS.items() if kind.shown]
+    known = [name for name in KINDS if name in seen and name not in shown]
+    return [*shown, *known, *sorted(seen - set(known) - set(shown))]
 
 
 def row_classes(row: Mapping[str, Any]) -> str:

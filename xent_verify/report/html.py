@@ -19,6 +19,7 @@ import jinja2
 from markupsafe import Markup
 
 from xent_verify.enclosure import TIERS
+from xent_verify.kinds import KINDS, rank
 from xent_verify.model import DtypeResult, Finding, RegimeResult, Report, TargetResult
 from xent_verify.report import frames, plots, words
 from xent_verify.report.json import as_json
@@ -28,9 +29,6 @@ __all__ = ["render_html"]
 
 PAGE_LIMIT = 1_000_000
 """Bytes of the page."""
-
-
-LAW_KINDS = ("property", "batch_dependence", "layout_dependence", "nondeterministic", "stateful", "input_mutated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +103,7 @@ def _page(report: Report, drawn: Sequence[plots.Drawing], budget: Budget, alone:
             failures=_failures(told),
             told=told,
             cases=_cases(told, budget.cases),
-            laws=[item for item in told if item.finding.kind in LAW_KINDS],
+            laws=[item for item in told if KINDS[item.finding.kind].group in ("relation", "conduct")],
             pictures=list(_pictures(drawn, budget.plots)),
             heat=list(_heat(report, budget.tiles)),
             tiers=_tiers(report),
@@ -152,7 +150,7 @@ def _told(report: Report, left: int) -> Iterator[Told]:
     numbers = count(1)
     for target in report.targets:
         for result in target.dtypes:
-            for finding in sorted(result.findings, key=lambda f: ("fail", "warn", "info").index(f.severity)):
+            for finding in sorted(result.findings, key=lambda f: rank(f.severity)):
                 script = finding.script if len(finding.script) <= left else ""
                 left -= len(script)
                 yield Told(f"finding-{next(numbers)}", target, result, finding, script)

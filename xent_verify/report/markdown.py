@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from xent_verify.kinds import rank
 from xent_verify.model import DtypeResult, Finding, Report, TargetResult
 from xent_verify.report import frames
 from xent_verify.report.words import (
@@ -44,7 +45,9 @@ def render_findings(report: Report) -> str:
         for result in target.dtypes:
             if result.findings:
                 blocks.append(f"## {target.target} · {target.op} · {result.dtype}: {verdict(result)}")
-                blocks += [_finding(finding) for finding in sorted(result.findings, key=_severity)]
+                blocks += [
+                    _finding(finding) for finding in sorted(result.findings, key=lambda finding: rank(finding.severity))
+                ]
     if len(blocks) == 1:
         blocks.append("None.")
     return "\n\n".join(blocks) + "\n"
@@ -64,13 +67,6 @@ _LEGEND = (
     "over a whole domain. Overflow, NaN and the like are counted apart. "
     "*error ÷ bound* above 1 breaks the policy's a-priori bound."
 )
-
-_SEVERITY_ORDER = ("fail", "warn", "info")
-
-
-def _severity(finding: Finding) -> int:
-    return _SEVERITY_ORDER.index(finding.severity)
-
 
 _HEADER = (
     "target", "dtype", "verdict", "values:", "max ulp:", "p99 ulp:", "p50 ulp:", "correctly rounded:", "error ÷ bound:",

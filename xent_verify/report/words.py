@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify.formats import FORMATS
+from xent_verify.kinds import BENIGN
 from xent_verify.model import DtypeResult, Example, Finding, RegimeResult, Report
 
 __all__ = [
-    "BENIGN",
     "MARKS",
     "array_text",
     "bits_text",
@@ -45,9 +45,6 @@ __all__ = [
 
 MARKS = {"pass": "✓", "warn": "!", "fail": "✗", "unchecked": "–"}
 """A sign for every verdict, so that colour never carries it alone."""
-
-BENIGN = ("convention", "tolerated_overflow")
-"""Classes that are counted and are no fault."""
 
 _RUNS_SHOWN = 12
 _ROWS_SHOWN = 3
