@@ -10,7 +10,7 @@ import xent_verify
 PACKAGE = Path(xent_verify.__file__).parent
 FLOORS = (
     {"failures", "kinds", "formats", "enclosure", "model", "layouts", "environment", "libraries", "outside"},
-    {"ops"},
+    {"ops", "defined"},
     {"implementations"},
     {"regimes", "strategies"},
     {"truth"},
@@ -20,6 +20,7 @@ FLOORS = (
         "conventions",
         "measure",
         "judge",
+        "settings",
         "ledger",
         "properties",
         "companions",

@@ -56,11 +56,11 @@ def hostile() -> Report:
     """Names and messages with everything that needs escaping."""
     bad = finding(message='50% of "rows"\nare <wrong> & \x00late', minimal=odd_example("float16"))
     result = DtypeResult("float16", 9, 2.0, 3.0, {}, (bad,))
-    return Report((TargetResult("src/my loss.py:f<a>,b", "softmax", (result,)),), {}, {})
+    return Report((TargetResult("src/my loss.py:f<a>,b", "softmax", (result,)),), {})
 
 
 @pytest.mark.parametrize(
-    "made", [report(), passing(), hostile(), Report((), {}, {})], ids=["failing", "passing", "hostile", "empty"]
+    "made", [report(), passing(), hostile(), Report((), {})], ids=["failing", "passing", "hostile", "empty"]
 )
 def test_sarif_keeps_its_schema(made):
     """The SARIF validates, and every result names a rule that is there."""
@@ -97,7 +97,7 @@ def test_every_kind_has_a_rule():
     """Each kind of finding is described, and the rule says what to do."""
     found = [finding(kind, "info") for kind in KINDS]
     result = DtypeResult("float32", 9, 2.0, 3.0, {}, tuple(found))
-    made = Report((TargetResult("m:f", "softmax", (result,)),), {}, {})
+    made = Report((TargetResult("m:f", "softmax", (result,)),), {})
     rules = json.loads(render_sarif(made))["runs"][0]["tool"]["driver"]["rules"]
     assert [rule["id"] for rule in rules] == list(KINDS)
     assert all(rule["shortDescription"]["text"] and rule["help"]["text"] for rule in rules)
@@ -117,7 +117,7 @@ def test_junit_of_hostile_text_and_nothing():
     document = junitparser.JUnitXml.fromstring(render_junit(hostile()))
     assert document.failures == 1
     nothing = DtypeResult("float32", 0, 0.0, 0.0, {}, ())
-    skipped = render_junit(Report((TargetResult("f", "softmax", (nothing,)),), {}, {}))
+    skipped = render_junit(Report((TargetResult("f", "softmax", (nothing,)),), {}))
     assert junitparser.JUnitXml.fromstring(skipped).skipped == 1
 
 
@@ -142,7 +142,7 @@ def test_step_summary_stays_under_the_limit():
     made = report()
     target = made.targets[0]
     many = tuple(finding(script="x = 1\n" * 4000, message=f"case {i} " * 40) for i in range(3000))
-    big = Report((replace(target, dtypes=(replace(target.dtypes[0], findings=many),)),), {}, {})
+    big = Report((replace(target, dtypes=(replace(target.dtypes[0], findings=many),)),), {})
     text = render_step_summary(big)
     assert len(text.encode()) < 2**20
     assert "Cut here" in text

@@ -12,7 +12,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,13 +23,12 @@ from xent_verify.kinds import KINDS
 from xent_verify.model import Finding
 
 __all__ = [
-    "KNOWN",
     "WORSE_FACTOR",
     "Change",
     "Entry",
     "compared",
     "differences",
-    "entry_of",
+    "entries_of",
     "read_baseline",
     "replaced",
     "update_baseline",
@@ -37,9 +36,6 @@ __all__ = [
 
 WORSE_FACTOR = 1.5
 """A known finding has become worse when its share of values or its error over the bound has grown beyond this factor."""
-
-KNOWN = "known (baseline): "
-"""How the messages of findings begin that the baseline excuses."""
 
 _SCHEMA = 1
 _LOCK_SECONDS = 10.0
@@ -93,14 +89,19 @@ class Change:
         return f"{self.word}: {self.entry.named}: {self.reason}"
 
 
-def entry_of(place: Place, finding: Finding, *, instruction_set: str, measured: str) -> Entry:
-    """A finding as an entry."""
-    worst = finding.worst
-    ratio = None if worst is None or worst.bound_ratio is None or math.isnan(worst.bound_ratio) else worst.bound_ratio
-    machine = instruction_set if KINDS[finding.kind].last_bits else ""
-    return Entry(
-        *place, finding.kind, machine, tuple(sorted(finding.regimes)), finding.count, finding.cases, ratio, measured
-    )
+def entries_of(place: Place, findings: Iterable[Finding], *, instruction_set: str, measured: str) -> Iterator[Entry]:
+    """The findings of one place as entries, one a kind."""
+    kinds: dict[str, list[Finding]] = {}
+    for finding in findings:
+        kinds.setdefault(finding.kind, []).append(finding)
+    for kind, alike in kinds.items():
+        ratios = [one.worst.bound_ratio for one in alike if one.worst is not None and one.worst.bound_ratio is not None]
+        regimes = sorted({name for one in alike for name in one.regimes})
+        count, cases = sum(one.count for one in alike), max(one.cases for one in alike)
+        yield Entry(
+            *place, kind, instruction_set if KINDS[kind].last_bits else "", tuple(regimes), count, max(count, cases),
+            max((ratio for ratio in ratios if not math.isnan(ratio)), default=None), measured,
+        )  # fmt: skip
 
 
 def compared(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from xent_verify.baseline import KNOWN
 from xent_verify.kinds import Severity, rank
 from xent_verify.model import DtypeResult, Finding, Report, TargetResult
 
@@ -44,8 +43,8 @@ class _Seen:
 
     @staticmethod
     def of(findings: list[Finding]) -> _Seen:
-        gravest = min(map(_severity, findings), key=rank)
-        counted = [finding for finding in findings if _severity(finding) == gravest]
+        gravest = min((finding.gravity for finding in findings), key=rank)
+        counted = [finding for finding in findings if finding.gravity == gravest]
         ratios = [f.worst.bound_ratio for f in counted if f.worst is not None and f.worst.bound_ratio is not None]
         regimes = frozenset(name for finding in counted for name in finding.regimes)
         return _Seen(gravest, max(f.share for f in counted), max(ratios, default=None), regimes)
@@ -54,11 +53,6 @@ class _Seen:
     def told(self) -> str:
         ratio = "" if self.ratio is None else f", {self.ratio:.4g} x the bound"
         return f"{self.severity}, {100 * self.share:.4g} % of values, {len(self.regimes)} regimes{ratio}"
-
-
-def _severity(finding: Finding) -> Severity:
-    """A failure stays one where a baseline excuses it."""
-    return "fail" if finding.message.startswith(KNOWN) else finding.severity
 
 
 def differences(old: Report, new: Report, *, factor: float = 1.0) -> Differences:

@@ -17,7 +17,7 @@ from xent_verify.enclosure import Enclosure
 from xent_verify.formats import FloatFormat
 from xent_verify.kinds import FAILING, KINDS, Severity
 from xent_verify.measure import CODE, Errors, measure
-from xent_verify.model import Batch, Died, Malformed, Outcome, Raised, Returned, TimedOut
+from xent_verify.model import Batch, Died, Malformed, NotOffered, Outcome, Raised, Returned, TimedOut
 from xent_verify.ops import Op
 from xent_verify.policies import POLICIES, Policy
 
@@ -81,6 +81,8 @@ def judge(op: Op, batch: Batch, outcome: Outcome, truth: Enclosure, rules: Rules
             return _judge_value(op, batch, outcome, truth, rules)
         case Raised(type_name, message):
             return Judgement((_raised(batch, type_name, message),))
+        case NotOffered(what):
+            return Judgement((Hit("unsupported", "info", f"not offered: {what}"),))
         case TimedOut(seconds):
             return Judgement((Hit("timeout", "fail", f"no answer within {seconds:g} s"),))
         case Died(how):

@@ -6,7 +6,7 @@ The result is a report like the audit's: ledger, findings, the worst case per ki
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify.audit import AuditReport, Settings, opened
+from xent_verify.defined import undefined
 from xent_verify.environment import describe
 from xent_verify.failures import UsageError
 from xent_verify.findings import Asker, build, worst_examples
@@ -76,9 +77,11 @@ def search_worst(
                 )
                 curves[form.name] = found.curve
             results.append(_result(asker, ledger, form.name))
-    described = {**settings.describe(), "search": {"evaluations": evaluations, "examples": examples}}
-    report = AuditReport((TargetResult(candidate.name, operation.name, tuple(results)),), described, describe())
-    return report, curves
+    asked: dict[str, Any] = {"evaluations": evaluations, "examples": examples}
+    asked |= {} if seconds is None else {"time": f"{seconds!r}s"}
+    own = replace(settings, op=op, isolated=settings.isolated and isinstance(target, str))
+    described = {**own.record(), "search": asked}
+    return AuditReport((TargetResult(candidate.name, operation.name, tuple(results), described),), describe()), curves
 
 
 def _result(asker: Asker, ledger: Ledger, fmt: str) -> DtypeResult:
@@ -91,6 +94,8 @@ def _result(asker: Asker, ledger: Ledger, fmt: str) -> DtypeResult:
 
 def _judged(asker: Asker, ledger: Ledger, batch: Batch) -> _Verdict:
     """Judge one call and count it; refusals are no failures here."""
+    if undefined(asker.op, batch):
+        return _Verdict(None, 0.0)
     outcome, truth, judgement = asker.judged(batch)
     kinds = sorted(judgement.kinds() - {"exception"})
     ledger.add(batch, outcome, truth, judgement)

@@ -34,4 +34,4 @@ def command(results: tuple[Path, ...], json_to: str) -> int:
     else:
         Path(json_to).write_text(to_json(report), encoding="utf-8")
     click.echo(headline(report), err=True)
-    return 130 if any(one.settings.get("interrupted") for one in reports) else status_of(report)
+    return status_of(report)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from xent_verify.commands.shared import dtypes_of, progress, status_of
+from xent_verify.commands.shared import names_of, progress, status_of
 
 if TYPE_CHECKING:
     from xent_verify.model import Report
@@ -70,7 +70,7 @@ def command(
         with progress() as show:
             report = harvest(
                 ops=names,
-                dtypes=dtypes_of(dtypes) or (),
+                dtypes=names_of(dtypes) or (),
                 library=library,
                 profile=profile,
                 seed=seed,

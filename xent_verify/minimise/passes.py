@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xent_verify.defined import undefined
 from xent_verify.formats import FloatArray
 from xent_verify.minimise.surgery import (
     flattened,
@@ -22,6 +23,7 @@ from xent_verify.minimise.surgery import (
     with_options,
 )
 from xent_verify.model import Batch
+from xent_verify.ops import op_named
 
 __all__ = ["PASSES", "Attempt"]
 
@@ -40,8 +42,9 @@ class Attempt:
     budget: int
 
     def first(self, proposals: Iterable[Batch]) -> bool:
-        """Keep the first proposal that is simpler and still fails; whether there was one."""
-        better = (proposal for proposal in proposals if simpler(proposal, self.batch))
+        """Keep the first proposal that is simpler, a call that the operation defines, and still fails; whether there was one."""
+        op = op_named(self.batch.op)
+        better = (one for one in proposals if simpler(one, self.batch) and not undefined(op, one))
         while self.budget > 0:
             asked = list(islice(better, min(_CHUNK, self.budget) if self.fails_many else 1))
             if not asked:

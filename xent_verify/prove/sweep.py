@@ -119,9 +119,8 @@ def report_of(plan: Plan, made: dict[str, Any], *, interrupted: bool = False) ->
         tuple(findings),
         notes=(f"{made['label']}: {made['statement']}", *where),
     )
-    described = {**plan.settings.describe(), "certificate": made}
-    described |= {"interrupted": True} if interrupted else {}
-    return AuditReport((TargetResult(plan.name, op.name, (result,)),), described, describe())
+    described = {**plan.settings.record(), "certificate": made}
+    return AuditReport((TargetResult(plan.name, op.name, (result,), described),), describe(), interrupted)
 
 
 def _told(item: Mapping[str, Any], plan: Plan, cases: int) -> Finding:

@@ -109,11 +109,10 @@ def report_of(text: str, source: str) -> Report:
     if root.get("schema") != SCHEMA:
         raise root.fail("schema", root.get("schema"), f"{SCHEMA} (written by another version of xent-verify)")
     _check_bins(root.child("bins"))
-    return Report(
-        targets=tuple(_target(node) for node in root.children("targets")),
-        settings=root.child("settings").fields,
-        environment=root.child("environment").fields,
-    )
+    settings = root.child("settings").fields
+    interrupted = root.fields.get("interrupted", settings.pop("interrupted", False))
+    targets = tuple(_target(node, settings) for node in root.children("targets"))
+    return Report(targets, root.child("environment").fields, bool(interrupted))
 
 
 def _no_literal(name: str) -> float:
@@ -126,8 +125,15 @@ def _check_bins(bins: Node) -> None:
             raise UsageError(f"{bins.where}.{key} are other histogram bins than this version's: audit again")
 
 
-def _target(node: Node) -> TargetResult:
-    return TargetResult(node.text("target"), node.text("op"), tuple(_dtype(item) for item in node.children("dtypes")))
+def _target(node: Node, shared: dict[str, Any]) -> TargetResult:
+    """One target's results; reports of earlier versions have the settings of all of them in one place."""
+    name, op, dtypes = node.text("target"), node.text("op"), tuple(_dtype(item) for item in node.children("dtypes"))
+    if "settings" in node.fields:
+        return TargetResult(name, op, dtypes, node.child("settings").fields)
+    by_place = shared.get("gate", {})
+    return TargetResult(
+        name, op, dtypes, next((by_place.get(f"{name} {op} {one.dtype}", {}) for one in dtypes if by_place), shared)
+    )
 
 
 def _dtype(node: Node) -> DtypeResult:
@@ -143,6 +149,7 @@ def _dtype(node: Node) -> DtypeResult:
         notes=node.texts("notes"),
         proved=tuple(_proved(item) for item in node.children("proved")) if "proved" in node.fields else (),
         change=node.text("change") if "change" in node.fields else "",
+        incomplete=node.texts("incomplete") if "incomplete" in node.fields else (),
     )
 
 
@@ -167,6 +174,9 @@ def _finding(node: Node) -> Finding:
         worst=node.optional("worst", _example),
         diagnosis=node.text("diagnosis"),
         script=node.text("script"),
+        limit=node.number("limit") if "limit" in node.fields else None,
+        notes=node.texts("notes") if "notes" in node.fields else (),
+        **{name: node.text(name) for name in ("relation", "raised", "waived_by") if name in node.fields},
     )
 
 
@@ -225,6 +235,7 @@ def _example(node: Node) -> Example:
         observed=node.number("observed"),
         error_ulp=node.optional_number("error_ulp"),
         bound_ratio=node.optional_number("bound_ratio"),
+        length=node.count("length") if "length" in node.fields else 0,
     )
 
 

@@ -43,7 +43,7 @@ def _annotation(item: Placed) -> str:
     file = source_file(item.target.target)
     if file:
         properties = {"file": file, **properties}
-    message = item.finding.message
+    message = item.finding.text
     if item.finding.diagnosis:
         message += f" ({item.finding.diagnosis})"
     shown = ",".join(f"{key}={_escaped(value, property_=True)}" for key, value in properties.items())

@@ -24,6 +24,7 @@ from xent_verify.model import DtypeResult, Finding, RegimeResult, Report, Target
 from xent_verify.report import frames, plots, words
 from xent_verify.report.json import as_json
 from xent_verify.report.svg import inline
+from xent_verify.settings import command_of
 
 __all__ = ["render_html"]
 
@@ -98,7 +99,7 @@ def _page(report: Report, drawn: Sequence[plots.Drawing], budget: Budget, alone:
             caveats=_caveats(report),
             observed=_observed(report),
             ops=_ops(report),
-            changed=_changed(report),
+            changed=any(result.change for target in report.targets for result in target.dtypes),
             fails=[item for item in told if item.finding.severity == "fail"],
             failures=_failures(told),
             told=told,
@@ -107,7 +108,8 @@ def _page(report: Report, drawn: Sequence[plots.Drawing], budget: Budget, alone:
             pictures=list(_pictures(drawn, budget.plots)),
             heat=list(_heat(report, budget.tiles)),
             tiers=_tiers(report),
-            runs=[_command(report, target) for target in report.targets],
+            runs=[shlex.join(parts) for target in report.targets if (parts := command_of(target))],
+            own_settings=_own_settings(report),
             embedded=_embedded(report, budget.data),
             words=words,
         )
@@ -177,7 +179,8 @@ def _failures(told: Sequence[Told]) -> list[tuple[Told, list[Told]]]:
 def _caveats(report: Report) -> list[str]:
     """What makes a pass worth less."""
     lines = [line for note, line in _notes(report) if _takes_away(note)]
-    if report.settings.get("interrupted"):
+    lines = [f"Not completed: {line}" for line in report.incomplete] + lines
+    if report.interrupted:
         lines.insert(0, "The audit was interrupted: the report holds what had been measured until then.")
     if any(result.classes.get("flushed", 0) for target in report.targets for result in target.dtypes):
         lines.append("Subnormal results were flushed to zero; the setting “flush” says whether that fails.")
@@ -227,12 +230,6 @@ def _ops(report: Report) -> list[tuple[str, list[dict[str, Any]]]]:
     """(op, rows of the summary)."""
     frame = frames.summary_frame(report)
     return [(str(op), list(rows.to_dict("records"))) for op, rows in frame.groupby("op", sort=False)]  # type: ignore[arg-type]
-
-
-def _changed(report: Report) -> str:
-    """Against what changes are told; "" where none are."""
-    told = any(result.change for target in report.targets for result in target.dtypes)
-    return ("the baseline" if "gate" in report.settings else "an earlier result") if told else ""
 
 
 def _pictures(drawn: Sequence[plots.Drawing], budget: int) -> Iterator[Picture]:
@@ -288,18 +285,14 @@ def _tiers(report: Report) -> list[tuple[str, int]]:
     return list(zip(TIERS, totals, strict=True))
 
 
-def _command(report: Report, target: TargetResult) -> str:
-    """The command that audits one target again with the same settings."""
-    parts = ["xent-verify", "audit", target.target, "--op", target.op]
-    parts += ["--dtype", ",".join(result.dtype for result in target.dtypes)]
-    for name in ("policy", "special", "profile", "seed"):
-        if name in report.settings:
-            parts += [f"--{name}", str(report.settings[name])]
-    if report.settings.get("sizes"):
-        parts += ["--sizes", ",".join(map(str, report.settings["sizes"]))]
-    if report.settings.get("kwargs"):
-        parts += ["--kwargs", json.dumps(report.settings["kwargs"])]
-    return shlex.join(parts)
+def _own_settings(report: Report) -> list[tuple[str, Mapping[str, Any]]]:
+    """(target and operation, settings that not all targets have in common)."""
+    shared = report.settings
+    own = [
+        (f"{target.target} {target.op}", {name: value for name, value in target.settings.items() if name not in shared})
+        for target in report.targets
+    ]
+    return [(name, settings) for name, settings in own if settings]
 
 
 def _embedded(report: Report, longest: int) -> Markup:

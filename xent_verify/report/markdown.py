@@ -29,9 +29,16 @@ def render_markdown(report: Report) -> str:
     changed = bool(frame["change"].any())
     blocks = [f"# Audit: {headline(report)}", _LEGEND]
     for op, rows in frame.groupby("op", sort=False):
-        header = [*_HEADER, "change"] if changed else list(_HEADER)
+        header = [
+            *_HEADER[:2],
+            *(["policy"] if "policy" in rows else []),
+            *_HEADER[2:],
+            *(["change"] if changed else []),
+        ]
         blocks += [f"## {op}", table(header, (_row(row)[: len(header)] for row in rows.to_dict("records")))]
     blocks += _failures(report)
+    if report.incomplete:
+        blocks += ["## What could not be completed", "\n".join(f"- {line}" for line in report.incomplete)]
     settings = sorted((key, value) for key, value in report.settings.items() if not isinstance(value, dict))
     if settings:
         blocks += ["## Settings", "\n".join(f"- {key}: `{value}`" for key, value in settings)]
@@ -76,7 +83,8 @@ _HEADER = (
 
 def _row(row: Any) -> list[str]:
     word = row["verdict"]
-    cells = [f"`{row['target']}`", row["dtype"], f"{MARKS[word]} {word}", count_text(row["cases"])]
+    cells = [f"`{row['target']}`", row["dtype"], *([row["policy"]] if "policy" in row else [])]
+    cells += [f"{MARKS[word]} {word}", count_text(row["cases"])]
     cells += [maximum_text(row), *(number_text(row[name]) for name in ("p99_ulp", "p50_ulp"))]
     cells += [share_text(row["correctly_rounded"]), number_text(row["max_bound_ratio"])]
     return [*cells, frames.row_classes(row), _code(shortened(row["worst_input"])), row["change"]]
@@ -84,7 +92,7 @@ def _row(row: Any) -> list[str]:
 
 def _failures(report: Report) -> list[str]:
     lines = [
-        f"- **{finding.kind}** `{target.target}` {target.op} {result.dtype}: {finding.message}"
+        f"- **{finding.kind}** `{target.target}` {target.op} {result.dtype}: {finding.text}"
         for target, result, finding in _failing(report)
     ]
     return ["## What failed", "\n".join(lines)] if lines else []
@@ -99,7 +107,7 @@ def _failing(report: Report) -> Iterable[tuple[TargetResult, DtypeResult, Findin
 
 
 def _finding(finding: Finding) -> str:
-    lines = [f"### {finding.severity}: {finding.kind}", "", finding.message, ""]
+    lines = [f"### {finding.severity}: {finding.kind}", "", finding.text, ""]
     lines += [f"- {label.strip()}: {_code(text) if '=' in text else text}" for label, text in finding_lines(finding)]
     if finding.script:
         lines += ["", "```python", finding.script.rstrip(), "```"]

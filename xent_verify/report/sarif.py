@@ -49,7 +49,7 @@ def _result(item: Placed, kinds: list[str]) -> dict[str, Any]:
         "ruleId": finding.kind,
         "ruleIndex": kinds.index(finding.kind),
         "level": _LEVELS[finding.severity],
-        "message": {"text": "\n".join([f"{item.where}: {finding.message}", *lines])},
+        "message": {"text": "\n".join([f"{item.where}: {finding.text}", *lines])},
         "locations": [_location(item)],
         "partialFingerprints": {"finding/v1": _fingerprint(item)},
         "properties": {key: value for key, value in finding_json(finding).items() if key in _KEPT},

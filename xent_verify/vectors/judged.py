@@ -52,9 +52,9 @@ def judged(
     results: dict[str, list[DtypeResult]] = {}
     for (op, fmt), cases in vectors.groups().items():
         results.setdefault(op, []).append(_group(OPS[op], fmt, cases, answers, rules, files))
-    targets = tuple(TargetResult(answers.target, op, tuple(found)) for op, found in results.items())
     settings = {"policy": rules.policy.name, "special": special, "flush": flush, "vectors": dict(vectors.settings)}
-    return AuditReport(targets, settings, describe())
+    targets = tuple(TargetResult(answers.target, op, tuple(found), settings) for op, found in results.items())
+    return AuditReport(targets, describe())
 
 
 def _group(
@@ -102,7 +102,7 @@ class _Smallest:
         if known is None or finding.severity == "info":
             return _readable(finding)
         hit, batch, outcome = known
-        if hit.index is not None and not self._asker.reproduces(batch, hit.kind, hit.severity, ""):
+        if hit.index is not None and not self._asker.reproduces(batch, hit.kind, hit.severity):
             return _readable(finding)
         ledger = Ledger(self._asker.op)
         ledger.note(replace(hit, index=None), batch, outcome)

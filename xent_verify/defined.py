@@ -1,0 +1,112 @@
+"""Whether an operation defines a call: the one place that says so, for everything that makes or reads calls."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xent_verify.model import LAYOUTS, Batch
+from xent_verify.ops import Op
+
+__all__ = ["undefined"]
+
+_IGNORED = -100
+
+
+def undefined(op: Op, batch: Batch) -> str:
+    """Why ``op`` does not define this call, in words; "" where it does.
+
+    A call is defined when its inputs have the operation's number, formats and shapes, class labels lie in [0, C) or are
+    the ignored one, and options are the operation's own and in their ranges.
+    """
+    for check in (_arrays, _options, _second):
+        why = check(op, batch)
+        if why:
+            return why
+    return ""
+
+
+def _arrays(op: Op, batch: Batch) -> str:
+    if len(batch.inputs) != len(op.inputs):
+        return f"{op.name} takes {' and '.join(op.inputs)}, not {len(batch.inputs)} inputs"
+    if batch.fmt not in op.formats:
+        return f"{op.name} is not defined in {batch.fmt}"
+    if batch.x.dtype != batch.form.dtype:
+        return f"{op.inputs[0]} has dtype {batch.x.dtype.name}, not {batch.fmt}"
+    if batch.layout not in LAYOUTS:
+        return f"unknown layout {batch.layout!r}"
+    if _labelled(op) and batch.x.ndim != 2:
+        return f"{op.inputs[0]} has {batch.x.ndim} dimensions, not [N, C]"
+    return ""
+
+
+def _labelled(op: Op) -> bool:
+    """Whether the second input holds class labels (or a probability for each class) of rows."""
+    return op.by_row and "target" in op.inputs
+
+
+def _options(op: Op, batch: Batch) -> str:
+    for name, value in batch.options.items():
+        if name not in op.options:
+            return f"{op.name} has no option {name!r}"
+        if name in _RANGES and not _RANGES[name](batch, value):
+            return f"{name} = {value!r} is out of its range"
+        if name in ("weight", "pos_weight") and value is not None:
+            why = _weights(name, op, batch, np.asarray(value))
+            if why:
+                return why
+    if op.by_row and "axis" in op.options and not _axis(batch, op.option(batch, "axis")):
+        return f"axis {op.option(batch, 'axis')} is out of range for {batch.x.ndim} dimensions"
+    return ""
+
+
+def _axis(batch: Batch, value: Any) -> bool:
+    return isinstance(value, int | np.integer) and -batch.x.ndim <= int(value) < batch.x.ndim
+
+
+_RANGES: Mapping[str, Callable[[Batch, Any], bool]] = {
+    "axis": _axis,
+    "reduction": lambda _, value: value in ("mean", "sum", "none"),
+    "label_smoothing": lambda _, value: 0.0 <= value <= 1.0,
+    "temperature": lambda _, value: math.isfinite(value) and value != 0,
+    "ignore_index": lambda _, value: isinstance(value, int | np.integer) and not isinstance(value, bool),
+}
+"""What an option of a name may be, wherever it is one."""
+
+
+def _weights(name: str, op: Op, batch: Batch, value: NDArray[Any]) -> str:
+    wanted = batch.x.shape[-1:] if op.by_row else batch.x.shape
+    fits = value.shape == wanted
+    if not op.by_row:
+        fits = value.ndim <= len(wanted) and all(
+            mine in (1, its) for mine, its in zip(value.shape[::-1], wanted[::-1], strict=False)
+        )
+    if not fits:
+        return f"{name} has shape {value.shape}, not {wanted}"
+    return "" if np.isfinite(value.astype(np.float64)).all() else f"{name} is not finite"
+
+
+def _second(op: Op, batch: Batch) -> str:
+    """The second input, where there is one: labels or probabilities of rows, or an array like the first."""
+    for name, value in list(zip(op.inputs, batch.inputs.values(), strict=True))[1:]:
+        if _labelled(op) and name == "target" and value.dtype.kind in "iu":
+            return _labels(batch, value)
+        if value.shape != batch.x.shape:
+            return f"{name} has shape {value.shape}, not {batch.x.shape}"
+        if value.dtype != batch.form.dtype:
+            return f"{name} has dtype {value.dtype.name}, not {batch.fmt}"
+    return ""
+
+
+def _labels(batch: Batch, labels: NDArray[Any]) -> str:
+    rows, classes = batch.x.shape
+    if labels.shape != (rows,):
+        return f"target has shape {labels.shape}, not {(rows,)}"
+    live = labels[labels != int(batch.options.get("ignore_index", _IGNORED))]
+    if live.size and not (live.min() >= 0 and live.max() < classes):
+        return f"a class label is neither in [0, {classes}) nor the ignored one"
+    return ""
