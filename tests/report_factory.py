@@ -103,7 +103,7 @@ def dtype_result(dtype: str, rng: np.random.Generator, *, naive: bool, regimes=R
         findings=(finding(), finding("inaccurate", "warn", minimal=None)) if naive else (),
         regimes=tuple(parts),
         offered={"axis": True, "weight": False},
-        notes=("no subnormal result was reached",),
+        unasked=("no subnormal result was reached",),
     )
 
 

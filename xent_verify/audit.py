@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from xent_verify import companions
 from xent_verify.candidates import Candidate, open_candidate
+from xent_verify.candidates.opening import name_of
 from xent_verify.environment import describe
-from xent_verify.failures import UnknownNameError, UsageError, one_line
+from xent_verify.failures import AuditIncompleteError, UnknownNameError, UsageError, one_line
 from xent_verify.findings import Asker, build, inferred, worst_examples
 from xent_verify.formats import format_named
 from xent_verify.judge import Hit
@@ -164,14 +165,6 @@ def unfinished(fmt: str, why: str) -> DtypeResult:
     return DtypeResult(fmt, 0, 0.0, 0.0, {}, (), incomplete=(why,))
 
 
-def name_of(target: Any) -> str:
-    """A target as it is named in a report: as on the command line, or ``module:name`` of a callable."""
-    if isinstance(target, str):
-        return target
-    name, module = getattr(target, "__qualname__", type(target).__qualname__), getattr(target, "__module__", None)
-    return f"{module}:{name}" if module else name
-
-
 def opened(target: str | Callable[..., Any], op: Op, settings: Settings) -> Candidate:
     return open_candidate(
         target,
@@ -201,12 +194,10 @@ def audit_dtype(
             continue
         if patience.spent(batch):
             continue
-        try:
-            outcome, truth, judgement = asker.judged(batch)
-            ledger.add(batch, outcome, truth, judgement)
-        except Exception as error:  # noqa: BLE001  (said in the report)
-            ledger.lost(f"a call of {batch.regime} was not judged", error)
+        seen = asker.observe(ledger, batch)
+        if seen is None:
             continue
+        outcome, judgement = seen
         patience.saw(batch, outcome)
         if isinstance(outcome, Returned) and not judgement.kinds() and batch.x.size:
             answered.append((batch, outcome))
@@ -218,13 +209,12 @@ def audit_dtype(
     findings = build(asker, ledger)
     worst_examples(op, ledger)
     passed = all(finding.severity != "fail" for finding in findings)
-    notes = [f"not asked (not offered): {name}, {count} call(s)" for name, count in sorted(skipped.items())]
-    notes += patience.notes()
-    notes += [f"{name}: answers {', '.join(words)}" for name, words in ledger.conventions.items()]
+    unasked = [f"not asked (not offered): {name}, {count} call(s)" for name, count in sorted(skipped.items())]
+    notes = [f"{name}: answers {', '.join(words)}" for name, words in ledger.conventions.items()]
     if passed and ledger.cases:
         notes += ledger.lost.unless("inference", lambda: inferred(asker, fmt), ())
     offered = {**candidate.offered, **ledger.refused}
-    return ledger.as_result(fmt, findings, offered, tuple(notes))
+    return ledger.as_result(fmt, findings, offered, tuple(notes), (*unasked, *patience.notes()))
 
 
 def _cases(op: Op, fmt: str, settings: Settings) -> Iterator[Batch]:
@@ -275,8 +265,13 @@ def _compared(
 
 
 def assert_accurate(target: str | Callable[..., Any], *, op: str | Op, **options: Any) -> None:
-    """Audit and raise ``AssertionError`` with the findings' text if anything fails (options as for ``audit``)."""
+    """Audit and raise ``AssertionError`` with the findings' text if anything fails (options as for ``audit``).
+
+    ``AuditIncompleteError`` where nothing was seen to fail and not all could be asked.
+    """
     result = audit(target, op=op, **options)
+    if result.incomplete and not result.failed:
+        raise AuditIncompleteError("; ".join(result.incomplete))
     failed = [finding for finding in result.findings if finding.severity == "fail"]
     if failed:
         from xent_verify.report import render_finding

@@ -59,17 +59,17 @@ def differences(old: Report, new: Report, *, factor: float = 1.0) -> Differences
     """Compare what both reports have checked."""
     before, after = _places(old), _places(new)
     lines = []
-    worse = False
+    found: list[Difference] = []
     common = [place for place in after if place in before]
     for place in common:
         for change in changes(before[place], after[place], factor=factor):
-            worse = worse or change.grave
+            found.append(change)
             lines.append(f"{change.word}: {change.kind} {' '.join(place)}: {change.text}")
     lines += [f"only in the old result: {' '.join(place)}" for place in before if place not in after]
     lines += [f"only in the new result: {' '.join(place)}" for place in after if place not in before]
-    if not any(line.startswith(("appeared", "vanished", "worsened", "improved")) for line in lines):
+    if not found:
         lines.append(f"no finding differs in {len(common)} target x dtype")
-    return Differences(tuple(lines), worse, len(common))
+    return Differences(tuple(lines), any(change.grave for change in found), len(common))
 
 
 def changes(old: DtypeResult, new: DtypeResult, *, factor: float = 1.0) -> list[Difference]:

@@ -54,6 +54,16 @@ class Asker:
         outcome = self.ask(batch)
         return outcome, truth, judge(self.op, batch, outcome, truth, self.rules)
 
+    def observe(self, ledger: Ledger, batch: Batch) -> tuple[Outcome, Judgement] | None:
+        """Judge one call and count it; None where that raised, which the ledger then says."""
+        try:
+            outcome, truth, judgement = self.judged(batch)
+            ledger.add(batch, outcome, truth, judgement)
+        except Exception as error:  # noqa: BLE001  (said in the report)
+            ledger.lost(f"a call of {batch.regime} was not judged", error)
+            return None
+        return outcome, judgement
+
     def limit(self, batch: Batch) -> FloatArray:
         """The policy's largest absolute error for each element of a call's result."""
         return self.rules.policy.limit(self.op, batch, certify(batch))

@@ -146,6 +146,9 @@ def _relative(target: TargetResult, result: DtypeResult, peer: DtypeResult, rule
     Every other kind of finding stays. Over all regimes together, one on which no implementation has a small error in
     ulps (a logarithm near 0) would hide all others.
     """
+    if peer.incomplete:
+        why = (f"{rule.target}, which it is compared with: {line}" for line in peer.incomplete)
+        result = replace(result, incomplete=(*result.incomplete, *why))
     limits = {regime.regime: max(rule.floor, rule.factor * regime.max_ulp) for regime in peer.regimes}
     over = [one for one in result.regimes if one.max_ulp > limits.get(one.regime, float("inf"))]
     kept = [finding for finding in result.findings if finding.kind != "inaccurate"]

@@ -221,7 +221,9 @@ class Ledger:
 
     def note(self, hit: Hit, batch: Batch, outcome: Outcome | None, relation: str = "") -> None:
         """Count one hit; keep its call if it is the worst of its kind."""
-        raised = outcome.identity if isinstance(outcome, Raised) and hit.kind == "exception" else ""
+        raised = ""
+        if isinstance(outcome, Raised) and hit.kind in ("exception", "unsupported"):
+            raised = outcome.identity if hit.kind == "exception" else outcome.type_name
         key = (hit.kind, hit.severity, raised)
         entry = self.entries.get(key)
         if entry is None:
@@ -237,7 +239,7 @@ class Ledger:
             missing = {name for name in refusal.capabilities if not self._granted.get(name)}
             if missing and self._base_answers:
                 text = f"not offered: {', '.join(sorted(missing))} ({refusal.hit.message})"
-                self.note(Hit("unsupported", "info", text), refusal.batch, None)
+                self.note(Hit("unsupported", "info", text), refusal.batch, refusal.outcome)
             else:
                 self.note(refusal.hit, refusal.batch, refusal.outcome)
         for situation in _CONSISTENT:
@@ -273,12 +275,17 @@ class Ledger:
         return tuple(tally.result(name) for name, tally in sorted(self.tallies.items()))
 
     def as_result(
-        self, fmt: str, findings: tuple[Finding, ...], offered: Mapping[str, bool], notes: tuple[str, ...]
+        self,
+        fmt: str,
+        findings: tuple[Finding, ...],
+        offered: Mapping[str, bool],
+        notes: tuple[str, ...],
+        unasked: tuple[str, ...] = (),
     ) -> DtypeResult:
         """The frozen record of everything counted here."""
         return DtypeResult(
             fmt, self.cases, self.max_ulp, self.max_ratio, self.classes(), findings, self.regimes(), offered, notes,
-            incomplete=self.lost.lines(),
+            unasked=unasked, incomplete=self.lost.lines(),
         )  # fmt: skip
 
     def ordered(self) -> list[Entry]:

@@ -237,9 +237,10 @@ class DtypeResult:
     findings: tuple[Finding, ...]
     regimes: tuple[RegimeResult, ...] = ()
     offered: Mapping[str, bool] = field(default_factory=dict)  # parts of the op's signature
-    notes: tuple[str, ...] = ()  # what was inferred, what was not reached
+    notes: tuple[str, ...] = ()  # what was inferred, which conventions it keeps
     proved: tuple[Proved, ...] = ()  # what certificates say of the same target
     change: str = ""  # against an earlier result or a baseline, in words
+    unasked: tuple[str, ...] = ()  # calls that were left out, and why: a pass says nothing of them
     incomplete: tuple[str, ...] = ()  # what of the audit could not be completed, and why
 
     @property

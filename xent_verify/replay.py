@@ -14,6 +14,7 @@ from xent_verify.enclosure import Enclosure
 from xent_verify.failures import AuditIncompleteError, UnknownNameError, UsageError
 from xent_verify.findings import Asker
 from xent_verify.judge import Hit, Judgement
+from xent_verify.kinds import SEVERITIES
 from xent_verify.model import (
     Batch,
     Died,
@@ -47,7 +48,7 @@ class Replayed:
 
 def chosen(report: Report, index: int | None, kind: str) -> Placed:
     """The finding that is meant: failures come first, then warnings, then the rest."""
-    found = [*placed(report, "fail"), *placed(report, "warn"), *placed(report, "info")]
+    found = [item for severity in SEVERITIES for item in placed(report, severity)]
     found = [item for item in found if item.finding.minimal is not None and item.finding.minimal.inputs]
     if not found:
         raise UsageError("the result holds no finding with a minimal case")

@@ -21,7 +21,7 @@ from xent_verify.findings import Asker, build, worst_examples
 from xent_verify.formats import FloatArray, format_named
 from xent_verify.judge import Judgement
 from xent_verify.ledger import Ledger
-from xent_verify.model import Batch, DtypeResult, Returned, TargetResult
+from xent_verify.model import Batch, DtypeResult, TargetResult
 from xent_verify.ops import Op, op_named
 from xent_verify.search import guided_search, hypothesis_search
 
@@ -96,9 +96,11 @@ def _judged(asker: Asker, ledger: Ledger, batch: Batch) -> _Verdict:
     """Judge one call and count it; refusals are no failures here."""
     if undefined(asker.op, batch):
         return _Verdict(None, 0.0)
-    outcome, truth, judgement = asker.judged(batch)
+    seen = asker.observe(ledger, batch)
+    if seen is None:
+        return _Verdict(None, 0.0)
+    _, judgement = seen
     kinds = sorted(judgement.kinds() - {"exception"})
-    ledger.add(batch, outcome, truth, judgement)
     return _Verdict(kinds[0] if kinds else None, _score(judgement))
 
 
@@ -115,10 +117,9 @@ def _rows_judge(asker: Asker, ledger: Ledger, op: Op, fmt: str) -> Callable[[NDA
 
     def judge_rows(rows: NDArray[Any]) -> FloatArray:
         batch = Batch(op.name, fmt, "searched", {op.inputs[0]: np.ascontiguousarray(rows)}, {}, "C", "search")
-        outcome, truth, judgement = asker.judged(batch)
-        ledger.add(batch, outcome, truth, judgement)
-        errors = judgement.errors
-        if errors is None or not isinstance(outcome, Returned):
+        seen = asker.observe(ledger, batch)
+        errors = None if seen is None else seen[1].errors
+        if errors is None:
             return np.zeros(len(rows))
         ratio = np.minimum(np.nan_to_num(errors.ratio, nan=_WORST, posinf=_WORST), _WORST)
         return np.asarray(ratio.reshape(len(rows), -1).max(axis=1))

@@ -149,6 +149,7 @@ def _dtype(node: Node) -> DtypeResult:
         notes=node.texts("notes"),
         proved=tuple(_proved(item) for item in node.children("proved")) if "proved" in node.fields else (),
         change=node.text("change") if "change" in node.fields else "",
+        unasked=node.texts("unasked") if "unasked" in node.fields else (),
         incomplete=node.texts("incomplete") if "incomplete" in node.fields else (),
     )
 

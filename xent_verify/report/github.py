@@ -20,6 +20,7 @@ def render_annotations(report: Report) -> str:
     lines = [_annotation(item) for item in shown]
     if len(found) > len(shown):
         lines.append(f"::notice title=xent-verify::{len(found) - len(shown)} more findings stand in the step summary")
+    lines += [f"::warning title=xent-verify::{_escaped(f'not completed: {line}')}" for line in report.incomplete]
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib import resources
@@ -178,7 +178,7 @@ def _failures(told: Sequence[Told]) -> list[tuple[Told, list[Told]]]:
 
 def _caveats(report: Report) -> list[str]:
     """What makes a pass worth less."""
-    lines = [line for note, line in _notes(report) if _takes_away(note)]
+    lines = _shared(report, lambda result: (*result.unasked, *_missed(result)))
     lines = [f"Not completed: {line}" for line in report.incomplete] + lines
     if report.interrupted:
         lines.insert(0, "The audit was interrupted: the report holds what had been measured until then.")
@@ -189,28 +189,20 @@ def _caveats(report: Report) -> list[str]:
 
 def _observed(report: Report) -> list[str]:
     """What else was noted: conventions, the formula and the accumulator it was seen to use."""
-    return [line for note, line in _notes(report) if not _takes_away(note)]
+    return _shared(report, lambda result: result.notes)
 
 
-_CAVEATS = ("not ", "no ", "nothing ", "skipped ", "budget ", "unsupported ")
-"""How notes begin that take from a pass; the others tell what was seen."""
-
-
-def _takes_away(note: str) -> bool:
-    return note.lower().startswith(_CAVEATS) and ": answers " not in note
-
-
-def _notes(report: Report) -> list[tuple[str, str]]:
-    """(note, note with the pairs that share it)."""
+def _shared(report: Report, notes: Callable[[DtypeResult], Iterable[str]]) -> list[str]:
+    """Each note once, with the pairs that share it."""
     shared: dict[str, list[str]] = {}
     for target in report.targets:
         for result in target.dtypes:
-            for note in (*result.notes, *_missed(result)):
+            for note in notes(result):
                 shared.setdefault(note, []).append(f"{target.target} {target.op} {result.dtype}")
     pairs = sum(len(target.dtypes) for target in report.targets)
     everywhere = "everywhere" if pairs > 1 else ""
     places = {note: everywhere if len(found) == pairs else _few(found) for note, found in shared.items()}
-    return [(note, f"{note} ({place})" if place else note) for note, place in places.items()]
+    return [f"{note} ({place})" if place else note for note, place in places.items()]
 
 
 def _missed(result: DtypeResult) -> Iterator[str]:

@@ -10,7 +10,8 @@
 
 * ``settings`` of a target are those that it was judged by; those at the top are what all targets have in common.
   ``interrupted`` stands at the top where the audit was ended from outside, ``incomplete`` in a format's record: a line
-  for each part that could not be completed. ``ok`` is false for what failed and for what is incomplete.
+  for each part that could not be completed. ``ok`` is false for what failed and for what is incomplete. ``unasked``: what was
+  left out, and why.
 * FINDING: kind, severity, message, count, cases, share, regimes, minimal, worst (EXAMPLE or null), diagnosis, script;
   where they say something: relation (the companion or law that found it), raised (type and place of an exception),
   limit (in ulps, of a rule other than the policy), waived_by ("baseline"), notes (what could not be found out).
@@ -110,6 +111,8 @@ def _dtype(result: DtypeResult, regimes: bool) -> dict[str, Any]:
         ]
     if result.change:
         record["change"] = result.change
+    if result.unasked:
+        record["unasked"] = list(result.unasked)
     if result.incomplete:
         record["incomplete"] = list(result.incomplete)
     if regimes:

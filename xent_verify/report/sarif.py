@@ -11,7 +11,7 @@ import json
 from typing import Any
 from urllib.parse import quote
 
-from xent_verify.kinds import KINDS
+from xent_verify.kinds import KINDS, SEVERITIES
 from xent_verify.model import Report
 from xent_verify.report.json import finding_json
 from xent_verify.report.places import Placed, placed, source_file
@@ -26,7 +26,7 @@ _LEVELS = {"fail": "error", "warn": "warning", "info": "note"}
 
 def render_sarif(report: Report) -> str:
     """The report as SARIF."""
-    found = list(placed(report, "fail", "warn", "info"))
+    found = list(placed(report, *SEVERITIES))
     kinds = [kind for kind in KINDS if any(item.finding.kind == kind for item in found)]
     driver = {"name": "xent-verify", "rules": [_rule(kind) for kind in kinds]}
     run = {"tool": {"driver": driver}, "results": [_result(item, kinds) for item in found]}
