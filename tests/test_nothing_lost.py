@@ -175,7 +175,7 @@ def test_no_pass_proposes_what_raises(seed: int) -> None:
                 told = repr((seed, proposal.options.keys(), proposal.x.shape, proposal.x.tobytes()[:64]))
                 return zlib.crc32(told.encode()) % 3 > 0
 
-            one_pass(Attempt(batch, fails, None, 8))
+            one_pass(Attempt(batch, fails, 8))
     assert asked > 1000
 
 

@@ -43,7 +43,8 @@ RESULT = closed(
     partialFingerprints={"type": "object", "additionalProperties": STRING},
     properties={"type": "object"},
 )
-RULE = closed(["id"], id=STRING, name=STRING, shortDescription=TEXT, help=TEXT)
+LEVEL = closed(["level"], level={"enum": ["error", "warning", "note"]})
+RULE = closed(["id"], id=STRING, name=STRING, shortDescription=TEXT, help=TEXT, defaultConfiguration=LEVEL)
 DRIVER = closed(["name"], name=STRING, rules={"type": "array", "uniqueItems": True, "items": RULE})
 RUN = closed(["tool"], tool=closed(["driver"], driver=DRIVER), results={"type": "array", "items": RESULT})
 SARIF = closed(

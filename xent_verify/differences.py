@@ -67,6 +67,8 @@ def differences(old: Report, new: Report, *, factor: float = 1.0) -> Differences
             lines.append(f"{change.word}: {change.kind} {' '.join(place)}: {change.text}")
     lines += [f"only in the old result: {' '.join(place)}" for place in before if place not in after]
     lines += [f"only in the new result: {' '.join(place)}" for place in after if place not in before]
+    for which, report in (("old", old), ("new", new)):
+        lines += [f"not completed in the {which} result: {line}" for line in report.incomplete]
     if not found:
         lines.append(f"no finding differs in {len(common)} target x dtype")
     return Differences(tuple(lines), any(change.grave for change in found), len(common))

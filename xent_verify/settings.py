@@ -132,6 +132,10 @@ def command_of(result: TargetResult) -> list[str]:
     if not record or not record.keys().isdisjoint(("vectors", "certificate", "relative")) or "<" in result.target:
         return []
     settings, search = Settings.of(record), record.get("search")
+    try:
+        json.dumps(_plain(settings.kwargs))
+    except (TypeError, ValueError):
+        return []  # what is no JSON cannot be typed
     parts = ["xent-verify", "search" if search else "audit", result.target, "--op", settings.op or result.op]
     parts += ["--dtype", ",".join(one.dtype for one in result.dtypes)]
     for name, value in (search or {}).items():

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from xent_verify.commands.shared import names_of
+from xent_verify.commands.shared import names_of, write
 
 __all__ = ["command"]
 
@@ -27,7 +25,7 @@ def command(logits: str, target: int | None, dtypes: str, json_to: str) -> int:
     row = explain.logits_of(logits)
     names = names_of(dtypes)
     worked = explain.explain(row, target) if not names else explain.explain(row, target, names)
-    if json_to and json_to != "-":
-        Path(json_to).write_text(explain.to_json(worked), encoding="utf-8")
-    click.echo(explain.to_json(worked) if json_to == "-" else explain.render(worked), nl=False)
+    write(explain.to_json(worked), json_to)
+    if json_to != "-":
+        click.echo(explain.render(worked), nl=False)
     return 0

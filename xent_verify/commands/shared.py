@@ -28,6 +28,7 @@ __all__ = [
     "settings_options",
     "sizes_of",
     "status_of",
+    "write",
 ]
 
 
@@ -149,15 +150,19 @@ def deliver(report: Report, *, json_to: str, out: str) -> None:
     """Write the JSON and the report folder that were asked for, and the findings as text where stdout is free."""
     from xent_verify.report import render_text, save, to_json
 
-    if json_to == "-":
-        click.echo(to_json(report), nl=False)
     click.echo(render_text(report), err=json_to == "-", nl=False)  # before anything that can fail
-    if json_to not in ("", "-"):
-        Path(json_to).write_text(to_json(report), encoding="utf-8")
+    write(to_json(report), json_to)
     if out:
         save(report, Path(out))
     for line in report.incomplete:
         click.echo(f"xent-verify: not completed: {line}", err=True)
+
+
+def write(text: str, place: str) -> None:
+    """Into a file, to stdout ("-"), or nowhere ("")."""
+    if place:
+        with click.open_file(place, "w", encoding="utf-8") as file:
+            file.write(text)
 
 
 def status_of(report: Report) -> int:

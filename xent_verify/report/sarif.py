@@ -39,6 +39,7 @@ def _rule(kind: str) -> dict[str, Any]:
         "name": kind.title().replace("_", ""),
         "shortDescription": {"text": KINDS[kind].means},
         "help": {"text": KINDS[kind].remedy},
+        "defaultConfiguration": {"level": _LEVELS[KINDS[kind].severity]},
     }
 
 
