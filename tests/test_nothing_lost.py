@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import zlib
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -16,17 +17,21 @@ import pytest
 from xent_verify import audit as public_audit
 from xent_verify import findings as findings_module
 from xent_verify import harvest as harvest_module
-from xent_verify.audit import audit, merged
+from xent_verify.audit import AuditReport, assert_accurate, audit, merged
 from xent_verify.candidates import open_candidate, probe
 from xent_verify.cli import run
 from xent_verify.defined import undefined
-from xent_verify.failures import UsageError
+from xent_verify.differences import differences
+from xent_verify.failures import AuditIncompleteError, UsageError
 from xent_verify.minimise.passes import PASSES, Attempt
-from xent_verify.model import Batch, Finding, NotOffered
+from xent_verify.model import Batch, DtypeResult, Finding, NotOffered, Report, TargetResult
 from xent_verify.ops import OPS
 from xent_verify.regimes import plan
 from xent_verify.replay import chosen, replay
-from xent_verify.report import from_json, to_json
+from xent_verify.report import from_json, render_annotations, render_junit, render_text, to_json
+from xent_verify.report.html import render_html
+from xent_verify.report.markdown import render_markdown
+from xent_verify.report.words import headline
 from xent_verify.truth import certify
 
 LOSSES = """
@@ -332,3 +337,46 @@ def test_replay_refuses_a_call_that_is_none(tmp_path: Path) -> None:
     bent: Finding = replace(item.finding, minimal=replace(item.finding.minimal, options={"axis": 7}))
     with pytest.raises(UsageError, match="axis = 7 is out of its range"):
         replay(replace(item, finding=bent), isolated=False)
+
+
+def ends_its_process(task: dict[str, Any]) -> str:
+    """What a worker does instead of an audit: for one target it dies."""
+    import os
+
+    if task["target"] == "m:dies":
+        os._exit(3)
+    return to_json(
+        Report((TargetResult(task["target"], task["op"], (DtypeResult("float32", 9, 1.0, 1.0, {}, ()),)),), {})
+    )
+
+
+def test_a_pool_that_broke_costs_the_task_that_broke_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that ends takes its pool along; the tasks that waited are done again, each on its own."""
+    monkeypatch.setattr(harvest_module, "_run", ends_its_process)
+    tasks = [{"target": f"m:{name}", "op": "softmax", "dtypes": ["float32"]} for name in ("dies", "lives", "too")]
+    with harvest_module._pool(1) as pool:
+        waiting = [pool.submit(ends_its_process, task) for task in tasks]
+        report = merged([harvest_module._had(task, one) for task, one in zip(tasks, waiting, strict=True)])
+    assert [bool(target.dtypes[0].cases) for target in report.targets] == [False, True, True]
+    assert len(report.incomplete) == 1
+
+
+def test_what_is_incomplete_is_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """assert_accurate, compare and every rendering say so."""
+    unfinished = DtypeResult("float32", 9, 1.0, 1.0, {}, (), incomplete=("a call of ties was not judged: why",))
+    made = Report((TargetResult("m:f", "softmax", (unfinished,)),), {})
+    module = sys.modules["xent_verify.audit"]
+    monkeypatch.setattr(module, "audited", lambda *_: AuditReport(made.targets, {}))
+    with pytest.raises(AuditIncompleteError, match="not judged: why"):
+        assert_accurate(stable, op="softmax")
+    assert any("not completed in the new result" in line for line in differences(made, made).lines)
+    for text in (
+        render_text(made),
+        render_markdown(made),
+        render_html(made),
+        render_junit(made),
+        render_annotations(made),
+    ):
+        assert "not judged: why" in text
+    assert "could not be completed" in headline(made)
+    assert "All 1" not in headline(made)

@@ -18,6 +18,7 @@ import pytest
 from xent_verify import audit as public_audit
 from xent_verify.audit import audit, merged
 from xent_verify.cli import run
+from xent_verify.failures import UsageError
 from xent_verify.formats import FORMATS
 from xent_verify.model import Report, TargetResult
 from xent_verify.policies import parse_policy
@@ -197,6 +198,14 @@ def test_a_search_is_repeated_as_a_search(tmp_path: Path) -> None:
     assert again[:2] == ["xent-verify", "search"]
     run([*again[1:], "--json", str(second)])
     assert json.loads(first.read_text())["targets"] == json.loads(second.read_text())["targets"]
+
+
+@pytest.mark.parametrize("record", [{"timeout": "long"}, {"special": []}, {"sizes": ["wide"]}, {"policy": "lax"}])
+def test_a_corrupt_record_is_told_in_a_line(record: dict[str, Any]) -> None:
+    """Settings that cannot be are wrong use, not an error of the program's own."""
+    with pytest.raises(UsageError) as told:
+        Settings.of(record)
+    assert "\n" not in str(told.value)
 
 
 def test_what_no_command_repeats_has_none() -> None:

@@ -77,7 +77,11 @@ class Settings:
         for name in ("sizes", "regimes"):
             known[name] = tuple(known.get(name, ()))
         kwargs = known.get("kwargs", {})
-        return Settings(**known | {"kwargs": dict(kwargs) if isinstance(kwargs, Mapping) else {}}).checked()
+        known["kwargs"] = dict(kwargs) if isinstance(kwargs, Mapping) else {}
+        try:
+            return Settings(**known).checked()
+        except TypeError as error:
+            raise UsageError(f"recorded settings: {error}") from None
 
     def arguments(self) -> list[str]:
         """The options of the command line that differ from their defaults."""
