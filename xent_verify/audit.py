@@ -147,10 +147,9 @@ def audited(
                 dtyped.extend(audit_dtype(candidate, operation, form, own, progress) for form in forms)
         except KeyboardInterrupt:
             interrupted = True
-        except UsageError as error:
-            refused.append(error)
-            dtyped = [unfinished(form, str(error)) for form in forms]
         except Exception as error:  # noqa: BLE001  (said in the report)
+            if isinstance(error, UsageError) and not dtyped:
+                refused.append(error)
             dtyped += [unfinished(form, one_line(error)) for form in forms[len(dtyped) :]]
         results.append(TargetResult(name_of(target), operation.name, tuple(dtyped), own.record()))
         if interrupted:
