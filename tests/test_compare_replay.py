@@ -5,13 +5,11 @@ from __future__ import annotations
 import tomllib
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from report_factory import example, finding
 
 from xent_verify.audit import audit
-from xent_verify.baseline import KNOWN
 from xent_verify.cli import run
 from xent_verify.differences import differences
 from xent_verify.model import DtypeResult, Finding, Report, TargetResult
@@ -21,7 +19,7 @@ from xent_verify.scaffold import functions
 
 def report(*findings: Finding, target: str = "m:f") -> Report:
     result = DtypeResult("float32", 4000, 1.0, 1.0, {}, findings)
-    return Report((TargetResult(target, "softmax", (result,)),), {}, {})
+    return Report((TargetResult(target, "softmax", (result,)),), {})
 
 
 @pytest.mark.parametrize(
@@ -38,7 +36,7 @@ def report(*findings: Finding, target: str = "m:f") -> Report:
         ([finding()], [finding(regimes=("huge_offset",))], "improved", False),
         ([finding(worst=example(bound_ratio=3.0))], [finding(worst=example(bound_ratio=9.0))], "worsened", True),
         ([finding()], [finding()], "no finding differs", False),
-        ([finding()], [finding(severity="warn", message=f"{KNOWN}as before")], "no finding differs", False),
+        ([finding()], [finding(severity="warn", waived_by="baseline")], "no finding differs", False),
     ],
 )
 def test_differences_finding_by_finding(old: list[Finding], new: list[Finding], word: str, worse: bool) -> None:
@@ -132,11 +130,11 @@ def test_replay_of_a_relative_gates_finding(naive: Report, tmp_path: Path) -> No
     (one,) = [found for found in result.findings if found.kind == "inaccurate"]
     assert one.minimal is not None
     for limit, status in ((1.0, 1), (one.minimal.error_ulp or 0.0, 0)):
-        moved: Any = replace(one.minimal, bound_ratio=(one.minimal.error_ulp or 0.0) / limit)
-        told = replace(one, message="relative: 20 ulp, allowed 1 ulp", minimal=moved)
-        kept = replace(naive.targets[0], dtypes=(replace(result, findings=(told,)),))
+        told = replace(one, message="relative: 20 ulp, allowed 1 ulp", limit=limit)
+        settings = {**naive.targets[0].settings, "relative": {"target": "stable"}}
+        kept = replace(naive.targets[0], dtypes=(replace(result, findings=(told,)),), settings=settings)
         path = tmp_path / "relative.json"
-        path.write_text(to_json(replace(naive, targets=(kept,), settings={"gate": {"naive softmax float32": {}}})))
+        path.write_text(to_json(replace(naive, targets=(kept,))))
         assert run(["replay", str(path), "--in-process"]) == status
 
 

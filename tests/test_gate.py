@@ -368,14 +368,14 @@ def test_an_interrupted_gate_keeps_what_it_has(
     from xent_verify import gate
 
     listed("wrong_dtype", "stable")
-    real = gate.audit
+    real = gate.audited
 
-    def interrupted(name: str, **options: object) -> object:
-        if "stable" in name:
+    def interrupted(names: list[str], *options: object) -> object:
+        if "stable" in names[0]:
             raise KeyboardInterrupt
-        return real(name, **options)  # type: ignore[arg-type]
+        return real(names, *options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(gate, "audit", interrupted)
+    monkeypatch.setattr(gate, "audited", interrupted)
     assert run(["gate", "--update-baseline", "--json", "kept.json"]) == 130
     assert "wrong_dtype" in capsys.readouterr().out
     assert len(json.loads(Path("kept.json").read_text())["targets"]) == 1

@@ -111,7 +111,7 @@ def test_changes_name_what_appeared_vanished_and_moved():
     assert appeared.startswith("appeared: overflow; max ulp was ")
     assert with_changes(old, new).targets[0].dtypes[0].change.startswith("vanished: overflow")
     assert with_changes(old, old).targets[0].dtypes[0].change == "no finding differs"
-    assert with_changes(old, Report((), {}, {})).targets[0].dtypes[0].change == "not in the earlier result"
+    assert with_changes(old, Report((), {})).targets[0].dtypes[0].change == "not in the earlier result"
 
 
 @pytest.mark.parametrize("suffix", [".html", ".md", ".csv", ".tex", ".json", ".parquet"])

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 from report_factory import finding, odd_example, passing, report
 
-from xent_verify.model import FINDING_KINDS, DtypeResult, Report, TargetResult
+from xent_verify.kinds import KINDS
+from xent_verify.model import DtypeResult, Report, TargetResult
 from xent_verify.report import render_annotations, render_junit, render_sarif, render_step_summary
 from xent_verify.report.places import source_file
-from xent_verify.report.sarif import RULES
 
 junitparser = pytest.importorskip("junitparser")
 jsonschema = pytest.importorskip("jsonschema")
@@ -43,7 +43,8 @@ RESULT = closed(
     partialFingerprints={"type": "object", "additionalProperties": STRING},
     properties={"type": "object"},
 )
-RULE = closed(["id"], id=STRING, name=STRING, shortDescription=TEXT)
+LEVEL = closed(["level"], level={"enum": ["error", "warning", "note"]})
+RULE = closed(["id"], id=STRING, name=STRING, shortDescription=TEXT, help=TEXT, defaultConfiguration=LEVEL)
 DRIVER = closed(["name"], name=STRING, rules={"type": "array", "uniqueItems": True, "items": RULE})
 RUN = closed(["tool"], tool=closed(["driver"], driver=DRIVER), results={"type": "array", "items": RESULT})
 SARIF = closed(
@@ -56,11 +57,11 @@ def hostile() -> Report:
     """Names and messages with everything that needs escaping."""
     bad = finding(message='50% of "rows"\nare <wrong> & \x00late', minimal=odd_example("float16"))
     result = DtypeResult("float16", 9, 2.0, 3.0, {}, (bad,))
-    return Report((TargetResult("src/my loss.py:f<a>,b", "softmax", (result,)),), {}, {})
+    return Report((TargetResult("src/my loss.py:f<a>,b", "softmax", (result,)),), {})
 
 
 @pytest.mark.parametrize(
-    "made", [report(), passing(), hostile(), Report((), {}, {})], ids=["failing", "passing", "hostile", "empty"]
+    "made", [report(), passing(), hostile(), Report((), {})], ids=["failing", "passing", "hostile", "empty"]
 )
 def test_sarif_keeps_its_schema(made):
     """The SARIF validates, and every result names a rule that is there."""
@@ -81,9 +82,26 @@ def test_sarif_fingerprints_outlive_numbers():
     assert len(set(prints)) == len(prints)
 
 
+def test_sarif_fingerprints_outlive_regimes():
+    """A finding stays the same one when a regime joins that comes first in the alphabet."""
+    made = report()
+    before = json.loads(render_sarif(made))["runs"][0]["results"]
+    target, *others = made.targets
+    first = target.dtypes[0]
+    more = tuple(replace(one, regimes=("all_masked", *one.regimes)) for one in first.findings)
+    target = replace(target, dtypes=(replace(first, findings=more), *target.dtypes[1:]))
+    after = json.loads(render_sarif(replace(made, targets=(target, *others))))["runs"][0]["results"]
+    assert [one["partialFingerprints"] for one in before] == [one["partialFingerprints"] for one in after]
+
+
 def test_every_kind_has_a_rule():
-    """Each kind of finding is described."""
-    assert tuple(RULES) == FINDING_KINDS
+    """Each kind of finding is described, and the rule says what to do."""
+    found = [finding(kind, "info") for kind in KINDS]
+    result = DtypeResult("float32", 9, 2.0, 3.0, {}, tuple(found))
+    made = Report((TargetResult("m:f", "softmax", (result,)),), {})
+    rules = json.loads(render_sarif(made))["runs"][0]["tool"]["driver"]["rules"]
+    assert [rule["id"] for rule in rules] == list(KINDS)
+    assert all(rule["shortDescription"]["text"] and rule["help"]["text"] for rule in rules)
 
 
 def test_junit_reads_back():
@@ -100,7 +118,7 @@ def test_junit_of_hostile_text_and_nothing():
     document = junitparser.JUnitXml.fromstring(render_junit(hostile()))
     assert document.failures == 1
     nothing = DtypeResult("float32", 0, 0.0, 0.0, {}, ())
-    skipped = render_junit(Report((TargetResult("f", "softmax", (nothing,)),), {}, {}))
+    skipped = render_junit(Report((TargetResult("f", "softmax", (nothing,)),), {}))
     assert junitparser.JUnitXml.fromstring(skipped).skipped == 1
 
 
@@ -125,7 +143,7 @@ def test_step_summary_stays_under_the_limit():
     made = report()
     target = made.targets[0]
     many = tuple(finding(script="x = 1\n" * 4000, message=f"case {i} " * 40) for i in range(3000))
-    big = Report((replace(target, dtypes=(replace(target.dtypes[0], findings=many),)),), {}, {})
+    big = Report((replace(target, dtypes=(replace(target.dtypes[0], findings=many),)),), {})
     text = render_step_summary(big)
     assert len(text.encode()) < 2**20
     assert "Cut here" in text

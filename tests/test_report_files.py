@@ -44,7 +44,7 @@ def test_elements_count_every_histogram_entry():
 
 def test_empty_report_renders_everywhere(tmp_path):
     """A report of nothing has headers, no rows, and says that nothing was checked."""
-    empty = Report((), {}, {})
+    empty = Report((), {})
     for frame in (summary_frame, regime_frame, findings_frame, elements_frame):
         assert frame(empty).empty
     assert "Nothing was checked" in render_text(empty)
@@ -87,7 +87,7 @@ def test_square_brackets_survive():
 def test_markdown_tables_are_rectangular():
     """Every row of every table has as many cells as its header, also with pipes in names."""
     result = dtype_result("float16", np.random.default_rng(0), naive=True)
-    made = Report((TargetResult("a|b", "softmax", (result,)),), {}, {})
+    made = Report((TargetResult("a|b", "softmax", (result,)),), {})
     rows = [line for line in render_markdown(made).splitlines() if line.startswith("|")]
     assert len({line.replace("\\|", "").count("|") for line in rows}) == 1
     assert "```python" in render_findings(made)
@@ -133,7 +133,7 @@ def test_shares_are_honest(share, text):
 def test_unchecked_is_not_a_pass():
     """Nothing measured is neither pass nor fail."""
     nothing = DtypeResult("float32", 0, 0.0, 0.0, {}, ())
-    frame = summary_frame(Report((TargetResult("f", "softmax", (nothing,)),), {}, {}))
+    frame = summary_frame(Report((TargetResult("f", "softmax", (nothing,)),), {}))
     assert frame["verdict"].tolist() == ["unchecked"]
 
 

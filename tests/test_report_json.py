@@ -39,7 +39,7 @@ def wrapped(*examples, **changes) -> Report:
     """A report of one finding per example."""
     found = tuple(finding(minimal=item, **changes) for item in examples)
     result = DtypeResult("float32", 10, float("inf"), 0.1, {"nan": 3}, found)
-    return Report((TargetResult("f", "softmax", (result,)),), {}, {})
+    return Report((TargetResult("f", "softmax", (result,)),), {})
 
 
 def test_round_trip_is_exact():
@@ -132,7 +132,7 @@ def test_corrupt_files_get_one_line(fault):
 def test_run_facts_stay_in_their_block():
     """Two runs that differ only in times and machine differ only in the environment block."""
     first = passing()
-    second = Report(first.targets, first.settings, {"seconds": 99.0})
+    second = Report(first.targets, {"seconds": 99.0})
     a, b = json.loads(to_json(first)), json.loads(to_json(second))
     assert a.pop("environment") != b.pop("environment")
     assert a == b

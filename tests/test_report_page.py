@@ -114,7 +114,7 @@ def test_page_stays_small(text):
     target = made.targets[0]
     many = tuple(finding(script="x = 1\n" * 3000, message=f"case {i}") for i in range(60))
     results = tuple(replace(result, findings=many) for result in target.dtypes)
-    big = Report((replace(target, dtypes=results), *made.targets[1:]), made.settings, made.environment)
+    big = Report((replace(target, dtypes=results), *made.targets[1:]), made.environment)
     written = render_html(big)
     assert len(written.encode()) < 1_000_000
     assert "The script stands in" in written
@@ -123,11 +123,11 @@ def test_page_stays_small(text):
 
 def test_empty_and_odd_reports_have_a_page():
     """Nothing checked, and examples of every format with NaN and infinities, are pages too."""
-    assert "Nothing was checked." in render_html(Report((), {}, {}))
+    assert "Nothing was checked." in render_html(Report((), {}))
     made = passing()
     found = tuple(finding(minimal=odd_example(name)) for name in FORMATS)
     result = replace(made.targets[0].dtypes[0], findings=found)
-    odd = Report((replace(made.targets[0], dtypes=(result,)),), {}, {})
+    odd = Report((replace(made.targets[0], dtypes=(result,)),), {})
     assert Page(render_html(odd)).open == []
 
 
@@ -146,5 +146,5 @@ def test_plots_of_nothing():
     """Targets without a measured number draw no plot and break nothing."""
     made = report(ops=("softmax",))
     bare = tuple(replace(t, dtypes=tuple(replace(d, regimes=()) for d in t.dtypes)) for t in made.targets)
-    assert drawings(Report(bare, {}, {})) == []
-    assert "Plots" in render_html(Report(bare, {}, {}))
+    assert drawings(Report(bare, {})) == []
+    assert "Plots" in render_html(Report(bare, {}))

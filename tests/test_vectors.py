@@ -299,7 +299,7 @@ def test_what_is_not_offered_and_what_raises(softmax: Vectors) -> None:
     axes = [case.id for case in softmax.cases if "axis" in case.batch.options]
     report = judged(softmax, Answers("t", outcomes | dict.fromkeys(axes)))
     assert report.ok
-    assert f"not offered: {len(axes)} of {len(softmax.cases)} cases" in report.targets[0].dtypes[0].notes
+    assert f"not offered: {len(axes)} of {len(softmax.cases)} cases" in report.targets[0].dtypes[0].unasked
     refused: Outcome = Raised("Error", "no axis")
     report = judged(softmax, Answers("t", outcomes | dict.fromkeys(axes, refused)))
     assert ("exception", "fail") in kinds(report) or ("unsupported", "info") in kinds(report)

@@ -4,89 +4,45 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xent_verify import companions, conventions, laws
+from xent_verify import companions
 from xent_verify.candidates import Candidate, open_candidate
+from xent_verify.candidates.opening import name_of
 from xent_verify.environment import describe
-from xent_verify.failures import UnknownNameError, UsageError
+from xent_verify.failures import AuditIncompleteError, UnknownNameError, UsageError, one_line
 from xent_verify.findings import Asker, build, inferred, worst_examples
 from xent_verify.floating import default_mode
 from xent_verify.formats import format_named
-from xent_verify.judge import FLUSH_CHOICES, Rules
-from xent_verify.ledger import Ledger, Patience
+from xent_verify.judge import Hit
+from xent_verify.ledger import Ledger, Lost, Patience
 from xent_verify.model import Batch, DtypeResult, Report, Returned, TargetResult
 from xent_verify.ops import OPS, Op, op_named
 from xent_verify.policies import Policy, parse_policy
-from xent_verify.regimes import PROFILES, borrowed, plan, regimes_named
-from xent_verify.truth import certify
+from xent_verify.regimes import borrowed, plan
+from xent_verify.settings import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["AuditReport", "Settings", "assert_accurate", "audit", "audit_dtype", "merged", "opened"]
-
-LONGEST = 10_000_000
-"""The longest row that may be asked for."""
+__all__ = [
+    "AuditReport",
+    "Settings",
+    "assert_accurate",
+    "audit",
+    "audit_dtype",
+    "audited",
+    "merged",
+    "opened",
+    "unfinished",
+]
 
 DEFAULT_DTYPES = ("float64", "float32", "float16", "bfloat16")
 
 Progress = Callable[[str, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How to audit: the options of ``audit``."""
-
-    policy: Policy
-    special: str = "any"
-    flush: str = "auto"
-    profile: str = "standard"
-    seed: int = 0
-    arrays: str = "auto"
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
-    timeout: float = 10.0
-    isolated: bool = True
-    device: str = "cpu"
-    fail_fast: bool = False
-    sizes: tuple[int, ...] = ()
-    regimes: tuple[str, ...] = ()
-    op: str = ""  # how an operation from outside the table is named (module:attribute)
-
-    @property
-    def rules(self) -> Rules:
-        return Rules(self.policy, self.special, self.flush)  # type: ignore[arg-type]  # checked by ``checked``
-
-    def checked(self) -> Settings:
-        """These settings, or a ``UsageError`` naming the first that cannot be."""
-        conventions.profile_named(self.special)
-        if self.profile not in PROFILES:
-            raise UnknownNameError("profile", self.profile, PROFILES)
-        if self.flush not in FLUSH_CHOICES:
-            raise UnknownNameError("flush rule", self.flush, FLUSH_CHOICES)
-        if not self.timeout > 0:
-            raise UsageError(f"timeout {self.timeout}: must be a positive number of seconds")
-        for size in self.sizes:
-            if not 1 <= size <= LONGEST:
-                raise UsageError(f"size {size}: a row length is between 1 and {LONGEST}")
-        regimes_named(self.regimes)
-        return self
-
-    def describe(self) -> dict[str, Any]:
-        """The settings that decide the findings, as plain data."""
-        always = {
-            "policy": self.policy.name,
-            "special": self.special,
-            "flush": self.flush,
-            "profile": self.profile,
-            "seed": self.seed,
-            "arrays": self.arrays,
-            "kwargs": dict(self.kwargs),
-        }
-        given = {"sizes": list(self.sizes), "regimes": list(self.regimes), "op": self.op if ":" in self.op else ""}
-        return always | {name: value for name, value in given.items() if value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +96,7 @@ def audit(
     * ``targets``: take arrays of the format's dtype and of 1 to 4 dimensions, and the options of ``op`` that they offer
     * ``dtypes``: format names (default: float64, float32, float16, bfloat16 where the op has them)
     * ``policy``: what counts as inaccurate (docs/policies.md); ``special``, ``flush``: rules for NaN, infinities, subnormals
-    * ``profile``: "quick", "standard" or "thorough"; ``seed``: the same seed, the same inputs
+    * ``profile``: "quick", "standard" or "deep"; ``seed``: the same seed, the same inputs
     * ``arrays``: what targets take ("numpy", "torch", ...; "auto" finds out); ``device``: where such arrays live
     * ``kwargs``: added to every call; ``timeout``: seconds a call may take
     * ``isolated``: names run in a child process unless False; callables run in this process
@@ -148,17 +104,34 @@ def audit(
     * ``sizes``: row lengths that matter to the caller (a vocabulary), tried besides the profile's own
     * ``regimes``: only these kinds of input; ``progress``: is told how far it is
 
-    Raises ``UsageError`` for anything that cannot be asked; whatever the target does is in the report. A
-    ``KeyboardInterrupt`` ends the audit and returns what it has, with ``settings["interrupted"]``.
+    Raises ``UsageError`` for anything that cannot be asked; whatever the target does is in the report, and so is what
+    could not be completed (``incomplete``). A ``KeyboardInterrupt`` ends the audit and returns what it has, with
+    ``interrupted``.
     """
-    operation = op_named(op)
     settings = Settings(
-        parse_policy(policy), special, flush, profile, seed, arrays, dict(kwargs or {}), timeout,
-        True if isolated is None else isolated, device, fail_fast,
-        tuple(sizes), tuple(regimes), op if isinstance(op, str) else "",
-    ).checked()  # fmt: skip
+        policy=parse_policy(policy), special=special, flush=flush, profile=profile, seed=seed, arrays=arrays,
+        kwargs=dict(kwargs or {}), timeout=timeout, isolated=True if isolated is None else isolated, device=device,
+        fail_fast=fail_fast, sizes=tuple(sizes), regimes=tuple(regimes), op=op if isinstance(op, str) else "",
+    )  # fmt: skip
     if isinstance(op, Op) and op.name not in OPS:
         raise UsageError(f"operation {op.name!r} is not in the table: name it as module:attribute")
+    return audited(targets, op, dtypes, settings, progress)
+
+
+def audited(
+    targets: Sequence[str | Callable[..., Any]],
+    op: str | Op,
+    dtypes: Sequence[str] | None,
+    settings: Settings,
+    progress: Progress | None = None,
+) -> AuditReport:
+    """``audit`` with its options as ``Settings``.
+
+    A target that cannot be audited to its end costs its own results alone: they say what is missing. Where no target
+    can even be opened the first one's ``UsageError`` is raised.
+    """
+    operation = op_named(op)
+    settings = replace(settings, op=op if isinstance(op, str) else "").checked()
     forms = [format_named(name).name for name in dtypes or [d for d in DEFAULT_DTYPES if d in operation.formats]]
     for name in forms:
         if name not in operation.formats:
@@ -166,18 +139,31 @@ def audit(
     if not targets:
         raise UsageError("no target to audit")
     results: list[TargetResult] = []
-    described = settings.describe()
+    refused: list[UsageError] = []
+    interrupted = False
     for target in targets:
-        with opened(target, operation, settings) as candidate:
-            dtyped: list[DtypeResult] = []
-            try:
-                dtyped.extend(audit_dtype(candidate, operation, name, settings, progress) for name in forms)
-            except KeyboardInterrupt:
-                described["interrupted"] = True
-            results.append(TargetResult(candidate.name, operation.name, tuple(dtyped)))
-        if described.get("interrupted"):
+        own = replace(settings, isolated=settings.isolated and isinstance(target, str))
+        dtyped: list[DtypeResult] = []
+        try:
+            with opened(target, operation, own) as candidate:
+                dtyped.extend(audit_dtype(candidate, operation, form, own, progress) for form in forms)
+        except KeyboardInterrupt:
+            interrupted = True
+        except Exception as error:  # noqa: BLE001  (said in the report)
+            if isinstance(error, UsageError) and not dtyped:
+                refused.append(error)
+            dtyped += [unfinished(form, one_line(error)) for form in forms[len(dtyped) :]]
+        results.append(TargetResult(name_of(target), operation.name, tuple(dtyped), own.record()))
+        if interrupted:
             break
-    return AuditReport(tuple(results), described, describe())
+    if len(refused) == len(targets):
+        raise refused[0]
+    return AuditReport(tuple(results), describe(), interrupted)
+
+
+def unfinished(fmt: str, why: str) -> DtypeResult:
+    """A result of which nothing could be had."""
+    return DtypeResult(fmt, 0, 0.0, 0.0, {}, (), incomplete=(why,))
 
 
 def opened(target: str | Callable[..., Any], op: Op, settings: Settings) -> Candidate:
@@ -201,7 +187,7 @@ def audit_dtype(
     skipped: dict[str, int] = {}
     patience = Patience()
     answered: list[tuple[Batch, Returned]] = []
-    for number, batch in enumerate(_cases(op, fmt, settings)):
+    for number, batch in enumerate(ledger.lost.while_drawn(_cases(op, fmt, settings))):
         if progress is not None:
             progress(f"{candidate.name} {op.name} {fmt}: {batch.regime}", number)
         if not candidate.supports(batch):
@@ -209,8 +195,10 @@ def audit_dtype(
             continue
         if patience.spent(batch):
             continue
-        outcome, truth, judgement = asker.judged(batch)
-        ledger.add(batch, outcome, truth, judgement)
+        seen = asker.observe(ledger, batch)
+        if seen is None:
+            continue
+        outcome, judgement = seen
         patience.saw(batch, outcome)
         if isinstance(outcome, Returned) and not judgement.kinds() and batch.x.size:
             answered.append((batch, outcome))
@@ -222,12 +210,12 @@ def audit_dtype(
     findings = build(asker, ledger)
     worst_examples(op, ledger)
     passed = all(finding.severity != "fail" for finding in findings)
-    notes = [f"not asked (not offered): {name}, {count} call(s)" for name, count in sorted(skipped.items())]
-    notes += patience.notes()
-    notes += [f"{name}: answers {', '.join(words)}" for name, words in ledger.conventions.items()]
-    notes += inferred(asker, fmt) if passed and ledger.cases else ()
+    unasked = [f"not asked (not offered): {name}, {count} call(s)" for name, count in sorted(skipped.items())]
+    notes = [f"{name}: answers {', '.join(words)}" for name, words in ledger.conventions.items()]
+    if passed and ledger.cases:
+        notes += ledger.lost.unless("inference", lambda: inferred(asker, fmt), ())
     offered = {**candidate.offered, **ledger.refused}
-    return ledger.as_result(fmt, findings, offered, tuple(notes))
+    return ledger.as_result(fmt, findings, offered, tuple(notes), (*unasked, *patience.notes()))
 
 
 def _cases(op: Op, fmt: str, settings: Settings) -> Iterator[Batch]:
@@ -253,31 +241,38 @@ def _compare(asker: Asker, ledger: Ledger, answered: list[tuple[Batch, Returned]
     }
     chosen = itertools.islice(reversed(first_of.values()), _COMPARED[settings.profile])
     for batch, outcome in chosen:
-        for name, hit in _compared(asker, batch, outcome, companions.COMPANIONS):
+        for name, hit in _compared(asker, batch, outcome, companions.COMPANIONS, ledger.lost):
             ledger.note(hit, batch, outcome, name)
         if settings.fail_fast and ledger.failed:
             return
     longest = max(answered, key=lambda pair: pair[0].x.shape[-1] if pair[0].x.ndim else 0, default=None)
     if longest is not None and longest[0].x.size > _LARGEST_COMPARED:
-        for name, hit in _compared(asker, *longest, ()):
+        for name, hit in _compared(asker, *longest, (), ledger.lost):
             ledger.note(hit, *longest, name)
 
 
 def _compared(
-    asker: Asker, batch: Batch, outcome: Returned, others: Sequence[companions.Companion]
-) -> Iterator[tuple[str, Any]]:
-    limit = asker.rules.policy.limits(asker.op, batch, certify(batch)).error
-    for companion in others:
-        for hit in companion.run(asker.ask, asker.op, batch, outcome, limit):
-            yield companion.name, hit
-    for name in asker.op.laws:
-        for hit in laws.law_named(name).check(asker.ask, asker.op, batch, outcome.value, limit):
-            yield name, hit
+    asker: Asker, batch: Batch, outcome: Returned, others: Sequence[companions.Companion], lost: Lost
+) -> list[tuple[str, Hit]]:
+    """(relation, hit) of one call; a relation that cannot be looked at costs itself alone."""
+    found: list[tuple[str, Hit]] = []
+    limit = lost.unless("relations", partial(asker.limit, batch), None)
+    if limit is None:
+        return found
+    for name in [*(one.name for one in others), *asker.op.laws]:
+        hits: Sequence[Hit] = lost.unless(name, partial(asker.related, batch, outcome, name, limit), ())
+        found += [(name, hit) for hit in hits]
+    return found
 
 
 def assert_accurate(target: str | Callable[..., Any], *, op: str | Op, **options: Any) -> None:
-    """Audit and raise ``AssertionError`` with the findings' text if anything fails (options as for ``audit``)."""
+    """Audit and raise ``AssertionError`` with the findings' text if anything fails (options as for ``audit``).
+
+    ``AuditIncompleteError`` where nothing was seen to fail and not all could be asked.
+    """
     result = audit(target, op=op, **options)
+    if result.incomplete and not result.failed:
+        raise AuditIncompleteError("; ".join(result.incomplete))
     failed = [finding for finding in result.findings if finding.severity == "fail"]
     if failed:
         from xent_verify.report import render_finding
@@ -289,8 +284,8 @@ def assert_accurate(target: str | Callable[..., Any], *, op: str | Op, **options
 
 
 def merged(reports: Sequence[Report]) -> AuditReport:
-    """Several reports as one: targets in order, settings of the first."""
+    """Several reports as one: targets in order, each with its own settings; the environment of the first."""
     if not reports:
         raise UsageError("nothing to merge")
     targets = tuple(target for report in reports for target in report.targets)
-    return AuditReport(targets, dict(reports[0].settings), dict(reports[0].environment))
+    return AuditReport(targets, dict(reports[0].environment), any(report.interrupted for report in reports))

@@ -12,23 +12,23 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from xent_verify.failures import UsageError
-from xent_verify.model import FINDING_KINDS, Finding
+from xent_verify.kinds import KINDS
+from xent_verify.model import Finding
 
 __all__ = [
-    "KNOWN",
     "WORSE_FACTOR",
     "Change",
     "Entry",
     "compared",
     "differences",
-    "entry_of",
+    "entries_of",
     "read_baseline",
     "replaced",
     "update_baseline",
@@ -36,12 +36,6 @@ __all__ = [
 
 WORSE_FACTOR = 1.5
 """A known finding has become worse when its share of values or its error over the bound has grown beyond this factor."""
-
-LAST_BITS = frozenset({"inaccurate", "property", "batch_dependence", "layout_dependence", "nondeterministic"})
-"""Kinds whose presence or size may depend on the machine's instruction set."""
-
-KNOWN = "known (baseline): "
-"""How the messages of findings begin that the baseline excuses."""
 
 _SCHEMA = 1
 _LOCK_SECONDS = 10.0
@@ -95,14 +89,19 @@ class Change:
         return f"{self.word}: {self.entry.named}: {self.reason}"
 
 
-def entry_of(place: Place, finding: Finding, *, instruction_set: str, measured: str) -> Entry:
-    """A finding as an entry."""
-    worst = finding.worst
-    ratio = None if worst is None or worst.bound_ratio is None or math.isnan(worst.bound_ratio) else worst.bound_ratio
-    machine = instruction_set if finding.kind in LAST_BITS else ""
-    return Entry(
-        *place, finding.kind, machine, tuple(sorted(finding.regimes)), finding.count, finding.cases, ratio, measured
-    )
+def entries_of(place: Place, findings: Iterable[Finding], *, instruction_set: str, measured: str) -> Iterator[Entry]:
+    """The findings of one place as entries, one a kind."""
+    kinds: dict[str, list[Finding]] = {}
+    for finding in findings:
+        kinds.setdefault(finding.kind, []).append(finding)
+    for kind, alike in kinds.items():
+        ratios = [one.worst.bound_ratio for one in alike if one.worst is not None and one.worst.bound_ratio is not None]
+        regimes = sorted({name for one in alike for name in one.regimes})
+        count, cases = sum(one.count for one in alike), max(one.cases for one in alike)
+        yield Entry(
+            *place, kind, instruction_set if KINDS[kind].last_bits else "", tuple(regimes), count, max(count, cases),
+            max((ratio for ratio in ratios if not math.isnan(ratio)), default=None), measured,
+        )  # fmt: skip
 
 
 def compared(
@@ -217,7 +216,7 @@ def _entry(record: Mapping[str, Any]) -> Entry:
     ratio = record["ratio"]
     entry = Entry(**{**record, "regimes": tuple(record["regimes"]), "ratio": math.inf if ratio == "inf" else ratio})
     texts = (entry.target, entry.op, entry.dtype, entry.kind, entry.instruction_set, entry.measured, *entry.regimes)
-    if not all(isinstance(text, str) for text in texts) or entry.kind not in FINDING_KINDS:
+    if not all(isinstance(text, str) for text in texts) or entry.kind not in KINDS:
         raise ValueError(f"not a finding: {record}")
     if not all(type(number) is int and number >= 0 for number in (entry.count, entry.cases)):
         raise ValueError(f"counts must be whole numbers: {record}")

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from xent_verify.baseline import KNOWN
+from xent_verify.kinds import Severity, rank
 from xent_verify.model import DtypeResult, Finding, Report, TargetResult
 
 __all__ = ["Difference", "Differences", "changes", "differences", "with_changes"]
 
 Place = tuple[str, str, str]
-
-_RANK = {"info": 0, "warn": 1, "fail": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +36,15 @@ class Difference:
 class _Seen:
     """All findings of one kind in one place."""
 
-    rank: int
+    severity: Severity
     share: float
     ratio: float | None
     regimes: frozenset[str]
 
     @staticmethod
     def of(findings: list[Finding]) -> _Seen:
-        gravest = max(_rank(finding) for finding in findings)
-        counted = [finding for finding in findings if _rank(finding) == gravest]
+        gravest = min((finding.gravity for finding in findings), key=rank)
+        counted = [finding for finding in findings if finding.gravity == gravest]
         ratios = [f.worst.bound_ratio for f in counted if f.worst is not None and f.worst.bound_ratio is not None]
         regimes = frozenset(name for finding in counted for name in finding.regimes)
         return _Seen(gravest, max(f.share for f in counted), max(ratios, default=None), regimes)
@@ -54,32 +52,26 @@ class _Seen:
     @property
     def told(self) -> str:
         ratio = "" if self.ratio is None else f", {self.ratio:.4g} x the bound"
-        return f"{_WORDS[self.rank]}, {100 * self.share:.4g} % of values, {len(self.regimes)} regimes{ratio}"
-
-
-def _rank(finding: Finding) -> int:
-    """A failure stays one where a baseline excuses it."""
-    return 2 if finding.message.startswith(KNOWN) else _RANK[finding.severity]
-
-
-_WORDS = {rank: word for word, rank in _RANK.items()}
+        return f"{self.severity}, {100 * self.share:.4g} % of values, {len(self.regimes)} regimes{ratio}"
 
 
 def differences(old: Report, new: Report, *, factor: float = 1.0) -> Differences:
     """Compare what both reports have checked."""
     before, after = _places(old), _places(new)
     lines = []
-    worse = False
+    found: list[Difference] = []
     common = [place for place in after if place in before]
     for place in common:
         for change in changes(before[place], after[place], factor=factor):
-            worse = worse or change.grave
+            found.append(change)
             lines.append(f"{change.word}: {change.kind} {' '.join(place)}: {change.text}")
     lines += [f"only in the old result: {' '.join(place)}" for place in before if place not in after]
     lines += [f"only in the new result: {' '.join(place)}" for place in after if place not in before]
-    if not any(line.startswith(("appeared", "vanished", "worsened", "improved")) for line in lines):
+    for which, report in (("old", old), ("new", new)):
+        lines += [f"not completed in the {which} result: {line}" for line in report.incomplete]
+    if not found:
         lines.append(f"no finding differs in {len(common)} target x dtype")
-    return Differences(tuple(lines), worse, len(common))
+    return Differences(tuple(lines), any(change.grave for change in found), len(common))
 
 
 def changes(old: DtypeResult, new: DtypeResult, *, factor: float = 1.0) -> list[Difference]:
@@ -133,7 +125,7 @@ def _difference(old: DtypeResult, new: DtypeResult, kind: str, factor: float) ->
     now = [finding for finding in new.findings if finding.kind == kind]
     if not was:
         seen = _Seen.of(now)
-        return Difference("appeared", kind, seen.told, seen.rank > 0)
+        return Difference("appeared", kind, seen.told, seen.severity != "info")
     if not now:
         return Difference("vanished", kind, _Seen.of(was).told, False)
     before, after = _Seen.of(was), _Seen.of(now)
@@ -141,14 +133,14 @@ def _difference(old: DtypeResult, new: DtypeResult, kind: str, factor: float) ->
     more = sorted(after.regimes - before.regimes)
     if _worse(before, after, factor) or more:
         text += f" (now also in {', '.join(more)})" if more else ""
-        return Difference("worsened", kind, text, after.rank > 0)
+        return Difference("worsened", kind, text, after.severity != "info")
     if _worse(after, before, factor) or before.regimes - after.regimes:
         return Difference("improved", kind, text, False)
     return None
 
 
 def _worse(old: _Seen, new: _Seen, factor: float) -> bool:
-    if new.rank != old.rank:
-        return new.rank > old.rank
+    if new.severity != old.severity:
+        return rank(new.severity) < rank(old.severity)
     grown = old.ratio is not None and new.ratio is not None and new.ratio > max(1.0, factor * old.ratio)
     return grown or new.share > factor * old.share

@@ -11,6 +11,7 @@ XentVerifyError
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "UnknownNameError",
     "UsageError",
     "XentVerifyError",
+    "one_line",
 ]
 
 
@@ -58,3 +60,13 @@ class AuditIncompleteError(XentVerifyError):
 
 class UndecidedError(XentVerifyError):
     """The enclosure could not be made narrow enough within the precision limit."""
+
+
+def one_line(error: Exception) -> str:
+    """An exception that costs a part of the work only, in a line; raised again where ``XENT_VERIFY_TRACEBACK`` is set."""
+    text = " ".join(str(error).split())
+    if isinstance(error, XentVerifyError):
+        return text
+    if os.environ.get("XENT_VERIFY_TRACEBACK"):
+        raise error
+    return f"{type(error).__name__}: {text}".rstrip(": ")

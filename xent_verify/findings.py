@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xent_verify import companions, diagnose, laws
+from xent_verify.defined import undefined
 from xent_verify.diagnose.conduct import changing, conduct
 from xent_verify.enclosure import Enclosure
+from xent_verify.formats import FloatArray
 from xent_verify.judge import Hit, Judgement, Rules, judge
-from xent_verify.ledger import Entry, Ledger
+from xent_verify.kinds import KINDS
+from xent_verify.ledger import Entry, Ledger, Lost, WorstCall
 from xent_verify.minimise import minimise
-from xent_verify.model import Batch, Example, Finding, Outcome, Returned
+from xent_verify.model import Batch, Example, Finding, Outcome, Raised, Returned
 from xent_verify.ops import Op
 from xent_verify.scripts import script
 from xent_verify.truth import certify
@@ -23,9 +29,6 @@ __all__ = ["Asker", "build", "focus", "inferred", "worst_examples"]
 
 Ask = Callable[[Batch], Outcome]
 
-_OUTCOME_KINDS = frozenset({"crash", "timeout", "exception"})
-_CONDUCT_KINDS = frozenset({"shape", "dtype", "input_mutated", "stateful"})
-_MINIMISED_SEVERITIES = frozenset({"fail", "warn"})
 _EXAMPLE_LIMIT = 300
 _EVIDENCE_LIMIT = 300_000
 _EVIDENCE_LIMIT_ELEMENTWISE = 5_000
@@ -51,20 +54,44 @@ class Asker:
         outcome = self.ask(batch)
         return outcome, truth, judge(self.op, batch, outcome, truth, self.rules)
 
-    def hits(self, batch: Batch, check: str) -> tuple[Hit, ...]:
-        """All hits of a plain call (check ""), or those of one companion or law."""
-        outcome, truth, judgement = self.judged(batch)
-        if check in ("", "convention") or not isinstance(outcome, Returned) or judgement.errors is None:
-            return judgement.hits
-        limit = self.rules.policy.limits(self.op, batch, truth).error
-        for companion in companions.COMPANIONS:
-            if companion.name == check:
-                return tuple(companion.run(self.ask, self.op, batch, outcome, limit))
-        return tuple(laws.law_named(check).check(self.ask, self.op, batch, outcome.value, limit))
+    def observe(self, ledger: Ledger, batch: Batch) -> tuple[Outcome, Judgement] | None:
+        """Judge one call and count it; None where that raised, which the ledger then says."""
+        try:
+            outcome, truth, judgement = self.judged(batch)
+            ledger.add(batch, outcome, truth, judgement)
+        except Exception as error:  # noqa: BLE001  (said in the report)
+            ledger.lost(f"a call of {batch.regime} was not judged", error)
+            return None
+        return outcome, judgement
 
-    def reproduces(self, batch: Batch, kind: str, severity: str, check: str) -> bool:
-        """True when the batch shows a hit of that kind and severity."""
-        return any(hit.kind == kind and hit.severity == severity for hit in self.hits(batch, check))
+    def limit(self, batch: Batch) -> FloatArray:
+        """The policy's largest absolute error for each element of a call's result."""
+        return self.rules.policy.limits(self.op, batch, certify(batch)).error
+
+    def related(self, batch: Batch, outcome: Returned, relation: str, limit: FloatArray) -> tuple[Hit, ...]:
+        """The hits of one companion or law around an answered call."""
+        for companion in companions.COMPANIONS:
+            if companion.name == relation:
+                return tuple(companion.run(self.ask, self.op, batch, outcome, limit))
+        return tuple(laws.law_named(relation).check(self.ask, self.op, batch, outcome.value, limit))
+
+    def hits(self, batch: Batch, relation: str = "") -> tuple[tuple[Hit, ...], Outcome]:
+        """All hits of a plain call (relation ""), or those of one companion or law; and the call's outcome."""
+        outcome, _, judgement = self.judged(batch)
+        if relation in ("", "convention") or not isinstance(outcome, Returned) or judgement.errors is None:
+            return judgement.hits, outcome
+        return self.related(batch, outcome, relation, self.limit(batch)), outcome
+
+    def reproduces(self, batch: Batch, kind: str, severity: str, relation: str = "", raised: str = "") -> bool:
+        """True when a call that the operation defines shows a hit of that kind and severity.
+
+        ``raised``: for exceptions, the same type raised in the same place.
+        """
+        if undefined(self.op, batch):
+            return False
+        hits, outcome = self.hits(batch, relation)
+        same = not raised or (isinstance(outcome, Raised) and outcome.identity == raised)
+        return same and any(hit.kind == kind and hit.severity == severity for hit in hits)
 
 
 def focus(op: Op, batch: Batch, index: int | None) -> Batch:
@@ -109,62 +136,73 @@ def build(asker: Asker, ledger: Ledger) -> tuple[Finding, ...]:
 
 
 def _finding(asker: Asker, entry: Entry, cases: int) -> Finding:
-    worst_batch = _focused(asker, entry)
-    worst = _example(asker, worst_batch, entry)
+    """What raises while a finding is worked out costs that part of it, which its notes say."""
+    lost = Lost()
+    worst_batch = lost.unless("not reduced to a row", lambda: _focused(asker, entry), entry.batch)
+    worst = lost.unless("no numbers", lambda: _example(asker, worst_batch, entry), _blank(worst_batch))
     minimal = worst
-    if entry.severity in _MINIMISED_SEVERITIES and entry.check != "convention" and entry.kind != "timeout":
-        minimal = _minimal(asker, worst_batch, entry) or worst
-    text = _diagnosis(asker, entry, worst_batch)
-    code = (
-        script(asker.target, minimal, kind=entry.kind, dtype=entry.batch.fmt, expression=asker.expression)
-        if minimal
-        else ""
-    )
+    if entry.severity != "info" and entry.relation != "convention" and entry.kind != "timeout":
+        minimal = lost.unless("not minimised", lambda: _minimal(asker, worst_batch, entry, lost), worst)
     return Finding(
         kind=entry.kind,
         severity=entry.severity,
-        message=entry.hit.message if not entry.check else f"{entry.check}: {entry.hit.message}",
+        message=entry.hit.message,
         count=entry.count,
         cases=max(cases, entry.count),
         regimes=tuple(sorted(entry.regimes)),
         minimal=minimal,
         worst=worst,
-        diagnosis=text,
-        script=code,
+        diagnosis=lost.unless("no cause looked for", lambda: _diagnosis(asker, entry, worst_batch), ""),
+        script=lost.unless("no script", lambda: _script(asker, entry, minimal), ""),
+        relation=entry.relation,
+        raised=entry.raised,
+        notes=lost.lines(),
     )
+
+
+def _script(asker: Asker, entry: Entry, minimal: Example) -> str:
+    return script(asker.target, minimal, kind=entry.kind, dtype=entry.batch.fmt, expression=asker.expression)
 
 
 def _focused(asker: Asker, entry: Entry) -> Batch:
     """One row of the worst call if it fails alone in the same way, else the whole call."""
-    if entry.check or entry.kind in _OUTCOME_KINDS or entry.severity == "info":
+    if entry.relation or KINDS[entry.kind].group == "outcome" or entry.severity == "info":
         return entry.batch
     single = focus(asker.op, entry.batch, entry.hit.index)
     if single is entry.batch:
         return single
-    return single if asker.reproduces(single, entry.kind, entry.severity, "") else entry.batch
+    return single if asker.reproduces(single, entry.kind, entry.severity) else entry.batch
 
 
-def _minimal(asker: Asker, start: Batch, entry: Entry) -> Example | None:
+def _minimal(asker: Asker, start: Batch, entry: Entry, lost: Lost) -> Example:
     def fails(batch: Batch) -> bool:
-        return asker.reproduces(batch, entry.kind, entry.severity, entry.check)
+        return lost.unless(
+            "a smaller call was not judged",
+            lambda: asker.reproduces(batch, entry.kind, entry.severity, entry.relation, entry.raised),
+            False,
+        )
 
     budget = asker.budget if start.x.size <= 200_000 else asker.budget // 4
-    if entry.kind in _OUTCOME_KINDS:
+    if KINDS[entry.kind].group == "outcome":
         budget = min(budget, 60)
     return _example(asker, minimise(start, fails, budget=budget), entry)
 
 
+def _blank(batch: Batch) -> Example:
+    return Example(batch.inputs, batch.options, batch.layout, (), "", float("nan"), float("nan"), None, None)
+
+
 def _example(asker: Asker, batch: Batch, entry: Entry) -> Example:
     """The call with the numbers at its worst element of that kind."""
-    blank = Example(batch.inputs, batch.options, batch.layout, (), "", float("nan"), float("nan"), None, None)
-    if entry.kind in _OUTCOME_KINDS or entry.kind == "unsupported":
+    blank = _blank(batch)
+    if KINDS[entry.kind].group in ("outcome", "coverage"):
         return blank
     outcome, truth, judgement = asker.judged(batch)
     if not isinstance(outcome, Returned) or outcome.value.size != truth.size or not truth.size:
         return blank
     hits = [hit for hit in judgement.hits if hit.kind == entry.kind and hit.index is not None]
-    if not hits and entry.check:
-        hits = [hit for hit in asker.hits(batch, entry.check) if hit.kind == entry.kind and hit.index is not None]
+    if not hits and entry.relation:
+        hits = [hit for hit in asker.hits(batch, entry.relation)[0] if hit.kind == entry.kind and hit.index is not None]
     flat = int(hits[0].index or 0) if hits else 0
     if flat >= truth.size or outcome.value.dtype.kind in "cOSUM":
         return blank
@@ -186,9 +224,9 @@ def _example(asker: Asker, batch: Batch, entry: Entry) -> Example:
 
 def _diagnosis(asker: Asker, entry: Entry, single: Batch) -> str:
     """What the answer's conduct tells, or what the wrong values agree with: in the whole worst call, or in its row."""
-    if entry.kind in _OUTCOME_KINDS or entry.severity == "info" or entry.check:
+    if KINDS[entry.kind].group == "outcome" or entry.severity == "info" or entry.relation:
         return ""
-    if entry.kind in _CONDUCT_KINDS:
+    if KINDS[entry.kind].group in ("form", "conduct"):
         if not isinstance(entry.outcome, Returned):
             return ""
         return conduct(entry.kind, entry.batch, entry.outcome, certify(entry.batch).shape)
@@ -223,26 +261,41 @@ def _evidence(asker: Asker, batch: Batch) -> str:
 def worst_examples(op: Op, ledger: Ledger) -> None:
     """Give every regime's tally the call behind its largest error, as one row where rows are separate.
 
-    Calls that stay longer than ``_EXAMPLE_LIMIT`` logits are left out: the number stands, the row would swamp the report.
+    Of a call too long to be kept the numbers alone are, and its length.
     """
-    for regime, (batch, outcome, index) in ledger.worst_calls.items():
-        single = focus(op, batch, index)
-        if single.x.size > _EXAMPLE_LIMIT:
-            continue
-        truth = certify(single)
-        flat = index if single is batch else _place_in_row(op, batch, index)
-        one = truth.reshape(-1)[flat]
-        ledger.tallies[regime].worst = Example(
-            single.inputs,
-            single.options,
-            single.layout,
-            tuple(int(i) for i in np.unravel_index(flat, truth.shape)),
-            digits(single, np.unravel_index(flat, truth.shape)),
-            float(one.rounded(batch.fmt)),
-            float(outcome.value.reshape(-1)[index]),
-            float(one.error_ulp(outcome.value.reshape(-1)[index], batch.fmt)),
-            None,
-        )
+    for regime, worst in ledger.worst_calls.items():
+        tally = ledger.tallies[regime]
+        tally.worst = ledger.lost.unless("no worst example", partial(_worst_example, op, worst, tally.max_ulp), None)
+
+
+def _worst_example(op: Op, worst: WorstCall, error_ulp: float) -> Example:
+    batch, index = worst.batch, worst.index
+    single = focus(op, batch, index)
+    truth = certify(single)
+    flat = index if single is batch else _place_in_row(op, batch, index)
+    one = truth.reshape(-1)[flat]
+    kept = all(_short(value) for value in single.inputs.values())
+    return Example(
+        single.inputs if kept else {},
+        single.options if kept else {},
+        single.layout,
+        tuple(int(i) for i in np.unravel_index(flat, truth.shape)),
+        digits(single, np.unravel_index(flat, truth.shape)),
+        float(one.rounded(batch.fmt)),
+        worst.observed,
+        error_ulp,
+        worst.ratio,
+        0 if kept else single.x.size,
+    )
+
+
+def _short(array: NDArray[Any]) -> bool:
+    """Whether an array is told in a few numbers: short, or runs of equal values."""
+    if array.size <= _EXAMPLE_LIMIT:
+        return True
+    flat = np.ascontiguousarray(array).reshape(-1)
+    bits = flat.view(f"u{flat.dtype.itemsize}")
+    return int(np.count_nonzero(bits[1:] != bits[:-1])) < _EXAMPLE_LIMIT // 4
 
 
 def _place_in_row(op: Op, batch: Batch, index: int) -> int:

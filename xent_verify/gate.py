@@ -7,21 +7,19 @@ worse stays a failure.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from xent_verify.audit import AuditReport, Progress, audit
-from xent_verify.baseline import KNOWN, Change, Entry, Place, compared, entry_of
+from xent_verify.audit import DEFAULT_DTYPES, AuditReport, Progress, audited, unfinished
+from xent_verify.baseline import Change, Entry, Place, compared, entries_of
 from xent_verify.environment import describe, instruction_set
 from xent_verify.failures import UsageError
 from xent_verify.model import DtypeResult, Finding, RegimeResult, Report, TargetResult
+from xent_verify.ops import op_named
 from xent_verify.scripts import script
 from xent_verify.settings_file import GateSettings, GateTarget, Relative
 
-__all__ = ["RELATIVE", "GateResult", "gate", "unknown_only"]
-
-RELATIVE = "relative: "
-"""How the messages of relative gates' findings begin."""
+__all__ = ["GateResult", "gate", "unknown_only"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +34,7 @@ class GateResult:
 
     @property
     def interrupted(self) -> bool:
-        return bool(self.report.settings.get("interrupted"))
+        return self.report.interrupted
 
     @property
     def known(self) -> int:
@@ -45,21 +43,26 @@ class GateResult:
 
     @property
     def status(self) -> int:
-        """130 interrupted; 1 something new or worse; 5 nothing was checked of a target that is listed; 0."""
+        """130 interrupted; 1 new or worse; 3 not completed; 5 nothing was checked of a target that is listed; 0."""
         if self.interrupted:
             return 130
-        if not self.report.ok:
+        if self.report.failed:
             return 1
+        if self.report.incomplete:
+            return 3
         return 5 if self.unchecked or not self.report.cases else 0
 
 
 def gate(settings: GateSettings, known: Iterable[Entry] = (), *, progress: Progress | None = None) -> GateResult:
-    """Audit every target and compare with what is known. An interruption ends it and keeps what it has."""
+    """Audit every target and compare with what is known. An interruption ends it and keeps what it has.
+
+    A target that cannot be opened costs its own results alone; ``UsageError`` where none of them can be.
+    """
     results: list[TargetResult] = []
-    described: dict[str, Any] = {}
     checked: list[tuple[Place, str]] = []
     unchecked: list[str] = []
     references: dict[Any, Report] = {}
+    refused: list[UsageError] = []
     interrupted = False
     for target in settings.targets:
         try:
@@ -67,62 +70,74 @@ def gate(settings: GateSettings, known: Iterable[Entry] = (), *, progress: Progr
         except KeyboardInterrupt:
             interrupted = True
             break
+        except UsageError as error:
+            refused.append(error)
+            results.append(_refused(target, error))
+            continue
         result = report.targets[0]
         results.append(result)
-        described |= {f"{target.target} {target.op} {one.dtype}": dict(report.settings) for one in result.dtypes}
-        checked += [((result.target, result.op, one.dtype), _measured(target)) for one in result.dtypes if one.cases]
-        if report.settings.get("interrupted"):
+        checked += [((result.target, result.op, one.dtype), _measured(target)) for one in result.dtypes if _whole(one)]
+        if report.interrupted:
             interrupted = True
             break
         unchecked += _unchecked(target, result)
+    if refused and len(refused) == len(settings.targets):
+        raise refused[0]
     found = tuple(_entries(results, dict(checked)))
     changes = compared(
         known, found, checked, instruction_set=instruction_set(), factor=settings.worse_factor
     )  # fmt: skip
     failing = {change.entry.key for change in changes if change.word in ("new", "worse")}
     excused = {entry.key for entry in found} - failing
-    about: dict[str, Any] = {"gate": described} | ({"interrupted": True} if interrupted else {})
     if interrupted:
         changes = tuple(change for change in changes if change.word != "stale")
     held = [_excused(_against(result, changes) if known else result, excused) for result in results]
-    shown = AuditReport(tuple(held), about, describe())
-    return GateResult(shown, found, changes, tuple(unchecked), tuple(checked))
+    return GateResult(
+        AuditReport(tuple(held), describe(), interrupted), found, changes, tuple(unchecked), tuple(checked)
+    )
+
+
+def _whole(result: DtypeResult) -> bool:
+    """Whether what was not found was really looked for."""
+    return bool(result.cases) and not result.incomplete
+
+
+def _refused(target: GateTarget, error: UsageError) -> TargetResult:
+    op = op_named(target.op)
+    names = target.dtypes or [name for name in DEFAULT_DTYPES if name in op.formats]
+    return TargetResult(
+        target.target, op.name, tuple(unfinished(name, str(error)) for name in names), target.settings.record()
+    )
 
 
 def unknown_only(report: Report) -> Report:
     """The report without the findings that the baseline excuses, and without what is told of it."""
-    return _mapped(report, lambda finding: None if finding.message.startswith(KNOWN) else finding)
+    return _mapped(report, lambda finding: None if finding.waived_by else finding)
 
 
 def _audited(target: GateTarget, references: dict[Any, Report], progress: Progress | None) -> Report:
     report = _audit(target, target.target, progress)
-    if target.relative is None or report.settings.get("interrupted"):
+    if target.relative is None or report.interrupted:
         return report
     key = (target.relative.target, target.op, target.dtypes, repr(target.settings))
     if key not in references:
         references[key] = _audit(target, target.relative.target, progress)
     reference = references[key]
-    if reference.settings.get("interrupted"):
+    if reference.interrupted:
         raise KeyboardInterrupt
     peers = {result.dtype: result for result in reference.targets[0].dtypes}
     one = report.targets[0]
     judged = tuple(_relative(one, result, peers[result.dtype], target.relative) for result in one.dtypes)
-    return replace(report, targets=(replace(one, dtypes=judged),))
+    settings = {**one.settings, "relative": asdict(target.relative)}
+    return replace(report, targets=(replace(one, dtypes=judged, settings=settings),))
 
 
 def _audit(target: GateTarget, name: str, progress: Progress | None) -> Report:
-    settings = target.settings
-    options = {key: getattr(settings, key) for key in _AUDIT_OPTIONS}
     try:
-        return audit(name, op=target.op, dtypes=target.dtypes, progress=progress, **options)
+        return audited([name], target.op, target.dtypes, target.settings, progress)
     except UsageError as error:
         text = str(error)
         raise UsageError(text if name in text else f"target {name}: {text}") from error
-
-
-_AUDIT_OPTIONS = (
-    "policy", "special", "flush", "profile", "seed", "arrays", "kwargs", "timeout", "isolated", "device", "sizes",
-)  # fmt: skip
 
 
 def _relative(target: TargetResult, result: DtypeResult, peer: DtypeResult, rule: Relative) -> DtypeResult:
@@ -131,6 +146,9 @@ def _relative(target: TargetResult, result: DtypeResult, peer: DtypeResult, rule
     Every other kind of finding stays. Over all regimes together, one on which no implementation has a small error in
     ulps (a logarithm near 0) would hide all others.
     """
+    if peer.incomplete:
+        why = (f"{rule.target}, which it is compared with: {line}" for line in peer.incomplete)
+        result = replace(result, incomplete=(*result.incomplete, *why))
     limits = {regime.regime: max(rule.floor, rule.factor * regime.max_ulp) for regime in peer.regimes}
     over = [one for one in result.regimes if one.max_ulp > limits.get(one.regime, float("inf"))]
     kept = [finding for finding in result.findings if finding.kind != "inaccurate"]
@@ -143,32 +161,34 @@ def _relative(target: TargetResult, result: DtypeResult, peer: DtypeResult, rule
 def _beyond(
     target: TargetResult, result: DtypeResult, over: list[RegimeResult], limits: Mapping[str, float], rule: Relative
 ) -> Finding:
-    """The finding of a relative gate: its numbers are ulps over the limit, which ``replay`` takes from them."""
-    gravest = max(over, key=lambda one: (one.worst is not None, one.max_ulp / (limits[one.regime] or 1e-300)))
+    """The finding of a relative gate: its numbers are ulps over the limit."""
+    gravest = max(over, key=lambda one: one.max_ulp / (limits[one.regime] or 1e-300))
     limit, worst = limits[gravest.regime], gravest.worst
     if worst is not None and worst.error_ulp is not None:
         worst = replace(worst, bound_ratio=worst.error_ulp / limit if limit else float("inf"))
+    minimal = worst if worst is not None and not worst.length else None
     old = next((finding for finding in result.findings if finding.kind == "inaccurate"), None)
     allowed = f"the larger of {rule.floor:g} and {rule.factor:g} times {rule.target}'s error there"
     return Finding(
         kind="inaccurate",
         severity="fail",
-        message=f"{RELATIVE}{gravest.max_ulp:.4g} ulp in {gravest.regime}, allowed {limit:.4g} ({allowed})",
+        message=f"relative: {gravest.max_ulp:.4g} ulp in {gravest.regime}, allowed {limit:.4g} ({allowed})",
         count=len(over),
         cases=len(limits),
         regimes=tuple(sorted(one.regime for one in over)),
-        minimal=worst,
+        minimal=minimal,
         worst=worst,
         diagnosis=old.diagnosis if old else "",
         script=script(
             target.target,
-            worst,
+            minimal,
             kind="inaccurate",
             dtype=result.dtype,
             expression=f"open_candidate({target.target!r}, {target.op!r})",
         )
-        if worst
+        if minimal
         else "",
+        limit=limit,
     )
 
 
@@ -197,9 +217,8 @@ def _entries(results: Iterable[TargetResult], measured: Mapping[Place, str]) -> 
     for target in results:
         for result in target.dtypes:
             place = (target.target, target.op, result.dtype)
-            for finding in result.findings:
-                if finding.severity == "fail":
-                    yield entry_of(place, finding, instruction_set=machine, measured=measured.get(place, ""))
+            failing = [finding for finding in result.findings if finding.severity == "fail"]
+            yield from entries_of(place, failing, instruction_set=machine, measured=measured.get(place, ""))
 
 
 def _against(target: TargetResult, changes: Sequence[Change]) -> TargetResult:
@@ -208,7 +227,7 @@ def _against(target: TargetResult, changes: Sequence[Change]) -> TargetResult:
     def told(result: DtypeResult) -> DtypeResult:
         place = (target.target, target.op, result.dtype)
         words = [f"{change.word}: {change.entry.kind}" for change in changes if change.entry.place == place]
-        return replace(result, change="; ".join(words) or "as in the baseline")
+        return replace(result, change="; ".join(words) or ("as in the baseline" if _whole(result) else ""))
 
     return replace(target, dtypes=tuple(told(result) for result in target.dtypes))
 
@@ -220,7 +239,7 @@ def _excused(target: TargetResult, excused: set[tuple[str, ...]]) -> TargetResul
         known = (target.target, target.op, result.dtype, finding.kind) in places
         if finding.severity != "fail" or not known:
             return finding
-        return replace(finding, severity="warn", message=f"{KNOWN}{finding.message}")
+        return replace(finding, severity="warn", waived_by="baseline")
 
     dtypes = [
         replace(result, findings=tuple(seen(result, finding) for finding in result.findings))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import Any
 
-from xent_verify.audit import DEFAULT_DTYPES, AuditReport, audit, merged
-from xent_verify.failures import UsageError
+from xent_verify.audit import DEFAULT_DTYPES, AuditReport, audit, merged, unfinished
+from xent_verify.failures import UsageError, one_line
 from xent_verify.formats import format_named
 from xent_verify.implementations import IMPLEMENTATIONS, Implementation
 from xent_verify.libraries import LibraryTarget, installed
+from xent_verify.model import Report, TargetResult
 from xent_verify.ops import op_named
 from xent_verify.report import from_json
 
@@ -49,13 +51,34 @@ def harvest(
     order = {op: place for place, op in enumerate(wanted)}
     tasks.sort(key=lambda task: order[str(task["op"])])
     reports = []
-    with ProcessPoolExecutor(max(jobs, 1), mp_context=get_context("spawn")) as pool:
-        waiting = [pool.submit(_run, {**task, "profile": profile, "seed": seed}) for task in tasks]
+    tasks = [{**task, "profile": profile, "seed": seed} for task in tasks]
+    with _pool(jobs) as pool:
+        waiting = [pool.submit(_run, task) for task in tasks]
         for done, (task, report) in enumerate(zip(tasks, waiting, strict=True)):
-            reports.append(from_json(report.result()))
+            reports.append(_had(task, report))
             if progress is not None:
                 progress(f"{task['target']} {task['op']}", done + 1)
     return merged(reports)
+
+
+def _pool(jobs: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(max(jobs, 1), mp_context=get_context("spawn"))
+
+
+def _had(task: dict[str, Any], waiting: Future[str]) -> Report:
+    """A task's report; where it raised or its process ended, one that says so for each format.
+
+    A process that ends takes the whole pool along: each task that was waiting gets a process of its own.
+    """
+    try:
+        try:
+            return from_json(waiting.result())
+        except BrokenProcessPool:
+            with _pool(1) as alone:
+                return from_json(alone.submit(_run, task).result())
+    except Exception as error:  # noqa: BLE001  (said in the report)
+        lost = tuple(unfinished(name, one_line(error)) for name in task["dtypes"])
+        return Report((TargetResult(task["target"], task["op"], lost),), {})
 
 
 def _run(task: dict[str, Any]) -> str:

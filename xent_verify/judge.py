@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from xent_verify import conventions
 from xent_verify.enclosure import Enclosure
 from xent_verify.formats import FloatFormat
-from xent_verify.measure import CLASSES, CODE, Errors, measure
-from xent_verify.model import Batch, Died, Malformed, Outcome, Raised, Returned, Severity, TimedOut
+from xent_verify.kinds import FAILING, KINDS, Severity
+from xent_verify.measure import CODE, Errors, measure
+from xent_verify.model import Batch, Died, Malformed, NotOffered, Outcome, Raised, Returned, TimedOut
 from xent_verify.ops import Op
 from xent_verify.policies import POLICIES, Policy
 
@@ -80,6 +81,8 @@ def judge(op: Op, batch: Batch, outcome: Outcome, truth: Enclosure, rules: Rules
             return _judge_value(op, batch, outcome, truth, rules)
         case Raised(type_name, message):
             return Judgement((_raised(batch, type_name, message),))
+        case NotOffered(what):
+            return Judgement((Hit("unsupported", "info", f"not offered: {what}"),))
         case TimedOut(seconds):
             return Judgement((Hit("timeout", "fail", f"no answer within {seconds:g} s"),))
         case Died(how):
@@ -163,21 +166,9 @@ def _conventions(
     return Errors(errors.ulp, ratio, code.astype(np.uint8)), hits, tuple(sorted(words))
 
 
-_MESSAGES = {
-    "overflow": "infinite where a finite value is due, or the reverse",
-    "underflow": "a representable value other than 0 came out 0",
-    "log_of_zero": "infinite as from log(0), but the true value is finite",
-    "nan": "NaN where a number is due",
-    "inaccurate": "error above the policy's limit",
-    "special_value": "wrong special value",
-    "nan_hidden": "a NaN in the input is missing from the result",
-    "flushed": "a subnormal result was flushed to zero",
-}
-
-
 def _values(batch: Batch, errors: Errors, rules: Rules) -> list[Hit]:
     hits = []
-    for kind, message in _MESSAGES.items():
+    for kind in FAILING:
         mask = errors.of(kind)
         count = int(np.count_nonzero(mask))
         if not count:
@@ -187,7 +178,7 @@ def _values(batch: Batch, errors: Errors, rules: Rules) -> list[Hit]:
         size = size + np.where(mask & np.isfinite(errors.ulp), np.minimum(errors.ulp, 1e290), 0.0) * 1e-3
         index = int(np.argmax(size))
         ulp, ratio = float(errors.ulp.flat[index]), float(errors.ratio.flat[index])
-        hits.append(Hit(kind, severity, message, count, index, None if np.isnan(ulp) else ulp, ratio))
+        hits.append(Hit(kind, severity, KINDS[kind].message, count, index, None if np.isnan(ulp) else ulp, ratio))
     tolerated = int(np.count_nonzero(errors.of("tolerated_overflow")))
     if tolerated:
         text = "an intermediate of a sound algorithm overflows here although the result is representable"
@@ -197,6 +188,3 @@ def _values(batch: Batch, errors: Errors, rules: Rules) -> list[Hit]:
         text = "not judged: the limit is as large as the value, and no digit of the answer is right"
         hits.append(Hit("inaccurate", "info", text, unjudged, int(np.argmax(errors.of("not_judged")))))
     return hits
-
-
-assert set(_MESSAGES) <= set(CLASSES)

@@ -5,47 +5,53 @@ Entries add up over batches; a call is kept only while it is the worst of its ki
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
 from xent_verify.conventions import PROFILES
 from xent_verify.enclosure import Enclosure
+from xent_verify.failures import one_line
 from xent_verify.judge import Hit, Judgement
+from xent_verify.kinds import KINDS, Severity, rank
 from xent_verify.measure import Tally
 from xent_verify.model import (
-    FINDING_KINDS,
     Batch,
     Died,
     DtypeResult,
     Finding,
     Outcome,
+    Raised,
     RegimeResult,
     Returned,
-    Severity,
     TimedOut,
 )
 from xent_verify.ops import Op
 from xent_verify.rowwise import added, beside_ulps
 
-__all__ = ["Entry", "Ledger", "Patience", "capabilities"]
+__all__ = ["Entry", "Ledger", "Lost", "Patience", "WorstCall", "capabilities"]
 
-_RANK = {"fail": 2, "warn": 1, "info": 0}
+T = TypeVar("T")
 _CONSISTENT = ("all -inf", "mean over nothing")
 """Situations in which one target must always answer with the same word."""
 
 
 @dataclass(slots=True)
 class Entry:
-    """One kind of failure so far. ``check`` names the companion or law that found it ("" for a plain call)."""
+    """One kind of failure so far, of one relation's or a plain call's making ("").
+
+    ``raised``: for exceptions, which (exceptions of another type or from another place are another failure).
+    """
 
     kind: str
     severity: Severity
-    check: str
+    relation: str
     hit: Hit
     batch: Batch
     outcome: Outcome | None
+    raised: str = ""
     count: int = 0
     regimes: dict[str, int] = field(default_factory=dict)
 
@@ -55,6 +61,17 @@ class _Refusal:
     capabilities: frozenset[str]
     batch: Batch
     hit: Hit
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class WorstCall:
+    """The call behind a regime's largest error in ulps: the flat element, what was answered there, error over limit."""
+
+    batch: Batch
+    index: int
+    observed: float
+    ratio: float
 
 
 def capabilities(op: Op, batch: Batch) -> frozenset[str]:
@@ -114,17 +131,47 @@ class Patience:
         ]
 
 
+class Lost:
+    """What could not be done because something raised: a part of the work each, and why."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, int] = {}
+
+    def __call__(self, what: str, error: Exception) -> None:
+        line = f"{what}: {one_line(error)}"
+        self._seen[line] = self._seen.get(line, 0) + 1
+
+    def unless(self, what: str, make: Callable[[], T], default: T) -> T:
+        """What ``make`` gives, or the default where it raises."""
+        try:
+            return make()
+        except Exception as error:  # noqa: BLE001  (said in the report)
+            self(what, error)
+            return default
+
+    def while_drawn(self, cases: Iterable[T]) -> Iterator[T]:
+        """The cases up to where making them raises."""
+        try:
+            yield from cases
+        except Exception as error:  # noqa: BLE001  (said in the report)
+            self("the plan ended early", error)
+
+    def lines(self) -> tuple[str, ...]:
+        return tuple(line if count == 1 else f"{line} ({count} times)" for line, count in self._seen.items())
+
+
 class Ledger:
     """Everything learned about one target on one (op, dtype)."""
 
     def __init__(self, op: Op) -> None:
         self.op = op
+        self.lost = Lost()
         self.cases = 0
         self.max_ulp = 0.0
         self.max_ratio = 0.0
-        self.entries: dict[tuple[str, Severity], Entry] = {}
+        self.entries: dict[tuple[str, Severity, str], Entry] = {}
         self.tallies: dict[str, Tally] = {}
-        self.worst_calls: dict[str, tuple[Batch, Returned, int]] = {}
+        self.worst_calls: dict[str, WorstCall] = {}
         self._refusals: list[_Refusal] = []
         self._granted: dict[str, int] = {}
         self._base_answers = 0
@@ -132,14 +179,14 @@ class Ledger:
 
     @property
     def failed(self) -> bool:
-        return any(severity == "fail" for _, severity in self.entries)
+        return any(severity == "fail" for _, severity, _ in self.entries)
 
     def add(self, batch: Batch, outcome: Outcome, truth: Enclosure, judgement: Judgement) -> None:
         """Count one judged call."""
         refused = [hit for hit in judgement.hits if hit.kind == "exception"]
         asked = capabilities(self.op, batch)
         if refused:
-            self._refusals.append(_Refusal(asked, batch, refused[0]))
+            self._refusals.append(_Refusal(asked, batch, refused[0], outcome))
         elif isinstance(outcome, Returned):
             self._base_answers += 1
             for name in asked:
@@ -165,20 +212,24 @@ class Ledger:
             tally.measures = added(tally.measures, beside_ulps(self.op, batch, observed, truth, errors))
         axis = int(batch.options.get("axis", -1))
         length = batch.x.shape[axis] if self.op.by_row and batch.x.ndim else 1
-        if tally.add(batch, errors, truth, length) and isinstance(outcome, Returned):
-            finite = np.where((errors.code <= 5) & np.isfinite(errors.ulp), errors.ulp, -1.0)
-            self.worst_calls[batch.regime] = (batch, outcome, int(np.argmax(finite)))
+        place = tally.add(batch, errors, truth, length)
+        if place is not None and isinstance(outcome, Returned):
+            answer, ratio = float(outcome.value.reshape(-1)[place]), float(errors.ratio.flat[place])
+            self.worst_calls[batch.regime] = WorstCall(batch, place, answer, ratio)
         self.max_ulp = max(self.max_ulp, tally.max_ulp)
         self.max_ratio = max(self.max_ratio, tally.max_ratio)
 
-    def note(self, hit: Hit, batch: Batch, outcome: Outcome | None, check: str = "") -> None:
+    def note(self, hit: Hit, batch: Batch, outcome: Outcome | None, relation: str = "") -> None:
         """Count one hit; keep its call if it is the worst of its kind."""
-        key = (hit.kind, hit.severity)
+        raised = ""
+        if isinstance(outcome, Raised) and hit.kind in ("exception", "unsupported"):
+            raised = outcome.identity if hit.kind == "exception" else outcome.type_name
+        key = (hit.kind, hit.severity, raised)
         entry = self.entries.get(key)
         if entry is None:
-            entry = self.entries[key] = Entry(hit.kind, hit.severity, check, hit, batch, outcome)
+            entry = self.entries[key] = Entry(hit.kind, hit.severity, relation, hit, batch, outcome, raised)
         elif _worse(hit, batch, entry):
-            entry.hit, entry.batch, entry.outcome, entry.check = hit, batch, outcome, check
+            entry.hit, entry.batch, entry.outcome, entry.relation = hit, batch, outcome, relation
         entry.count += hit.count
         entry.regimes[batch.regime] = entry.regimes.get(batch.regime, 0) + hit.count
 
@@ -188,9 +239,9 @@ class Ledger:
             missing = {name for name in refusal.capabilities if not self._granted.get(name)}
             if missing and self._base_answers:
                 text = f"not offered: {', '.join(sorted(missing))} ({refusal.hit.message})"
-                self.note(Hit("unsupported", "info", text), refusal.batch, None)
+                self.note(Hit("unsupported", "info", text), refusal.batch, refusal.outcome)
             else:
-                self.note(refusal.hit, refusal.batch, None)
+                self.note(refusal.hit, refusal.batch, refusal.outcome)
         for situation in _CONSISTENT:
             words = self._words.get(situation, {})
             if len(words) > 1:
@@ -216,7 +267,7 @@ class Ledger:
             for name, count in tally.classes.items():
                 total[name] = total.get(name, 0) + count
         for entry in self.entries.values():
-            if entry.kind in ("crash", "timeout", "exception"):
+            if KINDS[entry.kind].group == "outcome":
                 total[entry.kind] = total.get(entry.kind, 0) + entry.count
         return dict(sorted(total.items()))
 
@@ -224,18 +275,22 @@ class Ledger:
         return tuple(tally.result(name) for name, tally in sorted(self.tallies.items()))
 
     def as_result(
-        self, fmt: str, findings: tuple[Finding, ...], offered: Mapping[str, bool], notes: tuple[str, ...]
+        self,
+        fmt: str,
+        findings: tuple[Finding, ...],
+        offered: Mapping[str, bool],
+        notes: tuple[str, ...],
+        unasked: tuple[str, ...] = (),
     ) -> DtypeResult:
         """The frozen record of everything counted here."""
         return DtypeResult(
-            fmt, self.cases, self.max_ulp, self.max_ratio, self.classes(), findings, self.regimes(), offered, notes
-        )
+            fmt, self.cases, self.max_ulp, self.max_ratio, self.classes(), findings, self.regimes(), offered, notes,
+            unasked=unasked, incomplete=self.lost.lines(),
+        )  # fmt: skip
 
     def ordered(self) -> list[Entry]:
         """Entries, gravest first."""
-        return sorted(
-            self.entries.values(), key=lambda entry: (-_RANK[entry.severity], FINDING_KINDS.index(entry.kind))
-        )
+        return sorted(self.entries.values(), key=lambda entry: (rank(entry.severity), list(KINDS).index(entry.kind)))
 
 
 def _worse(hit: Hit, batch: Batch, entry: Entry) -> bool:

@@ -17,25 +17,12 @@ from numpy.typing import ArrayLike, NDArray
 from xent_verify.enclosure import TIERS, Enclosure
 from xent_verify.failures import UsageError
 from xent_verify.formats import FloatArray, FloatFormat
+from xent_verify.kinds import CLASSES
 from xent_verify.model import Batch, Example, RegimeResult
 from xent_verify.ops.limits import Limits
 
-__all__ = ["CLASSES", "ERROR_EDGES", "MAGNITUDE_EDGES", "NO_DIGIT", "Errors", "Tally", "measure", "ulp_error"]
+__all__ = ["ERROR_EDGES", "MAGNITUDE_EDGES", "NO_DIGIT", "Errors", "Tally", "measure", "ulp_error"]
 
-CLASSES = (
-    "ok",
-    "overflow",
-    "underflow",
-    "log_of_zero",
-    "nan",
-    "inaccurate",
-    "special_value",
-    "nan_hidden",
-    "flushed",
-    "convention",
-    "tolerated_overflow",
-    "not_judged",
-)
 CODE = {name: code for code, name in enumerate(CLASSES)}
 
 ERROR_EDGES = np.concatenate(
@@ -189,8 +176,8 @@ class Tally:
         self.worst: Example | None = None
         self.measures: dict[str, float] = {}
 
-    def add(self, batch: Batch, errors: Errors, truth: Enclosure, length: int) -> bool:
-        """Count one result; True when it holds a new maximum of error_ulp (finite cases only)."""
+    def add(self, batch: Batch, errors: Errors, truth: Enclosure, length: int) -> int | None:
+        """Count one result; the flat place of its largest error_ulp (finite cases only) where that is a new maximum."""
         self.cases += errors.ulp.size
         for code, count in enumerate(np.bincount(errors.code.ravel(), minlength=len(CLASSES))):
             if count and code:
@@ -206,9 +193,10 @@ class Tally:
         self.max_ratio = max(self.max_ratio, float(ratios.max(initial=0.0)))
         top = float(ulp.max(initial=0.0))
         self.length_max[length] = max(self.length_max.get(length, 0.0), top)
-        record = top > self.max_ulp
-        self.max_ulp = max(self.max_ulp, top)
-        return record
+        if not top > self.max_ulp:
+            return None
+        self.max_ulp = top
+        return int(np.argmax(np.where(numeric, errors.ulp, -1.0)))
 
     def _count(self, ulp: FloatArray, magnitude: FloatArray) -> None:
         rows = np.clip(np.searchsorted(ERROR_EDGES, ulp, side="right") - 1, 0, self.histogram.shape[0] - 1)

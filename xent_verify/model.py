@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify.formats import FORMATS, FloatFormat
+from xent_verify.kinds import Severity
 
 __all__ = [
-    "FINDING_KINDS",
     "Batch",
     "Died",
     "DtypeResult",
     "Example",
     "Finding",
     "Malformed",
+    "NotOffered",
     "Outcome",
     "Raised",
     "Report",
@@ -26,31 +27,6 @@ __all__ = [
     "TargetResult",
     "TimedOut",
 ]
-
-Severity = Literal["fail", "warn", "info"]
-
-FINDING_KINDS = (
-    "overflow",
-    "underflow",
-    "log_of_zero",
-    "nan",
-    "inaccurate",
-    "special_value",
-    "nan_hidden",
-    "flushed",
-    "shape",
-    "dtype",
-    "input_mutated",
-    "nondeterministic",
-    "stateful",
-    "batch_dependence",
-    "layout_dependence",
-    "property",
-    "exception",
-    "crash",
-    "timeout",
-    "unsupported",
-)
 
 LAYOUTS = (
     "C",  # C-contiguous
@@ -119,6 +95,18 @@ class Raised:
     message: str
     where: str = ""
 
+    @property
+    def identity(self) -> str:
+        """What tells one failure from another: the type, and where it was raised."""
+        return f"{self.type_name} in {self.where}" if self.where else self.type_name
+
+
+@dataclass(frozen=True, slots=True)
+class NotOffered:
+    """The call was not made: the target offers no such call (``what`` it lacks). Never a fault of the target's."""
+
+    what: str
+
 
 @dataclass(frozen=True, slots=True)
 class TimedOut:
@@ -141,7 +129,7 @@ class Malformed:
     what: str
 
 
-Outcome = Returned | Raised | TimedOut | Died | Malformed
+Outcome = Returned | Raised | NotOffered | TimedOut | Died | Malformed
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +138,8 @@ class Example:
 
     ``inputs`` and ``options`` are the call's own; ``index`` the element of the result; ``true_digits`` the true value
     to 30 significant digits; ``rounded`` and ``observed`` the correctly rounded and the returned value as text (hex and
-    decimal are derived); ``error_ulp`` and ``bound_ratio`` may be None where no number makes sense.
+    decimal are derived); ``error_ulp`` and ``bound_ratio`` may be None where no number makes sense. ``length``: 0, or
+    the logits of a row too long to be kept (``inputs`` is then empty).
     """
 
     inputs: Mapping[str, NDArray[Any]]
@@ -162,15 +151,19 @@ class Example:
     observed: float
     error_ulp: float | None
     bound_ratio: float | None
+    length: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One kind of failure of one target on one (op, dtype).
 
-    ``kind`` is one of ``FINDING_KINDS``; ``severity`` "fail" or "warn"; ``count`` of ``cases`` elements were hit, in
-    ``regimes``. ``minimal`` and ``worst`` are the smallest input and the one with the largest error; ``diagnosis`` names
-    the likely mistake; ``script`` reproduces the minimal one on its own.
+    ``kind`` is one of ``kinds.KINDS``; ``severity`` "fail", "warn" or "info"; ``count`` of ``cases`` elements were hit, in
+    ``regimes``. ``minimal`` and ``worst`` are the smallest input and the one with the largest error over the limit;
+    ``diagnosis`` names the likely mistake; ``script`` reproduces the minimal one on its own. ``relation``: the companion
+    or law that found it ("convention" for calls that contradict each other, "" for one plain call). ``raised``: for an
+    exception its type and where it was raised. ``limit``: the largest error in ulps that a rule other than the policy
+    allowed. ``waived_by``: what makes a failure a warning ("baseline"). ``notes``: what could not be found out about it.
     """
 
     kind: str
@@ -183,6 +176,22 @@ class Finding:
     worst: Example | None = None
     diagnosis: str = ""
     script: str = ""
+    relation: str = ""
+    raised: str = ""
+    limit: float | None = None
+    waived_by: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The message as it is shown: with the relation that found it, and what excuses it."""
+        known = f"known ({self.waived_by}): " if self.waived_by else ""
+        return f"{known}{self.relation}{': ' if self.relation else ''}{self.message}"
+
+    @property
+    def gravity(self) -> Severity:
+        """The severity; a failure stays one where a baseline excuses it."""
+        return "fail" if self.waived_by else self.severity
 
     @property
     def share(self) -> float:
@@ -228,27 +237,35 @@ class DtypeResult:
     findings: tuple[Finding, ...]
     regimes: tuple[RegimeResult, ...] = ()
     offered: Mapping[str, bool] = field(default_factory=dict)  # parts of the op's signature
-    notes: tuple[str, ...] = ()  # what was inferred, what was not reached
+    notes: tuple[str, ...] = ()  # what was inferred, which conventions it keeps
     proved: tuple[Proved, ...] = ()  # what certificates say of the same target
     change: str = ""  # against an earlier result or a baseline, in words
+    unasked: tuple[str, ...] = ()  # calls that were left out, and why: a pass says nothing of them
+    incomplete: tuple[str, ...] = ()  # what of the audit could not be completed, and why
 
     @property
     def ok(self) -> bool:
-        """Nothing failed; there may be warnings."""
-        return all(finding.severity != "fail" for finding in self.findings)
+        """Nothing failed, and all that was to be asked was asked; there may be warnings."""
+        return not self.failed and not self.incomplete
+
+    @property
+    def failed(self) -> bool:
+        """Something failed."""
+        return any(finding.severity == "fail" for finding in self.findings)
 
 
 @dataclass(frozen=True, slots=True)
 class TargetResult:
-    """One target on one op, dtype by dtype."""
+    """One target on one op, dtype by dtype, and the settings that it was judged by (``settings.Settings.record``)."""
 
     target: str
     op: str
     dtypes: tuple[DtypeResult, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
-        """No format failed."""
+        """No format failed, or was left unfinished."""
         return all(result.ok for result in self.dtypes)
 
 
@@ -256,17 +273,42 @@ class TargetResult:
 class Report:
     """What an audit found: per target its results by format. ``report`` has its renderings.
 
-    ``settings`` are those of the audit that decide the findings; ``environment`` says where it ran.
+    ``environment`` says where it ran; ``interrupted``: it was ended from outside and holds what there was until then.
     """
 
     targets: tuple[TargetResult, ...]
-    settings: Mapping[str, Any]
     environment: Mapping[str, Any]
+    interrupted: bool = False
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What the settings of all targets have in common; each target's own are the ones that count."""
+        first, *others = [target.settings for target in self.targets] or [{}]
+        return {
+            name: value
+            for name, value in first.items()
+            if all(name in other and other[name] == value for other in others)
+        }
 
     @property
     def ok(self) -> bool:
-        """No target failed."""
+        """No target failed, and every one was audited to the end."""
         return all(target.ok for target in self.targets)
+
+    @property
+    def failed(self) -> bool:
+        """Some target failed."""
+        return any(result.failed for target in self.targets for result in target.dtypes)
+
+    @property
+    def incomplete(self) -> tuple[str, ...]:
+        """What could not be completed, a line each."""
+        return tuple(
+            f"{target.target} {target.op} {result.dtype}: {line}"
+            for target in self.targets
+            for result in target.dtypes
+            for line in result.incomplete
+        )
 
     @property
     def cases(self) -> int:

@@ -84,7 +84,7 @@ def _audited(target: str | Callable[..., Any], options: dict[str, Any]) -> Audit
     if "op" not in options:
         raise UsageError("xent_audit: which operation? Give op='softmax' here or in @pytest.mark.xent(op='softmax')")
     report = audit(target, **options)
-    if report.settings.get("interrupted"):
+    if report.interrupted:
         raise KeyboardInterrupt
     return report
 

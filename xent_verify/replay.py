@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any
 
 import numpy as np
 
-from xent_verify import companions, laws
-from xent_verify.audit import Settings, opened
-from xent_verify.baseline import KNOWN
+from xent_verify.audit import opened
+from xent_verify.defined import undefined
 from xent_verify.enclosure import Enclosure
 from xent_verify.failures import AuditIncompleteError, UnknownNameError, UsageError
 from xent_verify.findings import Asker
-from xent_verify.gate import RELATIVE
 from xent_verify.judge import Hit, Judgement
-from xent_verify.model import Batch, Died, Example, Finding, Malformed, Outcome, Raised, Report, Returned, TimedOut
+from xent_verify.kinds import SEVERITIES
+from xent_verify.model import (
+    Batch,
+    Died,
+    Example,
+    Finding,
+    Malformed,
+    NotOffered,
+    Outcome,
+    Raised,
+    Report,
+    Returned,
+    TimedOut,
+)
 from xent_verify.ops import op_named
-from xent_verify.outside import is_outside
 from xent_verify.policies import parse_policy
 from xent_verify.report.places import Placed, placed
 from xent_verify.report.words import call_text
+from xent_verify.settings import Settings
 from xent_verify.truth.decimals import digits
 
 __all__ = ["Replayed", "chosen", "replay"]
@@ -38,8 +48,8 @@ class Replayed:
 
 def chosen(report: Report, index: int | None, kind: str) -> Placed:
     """The finding that is meant: failures come first, then warnings, then the rest."""
-    found = [*placed(report, "fail"), *placed(report, "warn"), *placed(report, "info")]
-    found = [item for item in found if item.finding.minimal is not None]
+    found = [item for severity in SEVERITIES for item in placed(report, severity)]
+    found = [item for item in found if item.finding.minimal is not None and item.finding.minimal.inputs]
     if not found:
         raise UsageError("the result holds no finding with a minimal case")
     if kind:
@@ -53,63 +63,34 @@ def chosen(report: Report, index: int | None, kind: str) -> Placed:
     return found[number]
 
 
-def replay(report: Report, item: Placed, *, target: str = "", isolated: bool = True) -> Replayed:
+def replay(item: Placed, *, target: str = "", isolated: bool = True) -> Replayed:
     """Run the minimal call of a finding again under the settings it was found with."""
     finding, example = item.finding, item.finding.minimal
     assert example is not None
-    settings = _settings(report, item, isolated)
+    settings = _settings(item, isolated)
     op = op_named(settings.op or item.target.op)
     batch = Batch(settings.op or op.name, item.result.dtype, "replay", example.inputs, example.options, example.layout)
-    check = _check(finding)
+    if finding.relation == "convention":
+        raise AuditIncompleteError("this finding compares calls with one another: 'audit' shows it, one call cannot")
+    why = undefined(op, batch)
+    if why:
+        raise UsageError(f"the recorded call is none that {op.name} defines: {why}")
     with opened(target or item.target.target, op, settings) as candidate:
         asker = Asker(op, candidate.call, settings.rules, candidate.name, candidate.expression)
         outcome, truth, judgement = asker.judged(batch)
-        hits = asker.hits(batch, check) if check else judgement.hits
+        hits = asker.hits(batch, finding.relation)[0] if finding.relation else judgement.hits
     still = [hit for hit in hits if hit.kind == finding.kind and (hit.severity != "info" or finding.severity == "info")]
-    lines = [f"{finding.kind} {item.where}: {finding.message}", f"call      {call_text(example)}"]
+    lines = [f"{finding.kind} {item.where}: {finding.text}", f"call      {call_text(example)}"]
     lines += _numbers(batch, example, outcome, truth, judgement)
     lines += _verdict(finding, still, hits)
     return Replayed(bool(still), tuple(lines))
 
 
-def _settings(report: Report, item: Placed, isolated: bool) -> Settings:
-    """As recorded for the target (a gate's report has them target by target)."""
-    recorded: Any = report.settings
-    by_target = recorded.get("gate")
-    if isinstance(by_target, Mapping):
-        recorded = by_target.get(item.where, {})
-    kwargs = recorded.get("kwargs", {})
-    policy = str(recorded.get("policy", "standard"))
-    example = item.finding.minimal
-    if _plain(item.finding).startswith(RELATIVE) and example and example.error_ulp and example.bound_ratio:
-        policy = f"ulp:{example.error_ulp / example.bound_ratio!r}"
-    return Settings(
-        op=_outside_op(str(recorded.get("op", "")), item.target.op),
-        policy=parse_policy(policy),
-        special=str(recorded.get("special", "any")),
-        flush=str(recorded.get("flush", "auto")),
-        arrays=str(recorded.get("arrays", "auto")),
-        kwargs=dict(kwargs) if isinstance(kwargs, Mapping) else {},
-        isolated=isolated,
-    ).checked()
-
-
-def _outside_op(name: str, op: str) -> str:
-    """How an operation from outside the table is named, where it is the one that is meant (results may be merged)."""
-    return name if ":" in name and op_named(name).name == op else ""
-
-
-def _plain(finding: Finding) -> str:
-    return finding.message.removeprefix(KNOWN)
-
-
-def _check(finding: Finding) -> str:
-    """The companion or law that found it, which its message begins with ("" for a plain call)."""
-    name, colon, _ = _plain(finding).partition(": ")
-    if colon and name == "convention":
-        raise AuditIncompleteError("this finding compares calls with one another: 'audit' shows it, one call cannot")
-    known = {*laws.LAWS, *(one.name for one in companions.COMPANIONS)}
-    return name if colon and (name in known or is_outside(name)) else ""
+def _settings(item: Placed, isolated: bool) -> Settings:
+    """As recorded for the target; a relative gate's limit takes the place of the policy's."""
+    settings = Settings.of(item.target.settings)
+    policy = settings.policy if item.finding.limit is None else parse_policy(f"ulp:{item.finding.limit!r}")
+    return replace(settings, policy=policy, isolated=isolated)
 
 
 def _numbers(batch: Batch, example: Example, outcome: Outcome, truth: Enclosure, judgement: Judgement) -> Iterator[str]:
@@ -139,6 +120,8 @@ def _exact(value: float) -> str:
 
 def _happened(outcome: Outcome) -> str:
     match outcome:
+        case NotOffered(what):
+            return f"not asked: {what}"
         case Raised(name, message):
             return f"raised {name}: {message}"
         case TimedOut(seconds):

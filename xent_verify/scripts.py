@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -81,10 +81,6 @@ def script(target: str, example: Example, *, kind: str, dtype: str, expression: 
     return "\n".join([*head, text, ""])
 
 
-def _option(value: Any) -> str:
-    return array_expression(value) if isinstance(value, np.ndarray) else repr(value)
-
-
 def _before(names: Iterable[str], expression: str) -> list[str]:
     """``changed()``: which arguments the call has written to; opened candidates get copies, and say so themselves."""
     if expression:
@@ -105,9 +101,14 @@ def _layout(layout: str, name: str, value: NDArray[Any]) -> list[str]:
     return [f"{name} = {_LAYOUT_LINES[layout].format(x=name)}"] if layout in _LAYOUT_LINES else []
 
 
+_OPENERS = {"open_candidate": "xent_verify.candidates", "answered": "xent_verify.vectors"}
+"""What an expression that opens a target begins with, and the module it is from."""
+
+
 def _load(target: str, expression: str) -> list[str]:
     if expression:
-        return ["from xent_verify.candidates import open_candidate", f"function = {expression}"]
+        opener = expression.partition("(")[0]
+        return [f"from {_OPENERS[opener]} import {opener}", f"function = {expression}"]
     place, _, attribute = target.rpartition(":")
     if place.endswith(".py"):
         return [
@@ -136,8 +137,3 @@ def _comparison(example: Example, dtype: str) -> list[str]:
         "same = observed == rounded or (observed != observed and rounded != rounded)",
         "sys.exit(0 if same else 1)",
     ]
-
-
-def options_text(options: Mapping[str, Any]) -> str:
-    """Options as they would be typed, for messages."""
-    return ", ".join(f"{name}={_option(value)}" for name, value in options.items())

@@ -6,7 +6,7 @@ The result is a report like the audit's: ledger, findings, the worst case per ki
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify.audit import AuditReport, Settings, opened
+from xent_verify.defined import undefined
 from xent_verify.environment import describe
 from xent_verify.failures import UsageError
 from xent_verify.findings import Asker, build, worst_examples
 from xent_verify.formats import FloatArray, format_named
 from xent_verify.judge import Judgement
 from xent_verify.ledger import Ledger
-from xent_verify.model import Batch, DtypeResult, Returned, TargetResult
+from xent_verify.model import Batch, DtypeResult, TargetResult
 from xent_verify.ops import Op, op_named
 from xent_verify.search import guided_search, hypothesis_search
 
@@ -76,9 +77,11 @@ def search_worst(
                 )
                 curves[form.name] = found.curve
             results.append(_result(asker, ledger, form.name))
-    described = {**settings.describe(), "search": {"evaluations": evaluations, "examples": examples}}
-    report = AuditReport((TargetResult(candidate.name, operation.name, tuple(results)),), described, describe())
-    return report, curves
+    asked: dict[str, Any] = {"evaluations": evaluations, "examples": examples}
+    asked |= {} if seconds is None else {"time": f"{seconds!r}s"}
+    own = replace(settings, op=op, isolated=settings.isolated and isinstance(target, str))
+    described = {**own.record(), "search": asked}
+    return AuditReport((TargetResult(candidate.name, operation.name, tuple(results), described),), describe()), curves
 
 
 def _result(asker: Asker, ledger: Ledger, fmt: str) -> DtypeResult:
@@ -91,9 +94,13 @@ def _result(asker: Asker, ledger: Ledger, fmt: str) -> DtypeResult:
 
 def _judged(asker: Asker, ledger: Ledger, batch: Batch) -> _Verdict:
     """Judge one call and count it; refusals are no failures here."""
-    outcome, truth, judgement = asker.judged(batch)
+    if undefined(asker.op, batch):
+        return _Verdict(None, 0.0)
+    seen = asker.observe(ledger, batch)
+    if seen is None:
+        return _Verdict(None, 0.0)
+    _, judgement = seen
     kinds = sorted(judgement.kinds() - {"exception"})
-    ledger.add(batch, outcome, truth, judgement)
     return _Verdict(kinds[0] if kinds else None, _score(judgement))
 
 
@@ -110,10 +117,9 @@ def _rows_judge(asker: Asker, ledger: Ledger, op: Op, fmt: str) -> Callable[[NDA
 
     def judge_rows(rows: NDArray[Any]) -> FloatArray:
         batch = Batch(op.name, fmt, "searched", {op.first: np.ascontiguousarray(rows)}, {}, "C", "search")
-        outcome, truth, judgement = asker.judged(batch)
-        ledger.add(batch, outcome, truth, judgement)
-        errors = judgement.errors
-        if errors is None or not isinstance(outcome, Returned):
+        seen = asker.observe(ledger, batch)
+        errors = None if seen is None else seen[1].errors
+        if errors is None:
             return np.zeros(len(rows))
         ratio = np.minimum(np.nan_to_num(errors.ratio, nan=_WORST, posinf=_WORST), _WORST)
         return np.asarray(ratio.reshape(len(rows), -1).max(axis=1))

@@ -110,7 +110,7 @@ def of_conduct(result: dict[str, Any], finding: dict[str, Any]) -> dict[str, Any
     """What is no single number: the same question again, in this process."""
     op, example = op_named(result["op"]), finding["minimal"]
     settings = Settings(parse_policy("standard"), isolated=False, timeout=60.0)
-    check = finding["message"].partition(": ")[0]
+    check = finding.get("relation") or finding["message"].partition(": ")[0]
     known = {*laws.LAWS, *(one.name for one in companions.COMPANIONS)}
     name = finding["message"].partition(":")[0]
     if finding["kind"] in ALONE:
@@ -154,7 +154,7 @@ def confirmed(result: dict[str, Any], finding: dict[str, Any]) -> dict[str, Any]
     example = finding.get("minimal")
     if example is None:
         return {**finding, "confirmed": False, "confirmation": {"why": "no minimal case"}}
-    check = finding["message"].partition(": ")[0]
+    check = finding.get("relation") or finding["message"].partition(": ")[0]
     law = check in {*laws.LAWS, *(one.name for one in companions.COMPANIONS)}
     plain = bool(example["true_value"]) and not law
     return {**finding, **(of_value(result, finding) if plain else of_conduct(result, finding))}

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from xent_verify.candidates.resolve import validate
 from xent_verify.candidates.style import Style
 from xent_verify.failures import UsageError
-from xent_verify.model import Batch, Outcome, Raised, Returned
+from xent_verify.model import Batch, NotOffered, Outcome, Returned
 
 __all__ = ["Candidate", "open_candidate"]
 
@@ -104,7 +104,7 @@ class Candidate:
     def call(self, batch: Batch) -> Outcome:
         """The target's answer, or what happened instead; never an exception of the target's."""
         if not self.supports(batch):
-            return Raised("NotOffered", "the target's signature lacks what this call needs")
+            return NotOffered("the target's signature lacks what this call needs")
         return self._engine.call(batch)
 
     def __call__(self, *inputs: NDArray[Any], **options: Any) -> NDArray[Any]:

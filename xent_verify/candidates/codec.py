@@ -17,7 +17,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.model import Batch, Died, Malformed, Outcome, Raised, Returned, TimedOut
+from xent_verify.model import Batch, Died, Malformed, NotOffered, Outcome, Raised, Returned, TimedOut
 
 __all__ = ["Frame", "batch_frame", "decode_batch", "decode_outcome", "is_number", "outcome_frame", "pack", "read_frame"]
 
@@ -116,8 +116,8 @@ def outcome_frame(outcome: Outcome, number: int) -> list[Any]:
             return pack({"kind": "malformed", "what": what, "number": number}, {})
         case Died(how):
             return pack({"kind": "died", "how": how, "number": number}, {})
-        case TimedOut():
-            raise ValueError("a child does not time itself")
+        case TimedOut() | NotOffered():
+            raise ValueError("a child neither times itself nor refuses calls")
 
 
 def decode_outcome(frame: Frame) -> Outcome:

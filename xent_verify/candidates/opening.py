@@ -13,7 +13,7 @@ from xent_verify.candidates.resolve import load
 from xent_verify.candidates.style import Style
 from xent_verify.failures import UsageError
 
-__all__ = ["Opened", "opened"]
+__all__ = ["Opened", "name_of", "opened"]
 
 Ready = tuple[Callable[..., Any], str, Style, Mapping[str, Any]]
 """(what to call, its array library, how, with which further arguments)."""
@@ -49,14 +49,20 @@ class Opened:
         return function, arrays, found, self.loaded.extra
 
 
+def name_of(target: Any) -> str:
+    """A target as reports name it: as on the command line, or ``module:name`` of a callable."""
+    if isinstance(target, str):
+        return target
+    name, module = getattr(target, "__qualname__", type(target).__qualname__), getattr(target, "__module__", None)
+    return f"{module}:{name}" if module else name
+
+
 def opened(target: str | Callable[..., Any], op: str, arrays: str, device: str, kwargs: Mapping[str, Any]) -> Opened:
     """Load a target by name, or take a callable."""
     if arrays != "auto":
         adapter_named(arrays, device)
     if not isinstance(target, str):
-        name = getattr(target, "__qualname__", type(target).__qualname__)
-        module = getattr(target, "__module__", None)
-        return Opened(f"{module}:{name}" if module else name, op, arrays, device, Loaded(target, extra=kwargs))
+        return Opened(name_of(target), op, arrays, device, Loaded(target, extra=kwargs))
     found = load(target, op, kwargs)
     if found.style is None and arrays == "auto":
         adapter_named(likely(found.function)[0], device)  # a library's own import belongs to the loading

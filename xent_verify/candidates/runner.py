@@ -116,6 +116,8 @@ class Runner:
             piece = [self._piece(array, place, unit) for array in arrays]
             answer = self._function(*self._positionals(batch, piece), **self._named(piece), **keywords)
             part, name = to_array(answer, self._adapter)
+            if unit == "single" and not np.isfinite(part).any() and _ignored(batch, place):
+                part = np.zeros_like(part)  # a mean over nothing may be anything; the loss of such a row is 0
             names.add(name)
             parts.append(part[0] if unit == "single" and part.ndim and len(part) == 1 else np.array(part))
         stacked = np.stack(parts)
@@ -144,3 +146,11 @@ class Runner:
             self._earlier.append((array, copy))
         changed, self._at_import = changed + self._at_import, ()
         return Returned(copy, name, mutated, earlier, aliases, changed)
+
+
+def _ignored(batch: Batch, place: tuple[int, ...]) -> bool:
+    """Whether a single row is one to ignore, so that its mean is a mean over nothing."""
+    target = batch.inputs.get("target")
+    return (
+        target is not None and target.ndim == 1 and int(target[place]) == int(batch.options.get("ignore_index", -100))
+    )

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from xent_verify.commands.shared import write
+
 __all__ = ["command"]
 
 
@@ -21,7 +23,7 @@ def command(file: Path, json_to: str) -> int:
     from xent_verify import claims
 
     verdicts = claims.check(file)
-    if json_to and json_to != "-":
-        Path(json_to).write_text(claims.to_json(verdicts), encoding="utf-8")
-    click.echo(claims.to_json(verdicts) if json_to == "-" else claims.render(verdicts), nl=False)
+    write(claims.to_json(verdicts), json_to)
+    if json_to != "-":
+        click.echo(claims.render(verdicts), nl=False)
     return 0 if all(verdict.ok for verdict in verdicts) else 1

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from xent_verify.commands.shared import dtypes_of
+from xent_verify.commands.shared import names_of, write
 
 __all__ = ["command"]
 
@@ -25,9 +23,9 @@ def command(logits: str, target: int | None, dtypes: str, json_to: str) -> int:
     from xent_verify import explain
 
     row = explain.logits_of(logits)
-    names = dtypes_of(dtypes)
-    worked = explain.explain(row, target) if names is None else explain.explain(row, target, names)
-    if json_to and json_to != "-":
-        Path(json_to).write_text(explain.to_json(worked), encoding="utf-8")
-    click.echo(explain.to_json(worked) if json_to == "-" else explain.render(worked), nl=False)
+    names = names_of(dtypes)
+    worked = explain.explain(row, target) if not names else explain.explain(row, target, names)
+    write(explain.to_json(worked), json_to)
+    if json_to != "-":
+        click.echo(explain.render(worked), nl=False)
     return 0

@@ -109,7 +109,13 @@ def _tell(result: GateResult, known: tuple[Entry, ...], place: str, *, to_stderr
     if places:
         click.echo(f"{len(places)} target x dtype of the baseline not checked by this gate", err=to_stderr)
     counts = {word: sum(change.word == word for change in result.changes) for word in ("new", "worse", "improved")}
-    verdict = {0: "passes", 1: "FAILS", 5: "checked nothing of what is listed above", 130: "was interrupted"}
+    verdict = {
+        0: "passes",
+        1: "FAILS",
+        3: "could not be completed",
+        5: "checked nothing of what is listed above",
+        130: "was interrupted",
+    }
     numbers = ", ".join([f"{count} {word}" for word, count in counts.items()] + [f"{result.known} known"])
     click.echo(f"gate {verdict[result.status]}: {numbers}; baseline {place}", err=to_stderr)
 
@@ -143,7 +149,7 @@ def _update(result: GateResult, path: Path, *, to_stderr: bool) -> int:
     if result.interrupted:
         click.echo("xent-verify: interrupted: the baseline is left as it was", err=True)
         return result.status
-    if result.status == 5:
+    if result.status == 5 or result.report.incomplete:
         click.echo("xent-verify: not everything was checked: the baseline is left as it was", err=True)
         return result.status
     told: list[str] = []

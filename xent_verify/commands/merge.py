@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from xent_verify.commands.shared import status_of
+from xent_verify.commands.shared import status_of, write
 
 __all__ = ["command"]
 
@@ -29,9 +29,6 @@ def command(results: tuple[Path, ...], json_to: str) -> int:
     machines = {str(one.environment.get("instruction_set", "")) for one in reports}
     if len(machines) > 1:
         click.echo(f"xent-verify: the results come from {len(machines)} instruction sets", err=True)
-    if json_to == "-":
-        click.echo(to_json(report), nl=False)
-    else:
-        Path(json_to).write_text(to_json(report), encoding="utf-8")
+    write(to_json(report), json_to)
     click.echo(headline(report), err=True)
-    return 130 if any(one.settings.get("interrupted") for one in reports) else status_of(report)
+    return status_of(report)

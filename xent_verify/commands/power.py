@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import click
+
+from xent_verify.commands.shared import names_of, write
 
 __all__ = ["command"]
 
@@ -29,15 +30,10 @@ def command(check: str, ops: str, seed: int, fail_under: float, json_to: str) ->
 
     from xent_verify.power import measure_power
 
-    names = [name.strip() for name in ops.split(",") if name.strip()]
-    power = measure_power(check, ops=names, seed=seed)
+    power = measure_power(check, ops=names_of(ops), seed=seed)
     if json_to:
         data = {"schema": 1, "check": power.check, "share": power.share, "trials": [asdict(t) for t in power.trials]}
-        text = json.dumps(data, indent=1) + "\n"
-        if json_to == "-":
-            click.echo(text, nl=False)
-        else:
-            Path(json_to).write_text(text, encoding="utf-8")
+        write(json.dumps(data, indent=1) + "\n", json_to)
     if json_to != "-":
         for category, caught, count in power.by_category():
             click.echo(f"{category:<24} {caught:>3} of {count} caught")

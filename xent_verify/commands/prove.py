@@ -6,11 +6,15 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from xent_verify.commands.shared import deliver, dtypes_of, kwargs_of, search_options, status_of
+from xent_verify.commands.shared import deliver, settings_options, status_of
 from xent_verify.failures import UsageError
+
+if TYPE_CHECKING:
+    from xent_verify.settings import Settings
 
 __all__ = ["command"]
 
@@ -29,7 +33,7 @@ __all__ = ["command"]
 @click.option("--log", "log_to", default="", help="Write finished chunks here, so that the run can be resumed.")
 @click.option("--resume", default="", help="Go on with the run of this log.")
 @click.option("--include", multiple=True, help="Count the chunks of another log of the same run too (may be repeated).")
-@search_options
+@settings_options(plan=False)
 @click.option("--json", "json_to", default="", help="Write the JSON here; '-' for stdout.")
 @click.option("--out", default="", help="Write the certificate into this folder, and its table anew.")
 def command(
@@ -42,16 +46,8 @@ def command(
     log_to: str,
     resume: str,
     include: tuple[str, ...],
-    dtypes: str,
-    policy: str,
-    special: str,
-    flush: str,
-    seed: int,
-    arrays: str,
-    kwargs_text: str,
-    device: str,
-    timeout: float,
-    in_process: bool,
+    dtypes: tuple[str, ...] | None,
+    settings: Settings,
     json_to: str,
     out: str,
 ) -> int:
@@ -64,29 +60,15 @@ def command(
     xent-verify prove naive --op softmax --dtype float8_e4m3fn --jobs 2
     xent-verify prove stable --op softmax --dtype bfloat16 --jobs 2 --log run.log
     """
-    from xent_verify.audit import Settings
     from xent_verify.formats import format_named
     from xent_verify.ops import op_named
-    from xent_verify.policies import parse_policy
     from xent_verify.prove import Plan, Sweep, domain_of, report_of, write
 
     if log_to and resume:
         raise UsageError("--log begins a run and --resume goes on with one; give one of them")
-    settings = Settings(
-        parse_policy(policy),
-        special,
-        flush,
-        "quick",
-        seed,
-        arrays,
-        kwargs_of(kwargs_text),
-        timeout,
-        not in_process,
-        device,
-    ).checked()
-    names = dtypes_of(dtypes) or ["bfloat16"]
+    names = dtypes or ("bfloat16",)
     if len(names) != 1:
-        raise UsageError(f"--dtype {dtypes!r}: a proof is of one format at a time")
+        raise UsageError(f"--dtype {','.join(names)}: a proof is of one format at a time")
     operation = op_named(op)
     plan = Plan(target, op, domain_of(operation, format_named(names[0]), domain), settings, part_of(part))
     log = Path(log_to or resume) if log_to or resume else None

@@ -28,7 +28,7 @@ def command(result: Path, index: int | None, kind: str, target: str, in_process:
     from xent_verify.report import from_json
 
     report = from_json(result.read_text(encoding="utf-8"), source=str(result))
-    shown = replay(report, chosen(report, index, kind), target=target, isolated=not in_process)
+    shown = replay(chosen(report, index, kind), target=target, isolated=not in_process)
     for line in shown.lines:
         click.echo(line)
     return int(shown.fails)

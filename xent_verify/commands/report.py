@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from xent_verify.commands.shared import dtypes_of, progress, status_of
+from xent_verify.commands.shared import names_of, progress, status_of
 
 if TYPE_CHECKING:
     from xent_verify.model import Report
@@ -66,11 +66,10 @@ def command(
     if results:
         report = merged([from_json(path.read_text(encoding="utf-8"), source=str(path)) for path in results])
     else:
-        names = [name.strip() for name in ops.split(",") if name.strip()]
         with progress() as show:
             report = harvest(
-                ops=names,
-                dtypes=dtypes_of(dtypes) or (),
+                ops=names_of(ops),
+                dtypes=names_of(dtypes),
                 library=library,
                 profile=profile,
                 seed=seed,

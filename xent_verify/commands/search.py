@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import click
 
-from xent_verify.commands.shared import deliver, dtypes_of, kwargs_of, out_option, search_options, status_of
+from xent_verify.commands.shared import deliver, out_option, settings_options, status_of
 from xent_verify.failures import UsageError
+
+if TYPE_CHECKING:
+    from xent_verify.settings import Settings
 
 __all__ = ["command"]
 
@@ -18,7 +22,7 @@ __all__ = ["command"]
 @click.option("--evaluations", default=100_000, show_default=True, help="Rows to breed, per dtype.")
 @click.option("--examples", default=300, show_default=True, help="Calls to draw and shrink, per dtype.")
 @click.option("--time", "time_text", default="", help="Stop breeding after this long, such as 60s or 2m.")
-@search_options
+@settings_options(plan=False)
 @click.option("--json", "json_to", default="", help="Write the JSON here; '-' for stdout.")
 @out_option
 def command(
@@ -27,16 +31,8 @@ def command(
     evaluations: int,
     examples: int,
     time_text: str,
-    dtypes: str,
-    policy: str,
-    special: str,
-    flush: str,
-    seed: int,
-    arrays: str,
-    kwargs_text: str,
-    device: str,
-    timeout: float,
-    in_process: bool,
+    dtypes: tuple[str, ...] | None,
+    settings: Settings,
     json_to: str,
     out: str,
 ) -> int:
@@ -45,24 +41,10 @@ def command(
     \b
     xent-verify search stable --op softmax --dtype float32 --evaluations 20000
     """
-    from xent_verify.audit import Settings
     from xent_verify.formats import format_named
-    from xent_verify.policies import parse_policy
     from xent_verify.worst import search_worst
 
-    settings = Settings(
-        parse_policy(policy),
-        special,
-        flush,
-        "quick",
-        seed,
-        arrays,
-        kwargs_of(kwargs_text),
-        timeout,
-        not in_process,
-        device,
-    ).checked()
-    names = tuple(format_named(name).name for name in dtypes_of(dtypes) or ["float32"])
+    names = tuple(format_named(name).name for name in dtypes or ["float32"])
     report, curves = search_worst(
         target,
         op=op,

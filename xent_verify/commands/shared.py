@@ -6,69 +6,103 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from xent_verify.failures import UsageError
 from xent_verify.model import Report
 
-__all__ = ["audit_options", "deliver", "dtypes_of", "kwargs_of", "progress", "search_options", "sizes_of", "status_of"]
+if TYPE_CHECKING:
+    from xent_verify.settings import Settings
+
+__all__ = [
+    "deliver",
+    "kwargs_of",
+    "names_of",
+    "out_option",
+    "progress",
+    "settings_of",
+    "settings_options",
+    "sizes_of",
+    "status_of",
+    "write",
+]
 
 
-def search_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that decide how a target is called and judged."""
-    options = [
-        click.option("--dtype", "dtypes", default="", help="Formats, comma-separated. [default: see above]"),
-        click.option(
-            "--policy", default="standard", show_default=True, help="What counts as inaccurate ('list policies')."
-        ),
-        click.option("--special", default="any", show_default=True, help="Special values: limit, torch, scipy or any."),
-        click.option("--flush", default="auto", show_default=True, help="Flush-to-zero rule: auto, forbid, allow."),
-        click.option("--seed", default=0, show_default=True, help="Seed of every generator."),
-        click.option("--arrays", default="auto", show_default=True, help="numpy, torch, jax, tensorflow or auto."),
-        click.option("--kwargs", "kwargs_text", default="", help="JSON object of keyword arguments for every call."),
-        click.option("--device", default="cpu", show_default=True, help="Device for torch targets."),
-        click.option("--timeout", default=10.0, show_default=True, help="Seconds allowed for one call."),
-        click.option("--in-process", is_flag=True, help="Run targets in this process: faster, not protected."),
-    ]
-    return _with(options, function)
+def settings_options(*, plan: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The options that become the ``settings`` and ``dtypes`` of a verb; with ``plan`` those on how much to try too."""
+
+    def decorated(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def given(**options: Any) -> Any:
+            dtypes = names_of(options.pop("dtypes")) or None
+            own = {name: options.pop(name) for name in _NAMES if name in options}
+            return function(dtypes=dtypes, settings=settings_of(own), **options)
+
+        for option in reversed([*_CALLED, *(_PLANNED if plan else [])]):
+            given = option(given)
+        return given
+
+    return decorated
 
 
-def audit_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The options above, and how much to try."""
-    more = [
-        click.option("--profile", default="standard", show_default=True, help="quick, standard or deep."),
-        click.option("--sizes", default="", help="Row lengths to try besides, comma-separated (a vocabulary's)."),
-        click.option(
-            "--regimes", default="", help="Only these, comma-separated ('list regimes', or module:attribute)."
-        ),
-        click.option("--fail-fast", is_flag=True, help="Stop at the first failure."),
-    ]
-    return search_options(_with(more, function))
+def settings_of(options: dict[str, Any]) -> Settings:
+    """``Settings`` of the options below, as click hands them over."""
+    from xent_verify.policies import parse_policy
+    from xent_verify.settings import Settings
 
+    readers: dict[str, Callable[[str], Any]] = {
+        "policy": parse_policy,
+        "kwargs": kwargs_of,
+        "sizes": sizes_of,
+        "regimes": names_of,
+    }
+    made: dict[str, Any] = {name: readers[name](value) if name in readers else value for name, value in options.items()}
+    made["isolated"] = not made.pop("in_process")
+    return Settings(**made).checked()
+
+
+_CALLED = [
+    click.option("--dtype", "dtypes", default="", help="Formats, comma-separated. [default: see above]"),
+    click.option(
+        "--policy", default="standard", show_default=True, help="What counts as inaccurate ('list policies')."
+    ),
+    click.option("--special", default="any", show_default=True, help="Special values: limit, torch, scipy or any."),
+    click.option("--flush", default="auto", show_default=True, help="Flush-to-zero rule: auto, forbid, allow."),
+    click.option("--seed", default=0, show_default=True, help="Seed of every generator."),
+    click.option("--arrays", default="auto", show_default=True, help="numpy, torch, jax, tensorflow or auto."),
+    click.option("--kwargs", default="", help="JSON object of keyword arguments for every call."),
+    click.option("--device", default="cpu", show_default=True, help="Device for torch targets."),
+    click.option("--timeout", default=10.0, show_default=True, help="Seconds allowed for one call."),
+    click.option("--in-process", is_flag=True, help="Run targets in this process: faster, not protected."),
+]
+_PLANNED = [
+    click.option("--profile", default="standard", show_default=True, help="quick, standard or deep."),
+    click.option("--sizes", default="", help="Row lengths to try besides, comma-separated (a vocabulary's)."),
+    click.option("--regimes", default="", help="Only these, comma-separated ('list regimes', or module:attribute)."),
+    click.option("--fail-fast", is_flag=True, help="Stop at the first failure."),
+]
+_NAMES = (
+    "policy", "special", "flush", "seed", "arrays", "kwargs", "device", "timeout", "in_process", "profile", "sizes",
+    "regimes", "fail_fast",
+)  # fmt: skip
 
 out_option = click.option(
     "--out", "-o", default="", help="Write the report: a folder, or one file (.html .md .csv .tex .json .parquet)."
 )
 
 
-def _with(options: list[Callable[..., Any]], function: Callable[..., Any]) -> Callable[..., Any]:
-    for option in reversed(options):
-        function = option(function)
-    return function
-
-
-def dtypes_of(text: str) -> list[str] | None:
-    """Comma-separated format names, or None for the default."""
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    return names or None
+def names_of(text: str) -> tuple[str, ...]:
+    """Comma-separated names."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def sizes_of(text: str) -> tuple[int, ...]:
     """Comma-separated whole numbers."""
-    names = [name.strip() for name in text.split(",") if name.strip()]
+    names = names_of(text)
     for name in names:
         if not name.isdecimal():
             raise UsageError(f"--sizes {text!r}: {name!r} is not a whole number (write --sizes 50257,32000)")
@@ -116,19 +150,27 @@ def deliver(report: Report, *, json_to: str, out: str) -> None:
     """Write the JSON and the report folder that were asked for, and the findings as text where stdout is free."""
     from xent_verify.report import render_text, save, to_json
 
-    if json_to == "-":
-        click.echo(to_json(report), nl=False)
     click.echo(render_text(report), err=json_to == "-", nl=False)  # before anything that can fail
-    if json_to not in ("", "-"):
-        Path(json_to).write_text(to_json(report), encoding="utf-8")
+    write(to_json(report), json_to)
     if out:
         save(report, Path(out))
+    for line in report.incomplete:
+        click.echo(f"xent-verify: not completed: {line}", err=True)
+
+
+def write(text: str, place: str) -> None:
+    """Into a file, to stdout ("-"), or nowhere ("")."""
+    if place:
+        with click.open_file(place, "w", encoding="utf-8") as file:
+            file.write(text)
 
 
 def status_of(report: Report) -> int:
-    """Exit status of a finished audit: 130 interrupted, 5 nothing checked, 1 failed, 0."""
-    if report.settings.get("interrupted"):
+    """Exit status of an audit: 130 interrupted, 1 failed, 3 not completed, 5 nothing checked, 0."""
+    if report.interrupted:
         return 130
-    if not report.cases:
-        return 5
-    return 0 if report.ok else 1
+    if report.failed:
+        return 1
+    if report.incomplete:
+        return 3
+    return 0 if report.cases else 5

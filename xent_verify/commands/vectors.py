@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from xent_verify.commands.shared import deliver, dtypes_of, out_option, sizes_of, status_of
+from xent_verify.commands.shared import deliver, names_of, out_option, sizes_of, status_of
 from xent_verify.failures import UsageError
 
 __all__ = ["command"]
@@ -61,8 +61,8 @@ def export(
     """
     from xent_verify.vectors import Selection, choose, chosen, write_vectors
 
-    asked_ops = dtypes_of(ops) or list(choose.STANDARD_OPS)
-    asked_dtypes = dtypes_of(dtypes) or list(choose.STANDARD_DTYPES)
+    asked_ops = names_of(ops) or list(choose.STANDARD_OPS)
+    asked_dtypes = names_of(dtypes) or list(choose.STANDARD_DTYPES)
     if standard:
         out.mkdir(parents=True, exist_ok=True)
         for op in asked_ops:

@@ -9,7 +9,7 @@ What "still fails" means is the caller's predicate: it should ask for the *same 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from xent_verify.minimise.passes import PASSES, Attempt
 from xent_verify.model import Batch
@@ -17,19 +17,13 @@ from xent_verify.model import Batch
 __all__ = ["minimise"]
 
 
-def minimise(
-    batch: Batch,
-    fails: Callable[[Batch], bool],
-    *,
-    budget: int = 300,
-    fails_many: Callable[[Sequence[Batch]], Sequence[bool]] | None = None,
-) -> Batch:
+def minimise(batch: Batch, fails: Callable[[Batch], bool], *, budget: int = 300) -> Batch:
     """The simplest batch found that still fails, within ``budget`` questions to ``fails``.
 
-    ``fails_many`` answers for several batches at once, where that is cheaper. The given batch is trusted to fail; if
-    nothing simpler does, it comes back unchanged.
+    Only calls that the operation defines are proposed. The given batch is trusted to fail; if nothing simpler does, it
+    comes back unchanged.
     """
-    attempt = Attempt(batch, fails, fails_many, budget)
+    attempt = Attempt(batch, fails, budget)
     progress = True
     while progress and attempt.budget > 0:
         before = attempt.batch

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xent_verify.defined import undefined
 from xent_verify.formats import FloatArray
 from xent_verify.minimise.surgery import (
     flattened,
@@ -22,10 +22,10 @@ from xent_verify.minimise.surgery import (
     with_options,
 )
 from xent_verify.model import Batch
+from xent_verify.ops import op_named
 
 __all__ = ["PASSES", "Attempt"]
 
-_CHUNK = 8  # proposals put to ``fails_many`` at once: more would spend the budget on what an early success makes moot
 _PIECES = 8  # how finely a long axis is cut before bisection alone has to do
 _FEW = 16  # numbers that are simplified one by one
 
@@ -36,22 +36,19 @@ class Attempt:
 
     batch: Batch
     fails: Callable[[Batch], bool]
-    fails_many: Callable[[Sequence[Batch]], Sequence[bool]] | None
     budget: int
 
     def first(self, proposals: Iterable[Batch]) -> bool:
-        """Keep the first proposal that is simpler and still fails; whether there was one."""
-        better = (proposal for proposal in proposals if simpler(proposal, self.batch))
-        while self.budget > 0:
-            asked = list(islice(better, min(_CHUNK, self.budget) if self.fails_many else 1))
-            if not asked:
-                return False
-            self.budget -= len(asked)
-            answers = self.fails_many(asked) if self.fails_many else [self.fails(asked[0])]
-            for proposal, failed in zip(asked, answers, strict=True):
-                if failed:
-                    self.batch = proposal
-                    return True
+        """Keep the first proposal that is simpler, a call that the operation defines, and still fails; whether there was one."""
+        op = op_named(self.batch.op)
+        better = (one for one in proposals if simpler(one, self.batch) and not undefined(op, one))
+        for proposal in better:
+            if self.budget <= 0:
+                break
+            self.budget -= 1
+            if self.fails(proposal):
+                self.batch = proposal
+                return True
         return False
 
     def smallest(self, least: int, most: int, propose: Callable[[int], Batch]) -> None:

@@ -11,7 +11,8 @@ import numpy as np
 
 from xent_verify.conventions import PROFILES
 from xent_verify.failures import UsageError
-from xent_verify.prove.counts import FAILING, LOWEST, SHIFT, Cells, Counts, Extreme, Gathered, bin_edges
+from xent_verify.kinds import FAILING
+from xent_verify.prove.counts import LOWEST, SHIFT, Cells, Counts, Extreme, Gathered, bin_edges
 from xent_verify.prove.domain import numbers
 from xent_verify.prove.plan import Plan
 from xent_verify.prove.widths import FAMILIES

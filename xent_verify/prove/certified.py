@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from xent_verify.formats import FloatFormat, IntArray
 from xent_verify.judge import Judgement, Rules, judge
-from xent_verify.measure import CLASSES, CODE, Errors
+from xent_verify.kinds import CLASSES, FAILING
+from xent_verify.measure import CODE, Errors
 from xent_verify.model import Batch, Returned
 from xent_verify.ops import Op
-from xent_verify.prove.counts import BINS, FAILING, Counts, Extreme, bins_of
+from xent_verify.prove.counts import BINS, Counts, Extreme, bins_of
 from xent_verify.prove.domain import Domain
 from xent_verify.truth.certify import certify
 

@@ -22,11 +22,9 @@ from typing import Any
 import numpy as np
 
 from xent_verify.formats import FloatArray, IntArray
-from xent_verify.measure import CLASSES
 
 __all__ = [
     "BINS",
-    "FAILING",
     "LOWEST",
     "SHIFT",
     "Cells",
@@ -45,8 +43,6 @@ LOWEST = -11
 
 BINS = 96
 """The last bin is open: errors of 2**84 ulps and more, and placed infinities."""
-
-FAILING = tuple(name for name in CLASSES if name not in ("ok", "convention", "tolerated_overflow", "not_judged"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify.formats import FloatArray, FloatFormat, IntArray
-from xent_verify.measure import CLASSES, CODE, NO_DIGIT
+from xent_verify.kinds import CLASSES, FAILING
+from xent_verify.measure import CODE, NO_DIGIT
 from xent_verify.prove.certified import CORRECT, LARGEST
-from xent_verify.prove.counts import BINS, FAILING, LOWEST, SHIFT, Counts, bins_of, bins_of_shifted
+from xent_verify.prove.counts import BINS, LOWEST, SHIFT, Counts, bins_of, bins_of_shifted
 
 __all__ = ["RHO", "Element", "Verdict", "careful", "doubtful", "quick"]
 

@@ -37,11 +37,12 @@ from numpy.typing import NDArray
 
 from xent_verify.formats import FloatArray, FloatFormat, IntArray
 from xent_verify.judge import Rules
+from xent_verify.kinds import FAILING
 from xent_verify.model import Batch
 from xent_verify.ops import Op
 from xent_verify.ops.limits import Limits, limits_of
 from xent_verify.prove.certified import kept
-from xent_verify.prove.counts import FAILING, Counts, Extreme
+from xent_verify.prove.counts import Counts, Extreme
 from xent_verify.prove.domain import numbers
 from xent_verify.prove.elements import RHO, Element, Verdict, careful, doubtful, quick
 from xent_verify.prove.regions import Regions

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from xent_verify.audit import opened
 from xent_verify.candidates import Candidate
 from xent_verify.environment import instruction_set
-from xent_verify.model import Batch, Died, Malformed, Outcome, Raised, Returned, TimedOut
+from xent_verify.model import Batch, Died, Malformed, NotOffered, Outcome, Raised, Returned, TimedOut
 from xent_verify.ops import op_named
 from xent_verify.prove.certified import count_judged, remeasured
 from xent_verify.prove.counts import Counts, Narrowed
@@ -165,6 +165,8 @@ def _happened(outcome: Outcome) -> tuple[str, str]:
             return "timeout", f"no answer within {seconds:g} s"
         case Raised(name, message):
             return "exception", f"{name}: {message}".strip().rstrip(":")
+        case NotOffered(what):
+            return "exception", f"not offered: {what}"
         case Malformed(what):
             return "dtype", f"the answer is not an array of numbers: {what}"
         case Returned():

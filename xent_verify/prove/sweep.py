@@ -87,6 +87,7 @@ def report_of(plan: Plan, made: dict[str, Any], *, interrupted: bool = False) ->
     """A report like the audit's: a finding for each failing class, minimised and explained; the certificate in its settings."""
     op = op_named(plan.op)
     findings: list[Finding] = []
+    lost: tuple[str, ...] = ()
     failing = [*made["failures"], *made["unanswered"], *made["conduct"]]
     counts = {item["kind"]: item.get("elements", item.get("rows", 1)) for item in failing}
     if failing:
@@ -101,11 +102,12 @@ def report_of(plan: Plan, made: dict[str, Any], *, interrupted: bool = False) ->
                     continue
                 x = plan.domain.values(np.array([place["row"]]))
                 batch = Batch(op.name, plan.domain.fmt, plan.domain.name, {op.first: x})
-                ledger.add(batch, *asker.judged(batch))
+                asker.observe(ledger, batch)
             ledger.close()
             cases = max(made["elements"], 1)
             found = [finding for finding in build(asker, ledger) if finding.kind in counts]
             findings = [replace(finding, count=counts[finding.kind], cases=cases) for finding in found]
+            lost = ledger.lost.lines()
             findings += [_told(item, plan, cases) for item in failing if item["kind"] not in {f.kind for f in findings}]
     where = tuple(f"{item['kind']}: {item['where']}" for item in made["failures"])
     classes = {name: number for name, number in made["classes"].items() if name != "ok"}
@@ -118,10 +120,10 @@ def report_of(plan: Plan, made: dict[str, Any], *, interrupted: bool = False) ->
         classes,
         tuple(findings),
         notes=(f"{made['label']}: {made['statement']}", *where),
+        incomplete=lost,
     )
-    described = {**plan.settings.describe(), "certificate": made}
-    described |= {"interrupted": True} if interrupted else {}
-    return AuditReport((TargetResult(plan.name, op.name, (result,)),), described, describe())
+    described = {**plan.settings.record(), "certificate": made}
+    return AuditReport((TargetResult(plan.name, op.name, (result,), described),), describe(), interrupted)
 
 
 def _told(item: Mapping[str, Any], plan: Plan, cases: int) -> Finding:

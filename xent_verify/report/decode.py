@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify.failures import UnknownNameError, UsageError
 from xent_verify.formats import format_named
+from xent_verify.kinds import KINDS, SEVERITIES
 from xent_verify.measure import ERROR_EDGES, MAGNITUDE_EDGES
-from xent_verify.model import FINDING_KINDS, DtypeResult, Example, Finding, Proved, RegimeResult, Report, TargetResult
+from xent_verify.model import DtypeResult, Example, Finding, Proved, RegimeResult, Report, TargetResult
 from xent_verify.report.arrays import decode_array, plain
 from xent_verify.rowwise import MEASURES
 
@@ -22,7 +23,7 @@ __all__ = ["SCHEMA", "report_of"]
 SCHEMA = 1
 
 _NAMED = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
-_SEVERITIES: dict[str, Literal["fail", "warn", "info"]] = {"fail": "fail", "warn": "warn", "info": "info"}
+_SEVERITIES = {name: name for name in SEVERITIES}
 
 T = TypeVar("T")
 
@@ -108,11 +109,10 @@ def report_of(text: str, source: str) -> Report:
     if root.get("schema") != SCHEMA:
         raise root.fail("schema", root.get("schema"), f"{SCHEMA} (written by another version of xent-verify)")
     _check_bins(root.child("bins"))
-    return Report(
-        targets=tuple(_target(node) for node in root.children("targets")),
-        settings=root.child("settings").fields,
-        environment=root.child("environment").fields,
-    )
+    settings = root.child("settings").fields
+    interrupted = root.fields.get("interrupted", settings.pop("interrupted", False))
+    targets = tuple(_target(node, settings) for node in root.children("targets"))
+    return Report(targets, root.child("environment").fields, bool(interrupted))
 
 
 def _no_literal(name: str) -> float:
@@ -125,8 +125,15 @@ def _check_bins(bins: Node) -> None:
             raise UsageError(f"{bins.where}.{key} are other histogram bins than this version's: audit again")
 
 
-def _target(node: Node) -> TargetResult:
-    return TargetResult(node.text("target"), node.text("op"), tuple(_dtype(item) for item in node.children("dtypes")))
+def _target(node: Node, shared: dict[str, Any]) -> TargetResult:
+    """One target's results; reports of earlier versions have the settings of all of them in one place."""
+    name, op, dtypes = node.text("target"), node.text("op"), tuple(_dtype(item) for item in node.children("dtypes"))
+    if "settings" in node.fields:
+        return TargetResult(name, op, dtypes, node.child("settings").fields)
+    by_place = shared.get("gate", {})
+    return TargetResult(
+        name, op, dtypes, next((by_place.get(f"{name} {op} {one.dtype}", {}) for one in dtypes if by_place), shared)
+    )
 
 
 def _dtype(node: Node) -> DtypeResult:
@@ -142,6 +149,8 @@ def _dtype(node: Node) -> DtypeResult:
         notes=node.texts("notes"),
         proved=tuple(_proved(item) for item in node.children("proved")) if "proved" in node.fields else (),
         change=node.text("change") if "change" in node.fields else "",
+        unasked=node.texts("unasked") if "unasked" in node.fields else (),
+        incomplete=node.texts("incomplete") if "incomplete" in node.fields else (),
     )
 
 
@@ -151,8 +160,8 @@ def _proved(node: Node) -> Proved:
 
 def _finding(node: Node) -> Finding:
     kind, severity = node.text("kind"), node.text("severity")
-    if kind not in FINDING_KINDS:
-        raise UnknownNameError(f"kind of finding in {node.where}", kind, FINDING_KINDS)
+    if kind not in KINDS:
+        raise UnknownNameError(f"kind of finding in {node.where}", kind, KINDS)
     if severity not in _SEVERITIES:
         raise UnknownNameError(f"severity in {node.where}", severity, _SEVERITIES)
     return Finding(
@@ -166,6 +175,9 @@ def _finding(node: Node) -> Finding:
         worst=node.optional("worst", _example),
         diagnosis=node.text("diagnosis"),
         script=node.text("script"),
+        limit=node.number("limit") if "limit" in node.fields else None,
+        notes=node.texts("notes") if "notes" in node.fields else (),
+        **{name: node.text(name) for name in ("relation", "raised", "waived_by") if name in node.fields},
     )
 
 
@@ -224,6 +236,7 @@ def _example(node: Node) -> Example:
         observed=node.number("observed"),
         error_ulp=node.optional_number("error_ulp"),
         bound_ratio=node.optional_number("bound_ratio"),
+        length=node.count("length") if "length" in node.fields else 0,
     )
 
 

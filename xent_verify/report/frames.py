@@ -17,13 +17,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from xent_verify.enclosure import TIERS
-from xent_verify.measure import CLASSES, ERROR_EDGES, MAGNITUDE_EDGES
-from xent_verify.model import FINDING_KINDS, DtypeResult, Example, Finding, RegimeResult, Report, TargetResult
-from xent_verify.report.words import call_text, classes_text, verdict
+from xent_verify.kinds import CLASSES, KINDS
+from xent_verify.measure import ERROR_EDGES, MAGNITUDE_EDGES
+from xent_verify.model import DtypeResult, Example, Finding, RegimeResult, Report, TargetResult
+from xent_verify.report.words import call_text, classes_text, policies_differ, verdict
 from xent_verify.rowwise import MEASURES, added
 
 __all__ = [
-    "SHOWN_CLASSES",
     "class_columns",
     "elements_frame",
     "findings_frame",
@@ -34,15 +34,14 @@ __all__ = [
     "summary_frame",
 ]
 
-SHOWN_CLASSES = ("overflow", "underflow", "log_of_zero", "nan", "flushed")
-"""Classes that always have a column, also when nothing fell into them."""
-
 
 def summary_frame(report: Report) -> pd.DataFrame:
     """One row per target × op × dtype."""
     classes = class_columns(report)
+    policy = ["policy"] if policies_differ(report) else []
     columns = [
         *_KEYS,
+        *policy,
         "verdict",
         "cases",
         "max_ulp",
@@ -110,8 +109,9 @@ def elements_frame(report: Report) -> pd.DataFrame:
 def class_columns(report: Report) -> list[str]:
     """Classes to show: the usual ones first, then whatever else was counted."""
     seen = {name for _, result in _results(report) for name, count in result.classes.items() if count}
-    known = [name for name in FINDING_KINDS if name in seen and name not in SHOWN_CLASSES]
-    return [*SHOWN_CLASSES, *known, *sorted(seen - set(known) - set(SHOWN_CLASSES))]
+    shown = [name for name, kind in KINDS.items() if kind.shown]
+    known = [name for name in KINDS if name in seen and name not in shown]
+    return [*shown, *known, *sorted(seen - set(known) - set(shown))]
 
 
 def row_classes(row: Mapping[str, Any]) -> str:
@@ -160,7 +160,8 @@ def _keys(target: TargetResult, result: DtypeResult) -> dict[str, Any]:
 def _summary(target: TargetResult, result: DtypeResult, classes: Sequence[str]) -> dict[str, Any]:
     histogram = histogram_of(result.regimes)
     rounded = sum(regime.correctly_rounded for regime in result.regimes)
-    row = _keys(target, result) | {"verdict": verdict(result), "cases": result.cases, "max_ulp": result.max_ulp}
+    row = _keys(target, result) | {"policy": target.settings.get("policy", "")}
+    row |= {"verdict": verdict(result), "cases": result.cases, "max_ulp": result.max_ulp}
     row |= _proved(result)
     row |= _quantiles(histogram, result.max_ulp) | _share(rounded, sum(regime.cases for regime in result.regimes))
     row |= {"max_bound_ratio": result.max_bound_ratio}
@@ -169,7 +170,7 @@ def _summary(target: TargetResult, result: DtypeResult, classes: Sequence[str]) 
     row |= {"findings": sum(finding.severity == "fail" for finding in result.findings)}
     row |= {"warnings": sum(finding.severity == "warn" for finding in result.findings)}
     row |= {"change": result.change}
-    worst = max(result.regimes, key=lambda regime: (regime.worst is not None, regime.max_ulp), default=None)
+    worst = max(result.regimes, key=lambda regime: regime.max_ulp, default=None)
     return row | _worst(worst.worst if worst else None)
 
 
@@ -211,7 +212,7 @@ def _worst(example: Example | None) -> dict[str, Any]:
 
 def _finding(finding: Finding) -> dict[str, Any]:
     row: dict[str, Any] = {name: getattr(finding, name) for name in ("kind", "severity", "count", "cases", "share")}
-    row |= {"regimes": "; ".join(finding.regimes), "message": finding.message, "diagnosis": finding.diagnosis}
+    row |= {"regimes": "; ".join(finding.regimes), "message": finding.text, "diagnosis": finding.diagnosis}
     example = finding.minimal or finding.worst
     if example is None:
         return row

@@ -20,6 +20,7 @@ def render_annotations(report: Report) -> str:
     lines = [_annotation(item) for item in shown]
     if len(found) > len(shown):
         lines.append(f"::notice title=xent-verify::{len(found) - len(shown)} more findings stand in the step summary")
+    lines += [f"::warning title=xent-verify::{_escaped(f'not completed: {line}')}" for line in report.incomplete]
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -43,7 +44,7 @@ def _annotation(item: Placed) -> str:
     file = source_file(item.target.target)
     if file:
         properties = {"file": file, **properties}
-    message = item.finding.message
+    message = item.finding.text
     if item.finding.diagnosis:
         message += f" ({item.finding.diagnosis})"
     shown = ",".join(f"{key}={_escaped(value, property_=True)}" for key, value in properties.items())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib import resources
@@ -19,18 +19,17 @@ import jinja2
 from markupsafe import Markup
 
 from xent_verify.enclosure import TIERS
+from xent_verify.kinds import KINDS, rank
 from xent_verify.model import DtypeResult, Finding, RegimeResult, Report, TargetResult
 from xent_verify.report import frames, plots, words
 from xent_verify.report.json import as_json
 from xent_verify.report.svg import inline
+from xent_verify.settings import command_of
 
 __all__ = ["render_html"]
 
 PAGE_LIMIT = 1_000_000
 """Bytes of the page."""
-
-
-LAW_KINDS = ("property", "batch_dependence", "layout_dependence", "nondeterministic", "stateful", "input_mutated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +99,17 @@ def _page(report: Report, drawn: Sequence[plots.Drawing], budget: Budget, alone:
             caveats=_caveats(report),
             observed=_observed(report),
             ops=_ops(report),
-            changed=_changed(report),
+            changed=any(result.change for target in report.targets for result in target.dtypes),
             fails=[item for item in told if item.finding.severity == "fail"],
             failures=_failures(told),
             told=told,
             cases=_cases(told, budget.cases),
-            laws=[item for item in told if item.finding.kind in LAW_KINDS],
+            laws=[item for item in told if KINDS[item.finding.kind].group in ("relation", "conduct")],
             pictures=list(_pictures(drawn, budget.plots)),
             heat=list(_heat(report, budget.tiles)),
             tiers=_tiers(report),
-            runs=[_command(report, target) for target in report.targets],
+            runs=[shlex.join(parts) for target in report.targets if (parts := command_of(target))],
+            own_settings=_own_settings(report),
             embedded=_embedded(report, budget.data),
             words=words,
         )
@@ -152,7 +152,7 @@ def _told(report: Report, left: int) -> Iterator[Told]:
     numbers = count(1)
     for target in report.targets:
         for result in target.dtypes:
-            for finding in sorted(result.findings, key=lambda f: ("fail", "warn", "info").index(f.severity)):
+            for finding in sorted(result.findings, key=lambda f: rank(f.severity)):
                 script = finding.script if len(finding.script) <= left else ""
                 left -= len(script)
                 yield Told(f"finding-{next(numbers)}", target, result, finding, script)
@@ -178,8 +178,9 @@ def _failures(told: Sequence[Told]) -> list[tuple[Told, list[Told]]]:
 
 def _caveats(report: Report) -> list[str]:
     """What makes a pass worth less."""
-    lines = [line for note, line in _notes(report) if _takes_away(note)]
-    if report.settings.get("interrupted"):
+    lines = _shared(report, lambda result: (*result.unasked, *_missed(result)))
+    lines = [f"Not completed: {line}" for line in report.incomplete] + lines
+    if report.interrupted:
         lines.insert(0, "The audit was interrupted: the report holds what had been measured until then.")
     if any(result.classes.get("flushed", 0) for target in report.targets for result in target.dtypes):
         lines.append("Subnormal results were flushed to zero; the setting “flush” says whether that fails.")
@@ -188,28 +189,20 @@ def _caveats(report: Report) -> list[str]:
 
 def _observed(report: Report) -> list[str]:
     """What else was noted: conventions, the formula and the accumulator it was seen to use."""
-    return [line for note, line in _notes(report) if not _takes_away(note)]
+    return _shared(report, lambda result: result.notes)
 
 
-_CAVEATS = ("not ", "no ", "nothing ", "skipped ", "budget ", "unsupported ")
-"""How notes begin that take from a pass; the others tell what was seen."""
-
-
-def _takes_away(note: str) -> bool:
-    return note.lower().startswith(_CAVEATS) and ": answers " not in note
-
-
-def _notes(report: Report) -> list[tuple[str, str]]:
-    """(note, note with the pairs that share it)."""
+def _shared(report: Report, notes: Callable[[DtypeResult], Iterable[str]]) -> list[str]:
+    """Each note once, with the pairs that share it."""
     shared: dict[str, list[str]] = {}
     for target in report.targets:
         for result in target.dtypes:
-            for note in (*result.notes, *_missed(result)):
+            for note in notes(result):
                 shared.setdefault(note, []).append(f"{target.target} {target.op} {result.dtype}")
     pairs = sum(len(target.dtypes) for target in report.targets)
     everywhere = "everywhere" if pairs > 1 else ""
     places = {note: everywhere if len(found) == pairs else _few(found) for note, found in shared.items()}
-    return [(note, f"{note} ({place})" if place else note) for note, place in places.items()]
+    return [f"{note} ({place})" if place else note for note, place in places.items()]
 
 
 def _missed(result: DtypeResult) -> Iterator[str]:
@@ -229,12 +222,6 @@ def _ops(report: Report) -> list[tuple[str, list[dict[str, Any]]]]:
     """(op, rows of the summary)."""
     frame = frames.summary_frame(report)
     return [(str(op), list(rows.to_dict("records"))) for op, rows in frame.groupby("op", sort=False)]  # type: ignore[arg-type]
-
-
-def _changed(report: Report) -> str:
-    """Against what changes are told; "" where none are."""
-    told = any(result.change for target in report.targets for result in target.dtypes)
-    return ("the baseline" if "gate" in report.settings else "an earlier result") if told else ""
 
 
 def _pictures(drawn: Sequence[plots.Drawing], budget: int) -> Iterator[Picture]:
@@ -290,18 +277,14 @@ def _tiers(report: Report) -> list[tuple[str, int]]:
     return list(zip(TIERS, totals, strict=True))
 
 
-def _command(report: Report, target: TargetResult) -> str:
-    """The command that audits one target again with the same settings."""
-    parts = ["xent-verify", "audit", target.target, "--op", target.op]
-    parts += ["--dtype", ",".join(result.dtype for result in target.dtypes)]
-    for name in ("policy", "special", "profile", "seed"):
-        if name in report.settings:
-            parts += [f"--{name}", str(report.settings[name])]
-    if report.settings.get("sizes"):
-        parts += ["--sizes", ",".join(map(str, report.settings["sizes"]))]
-    if report.settings.get("kwargs"):
-        parts += ["--kwargs", json.dumps(report.settings["kwargs"])]
-    return shlex.join(parts)
+def _own_settings(report: Report) -> list[tuple[str, Mapping[str, Any]]]:
+    """(target and operation, settings that not all targets have in common)."""
+    shared = report.settings
+    own = [
+        (f"{target.target} {target.op}", {name: value for name, value in target.settings.items() if name not in shared})
+        for target in report.targets
+    ]
+    return [(name, settings) for name, settings in own if settings]
 
 
 def _embedded(report: Report, longest: int) -> Markup:

@@ -3,14 +3,20 @@
 ::
 
     {"schema": 1, "ok": bool, "settings": {…}, "bins": {"error_ulp": […], "magnitude": […]},
-     "targets": [{"target", "op", "ok",
+     "targets": [{"target", "op", "ok", "settings": {…},
                   "dtypes": [{"dtype", "ok", "cases", "max_ulp", "max_bound_ratio", "classes": {…}, "offered": {…},
                               "measures": {…}, "notes": […], "findings": [FINDING], "regimes": [REGIME]}]}],
      "environment": {…}}
 
-* FINDING: kind, severity, message, count, cases, share, regimes, minimal, worst (EXAMPLE or null), diagnosis, script.
+* ``settings`` of a target are those that it was judged by; those at the top are what all targets have in common.
+  ``interrupted`` stands at the top where the audit was ended from outside, ``incomplete`` in a format's record: a line
+  for each part that could not be completed. ``ok`` is false for what failed and for what is incomplete. ``unasked``: what was
+  left out, and why.
+* FINDING: kind, severity, message, count, cases, share, regimes, minimal, worst (EXAMPLE or null), diagnosis, script;
+  where they say something: relation (the companion or law that found it), raised (type and place of an exception),
+  limit (in ulps, of a rule other than the policy), waived_by ("baseline"), notes (what could not be found out).
 * EXAMPLE: inputs (arrays in call order, see ``report.arrays``), options, layout, index, true_value (30 digits),
-  rounded, observed, error_ulp, bound_ratio.
+  rounded, observed, error_ulp, bound_ratio; of a row too long to be kept its length, and no inputs.
 * REGIME: regime, cases, correctly_rounded, max_ulp, max_bound_ratio, histogram (per error bin that is not empty:
   [error bin, first magnitude bin, counts from there on]; the edges are in ``bins``), classes, tiers, worst, measures
   (beside ulps: ``rowwise.MEASURES``), length_max (row length, largest error in ulps, the same in hex).
@@ -54,6 +60,7 @@ def as_json(report: Report, *, regimes: bool = True) -> dict[str, Any]:
         "schema": SCHEMA,
         "ok": report.ok,
         "settings": _free(report.settings),
+        **({"interrupted": True} if report.interrupted else {}),
         "bins": {
             "error_ulp": [plain(edge) for edge in ERROR_EDGES.tolist()],
             "magnitude": [plain(edge) for edge in MAGNITUDE_EDGES.tolist()],
@@ -87,6 +94,7 @@ def _target(target: TargetResult, regimes: bool) -> dict[str, Any]:
         "target": target.target,
         "op": target.op,
         "ok": target.ok,
+        "settings": _free(target.settings),
         "dtypes": [_dtype(result, regimes) for result in target.dtypes],
     }
 
@@ -103,6 +111,10 @@ def _dtype(result: DtypeResult, regimes: bool) -> dict[str, Any]:
         ]
     if result.change:
         record["change"] = result.change
+    if result.unasked:
+        record["unasked"] = list(result.unasked)
+    if result.incomplete:
+        record["incomplete"] = list(result.incomplete)
     if regimes:
         record["regimes"] = [_regime(regime) for regime in result.regimes]
     return record
@@ -119,6 +131,10 @@ def finding_json(finding: Finding) -> dict[str, Any]:
     }
     record |= _number("share", finding.share)
     record |= {"regimes": list(finding.regimes), "diagnosis": finding.diagnosis}
+    told = {"relation": finding.relation, "raised": finding.raised, "waived_by": finding.waived_by}
+    record |= {name: value for name, value in told.items() if value}
+    record |= {} if finding.limit is None else _number("limit", finding.limit)
+    record |= {"notes": list(finding.notes)} if finding.notes else {}
     record |= {"minimal": _example(finding.minimal), "worst": _example(finding.worst), "script": finding.script}
     return record
 
@@ -158,6 +174,7 @@ def _example(example: Example | None) -> dict[str, Any] | None:
         "index": [int(i) for i in example.index],
         "true_value": example.true_digits,
     }
+    record |= {"length": example.length} if example.length else {}
     for name in ("rounded", "observed", "error_ulp", "bound_ratio"):
         record |= _number(name, getattr(example, name))
     return record

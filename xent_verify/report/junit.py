@@ -10,7 +10,7 @@ from typing import Any
 
 from xent_verify.failures import MissingExtraError
 from xent_verify.model import DtypeResult, Finding, Report, TargetResult
-from xent_verify.report.words import finding_lines, number_text, verdict
+from xent_verify.report.words import finding_lines, number_text, padded, verdict
 
 try:
     import junitparser
@@ -37,7 +37,7 @@ def _cases(target: TargetResult) -> Iterator[junitparser.TestCase]:
         failing = [finding for finding in result.findings if finding.severity == "fail"]
         for finding in failing:
             case = junitparser.TestCase(f"{result.dtype} {finding.kind}", f"{target.target}.{target.op}")
-            failure = junitparser.Failure(_clean(finding.message), finding.kind)
+            failure = junitparser.Failure(_clean(finding.text), finding.kind)
             failure.text = _clean(_told(finding))
             case.result = [failure]
             yield case
@@ -49,15 +49,17 @@ def _passed(target: TargetResult, result: DtypeResult) -> junitparser.TestCase:
     case = junitparser.TestCase(result.dtype, f"{target.target}.{target.op}")
     if verdict(result) == "unchecked":
         case.result = [junitparser.Skipped("nothing was checked")]
-    warned = [f"warning: {finding.message}" for finding in result.findings if finding.severity == "warn"]
+    if result.incomplete:
+        case.result = [junitparser.Error(_clean("; ".join(result.incomplete)), "incomplete")]
+    warned = [f"warning: {finding.text}" for finding in result.findings if finding.severity == "warn"]
     measured = f"{result.cases} values, max {number_text(result.max_ulp)} ulp"
     case.system_out = _clean("\n".join([measured, *warned]))
     return case
 
 
 def _told(finding: Finding) -> str:
-    lines = [f"{label:<14}{text}" for label, text in finding_lines(finding)]
-    return "\n".join([finding.message, *lines, "", finding.script])
+    lines = [f"{padded(label)}{text}" for label, text in finding_lines(finding)]
+    return "\n".join([finding.text, *lines, "", finding.script])
 
 
 def _clean(text: str) -> str:

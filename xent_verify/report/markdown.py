@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from xent_verify.kinds import rank
 from xent_verify.model import DtypeResult, Finding, Report, TargetResult
 from xent_verify.report import frames
 from xent_verify.report.words import (
@@ -28,9 +29,16 @@ def render_markdown(report: Report) -> str:
     changed = bool(frame["change"].any())
     blocks = [f"# Audit: {headline(report)}", _LEGEND]
     for op, rows in frame.groupby("op", sort=False):
-        header = [*_HEADER, "change"] if changed else list(_HEADER)
+        header = [
+            *_HEADER[:2],
+            *(["policy"] if "policy" in rows else []),
+            *_HEADER[2:],
+            *(["change"] if changed else []),
+        ]
         blocks += [f"## {op}", table(header, (_row(row)[: len(header)] for row in rows.to_dict("records")))]
     blocks += _failures(report)
+    if report.incomplete:
+        blocks += ["## What could not be completed", "\n".join(f"- {line}" for line in report.incomplete)]
     settings = sorted((key, value) for key, value in report.settings.items() if not isinstance(value, dict))
     if settings:
         blocks += ["## Settings", "\n".join(f"- {key}: `{value}`" for key, value in settings)]
@@ -44,7 +52,9 @@ def render_findings(report: Report) -> str:
         for result in target.dtypes:
             if result.findings:
                 blocks.append(f"## {target.target} · {target.op} · {result.dtype}: {verdict(result)}")
-                blocks += [_finding(finding) for finding in sorted(result.findings, key=_severity)]
+                blocks += [
+                    _finding(finding) for finding in sorted(result.findings, key=lambda finding: rank(finding.severity))
+                ]
     if len(blocks) == 1:
         blocks.append("None.")
     return "\n\n".join(blocks) + "\n"
@@ -65,13 +75,6 @@ _LEGEND = (
     "*error ÷ bound* above 1 breaks the policy's a-priori bound."
 )
 
-_SEVERITY_ORDER = ("fail", "warn", "info")
-
-
-def _severity(finding: Finding) -> int:
-    return _SEVERITY_ORDER.index(finding.severity)
-
-
 _HEADER = (
     "target", "dtype", "verdict", "values:", "max ulp:", "p99 ulp:", "p50 ulp:", "correctly rounded:", "error ÷ bound:",
     "overflow, NaN, beyond the bound …", "worst input",
@@ -80,7 +83,8 @@ _HEADER = (
 
 def _row(row: Any) -> list[str]:
     word = row["verdict"]
-    cells = [f"`{row['target']}`", row["dtype"], f"{MARKS[word]} {word}", count_text(row["cases"])]
+    cells = [f"`{row['target']}`", row["dtype"], *([row["policy"]] if "policy" in row else [])]
+    cells += [f"{MARKS[word]} {word}", count_text(row["cases"])]
     cells += [maximum_text(row), *(number_text(row[name]) for name in ("p99_ulp", "p50_ulp"))]
     cells += [share_text(row["correctly_rounded"]), number_text(row["max_bound_ratio"])]
     return [*cells, frames.row_classes(row), _code(shortened(row["worst_input"])), row["change"]]
@@ -88,7 +92,7 @@ def _row(row: Any) -> list[str]:
 
 def _failures(report: Report) -> list[str]:
     lines = [
-        f"- **{finding.kind}** `{target.target}` {target.op} {result.dtype}: {finding.message}"
+        f"- **{finding.kind}** `{target.target}` {target.op} {result.dtype}: {finding.text}"
         for target, result, finding in _failing(report)
     ]
     return ["## What failed", "\n".join(lines)] if lines else []
@@ -103,7 +107,7 @@ def _failing(report: Report) -> Iterable[tuple[TargetResult, DtypeResult, Findin
 
 
 def _finding(finding: Finding) -> str:
-    lines = [f"### {finding.severity}: {finding.kind}", "", finding.message, ""]
+    lines = [f"### {finding.severity}: {finding.kind}", "", finding.text, ""]
     lines += [f"- {label.strip()}: {_code(text) if '=' in text else text}" for label, text in finding_lines(finding)]
     if finding.script:
         lines += ["", "```python", finding.script.rstrip(), "```"]

@@ -19,9 +19,10 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
+from xent_verify.kinds import KINDS
 from xent_verify.measure import ERROR_EDGES, MAGNITUDE_EDGES
 from xent_verify.model import DtypeResult, Report, TargetResult
-from xent_verify.report.frames import SHOWN_CLASSES, histogram_of
+from xent_verify.report.frames import histogram_of
 from xent_verify.report.svg import BAD, INK, slim
 from xent_verify.report.words import classes_text, shortened, tile
 
@@ -188,8 +189,11 @@ def _line(panel: Any, x: Sequence[float], y: Sequence[float], result: DtypeResul
 
 def _note(target: TargetResult) -> str:
     """Overflow, NaN … of a target, in words."""
-    names = (*SHOWN_CLASSES, "special_value")
-    totals = {name: sum(result.classes.get(name, 0) for result in target.dtypes) for name in names}
+    totals = {
+        name: sum(result.classes.get(name, 0) for result in target.dtypes)
+        for name, kind in KINDS.items()
+        if kind.shown or name == "special_value"
+    }
     text = classes_text(totals)
     return shortened(f"✗ {text}", 46) if text else ""
 

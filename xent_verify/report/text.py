@@ -12,11 +12,27 @@ from rich.text import Text
 from xent_verify.model import Finding, Report
 from xent_verify.report import frames
 from xent_verify.report.terminal import console, written
-from xent_verify.report.words import MARKS, count_text, finding_lines, headline, maximum_text, number_text, share_text
+from xent_verify.report.words import (
+    MARKS,
+    count_text,
+    finding_lines,
+    headline,
+    maximum_text,
+    number_text,
+    padded,
+    share_text,
+)
 
 __all__ = ["render_finding", "render_text"]
 
-_STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red", "unchecked": "dim", "info": "dim"}
+_STYLES = {
+    "pass": "green",
+    "warn": "yellow",
+    "fail": "bold red",
+    "incomplete": "yellow",
+    "unchecked": "dim",
+    "info": "dim",
+}
 
 
 def render_text(report: Report, *, color: bool | None = None, width: int | None = None) -> str:
@@ -32,6 +48,8 @@ def render_text(report: Report, *, color: bool | None = None, width: int | None 
             for finding in result.findings:
                 if finding.severity != "info":
                     made.print(_finding(finding, f"{target.target} · {target.op} · {result.dtype}"))
+    for line in report.incomplete:
+        made.print(Text(f"not completed: {line}", style=_STYLES["warn"]))
     if informed:
         made.print(f"{informed} more worth knowing (severity info): see the JSON or findings.md.\n")
     made.print(Text(headline(report), style=_STYLES["pass" if report.ok else "fail"]))
@@ -51,6 +69,8 @@ def _tables(report: Report) -> Iterator[Table]:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
         table.add_column(Text(str(op)), overflow="fold")
         table.add_column("dtype", no_wrap=True)
+        if "policy" in rows:
+            table.add_column("policy", no_wrap=True)
         table.add_column("verdict", no_wrap=True)
         for name in ("values", "max ulp", "p99 ulp", "correct", "÷ bound"):
             table.add_column(name, justify="right", no_wrap=True)
@@ -64,7 +84,8 @@ def _tables(report: Report) -> Iterator[Table]:
 
 def _cells(row: Any) -> list[Text]:
     word = row["verdict"]
-    cells = [Text(row["target"]), Text(row["dtype"]), Text(f"{MARKS[word]} {word}", style=_STYLES[word])]
+    cells = [Text(row["target"]), Text(row["dtype"]), *([Text(row["policy"])] if "policy" in row else [])]
+    cells += [Text(f"{MARKS[word]} {word}", style=_STYLES[word])]
     cells += [Text(count_text(row["cases"])), Text(maximum_text(row)), Text(number_text(row["p99_ulp"]))]
     cells += [Text(share_text(row["correctly_rounded"])), Text(number_text(row["max_bound_ratio"]))]
     return [*cells, Text(frames.row_classes(row)), Text(row["change"])]
@@ -74,7 +95,7 @@ def _finding(finding: Finding, where: str) -> Text:
     text = Text(f"{finding.severity.upper()} ", style=_STYLES[finding.severity])
     text.append(f"{finding.kind}", style="bold")
     text.append(f"  {where}\n", style="dim")
-    text.append(f"  {finding.message}\n")
+    text.append(f"  {finding.text}\n")
     for label, line in finding_lines(finding):
-        text.append(f"    {label:<14}", style="dim").append(f"{line}\n")
+        text.append(f"    {padded(label)}", style="dim").append(f"{line}\n")
     return text

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify.formats import FORMATS
+from xent_verify.kinds import BENIGN
 from xent_verify.model import DtypeResult, Example, Finding, RegimeResult, Report
 
 __all__ = [
-    "BENIGN",
     "MARKS",
     "array_text",
     "bits_text",
@@ -30,7 +30,9 @@ __all__ = [
     "lengths_text",
     "maximum_text",
     "number_text",
+    "padded",
     "plain_text",
+    "policies_differ",
     "proved_text",
     "regimes_text",
     "share_text",
@@ -41,22 +43,31 @@ __all__ = [
     "verdict",
 ]
 
-MARKS = {"pass": "✓", "warn": "!", "fail": "✗", "unchecked": "–"}
+MARKS = {"pass": "✓", "warn": "!", "fail": "✗", "incomplete": "?", "unchecked": "–"}
 """A sign for every verdict, so that colour never carries it alone."""
-
-BENIGN = ("convention", "tolerated_overflow", "not_judged")
-"""Classes that are counted and are no fault."""
 
 _RUNS_SHOWN = 12
 _ROWS_SHOWN = 3
 _REGIMES_SHOWN = 6
 
 
+def policies_differ(report: Report) -> bool:
+    """Whether not all targets were judged by one policy, so that each row has to say by which."""
+    return len({target.settings.get("policy") for target in report.targets}) > 1
+
+
+def padded(label: str, width: int = 14) -> str:
+    """A label for a column of that width, always with a space behind it."""
+    return f"{label:<{width - 1}} "
+
+
 def verdict(result: DtypeResult) -> str:
-    """pass, warn (no failure, but something to know), fail, or unchecked (nothing was measured)."""
+    """pass, warn (no failure, but something to know), fail, incomplete, or unchecked (nothing was measured)."""
     severities = {finding.severity for finding in result.findings}
     if "fail" in severities:
         return "fail"
+    if result.incomplete:
+        return "incomplete"
     if result.cases == 0:
         return "unchecked"
     return "warn" if "warn" in severities else "pass"
@@ -67,10 +78,13 @@ def headline(report: Report) -> str:
     results = [result for target in report.targets for result in target.dtypes]
     failed = sum(verdict(result) == "fail" for result in results)
     checked = f"{count_text(report.cases)} values checked"
+    unfinished = sum(bool(result.incomplete) for result in results)
+    if failed or unfinished:
+        told = [f"{failed} fail"] if failed else []
+        told += [f"{unfinished} could not be completed"] if unfinished else []
+        return f"{' and '.join(told).replace(' ', f' of {len(results)} target × dtype pairs ', 1)}; {checked}."
     if not report.cases:
         return "Nothing was checked."
-    if failed:
-        return f"{failed} of {len(results)} target × dtype pairs fail; {checked}."
     warned = sum(verdict(result) == "warn" for result in results)
     return f"All {len(results)} target × dtype pairs pass{f', {warned} with warnings' if warned else ''}; {checked}."
 
@@ -205,6 +219,8 @@ def lengths_text(result: DtypeResult) -> str:
 
 def call_text(example: Example) -> str:
     """One call in a line: its inputs, options and memory layout."""
+    if example.length:
+        return f"a call of {count_text(example.length)} logits (too long to be kept: the same regime audited again meets it)"
     parts = [f"{name} = {array_text(array)}" for name, array in example.inputs.items()]
     parts += [f"{name} = {_option(value)}" for name, value in sorted(example.options.items())]
     if example.layout != "C":
@@ -227,6 +243,7 @@ def fact_lines(finding: Finding) -> list[tuple[str, str]]:
         ("hit", f"{count_text(finding.count)} of {count_text(finding.cases)} cases ({share_text(finding.share)})"),
         ("regimes", regimes_text(finding)),
         ("likely cause", finding.diagnosis),
+        *(("note", note) for note in finding.notes),
     ]
     return [(label, text) for label, text in lines if text]
 
@@ -240,7 +257,7 @@ def examples(finding: Finding) -> list[tuple[str, Example]]:
 
 
 def _same_call(a: Example, b: Example) -> bool:
-    return call_text(a) == call_text(b) and a.index == b.index
+    return call_text(a) == call_text(b) and a.index == b.index and a.length == b.length
 
 
 def example_lines(example: Example) -> list[tuple[str, str]]:

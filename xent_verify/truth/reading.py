@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from xent_verify.truth.intervals import BigArithmetic, Interval
 
-__all__ = ["Exact", "Reals", "Unsettled"]
+__all__ = ["Exact", "Reals", "UnsettledError"]
 
 Array = NDArray[Any]
 Real = Interval | float
 
 
-class Unsettled(ArithmeticError):
+class UnsettledError(ArithmeticError):
     """An interval contains a point where the step is not continuous: a higher precision is needed."""
 
 
@@ -36,7 +36,7 @@ def _sign(x: Real) -> float:
         return 0.0
     low, high = libmp.mpf_sign(x.lo), libmp.mpf_sign(x.hi)
     if low < 0 < high:
-        raise Unsettled
+        raise UnsettledError
     return 1.0 if low + high > 0 else -1.0
 
 
@@ -62,7 +62,7 @@ def _divide(x: Real, y: Real) -> Real:
         try:
             return x / y
         except ZeroDivisionError:
-            raise Unsettled from None
+            raise UnsettledError from None
     return math.nan if isinstance(x, float) or math.isnan(y) else x - x
 
 
@@ -139,7 +139,7 @@ class Reals:
 
 
 class Exact:
-    """The reading at ``prec`` bits. Steps raise ``Unsettled`` where that precision does not settle a sign."""
+    """The reading at ``prec`` bits. Steps raise ``UnsettledError`` where that precision does not settle a sign."""
 
     def __init__(self, prec: int) -> None:
         self.big = BigArithmetic(prec)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xent_verify.defined import undefined
 from xent_verify.enclosure import FIELDS
 from xent_verify.failures import UsageError
 from xent_verify.formats import format_named
@@ -165,14 +166,15 @@ def _case(node: Node, arrays: Mapping[str, NDArray[Any]]) -> Case:
     form = format_named(node.text("dtype"))
     records = node.child("inputs").fields
     inputs = {key: _input(name, key, record, arrays, where) for key, record in records.items()}
-    if tuple(inputs) != tuple(OPS[op].inputs) or next(iter(inputs.values())).dtype != form.dtype:
-        raise UsageError(f"{where}: inputs {', '.join(inputs)} are not those of {op} in {form.name}")
+    if tuple(inputs) != tuple(OPS[op].inputs):
+        raise UsageError(f"{where}: inputs {', '.join(inputs)} are not those of {op}")
     options = {key: option_of(value, f"{where}.options.{key}") for key, value in node.child("options").fields.items()}
-    for key in options:
-        if key not in OPS[op].options:
-            raise UsageError(f"{where}: {op} has no option {key!r}")
     flags = node.texts("flags")
-    return Case(name, flags, Batch(op, form.name, flags[0] if flags else "vectors", inputs, options))
+    batch = Batch(op, form.name, flags[0] if flags else "vectors", inputs, options)
+    why = undefined(OPS[op], batch)
+    if why:
+        raise UsageError(f"{where}: {why}")
+    return Case(name, flags, batch)
 
 
 def _input(case: str, key: str, record: Any, arrays: Mapping[str, NDArray[Any]], where: str) -> NDArray[Any]:

@@ -31,9 +31,6 @@ from xent_verify.vectors.document import read_vectors
 
 __all__ = ["answered", "judged"]
 
-_OPENS = "from xent_verify.candidates import open_candidate"
-_LOOKS_UP = "from xent_verify.vectors import answered"
-
 
 def judged(
     vectors: Vectors,
@@ -52,9 +49,9 @@ def judged(
     results: dict[str, list[DtypeResult]] = {}
     for (op, fmt), cases in vectors.groups().items():
         results.setdefault(op, []).append(_group(OPS[op], fmt, cases, answers, rules, files))
-    targets = tuple(TargetResult(answers.target, op, tuple(found)) for op, found in results.items())
     settings = {"policy": rules.policy.name, "special": special, "flush": flush, "vectors": dict(vectors.settings)}
-    return AuditReport(targets, settings, describe())
+    targets = tuple(TargetResult(answers.target, op, tuple(found), settings) for op, found in results.items())
+    return AuditReport(targets, describe())
 
 
 def _group(
@@ -68,16 +65,18 @@ def _group(
         if answers.outcomes[case.id] is None:
             skipped += 1
             continue
-        outcome, truth, judgement = asker.judged(case.batch)
-        ledger.add(case.batch, outcome, truth, judgement)
+        seen = asker.observe(ledger, case.batch)
+        if seen is None:
+            continue
+        outcome, judgement = seen
         for hit in judgement.hits:
             smallest.saw(hit, case.batch, outcome)
     ledger.close()
-    findings = tuple(smallest.in_place(finding) for finding in build(asker, ledger))
+    findings = tuple(map(smallest.in_place, build(asker, ledger)))
     worst_examples(op, ledger)
-    notes = [f"not offered: {skipped} of {len(cases)} cases"] if skipped else []
-    notes += [f"{name}: answers {', '.join(told)}" for name, told in ledger.conventions.items()]
-    return ledger.as_result(fmt, findings, ledger.refused, tuple(notes))
+    unasked = (f"not offered: {skipped} of {len(cases)} cases",) if skipped else ()
+    notes = [f"{name}: answers {', '.join(told)}" for name, told in ledger.conventions.items()]
+    return ledger.as_result(fmt, findings, ledger.refused, tuple(notes), unasked)
 
 
 class _Smallest:
@@ -100,19 +99,14 @@ class _Smallest:
         """The finding with that call as its minimal one, told by the same code as the worst."""
         known = self._found.get((finding.kind, finding.severity))
         if known is None or finding.severity == "info":
-            return _readable(finding)
+            return finding
         hit, batch, outcome = known
-        if hit.index is not None and not self._asker.reproduces(batch, hit.kind, hit.severity, ""):
-            return _readable(finding)
+        if hit.index is not None and not self._asker.reproduces(batch, hit.kind, hit.severity):
+            return finding
         ledger = Ledger(self._asker.op)
         ledger.note(replace(hit, index=None), batch, outcome)
         (told,) = build(self._asker, ledger)
-        return _readable(replace(finding, minimal=told.minimal, script=told.script))
-
-
-def _readable(finding: Finding) -> Finding:
-    """The script looks answers up instead of opening a target."""
-    return replace(finding, script=finding.script.replace(_OPENS, _LOOKS_UP))
+        return replace(finding, minimal=told.minimal, script=told.script)
 
 
 class _Book:

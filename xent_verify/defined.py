@@ -1,0 +1,113 @@
+"""Whether an operation defines a call: the one place that says so, for everything that makes or reads calls."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xent_verify.model import LAYOUTS, Batch
+from xent_verify.ops import Op
+
+__all__ = ["undefined"]
+
+
+def undefined(op: Op, batch: Batch) -> str:
+    """Why ``op`` does not define this call, in words; "" where it does.
+
+    A call is defined when its inputs have the operation's number, formats and shapes, class labels lie in [0, C) or are
+    the ignored one, and options are the operation's own and in their ranges.
+    """
+    for check in (_arrays, _options, _second):
+        why = check(op, batch)
+        if why:
+            return why
+    return ""
+
+
+def _arrays(op: Op, batch: Batch) -> str:
+    if len(batch.inputs) != len(op.inputs):
+        return f"{op.name} takes {' and '.join(op.inputs)}, not {len(batch.inputs)} inputs"
+    if batch.fmt not in op.formats:
+        return f"{op.name} is not defined in {batch.fmt}"
+    if batch.x.dtype != batch.form.dtype:
+        return f"{op.first} has dtype {batch.x.dtype.name}, not {batch.fmt}"
+    if batch.layout not in LAYOUTS:
+        return f"unknown layout {batch.layout!r}"
+    if _labelled(op) and batch.x.ndim != 2:
+        return f"{op.first} has {batch.x.ndim} dimensions, not [N, C]"
+    return ""
+
+
+def _labelled(op: Op) -> bool:
+    """Whether the second input holds class labels (or a probability for each class) of rows."""
+    return "target" in op.inputs.values()
+
+
+def _options(op: Op, batch: Batch) -> str:
+    for name, value in batch.options.items():
+        if name not in op.options:
+            return f"{op.name} has no option {name!r}"
+        kind = op.options[name].kind
+        if kind in _RANGES and not _RANGES[kind](batch, value):
+            return f"{name} = {value!r} is out of its range"
+        if kind in ("class_weights", "element_weights") and value is not None:
+            why = _weights(name, op, batch, np.asarray(value))
+            if why:
+                return why
+    for name, option in op.options.items():
+        if option.kind == "axis" and not _axis(batch, op.option(batch, name)):
+            return f"{name} {op.option(batch, name)} is out of range for {batch.x.ndim} dimensions"
+    return ""
+
+
+def _axis(batch: Batch, value: Any) -> bool:
+    return isinstance(value, int | np.integer) and -batch.x.ndim <= int(value) < batch.x.ndim
+
+
+_RANGES: Mapping[str, Callable[[Batch, Any], bool]] = {
+    "axis": _axis,
+    "reduction": lambda _, value: value in ("mean", "sum", "none"),
+    "share": lambda _, value: 0.0 <= value <= 1.0,
+    "divisor": lambda _, value: math.isfinite(value) and value != 0,
+    "ignored_label": lambda _, value: isinstance(value, int | np.integer) and not isinstance(value, bool),
+}
+"""What an option of each kind may be."""
+
+
+def _weights(name: str, op: Op, batch: Batch, value: NDArray[Any]) -> str:
+    wanted = batch.x.shape[-1:] if op.by_row else batch.x.shape
+    fits = value.shape == wanted
+    if not op.by_row:
+        fits = value.ndim <= len(wanted) and all(
+            mine in (1, its) for mine, its in zip(value.shape[::-1], wanted[::-1], strict=False)
+        )
+    if not fits:
+        return f"{name} has shape {value.shape}, not {wanted}"
+    return "" if np.isfinite(value.astype(np.float64)).all() else f"{name} is not finite"
+
+
+def _second(op: Op, batch: Batch) -> str:
+    """The second input, where there is one: labels or probabilities of rows, or an array like the first."""
+    for (name, kind), value in list(zip(op.inputs.items(), batch.inputs.values(), strict=True))[1:]:
+        if kind == "target" and value.dtype.kind in "iu":
+            return _labels(op, batch, value)
+        if value.shape != batch.x.shape:
+            return f"{name} has shape {value.shape}, not {batch.x.shape}"
+        if value.dtype != batch.form.dtype:
+            return f"{name} has dtype {value.dtype.name}, not {batch.fmt}"
+    return ""
+
+
+def _labels(op: Op, batch: Batch, labels: NDArray[Any]) -> str:
+    rows, classes = batch.x.shape
+    if labels.shape != (rows,):
+        return f"target has shape {labels.shape}, not {(rows,)}"
+    ignored = [name for name, option in op.options.items() if option.kind == "ignored_label"]
+    live = labels[labels != int(op.option(batch, ignored[0]))] if ignored else labels
+    if live.size and not (live.min() >= 0 and live.max() < classes):
+        return f"a class label is neither in [0, {classes}) nor the ignored one"
+    return ""

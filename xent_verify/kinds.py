@@ -1,0 +1,101 @@
+"""The kinds of failure and the classes of values: one table, which everything that names a kind reads.
+
+A *class* is what one element of an answer is; a *kind* is what a finding is about. The classes that are failures are
+kinds of the same name. Order matters: it is the order of the codes of classes and of findings in a report.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["BENIGN", "CLASSES", "FAILING", "KINDS", "SEVERITIES", "Kind", "Severity", "rank"]
+
+Severity = Literal["fail", "warn", "info"]
+
+SEVERITIES: tuple[Severity, ...] = ("fail", "warn", "info")
+"""Gravest first."""
+
+
+def rank(severity: Severity) -> int:
+    """0 for the gravest."""
+    return SEVERITIES.index(severity)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of failure.
+
+    ``group``: "value" (elements of an answer), "form" (shape and dtype of an answer), "conduct" (what a call does to its
+    arguments or to later calls), "relation" (two answers compared), "outcome" (no answer), "coverage" (nothing wrong).
+    ``means``: the kind in a line. ``message``: what the judge says of such elements. ``remedy``: what to do about it.
+    ``severity``: unless a rule of its own says otherwise. ``last_bits``: whether it is there, or how large it is, may
+    depend on the machine's instruction set. ``shown``: a class with a column in tables even where nothing fell into it.
+    """
+
+    name: str
+    group: Literal["value", "form", "conduct", "relation", "outcome", "coverage"]
+    means: str
+    remedy: str
+    message: str = ""
+    severity: Severity = "fail"
+    last_bits: bool = False
+    shown: bool = False
+
+
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind("overflow", "value", "A finite result came out infinite",
+             "subtract the row's maximum before exp; sum in a wider format",
+             "infinite where a finite value is due, or the reverse", shown=True),
+        Kind("underflow", "value", "A representable non-zero result came out 0",
+             "subtract the maximum; do not multiply by a reciprocal that overflowed or underflowed",
+             "a representable value other than 0 came out 0", shown=True),
+        Kind("log_of_zero", "value", "The logarithm of a probability that had rounded to 0",
+             "compute log p as (x − max) − log Σ exp(x − max)",
+             "infinite as from log(0), but the true value is finite", shown=True),
+        Kind("nan", "value", "A result that is a number came out NaN",
+             "look at the minimal row: which intermediate is not finite?", "NaN where a number is due", shown=True),
+        Kind("inaccurate", "value", "The error exceeds the a-priori bound of a sound algorithm",
+             "read the likely cause; a narrow accumulator and a missing shift are the usual ones",
+             "error above the policy's limit", last_bits=True),
+        Kind("special_value", "value", "A special value is wrong (infinite, empty or masked input)",
+             "mask with −inf and let exp make the 0; leave out terms whose weight is 0", "wrong special value"),
+        Kind("nan_hidden", "value", "A NaN in the input does not show in the result",
+             "do not take maxima or masks that drop NaN", "a NaN in the input is missing from the result"),
+        Kind("flushed", "value", "A subnormal result was flushed to 0",
+             "fail for float16 and float8, a warning for wider formats; `--flush` says otherwise",
+             "a subnormal result was flushed to zero", shown=True),
+        Kind("shape", "form", "The result has the wrong shape", "cast and reshape at the end"),
+        Kind("dtype", "form", "The result has the wrong dtype", "cast and reshape at the end"),
+        Kind("input_mutated", "conduct", "The input was changed", "copy, or work in place only on what you own"),
+        Kind("nondeterministic", "relation", "The same call gives different results",
+             "beyond the limit: uninitialised memory, a race. Within it (`info`): the order of summation changes",
+             last_bits=True),
+        Kind("stateful", "conduct", "A result depends on the calls before it",
+             "no shared buffers, no caches keyed by shape alone"),
+        Kind("batch_dependence", "relation", "A row's result depends on other rows",
+             "beyond the limit: a maximum or a sum over the whole batch. Within it (`info`): blocking depends on the "
+             "batch size", last_bits=True),
+        Kind("layout_dependence", "relation", "A result depends on the memory layout or the axis",
+             "index by strides, or copy to a contiguous array first", last_bits=True),
+        Kind("property", "relation", "A law of the operation does not hold",
+             "the message names the law; the other findings usually say why", last_bits=True),
+        Kind("exception", "outcome", "The call raised", "the message is the target's"),
+        Kind("crash", "outcome", "The process died", "run the script of the finding under a debugger"),
+        Kind("timeout", "outcome", "The call did not return in time", "run the script of the finding under a debugger"),
+        Kind("unsupported", "coverage", "Not offered, so not tested", "nothing, if it is meant; it was not tested",
+             severity="info"),
+    )
+}  # fmt: skip
+"""Every kind of finding, by name."""
+
+FAILING = tuple(name for name, kind in KINDS.items() if kind.group == "value")
+"""Classes of elements that are failures."""
+
+BENIGN = ("convention", "tolerated_overflow", "not_judged")
+"""Classes that are counted and are no fault."""
+
+CLASSES = ("ok", *FAILING, *BENIGN)
+"""What an element of an answer can be; its position is its code."""
