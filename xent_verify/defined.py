@@ -14,6 +14,9 @@ from xent_verify.ops import Op
 
 __all__ = ["undefined"]
 
+_IGNORED = -100
+"""The label that counts for nothing where no option names another."""
+
 
 def undefined(op: Op, batch: Batch) -> str:
     """Why ``op`` does not define this call, in words; "" where it does.
@@ -107,7 +110,7 @@ def _labels(op: Op, batch: Batch, labels: NDArray[Any]) -> str:
     if labels.shape != (rows,):
         return f"target has shape {labels.shape}, not {(rows,)}"
     ignored = [name for name, option in op.options.items() if option.kind == "ignored_label"]
-    live = labels[labels != int(op.option(batch, ignored[0]))] if ignored else labels
+    live = labels[labels != (int(op.option(batch, ignored[0])) if ignored else _IGNORED)]
     if live.size and not (live.min() >= 0 and live.max() < classes):
         return f"a class label is neither in [0, {classes}) nor the ignored one"
     return ""

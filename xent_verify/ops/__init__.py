@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from types import MappingProxyType
+from typing import Any
 
-from xent_verify.failures import UnknownNameError
+from xent_verify.failures import UnknownNameError, UsageError
 from xent_verify.ops import (
     binary_cross_entropy_with_logits,
     cross_entropy,
@@ -19,9 +21,10 @@ from xent_verify.ops import (
     softmax_temperature,
 )
 from xent_verify.ops.op import Op, Option
+from xent_verify.ops.page import op_of
 from xent_verify.outside import outside
 
-__all__ = ["OPS", "Op", "Option", "op_named"]
+__all__ = ["OPS", "Op", "Option", "op_named", "op_of"]
 
 OPS: Mapping[str, Op] = MappingProxyType(
     {
@@ -50,5 +53,14 @@ def op_named(name: str | Op) -> Op:
         if name not in OPS:
             raise UnknownNameError("op", name, OPS)
         return OPS[name]
-    found: Op = outside(name, Op, "--op")
-    return found
+    found: Any = outside(name, object, "--op")
+    if isinstance(found, Op):
+        return found
+    if not callable(found):
+        raise UsageError(f"--op {name}: is a {type(found).__name__}, neither an Op nor a formula f(a, x)")
+    return _page(found, name.rpartition(":")[2])
+
+
+@cache
+def _page(function: Callable[..., Any], name: str) -> Op:
+    return op_of(function, name)

@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 from xent_verify.formats import FloatFormat
 from xent_verify.ops.machine import Machine
+from xent_verify.ops.verbs import Operators, Verbs
 
 __all__ = ["Approximate", "Errors"]
 
@@ -43,10 +44,9 @@ _SAFE = 0.99
 """Values above this share of M may round to infinity, by errors on the way."""
 
 
-class Approximate:
+class Approximate(Operators):
     """A value and the bound of its error, elementwise: rows [R, n], one number a row [R, 1], or a scalar."""
 
-    __array_ufunc__ = None  # NumPy arrays on the left defer to the operators below
     __slots__ = ("a", "e", "error", "free", "held", "r", "v", "wild")
 
     def __init__(
@@ -59,30 +59,6 @@ class Approximate:
 
     def __neg__(self) -> Approximate:
         return Approximate(self.a, -self.v, self.e, self.r, self.wild, self.free, held=self.held)
-
-    def __add__(self, other: Any) -> Approximate:
-        return self.a.add(self, self.a.lift(other), 1)
-
-    def __sub__(self, other: Any) -> Approximate:
-        return self.a.add(self, self.a.lift(other), -1)
-
-    def __mul__(self, other: Any) -> Approximate:
-        return self.a.multiply(self, self.a.lift(other))
-
-    def __truediv__(self, other: Any) -> Approximate:
-        return self.a.divide(self, self.a.lift(other))
-
-    def __radd__(self, other: Any) -> Approximate:
-        return self.a.lift(other) + self
-
-    def __rsub__(self, other: Any) -> Approximate:
-        return self.a.lift(other) - self
-
-    def __rmul__(self, other: Any) -> Approximate:
-        return self.a.lift(other) * self
-
-    def __rtruediv__(self, other: Any) -> Approximate:
-        return self.a.lift(other) / self
 
 
 def _once(step: Step) -> Step:
@@ -113,7 +89,7 @@ def _both(first: Mask, second: Mask) -> Mask:
     return None if first is None or second is None else first & second
 
 
-class Errors:
+class Errors(Verbs):
     """The reading for one machine.
 
     ``special``: inputs hold infinities or NaN; their error is 0. ``watch``: inputs are so large that an intermediate may
@@ -179,10 +155,18 @@ class Errors:
                 wild = _either(wild, beyond)
         return Approximate(self, v, e, r, wild, free)
 
+    def add(self, x: Approximate, y: Approximate) -> Approximate:
+        """x + y."""
+        return self._sum_of_two(x, y, np.add)
+
+    def subtract(self, x: Approximate, y: Approximate) -> Approximate:
+        """x - y."""
+        return self._sum_of_two(x, y, np.subtract)
+
     @_once
-    def add(self, x: Approximate, y: Approximate, sign: int) -> Approximate:
-        """x + y or x - y; sums in the subnormal range are exact (Hauser, ACM TOPLAS 18, 1996)."""
-        v: Any = x.v + y.v if sign > 0 else x.v - y.v
+    def _sum_of_two(self, x: Approximate, y: Approximate, step: Callable[[Array, Array], Array]) -> Approximate:
+        """Sums in the subnormal range are exact (Hauser, ACM TOPLAS 18, 1996)."""
+        v: Any = step(x.v, y.v)
         e = x.error + y.error
         free = _either(x.free, y.free, _both(x.wild, y.wild))
         return self._made(v, e, (np.abs(v) + e) * self.u, _either(x.wild, y.wild), free, (x.v, y.v))
@@ -321,13 +305,6 @@ class Errors:
         )  # fmt: skip
         return self._each(self.sum(flat), lambda array: array.reshape(()))
 
-    def reduce(self, x: Approximate, divisor: Any, reduction: str) -> Approximate:
-        """One value a row [R, 1] as it is ("none"), their sum, or their sum over a divisor ("mean")."""
-        if reduction == "none":
-            return x
-        total = self.total(x)
-        return total if reduction == "sum" else total / divisor
-
     # Choices
 
     def _each(self, x: Approximate, change: Callable[[Array], Array]) -> Approximate:
@@ -368,33 +345,14 @@ class Errors:
             self, np.maximum(x.v, y.v), np.maximum(x.error, y.error), 0.0, _either(x.wild, y.wild), x.free
         )
 
-    def minimum(self, x: Approximate, y: Any) -> Approximate:
-        """The smaller one, elementwise."""
-        return -self.maximum(-x, -self.lift(y))
-
     def abs(self, x: Approximate) -> Approximate:
         """|x|."""
         return Approximate(self, np.abs(x.v), x.e, x.r, x.wild, x.free)
 
     @staticmethod
-    def hot(labels: Array, n: int) -> Array:
-        """True at the label of each row, [R, n]."""
-        return np.asarray(np.arange(n) == labels)
-
-    @staticmethod
     def at_least(x: Approximate, number: float) -> Array:
         """Where x is a number or more."""
         return np.asarray(x.v >= number)
-
-    @staticmethod
-    def width(x: Approximate) -> int:
-        """n, the length of a row."""
-        return int(x.v.shape[-1])
-
-    @staticmethod
-    def count(x: Approximate) -> int:
-        """R, the number of rows."""
-        return int(x.v.shape[0])
 
     def weigh(self, q: Approximate, x: Approximate) -> Approximate:
         """q x, and 0 where q is 0 whatever x is (a class without weight contributes nothing)."""
@@ -403,11 +361,6 @@ class Errors:
         made = self.where(nothing, 0, product)
         made.free = _either(made.free, None if x.wild is None else x.wild & nothing)
         return made
-
-    @staticmethod
-    def is_labels(target: Any) -> bool:
-        """Class labels, not probabilities."""
-        return not isinstance(target, Approximate)
 
     @staticmethod
     def exists(x: Approximate) -> bool:

@@ -13,53 +13,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify.ops.machine import Machine
+from xent_verify.ops.verbs import Operators, Verbs
 
 __all__ = ["Floats", "Number"]
 
 Array = NDArray[Any]
 
 
-class Number:
-    """An array of one format; + - * / round to the machine's steps."""
+class Number(Operators):
+    """An array of the format of the machine's steps."""
 
-    __array_ufunc__ = None  # NumPy arrays on the left defer to the operators below
     __slots__ = ("a", "v")
 
     def __init__(self, a: Floats, v: Any) -> None:
         self.a, self.v = a, v
 
-    def _with(self, name: str, function: Any, first: Any, second: Any) -> Number:
-        return self.a.step(name, function(self.a.lift(first).v, self.a.lift(second).v))
-
     def __neg__(self) -> Number:
         return Number(self.a, -self.v)
 
-    def __add__(self, other: Any) -> Number:
-        return self._with("+", np.add, self, other)
 
-    def __sub__(self, other: Any) -> Number:
-        return self._with("-", np.subtract, self, other)
-
-    def __mul__(self, other: Any) -> Number:
-        return self._with("*", np.multiply, self, other)
-
-    def __truediv__(self, other: Any) -> Number:
-        return self._with("/", np.divide, self, other)
-
-    def __radd__(self, other: Any) -> Number:
-        return self._with("+", np.add, other, self)
-
-    def __rsub__(self, other: Any) -> Number:
-        return self._with("-", np.subtract, other, self)
-
-    def __rmul__(self, other: Any) -> Number:
-        return self._with("*", np.multiply, other, self)
-
-    def __rtruediv__(self, other: Any) -> Number:
-        return self._with("/", np.divide, other, self)
-
-
-class Floats:
+class Floats(Verbs):
     """The reading for one machine. ``Errors`` has the same verbs, and says what each of them means."""
 
     def __init__(self, machine: Machine, trace: list[tuple[str, Array]] | None = None) -> None:
@@ -92,6 +65,18 @@ class Floats:
     def parameter(self, value: float) -> Number:
         return self.lift(value)
 
+    def add(self, x: Number, y: Number) -> Number:
+        return self.step("+", x.v + y.v)
+
+    def subtract(self, x: Number, y: Number) -> Number:
+        return self.step("-", x.v - y.v)
+
+    def multiply(self, x: Number, y: Number) -> Number:
+        return self.step("*", x.v * y.v)
+
+    def divide(self, x: Number, y: Number) -> Number:
+        return self.step("/", x.v / y.v)
+
     def exp(self, x: Number) -> Number:
         return self.step("exp", np.exp(self._wide(x)))
 
@@ -121,12 +106,6 @@ class Floats:
     def total(self, x: Number) -> Number:
         return Number(self, self.sum(Number(self, x.v.reshape(1, -1))).v.reshape(()))
 
-    def reduce(self, x: Number, divisor: Any, reduction: str) -> Number:
-        if reduction == "none":
-            return x
-        total = self.total(x)
-        return total if reduction == "sum" else total / divisor
-
     def take(self, x: Number, labels: Array) -> Number:
         rows = max(len(labels), len(x.v))
         return Number(self, np.take_along_axis(np.broadcast_to(x.v, (rows, x.v.shape[-1])), labels, -1))
@@ -137,31 +116,12 @@ class Floats:
     def maximum(self, x: Number, y: Any) -> Number:
         return Number(self, np.maximum(x.v, self.lift(y).v))
 
-    def minimum(self, x: Number, y: Any) -> Number:
-        return Number(self, np.minimum(x.v, self.lift(y).v))
-
     def abs(self, x: Number) -> Number:
         return Number(self, np.abs(x.v))
 
     @staticmethod
-    def hot(labels: Array, n: int) -> Array:
-        return np.asarray(np.arange(n) == labels)
-
-    @staticmethod
     def at_least(x: Number, number: float) -> Array:
         return np.asarray(x.v >= number)
-
-    @staticmethod
-    def width(x: Number) -> int:
-        return int(x.v.shape[-1])
-
-    @staticmethod
-    def count(x: Number) -> int:
-        return int(x.v.shape[0])
-
-    @staticmethod
-    def is_labels(target: Any) -> bool:
-        return not isinstance(target, Number)
 
     @staticmethod
     def exists(x: Number) -> bool:

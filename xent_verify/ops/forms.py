@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["LOGSUMEXP", "LOG_SOFTMAX", "SOFTMAX", "Form", "base_2", "base_e"]
+__all__ = ["LOGSUMEXP", "LOG_SOFTMAX", "SOFTMAX", "Form", "base_2", "base_e", "sigmoid", "softplus"]
 
 Form = Callable[[Any, Any], Any]
 _LOG2_E, _LN_2 = math.log2(math.e), math.log(2.0)
@@ -72,6 +72,17 @@ def exp2_logsumexp(a: Any, x: Any) -> Any:
     """The same with a base-2 exponential and logarithm."""
     m = a.max(x)
     return m + a.log2(a.sum(base_2(a, x - m))) * a.constant(_LN_2)
+
+
+def softplus(a: Any, x: Any, exponential: Form = base_e) -> Any:
+    """log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|)): two terms of one sign."""
+    return a.maximum(x, 0) + a.log1p(exponential(a, -a.abs(x)))
+
+
+def sigmoid(a: Any, x: Any, exponential: Form = base_e) -> Any:
+    """1 / (1 + e) or e / (1 + e), e = exp(-|x|)."""
+    e = exponential(a, -a.abs(x))
+    return a.where(a.at_least(x, 0), 1 / (1 + e), e / (1 + e))
 
 
 SOFTMAX: Mapping[str, Form] = {

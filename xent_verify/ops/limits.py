@@ -93,29 +93,30 @@ def run(op: Op, name: str, call: Batch, machine: Machine) -> NDArray[Any]:
         return placed.astype(machine.store.dtype)
 
 
-def arguments_of(op: Op, call: Batch, a: Any) -> dict[str, Any]:
-    """Inputs and options of a call as an algorithm takes them, lifted into a reading."""
+def arguments_of(op: Op, call: Batch, a: Any, rows: slice | None = None) -> dict[str, Any]:
+    """Inputs and options of a call as an algorithm takes them, lifted into a reading; ``rows``: only those."""
+    some = slice(None) if rows is None else rows
     view = Rows.of_call(op, call)
     found: dict[str, Any] = {}
     for name, kind in op.inputs.items():
         array = call.inputs[name]
         if kind == "target" and array.dtype.kind in "iub":
-            found[name] = array.astype(np.int64).reshape(-1, 1)
+            found[name] = array.astype(np.int64).reshape(-1, 1)[some]
         else:
-            found[name] = (a.row if kind == "row" else a.input)(view.of(array))
+            found[name] = (a.row if kind == "row" else a.input)(view.of(array)[some])
     for name, option in op.options.items():
         if option.kind != "axis":
-            found[name] = _option(op.option(call, name), option.kind, view, a)
+            found[name] = _option(op.option(call, name), option.kind, view, a, some)
     return found
 
 
-def _option(value: Any, kind: str, view: Rows, a: Any) -> Any:
+def _option(value: Any, kind: str, view: Rows, a: Any, rows: slice) -> Any:
     match kind:
         case "class_weights" if value is not None:
             return a.input(np.asarray(value)[None, :])
         case "element_weights" if value is not None:
-            return a.input(view.of(np.asarray(value)))
-        case "share" | "divisor":
+            return a.input(view.of(np.asarray(value))[rows])
+        case "share" | "divisor" | "number":
             return a.parameter(value)
         case _:
             return value

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from xent_verify.ops.forms import base_2, base_e
+from xent_verify.ops.forms import base_2, softplus
 from xent_verify.ops.op import Arithmetic, Op, RowInputs
 
 __all__ = ["OP"]
@@ -17,14 +17,14 @@ def formula(a: Arithmetic, row: RowInputs, wanted: Sequence[int]) -> list[Any]:
     return [terms.log_p(0) for _ in wanted]
 
 
-def two_sided(a: Any, x: Any, exponential: Any = base_e) -> Any:
+def two_sided(a: Any, x: Any) -> Any:
     """min(x, 0) - log1p(exp(-|x|)): two terms of one sign."""
-    return a.minimum(x, 0) - a.log1p(exponential(a, -a.abs(x)))
+    return -softplus(a, -x)
 
 
 def exp2_log_sigmoid(a: Any, x: Any) -> Any:
     """The same with a base-2 exponential."""
-    return two_sided(a, x, base_2)
+    return -softplus(a, -x, base_2)
 
 
 OP = Op(

@@ -19,9 +19,11 @@ __all__ = ["AXIS", "Arithmetic", "ExpSum", "Op", "Option", "Real", "RowInputs"]
 InputKind = Literal["row", "target", "probabilities"]
 """row: logits along the axis; target: class labels [R] or probabilities [R, n]; probabilities: like the first input."""
 
-OptionKind = Literal["axis", "class_weights", "element_weights", "ignored_label", "reduction", "share", "divisor"]
+OptionKind = Literal[
+    "axis", "class_weights", "element_weights", "ignored_label", "reduction", "share", "divisor", "number"
+]
 """class_weights: one per class; element_weights: broadcast against the first input; share: a number in [0, 1];
-divisor: a real number other than 0."""
+divisor: a real number other than 0; number: any real number."""
 
 
 class Real(Protocol):
@@ -93,7 +95,8 @@ class Op:
     by the option of kind "reduction"). ``by_row`` False: elementwise, every element is a row of its own.
 
     ``formula(arithmetic, row, wanted)`` gives the true values of the wanted elements of one row (for "rows" and "loss":
-    one value); ``denominator(arithmetic, batch)`` what the reduction "mean" divides by.
+    one value); ``denominator(arithmetic, batch)`` what the reduction "mean" divides by. ``formula`` None: the first
+    algorithm is the formula, read on exact numbers (``truth.reading``); it uses no irrational constant.
 
     ``algorithms``: the sound ways to compute it, name -> ``run(a, **inputs, **options)`` over an abstract arithmetic ``a``
     (``ops.errors.Errors`` has its verbs); rows come as [R, n], labels as int64 [R, 1], the axis is taken care of. The limit
@@ -112,7 +115,7 @@ class Op:
     inputs: Mapping[str, InputKind]
     options: Mapping[str, Option]
     result: Literal["elements", "rows", "loss"]
-    formula: Formula
+    formula: Formula | None
     algorithms: Mapping[str, Callable[..., Any]]
     widest: tuple[str, ...] = ()
     by_row: bool = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from xent_verify.ops.forms import base_2, base_e
+from xent_verify.ops.forms import base_2, sigmoid
 from xent_verify.ops.op import Arithmetic, Op, RowInputs
 
 __all__ = ["OP"]
@@ -17,15 +17,9 @@ def formula(a: Arithmetic, row: RowInputs, wanted: Sequence[int]) -> list[Any]:
     return [terms.p(0) for _ in wanted]
 
 
-def two_sided(a: Any, x: Any, exponential: Any = base_e) -> Any:
-    """1 / (1 + e) or e / (1 + e), e = exp(-|x|)."""
-    e = exponential(a, -a.abs(x))
-    return a.where(a.at_least(x, 0), 1 / (1 + e), e / (1 + e))
-
-
 def exp2_sigmoid(a: Any, x: Any) -> Any:
     """The same with a base-2 exponential."""
-    return two_sided(a, x, base_2)
+    return sigmoid(a, x, base_2)
 
 
 def exp_of_log(a: Any, x: Any) -> Any:
@@ -40,7 +34,7 @@ OP = Op(
     options={},
     result="elements",
     formula=formula,
-    algorithms={"two-sided": two_sided, "exp2": exp2_sigmoid, "exp of log": exp_of_log},
+    algorithms={"two-sided": sigmoid, "exp2": exp2_sigmoid, "exp of log": exp_of_log},
     widest=("exp2", "exp of log"),
     by_row=False,
     laws=("range",),

@@ -20,7 +20,7 @@ from xent_verify.model import Batch
 from xent_verify.ops import op_named
 from xent_verify.truth import exact
 from xent_verify.truth.certify import certify
-from xent_verify.truth.intervals import Interval
+from xent_verify.truth.intervals import LIMIT_POINTS, Interval
 
 __all__ = ["DIGITS", "digits", "is_bound", "shown", "shown_interval"]
 
@@ -73,6 +73,8 @@ def is_bound(text: str) -> bool:
 
 def _text(number: Interval, count: int) -> tuple[str, bool]:
     """The digits that an interval decides, and whether they are as many as were asked for."""
+    if number.lo in LIMIT_POINTS:
+        return f"{LIMIT_POINTS[number.lo]:g}", True
     ends = [end for end in (number.lo, number.hi) if end[1]]
     if not ends:
         return "0", True

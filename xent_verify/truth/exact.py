@@ -39,10 +39,12 @@ from xent_verify.floating import sound
 from xent_verify.formats import FloatFormat, IntArray, format_named
 from xent_verify.model import Batch
 from xent_verify.ops import OPS, Op, op_named
+from xent_verify.ops.limits import arguments_of
 from xent_verify.ops.op import RowInputs
 from xent_verify.ops.rows import Rows
 from xent_verify.truth import special
-from xent_verify.truth.intervals import BigArithmetic, Interval
+from xent_verify.truth.intervals import LIMIT_POINTS, BigArithmetic, Interval, limit_point
+from xent_verify.truth.reading import Exact, UnsettledError
 
 __all__ = ["PRECISIONS", "by_definition", "enclose", "evaluate", "intervals_of"]
 
@@ -85,9 +87,13 @@ def intervals_of(batch: Batch, position: int) -> Iterator[Interval]:
 
 
 def by_definition(op: Op, batch: Batch) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Special values; an op from outside the table has none beyond NaN for rows with a non-finite logit."""
+    """Special values of the table's operations. Those of a page without a formula come out of its exact reading; other
+    formulas have none beyond NaN for rows with a non-finite logit."""
     if op.name in OPS:
         return special.resolve(batch)
+    if op.formula is None:
+        shape = op.result_shape(batch)
+        return np.zeros(shape), np.zeros(shape, np.bool_)
     rows = Rows.of_call(op, batch).of(batch.x)
     bad: NDArray[np.bool_] = np.asarray(~np.isfinite(rows.astype(np.float64)).all(axis=1))
     if op.result == "loss" and op.result_shape(batch) == ():
@@ -107,18 +113,42 @@ def _tasks(op: Op, batch: Batch, todo: IntArray) -> Iterator[tuple[Formula, IntA
     if not todo.size:
         return
     if op.result == "loss" and op.result_shape(batch) == ():
-        yield lambda a, _wanted: [_reduced(op, batch, a)], np.zeros(1, np.int64), todo
+        whole = partial(_read, op, batch, None) if op.formula is None else lambda a, _: [_reduced(op, batch, a)]
+        yield whole, np.zeros(1, np.int64), todo
         return
     count = Rows.of_call(op, batch).of(batch.x).shape
     rows = _grid(op, batch, count)
     row, column = rows[0].ravel()[todo], rows[1].ravel()[todo]
     order = np.argsort(row, kind="stable")
     for group in np.split(order, np.flatnonzero(np.diff(row[order])) + 1):
-        yield partial(_formula, op, _row_inputs(op, batch, int(row[group[0]]))), column[group], todo[group]
+        place = int(row[group[0]])
+        if op.formula is None:
+            yield partial(_read, op, batch, place), column[group], todo[group]
+        else:
+            yield partial(_formula, op.formula, _row_inputs(op, batch, place)), column[group], todo[group]
 
 
-def _formula(op: Op, inputs: RowInputs, a: BigArithmetic, wanted: Sequence[int]) -> list[Interval]:
-    return op.formula(a, inputs, wanted)
+def _formula(formula: Any, inputs: RowInputs, a: BigArithmetic, wanted: Sequence[int]) -> list[Interval]:
+    found: list[Interval] = formula(a, inputs, wanted)
+    return found
+
+
+_UNKNOWN = libmp.mpf_shift(libmp.fone, 1 << 20)
+"""Stands for the ends of an interval about which nothing is known."""
+
+
+def _read(op: Op, batch: Batch, row: int | None, a: BigArithmetic, wanted: Sequence[int]) -> list[Interval]:
+    """The page's first algorithm on exact numbers: wanted elements of one row, or the reduced loss (``row`` None)."""
+    reading = Exact(a.prec)
+    arguments = arguments_of(op, batch, reading, None if row is None else slice(row, row + 1))
+    if row is not None:
+        arguments |= {name: "none" for name, option in op.options.items() if option.kind == "reduction"}
+    try:
+        result = next(iter(op.algorithms.values()))(reading, **arguments).v
+    except UnsettledError:
+        return [Interval(libmp.mpf_neg(_UNKNOWN), _UNKNOWN, a.prec) for _ in wanted]
+    values = [result.item() if result.size == 1 else result[0, place] for place in wanted]
+    return [value if isinstance(value, Interval) else limit_point(value, a.prec) for value in values]
 
 
 def _grid(op: Op, batch: Batch, count: tuple[int, ...]) -> tuple[IntArray, IntArray]:
@@ -175,7 +205,7 @@ def _reduced(op: Op, batch: Batch, a: BigArithmetic) -> Interval:
     """Sum or mean of the per-row losses."""
     total: Interval = a.number(0)
     for r in range(Rows.of_call(op, batch).of(batch.x).shape[0]):
-        total = total + op.formula(a, _row_inputs(op, batch, r), [0])[0]
+        total = total + _formula(op.formula, _row_inputs(op, batch, r), a, [0])[0]
     if str(op.option(batch, "reduction")) == "sum" or op.denominator is None:
         return total
     divisor: Interval = op.denominator(a, batch)
@@ -186,13 +216,15 @@ def enclose(numbers: Sequence[Interval]) -> Enclosure:
     """Intervals as (hi, lo, exponent, radius): the open interval of each contains the open interval given."""
     fields = [_fields(number.lo, number.hi) for number in numbers]
     hi, lo, exponent, radius = (np.array(column) for column in zip(*fields, strict=True))
-    tier = np.full(len(fields), EXACT_TIER, np.uint8)
+    tier = np.where(np.isfinite(hi.astype(np.float64)), EXACT_TIER, 0).astype(np.uint8)
     return Enclosure(
         hi.astype(np.float64), lo.astype(np.float64), exponent.astype(np.int64), radius.astype(np.float64), tier
     )
 
 
 def _fields(low: Any, high: Any) -> tuple[float, float, int, float]:
+    if low in LIMIT_POINTS:
+        return LIMIT_POINTS[low], 0.0, 0, 0.0
     if low[0] and (high[0] or not high[1]):  # negative
         hi, lo, exponent, radius = _fields(libmp.mpf_neg(high), libmp.mpf_neg(low))
         return -hi, -lo, exponent, radius

@@ -40,7 +40,7 @@ from mpmath import libmp
 
 from xent_verify.truth import series
 
-__all__ = ["BigArithmetic", "Interval", "IntervalRow", "LogSum"]
+__all__ = ["LIMIT_POINTS", "BigArithmetic", "Interval", "IntervalRow", "LogSum", "limit_point"]
 
 Mpf = Any
 
@@ -117,6 +117,16 @@ class Interval:
         low = [libmp.mpf_div(a, b, self.prec, "f") for a, b in pairs]
         high = [libmp.mpf_div(a, b, self.prec, "c") for a, b in pairs]
         return Interval(_smallest(low), _largest(high), self.prec)
+
+
+LIMIT_POINTS: Mapping[Mpf, float] = {libmp.finf: math.inf, libmp.fninf: -math.inf, libmp.fnan: math.nan}
+"""What is no real number: the infinities, and NaN for an undefined form."""
+
+
+def limit_point(value: float, prec: int) -> Interval:
+    """An infinity or NaN as both ends."""
+    raw = libmp.from_float(value)
+    return Interval(raw, raw, prec)
 
 
 def _smallest(values: Sequence[Mpf]) -> Mpf:

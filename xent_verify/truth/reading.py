@@ -16,7 +16,8 @@ import numpy as np
 from mpmath import libmp
 from numpy.typing import NDArray
 
-from xent_verify.truth.intervals import BigArithmetic, Interval
+from xent_verify.ops.verbs import Operators, Verbs
+from xent_verify.truth.intervals import BigArithmetic, Interval, IntervalRow
 
 __all__ = ["Exact", "Reals", "UnsettledError"]
 
@@ -98,47 +99,19 @@ def _over(function: Callable[..., Real]) -> Callable[..., Array]:
     return applied
 
 
-class Reals:
-    """Numbers, elementwise: rows [R, n], one a row [R, 1], or a scalar."""
+class Reals(Operators):
+    """Numbers as an array of objects."""
 
-    __array_ufunc__ = None
     __slots__ = ("a", "v")
 
     def __init__(self, a: Exact, v: Array) -> None:
         self.a, self.v = a, v
 
-    def _with(self, step: Callable[..., Real], first: Any, second: Any) -> Reals:
-        return Reals(self.a, _over(step)(self.a.lift(first).v, self.a.lift(second).v))
-
     def __neg__(self) -> Reals:
         return Reals(self.a, _over(_negate)(self.v))
 
-    def __add__(self, other: Any) -> Reals:
-        return self._with(_add, self, other)
 
-    def __sub__(self, other: Any) -> Reals:
-        return self + -self.a.lift(other)
-
-    def __mul__(self, other: Any) -> Reals:
-        return self._with(_multiply, self, other)
-
-    def __truediv__(self, other: Any) -> Reals:
-        return self._with(_divide, self, other)
-
-    def __radd__(self, other: Any) -> Reals:
-        return self.a.lift(other) + self
-
-    def __rsub__(self, other: Any) -> Reals:
-        return self.a.lift(other) - self
-
-    def __rmul__(self, other: Any) -> Reals:
-        return self.a.lift(other) * self
-
-    def __rtruediv__(self, other: Any) -> Reals:
-        return self.a.lift(other) / self
-
-
-class Exact:
+class Exact(Verbs):
     """The reading at ``prec`` bits. Steps raise ``UnsettledError`` where that precision does not settle a sign."""
 
     def __init__(self, prec: int) -> None:
@@ -168,6 +141,44 @@ class Exact:
 
     def parameter(self, value: float) -> Reals:
         return self.lift(value)
+
+    def add(self, x: Reals, y: Reals) -> Reals:
+        return Reals(self, _over(_add)(x.v, y.v))
+
+    def subtract(self, x: Reals, y: Reals) -> Reals:
+        return Reals(self, _over(_add)(x.v, _over(_negate)(y.v)))
+
+    def multiply(self, x: Reals, y: Reals) -> Reals:
+        return Reals(self, _over(_multiply)(x.v, y.v))
+
+    def divide(self, x: Reals, y: Reals) -> Reals:
+        return Reals(self, _over(_divide)(x.v, y.v))
+
+    def softmax(self, x: Reals) -> Reals:
+        return self._of_rows(x, super().softmax, lambda row, logits: [row.p(i) for i in range(len(logits))])
+
+    def log_softmax(self, x: Reals) -> Reals:
+        def of(row: IntervalRow, logits: Array) -> list[Real]:
+            return [row.log_p(i) if isinstance(logit, Interval) else -math.inf for i, logit in enumerate(logits)]
+
+        return self._of_rows(x, super().log_softmax, of)
+
+    def logsumexp(self, x: Reals) -> Reals:
+        return self._of_rows(x, super().logsumexp, lambda row, _: [row.log_sum_exp()])
+
+    def _of_rows(
+        self, x: Reals, general: Callable[[Reals], Reals], special: Callable[[IntervalRow, Array], list[Real]]
+    ) -> Reals:
+        """Rows of rational logits by their exponential sums, which know what cancels; others by the general steps."""
+        found = []
+        for logits in x.v:
+            plain = [isinstance(value, Interval) and value.num is not None for value in logits]
+            masked = [isinstance(value, float) and value == -math.inf for value in logits]
+            if any(plain) and all(a or b for a, b in zip(plain, masked, strict=True)):
+                found.append(special(self.big.row(logits), logits))
+            else:
+                found.append(general(Reals(self, logits[None, :])).v[0])
+        return Reals(self, np.array(found, object))
 
     def _function(self, x: Reals, real: Callable[[Interval], Interval], special: Callable[[float], Real]) -> Reals:
         def of(value: Real) -> Real:
@@ -220,12 +231,6 @@ class Exact:
     def total(self, x: Reals) -> Reals:
         return Reals(self, self.sum(Reals(self, x.v.reshape(1, -1))).v.reshape(()))
 
-    def reduce(self, x: Reals, divisor: Any, reduction: str) -> Reals:
-        if reduction == "none":
-            return x
-        total = self.total(x)
-        return total if reduction == "sum" else total / divisor
-
     def take(self, x: Reals, labels: Array) -> Reals:
         rows = max(len(labels), len(x.v))
         return Reals(self, np.take_along_axis(np.broadcast_to(x.v, (rows, x.v.shape[-1])), labels, -1))
@@ -236,33 +241,14 @@ class Exact:
     def maximum(self, x: Reals, y: Any) -> Reals:
         return Reals(self, _over(_larger)(x.v, self.lift(y).v))
 
-    def minimum(self, x: Reals, y: Any) -> Reals:
-        return -self.maximum(-x, -self.lift(y))
-
     def abs(self, x: Reals) -> Reals:
         return self.maximum(x, -x)
-
-    @staticmethod
-    def hot(labels: Array, n: int) -> Array:
-        return np.asarray(np.arange(n) == labels)
 
     def at_least(self, x: Reals, number: float) -> Array:
         def holds(value: Real) -> bool:
             return value >= number if isinstance(value, float) else _sign(value - self.big.number(number)) >= 0
 
         return np.asarray(np.frompyfunc(holds, 1, 1)(x.v), bool)
-
-    @staticmethod
-    def width(x: Reals) -> int:
-        return int(x.v.shape[-1])
-
-    @staticmethod
-    def count(x: Reals) -> int:
-        return int(x.v.shape[0])
-
-    @staticmethod
-    def is_labels(target: Any) -> bool:
-        return not isinstance(target, Reals)
 
     @staticmethod
     def exists(x: Reals) -> bool:

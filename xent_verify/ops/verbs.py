@@ -1,0 +1,115 @@
+"""What all readings of an algorithm share: operators of numbers, and verbs made of other verbs.
+
+A *reading* is an arithmetic that algorithms are written over: on values with error bounds (``ops.errors``), on floats of a
+format (``ops.floats``), on exact numbers (``truth.reading``). Its numbers are arrays: rows [R, n], one number a row [R, 1],
+or a scalar.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xent_verify.ops import forms
+
+__all__ = ["Operators", "Verbs"]
+
+Array = NDArray[Any]
+
+
+class Operators:
+    """A number ``v`` of a reading ``a``: + - * / and whole powers are the reading's steps."""
+
+    __array_ufunc__ = None  # NumPy arrays on the left defer to these operators
+    __slots__ = ()
+
+    a: Any
+    v: Any
+
+    def __add__(self, other: Any) -> Any:
+        return self.a.add(self, self.a.lift(other))
+
+    def __sub__(self, other: Any) -> Any:
+        return self.a.subtract(self, self.a.lift(other))
+
+    def __mul__(self, other: Any) -> Any:
+        return self.a.multiply(self, self.a.lift(other))
+
+    def __truediv__(self, other: Any) -> Any:
+        return self.a.divide(self, self.a.lift(other))
+
+    def __radd__(self, other: Any) -> Any:
+        return self.a.add(self.a.lift(other), self)
+
+    def __rsub__(self, other: Any) -> Any:
+        return self.a.subtract(self.a.lift(other), self)
+
+    def __rmul__(self, other: Any) -> Any:
+        return self.a.multiply(self.a.lift(other), self)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return self.a.divide(self.a.lift(other), self)
+
+    def __pow__(self, power: int) -> Any:
+        """Repeated multiplication."""
+        result: Any = self
+        for _ in range(power - 1):
+            result = result * self
+        return result
+
+
+class Verbs:
+    """Verbs that are the same in every reading, or are made of its other verbs."""
+
+    def softmax(self, x: Any) -> Any:
+        """exp(x_i) / sum exp(x_j) of each row."""
+        return forms.shifted_softmax(self, x)
+
+    def log_softmax(self, x: Any) -> Any:
+        """x_i - log sum exp(x_j) of each row."""
+        return forms.shifted_log_softmax(self, x)
+
+    def logsumexp(self, x: Any) -> Any:
+        """log sum exp(x_j) of each row, [R, 1]."""
+        return forms.shifted_logsumexp(self, x)
+
+    def softplus(self, x: Any) -> Any:
+        """log(1 + exp(x))."""
+        return forms.softplus(self, x)
+
+    def sigmoid(self, x: Any) -> Any:
+        """1 / (1 + exp(-x))."""
+        return forms.sigmoid(self, x)
+
+    def reduce(self: Any, x: Any, divisor: Any, reduction: str) -> Any:
+        """One value a row [R, 1] as it is ("none"), their sum, or their sum over a divisor ("mean")."""
+        if reduction == "none":
+            return x
+        total = self.total(x)
+        return total if reduction == "sum" else total / divisor
+
+    def minimum(self: Any, x: Any, y: Any) -> Any:
+        """The smaller one, elementwise."""
+        return -self.maximum(-x, -self.lift(y))
+
+    @staticmethod
+    def hot(labels: Array, n: int) -> Array:
+        """True at the label of each row, [R, n]."""
+        return np.asarray(np.arange(n) == labels)
+
+    @staticmethod
+    def width(x: Any) -> int:
+        """n, the length of a row."""
+        return int(x.v.shape[-1])
+
+    @staticmethod
+    def count(x: Any) -> int:
+        """R, the number of rows."""
+        return int(x.v.shape[0])
+
+    @staticmethod
+    def is_labels(target: Any) -> bool:
+        """Class labels, not probabilities."""
+        return not isinstance(target, Operators)
