@@ -208,7 +208,7 @@ class Enclosure:
             quantum = np.clip(binade, form.e_min, form.e_max) - form.precision + 1
             quantum = np.where(self.hi == 0, form.e_min - form.precision + 1, quantum)
             shift = np.clip(self.exponent - quantum, -_SHIFT_LIMIT, _SHIFT_LIMIT).astype(np.int32)
-            head = np.ldexp(np.abs(self.hi), shift)
+            head = np.ldexp(np.abs(self.hi), np.clip(self.exponent - quantum, -2200, _SHIFT_LIMIT).astype(np.int32))
             return Units(head, np.ldexp(self.lo * sign, shift), np.ldexp(self.radius, shift), quantum, self.hi < 0)
 
     def _round(self, fmt: FloatFormat) -> tuple[FloatArray, Units, NDArray[np.bool_]]:

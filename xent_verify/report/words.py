@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from decimal import Decimal
 from itertools import groupby
 from typing import Any
 
@@ -21,6 +22,7 @@ __all__ = [
     "call_text",
     "classes_text",
     "count_text",
+    "digits_text",
     "error_text",
     "example_lines",
     "examples",
@@ -209,6 +211,11 @@ def shortened(text: str, limit: int = 80) -> str:
 def plain_text(value: float) -> str:
     """A value to nine digits."""
     return f"{value:.9g}"
+
+
+def digits_text(digits: str) -> str:
+    """The first nine digits of a true value given to 30."""
+    return f"{Decimal(digits):.9g}" if digits[-1:].isdigit() else digits
 
 
 def lengths_text(result: DtypeResult) -> str:

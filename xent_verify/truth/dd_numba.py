@@ -162,13 +162,17 @@ def _drawn(high, s, lanes):  # type: ignore[no-untyped-def]
 def _fold(values):  # type: ignore[no-untyped-def]
     """doubledouble.folded."""
     width = values.size
-    while width > 1:
+    stop = 1 if width < 256 else 32
+    while width > stop:
         half = (width + 1) // 2
         first, second = values[: width - half], values[half:width]
         for j in range(first.size):
             first[j] += second[j]
         width = half
-    return values[0]
+    total = values[0]
+    for j in range(1, width):
+        total += values[j]
+    return total
 
 
 @_compiled

@@ -23,8 +23,8 @@ class Reference:
     """True values t with |t - (hi + lo) * 2**exponent| < radius * 2**exponent (equal where radius is 0).
 
     The enclosure decides, for the format of the inputs (or the ``fmt`` that was asked), the correctly rounded value and
-    the error of any answer to 2**-20 ulp. ``tier`` says per element what proved it: 0 definition, 1 float64,
-    2 double-double, 3 exact (``enclosure.TIERS``). NaN stands where only a convention decides.
+    the error of any answer to 2**-20 ulp. ``tier`` says per element what proved it: 0 definition, 2 double-double,
+    3 exact (``enclosure.TIERS``; tier 1, float64, answers for roundings alone). NaN stands where only a convention decides.
     """
 
     batch: Batch
