@@ -38,9 +38,14 @@ def flat(batch: Batch) -> bool:
         batch.x.ndim == 2
         and 0 < batch.x.shape[1] <= LONGEST
         and batch.options.get("axis", -1) in (-1, 1)
-        and batch.options.get("reduction", OPS[batch.op].options.get("reduction", "none")) == "none"
+        and batch.options.get("reduction", _default(batch, "reduction")) == "none"
         and not (labels and (target == batch.options.get("ignore_index", -100)).any())
     )
+
+
+def _default(batch: Batch, name: str) -> object:
+    options = OPS[batch.op].options
+    return options[name].default if name in options else "none"
 
 
 class Count:

@@ -109,6 +109,7 @@ def _row_op(name: str, inputs: Inputs, where: str) -> list[Value]:
         arguments.append(target if isinstance(target, list) else int(target))
     known, decided = special.resolve(Batch(name, "float64", "claims", arrays, _floats(options)))
     wanted = [i for i, done in enumerate(decided.ravel()) if not done]
+    assert op.formula is not None  # claims are about operations of the table
     found = iter(op.formula(BigArithmetic(_PRECISION), RowInputs(tuple(arguments), options), wanted) if wanted else ())
     return [
         _special(float(v)) if d else _value(next(found)) for v, d in zip(known.ravel(), decided.ravel(), strict=True)

@@ -11,10 +11,10 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["LOGSUMEXP", "LOG_SOFTMAX", "SOFTMAX", "Form", "base_2", "base_e", "sigmoid", "softplus"]
+__all__ = ["LN_2", "LOG2_E", "LOGSUMEXP", "LOG_SOFTMAX", "SOFTMAX", "Form", "base_2", "base_e", "sigmoid", "softplus"]
 
 Form = Callable[[Any, Any], Any]
-_LOG2_E, _LN_2 = math.log2(math.e), math.log(2.0)
+LOG2_E, LN_2 = math.log2(math.e), math.log(2.0)
 
 
 def base_e(a: Any, x: Any) -> Any:
@@ -24,7 +24,7 @@ def base_e(a: Any, x: Any) -> Any:
 
 def base_2(a: Any, x: Any) -> Any:
     """exp(x) as 2**(x log2 e)."""
-    return a.exp2(x * a.constant(_LOG2_E))
+    return a.exp2(x * a.constant(LOG2_E))
 
 
 def shifted_softmax(a: Any, x: Any) -> Any:
@@ -58,8 +58,8 @@ def shifted_log_softmax(a: Any, x: Any) -> Any:
 
 def exp2_log_softmax(a: Any, x: Any) -> Any:
     """The same in base 2, scaled at the end."""
-    d = (x - a.max(x)) * a.constant(_LOG2_E)
-    return (d - a.log2(a.sum(a.exp2(d)))) * a.constant(_LN_2)
+    d = (x - a.max(x)) * a.constant(LOG2_E)
+    return (d - a.log2(a.sum(a.exp2(d)))) * a.constant(LN_2)
 
 
 def shifted_logsumexp(a: Any, x: Any) -> Any:
@@ -71,7 +71,7 @@ def shifted_logsumexp(a: Any, x: Any) -> Any:
 def exp2_logsumexp(a: Any, x: Any) -> Any:
     """The same with a base-2 exponential and logarithm."""
     m = a.max(x)
-    return m + a.log2(a.sum(base_2(a, x - m))) * a.constant(_LN_2)
+    return m + a.log2(a.sum(base_2(a, x - m))) * a.constant(LN_2)
 
 
 def softplus(a: Any, x: Any, exponential: Form = base_e) -> Any:

@@ -90,8 +90,12 @@ def _elementwise(
         with np.errstate(all="ignore"):
             result = function(a, **arguments)
     except Exception as error:
-        raise UsageError(f"operation {name}: a call on two rows of three raises {type(error).__name__}: {error}") from error
+        raise UsageError(
+            f"operation {name}: a call on two rows of three raises {type(error).__name__}: {error}"
+        ) from error
     shape = result.v.shape if isinstance(result, Number) else None
     if shape not in ((2, 3), (2, 1), ()):
-        raise UsageError(f"operation {name}: gives {shape or type(result).__name__}, should be [R, n], [R, 1] or a reduced loss")
-    return shape == (2, 3)
+        raise UsageError(
+            f"operation {name}: gives {shape or type(result).__name__}, should be [R, n], [R, 1] or a reduced loss"
+        )
+    return bool(shape == (2, 3))

@@ -16,6 +16,7 @@ import numpy as np
 from mpmath import libmp
 from numpy.typing import NDArray
 
+from xent_verify.ops import forms
 from xent_verify.ops.verbs import Operators, Verbs
 from xent_verify.truth.intervals import BigArithmetic, Interval, IntervalRow
 
@@ -94,7 +95,8 @@ def _over(function: Callable[..., Real]) -> Callable[..., Array]:
     ufunc = np.frompyfunc(function, function.__code__.co_argcount, 1)
 
     def applied(*arrays: Any) -> Array:
-        return np.asarray(ufunc(*arrays), object)
+        with np.errstate(all="ignore"):
+            return np.asarray(ufunc(*arrays), object)
 
     return applied
 
@@ -136,7 +138,12 @@ class Exact(Verbs):
         return value if isinstance(value, Reals) else Reals(self, np.asarray(self._number(value), object))
 
     def constant(self, value: float) -> Reals:
-        """Only formulas without irrational constants are exact; they are read from their textbook algorithm."""
+        """The number that was meant, not the float: log2 e and log 2 are known, others are what the float holds."""
+        two = self.big.log(self.big.number(2))
+        if value == forms.LN_2:
+            return Reals(self, np.asarray(two, object))
+        if value == forms.LOG2_E:
+            return Reals(self, np.asarray(self.big.number(1) / two, object))
         return self.lift(value)
 
     def parameter(self, value: float) -> Reals:
@@ -193,7 +200,7 @@ class Exact(Verbs):
         return self.big.number(1) if value.is_zero else self.big.exp(value)
 
     def exp2(self, x: Reals) -> Reals:
-        return self.exp(x * Reals(self, np.asarray(self.big.log(self.big.number(2)), object)))
+        return self.exp(self.multiply(x, Reals(self, np.asarray(self.big.log(self.big.number(2)), object))))
 
     def log(self, x: Reals) -> Reals:
         return self._function(x, self._log, lambda value: math.nan if value == -math.inf else value)
@@ -205,7 +212,7 @@ class Exact(Verbs):
         return self._zero if (value - self.big.number(1)).is_zero else self.big.log(value)
 
     def log2(self, x: Reals) -> Reals:
-        return self.log(x) / Reals(self, np.asarray(self.big.log(self.big.number(2)), object))
+        return self.divide(self.log(x), Reals(self, np.asarray(self.big.log(self.big.number(2)), object)))
 
     def log1p(self, x: Reals) -> Reals:
         return self._function(x, self._log1p, lambda value: math.nan if value == -math.inf else value)
