@@ -220,10 +220,10 @@ def test_judging_answers_is_auditing_the_same_calls(softmax: Vectors, target: st
     found = report.targets[0].dtypes[0]
     with open_candidate(target, "softmax", isolated=False) as candidate:
         asker = Asker(OPS["softmax"], candidate.call, Rules(), "t")
-        ledger = Ledger(OPS["softmax"])
+        ledger = Ledger(OPS["softmax"], softmax.cases[0].batch.fmt)
         for case in softmax.cases:
             if candidate.supports(case.batch):
-                ledger.add(case.batch, *asker.judged(case.batch))
+                asker.observe(ledger, case.batch)
         ledger.close()
         expected = build(asker, ledger)
     assert [(f.kind, f.severity, f.message, f.count, f.cases, f.regimes) for f in found.findings] == [

@@ -182,7 +182,7 @@ def audit_dtype(
     candidate: Candidate, op: Op, fmt: str, settings: Settings, progress: Progress | None = None
 ) -> DtypeResult:
     """One target, one op, one dtype: plan, call, certify, judge, count; then companions, laws, findings."""
-    ledger = Ledger(op)
+    ledger = Ledger(op, fmt)
     asker = Asker(op, candidate.call, settings.rules, candidate.name, candidate.expression, begin=candidate.begin)
     skipped: dict[str, int] = {}
     patience = Patience()

@@ -21,13 +21,18 @@ from xent_verify.ledger import Entry, Ledger, Lost, WorstCall
 from xent_verify.minimise import minimise
 from xent_verify.model import Batch, Example, Finding, Outcome, Raised, Returned
 from xent_verify.ops import Op
+from xent_verify.policies import POLICIES
+from xent_verify.rungs import UNSOUND
 from xent_verify.scripts import script
 from xent_verify.truth import certify
 from xent_verify.truth.decimals import digits
 
-__all__ = ["Asker", "build", "focus", "inferred", "worst_examples"]
+__all__ = ["OF_MANY_CALLS", "Asker", "build", "focus", "inferred", "worst_examples"]
 
 Ask = Callable[[Batch], Outcome]
+
+OF_MANY_CALLS = ("convention", "bias")
+"""Relations that compare calls with one another: one call cannot show them."""
 
 _EXAMPLE_LIMIT = 300
 _EVIDENCE_LIMIT = 300_000
@@ -58,7 +63,7 @@ class Asker:
         """Judge one call and count it; None where that raised, which the ledger then says."""
         try:
             outcome, truth, judgement = self.judged(batch)
-            ledger.add(batch, outcome, truth, judgement)
+            ledger.add(batch, outcome, truth, judgement, self.rules)
         except Exception as error:  # noqa: BLE001  (said in the report)
             ledger.lost(f"a call of {batch.regime} was not judged", error)
             return None
@@ -78,7 +83,7 @@ class Asker:
     def hits(self, batch: Batch, relation: str = "") -> tuple[tuple[Hit, ...], Outcome]:
         """All hits of a plain call (relation ""), or those of one companion or law; and the call's outcome."""
         outcome, _, judgement = self.judged(batch)
-        if relation in ("", "convention") or not isinstance(outcome, Returned) or judgement.errors is None:
+        if relation in ("", *OF_MANY_CALLS) or not isinstance(outcome, Returned) or judgement.errors is None:
             return judgement.hits, outcome
         return self.related(batch, outcome, relation, self.limit(batch)), outcome
 
@@ -132,21 +137,30 @@ def _element(batch: Batch, index: int) -> Batch:
 
 def build(asker: Asker, ledger: Ledger) -> tuple[Finding, ...]:
     """Every entry of the ledger as a finding, gravest first."""
-    return tuple(_finding(asker, entry, ledger.cases) for entry in ledger.ordered())
+    return tuple(_finding(asker, entry, ledger.cases, ledger.rungs.name) for entry in ledger.ordered())
 
 
-def _finding(asker: Asker, entry: Entry, cases: int) -> Finding:
+def _sized(entry: Entry, keeps: str) -> str:
+    """The message; of errors of size also which class the target keeps, and the word that accepts it."""
+    if entry.kind != "inaccurate" or entry.severity != "fail" or entry.relation or not keeps:
+        return entry.hit.message
+    if keeps == UNSOUND:
+        return f"{entry.hit.message}; no class is kept"
+    return f"{entry.hit.message}; class {keeps} is kept ({POLICIES[keeps].about}): --policy {keeps} accepts it"
+
+
+def _finding(asker: Asker, entry: Entry, cases: int, keeps: str) -> Finding:
     """What raises while a finding is worked out costs that part of it, which its notes say."""
     lost = Lost()
     worst_batch = lost.unless("not reduced to a row", lambda: _focused(asker, entry), entry.batch)
     worst = lost.unless("no numbers", lambda: _example(asker, worst_batch, entry), _blank(worst_batch))
     minimal = worst
-    if entry.severity != "info" and entry.relation != "convention" and entry.kind != "timeout":
+    if entry.severity != "info" and entry.relation not in OF_MANY_CALLS and entry.kind != "timeout":
         minimal = lost.unless("not minimised", lambda: _minimal(asker, worst_batch, entry, lost), worst)
     return Finding(
         kind=entry.kind,
         severity=entry.severity,
-        message=entry.hit.message,
+        message=_sized(entry, keeps),
         count=entry.count,
         cases=max(cases, entry.count),
         regimes=tuple(sorted(entry.regimes)),

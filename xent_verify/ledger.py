@@ -14,7 +14,8 @@ import numpy as np
 from xent_verify.conventions import PROFILES
 from xent_verify.enclosure import Enclosure
 from xent_verify.failures import one_line
-from xent_verify.judge import Hit, Judgement
+from xent_verify.formats import format_named
+from xent_verify.judge import Hit, Judgement, Rules
 from xent_verify.kinds import KINDS, Severity, rank
 from xent_verify.measure import Tally
 from xent_verify.model import (
@@ -30,6 +31,7 @@ from xent_verify.model import (
 )
 from xent_verify.ops import Op
 from xent_verify.rowwise import added, beside_ulps
+from xent_verify.rungs import Bias, Rungs
 
 __all__ = ["Entry", "Ledger", "Lost", "Patience", "WorstCall", "capabilities"]
 
@@ -163,8 +165,9 @@ class Lost:
 class Ledger:
     """Everything learned about one target on one (op, dtype)."""
 
-    def __init__(self, op: Op) -> None:
+    def __init__(self, op: Op, fmt: str) -> None:
         self.op = op
+        self.rungs, self.bias = Rungs(op, format_named(fmt)), Bias()
         self.lost = Lost()
         self.cases = 0
         self.max_ulp = 0.0
@@ -181,8 +184,10 @@ class Ledger:
     def failed(self) -> bool:
         return any(severity == "fail" for _, severity, _ in self.entries)
 
-    def add(self, batch: Batch, outcome: Outcome, truth: Enclosure, judgement: Judgement) -> None:
+    def add(self, batch: Batch, outcome: Outcome, truth: Enclosure, judgement: Judgement, rules: Rules) -> None:
         """Count one judged call."""
+        self.rungs.add(batch, outcome, truth, judgement, rules)
+        self.bias.add(batch, outcome, truth, judgement)
         refused = [hit for hit in judgement.hits if hit.kind == "exception"]
         asked = capabilities(self.op, batch)
         if refused:
@@ -224,6 +229,8 @@ class Ledger:
         raised = ""
         if isinstance(outcome, Raised) and hit.kind in ("exception", "unsupported"):
             raised = outcome.identity if hit.kind == "exception" else outcome.type_name
+        if relation == "bias":
+            raised = relation  # a failure of its own, beside errors of another cause
         key = (hit.kind, hit.severity, raised)
         entry = self.entries.get(key)
         if entry is None:
@@ -242,6 +249,9 @@ class Ledger:
                 self.note(Hit("unsupported", "info", text), refusal.batch, refusal.outcome)
             else:
                 self.note(refusal.hit, refusal.batch, refusal.outcome)
+        if self.bias.text and self.bias.beyond_half is not None:
+            hit = Hit("inaccurate", "fail", self.bias.text, self.bias.count, self.bias.index)
+            self.note(hit, self.bias.beyond_half, None, "bias")
         for situation in _CONSISTENT:
             words = self._words.get(situation, {})
             if len(words) > 1:
@@ -285,7 +295,7 @@ class Ledger:
         """The frozen record of everything counted here."""
         return DtypeResult(
             fmt, self.cases, self.max_ulp, self.max_ratio, self.classes(), findings, self.regimes(), offered, notes,
-            unasked=unasked, incomplete=self.lost.lines(),
+            unasked=unasked, incomplete=self.lost.lines(), keeps=self.rungs.name,
         )  # fmt: skip
 
     def ordered(self) -> list[Entry]:
