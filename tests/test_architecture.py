@@ -17,7 +17,7 @@ FLOORS = (
     ("candidates", "scripts", "testing"),
     (
         "policies", "measure", "conventions", "judge", "rungs", "settings", "properties", "rowwise", "ledger", "companions",
-        "laws", "diagnose",
+        "laws", "diagnose", "causes",
     ),
     ("minimise", "search", "findings", "recipes"),
     ("report", "claims_truth", "claims", "explain", "lesson"),

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify import companions, diagnose, laws
+from xent_verify.causes import Causes
 from xent_verify.defined import undefined
 from xent_verify.diagnose.conduct import changing, conduct
 from xent_verify.enclosure import Enclosure
@@ -137,7 +138,8 @@ def _element(batch: Batch, index: int) -> Batch:
 
 def build(asker: Asker, ledger: Ledger) -> tuple[Finding, ...]:
     """Every entry of the ledger as a finding, gravest first."""
-    return tuple(_finding(asker, entry, ledger.cases, ledger.rungs.name) for entry in ledger.ordered())
+    causes = Causes(asker.op, asker.judged, ledger.failing_calls)
+    return tuple(_finding(asker, causes, entry, ledger) for entry in ledger.ordered())
 
 
 def _sized(entry: Entry, keeps: str) -> str:
@@ -149,7 +151,7 @@ def _sized(entry: Entry, keeps: str) -> str:
     return f"{entry.hit.message}; class {keeps} is kept ({POLICIES[keeps].about}): --policy {keeps} accepts it"
 
 
-def _finding(asker: Asker, entry: Entry, cases: int, keeps: str) -> Finding:
+def _finding(asker: Asker, causes: Causes, entry: Entry, ledger: Ledger) -> Finding:
     """What raises while a finding is worked out costs that part of it, which its notes say."""
     lost = Lost()
     worst_batch = lost.unless("not reduced to a row", lambda: _focused(asker, entry), entry.batch)
@@ -160,13 +162,13 @@ def _finding(asker: Asker, entry: Entry, cases: int, keeps: str) -> Finding:
     return Finding(
         kind=entry.kind,
         severity=entry.severity,
-        message=_sized(entry, keeps),
+        message=_sized(entry, ledger.rungs.name),
         count=entry.count,
-        cases=max(cases, entry.count),
+        cases=max(ledger.cases, entry.count),
         regimes=tuple(sorted(entry.regimes)),
         minimal=minimal,
         worst=worst,
-        diagnosis=lost.unless("no cause looked for", lambda: _diagnosis(asker, entry, worst_batch), ""),
+        diagnosis=lost.unless("no cause looked for", lambda: _diagnosis(asker, causes, entry, worst_batch), ""),
         script=lost.unless("no script", lambda: _script(asker, entry, minimal), ""),
         relation=entry.relation,
         raised=entry.raised,
@@ -236,40 +238,35 @@ def _example(asker: Asker, batch: Batch, entry: Entry) -> Example:
     )
 
 
-def _diagnosis(asker: Asker, entry: Entry, single: Batch) -> str:
-    """What the answer's conduct tells, or what the wrong values agree with: in the whole worst call, or in its row."""
+def _diagnosis(asker: Asker, causes: Causes, entry: Entry, single: Batch) -> str:
+    """What the answer's conduct tells, or the likely cause of the wrong values of the worst call, or of its row."""
     if KINDS[entry.kind].group == "outcome" or entry.severity == "info" or entry.relation:
         return ""
     if KINDS[entry.kind].group in ("form", "conduct"):
         if not isinstance(entry.outcome, Returned):
             return ""
         return conduct(entry.kind, entry.batch, entry.outcome, certify(entry.batch).shape)
+    told = _changing(asker, single)
     most = _EVIDENCE_LIMIT if asker.op.by_row else _EVIDENCE_LIMIT_ELEMENTWISE
-    for batch in (entry.batch, single):
+    for batch in () if told else (entry.batch, single):
         if batch.x.size > most and (batch is not single or not asker.op.by_row):
             continue
-        text = _evidence(asker, batch)
-        if text:
-            return text
-    return ""
+        told = causes.text(batch)
+        if told:
+            break
+    return told
 
 
-def _evidence(asker: Asker, batch: Batch) -> str:
-    """The same for the values of one call, which is asked twice."""
+def _changing(asker: Asker, batch: Batch) -> str:
+    """What differs between two answers to the same call; "" where they are alike."""
     outcome, truth, judgement = asker.judged(batch)
     if not isinstance(outcome, Returned) or judgement.errors is None or outcome.value.size != truth.size:
         return ""
-    failing = judgement.errors.ratio > 1
-    if not failing.any():
+    failing, again = judgement.errors.ratio > 1, asker.ask(batch)
+    if not failing.any() or not isinstance(again, Returned):
         return ""
-    again = asker.ask(batch)
-    if isinstance(again, Returned):
-        first, second = (batch.form.widen(answer.value) for answer in (outcome, again))
-        told = changing(first, second, int(np.argmax(failing)))
-        if told:
-            return told
-    found = diagnose.explain(asker.op, batch, outcome.value.reshape(truth.shape), failing, truth)
-    return "" if found is None else found.text
+    first, second = (batch.form.widen(answer.value) for answer in (outcome, again))
+    return changing(first, second, int(np.argmax(failing)))
 
 
 def worst_examples(op: Op, ledger: Ledger) -> None:

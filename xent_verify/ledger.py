@@ -17,7 +17,7 @@ from xent_verify.failures import one_line
 from xent_verify.formats import format_named
 from xent_verify.judge import Hit, Judgement, Rules
 from xent_verify.kinds import KINDS, Severity, rank
-from xent_verify.measure import Tally
+from xent_verify.measure import CODE, Tally
 from xent_verify.model import (
     Batch,
     Died,
@@ -36,6 +36,10 @@ from xent_verify.rungs import Bias, Rungs
 __all__ = ["Entry", "Ledger", "Lost", "Patience", "WorstCall", "capabilities"]
 
 T = TypeVar("T")
+_INACCURATE = CODE["inaccurate"]
+_EVIDENCE, _LARGEST_EVIDENCE = 4, 50_000
+"""Failing calls that are kept to confirm causes, and logits of such a call."""
+
 _CONSISTENT = ("all -inf", "mean over nothing")
 """Situations in which one target must always answer with the same word."""
 
@@ -179,6 +183,13 @@ class Ledger:
         self._granted: dict[str, int] = {}
         self._base_answers = 0
         self._words: dict[str, dict[str, Batch]] = {}
+        self._failing: dict[str, tuple[int, Batch]] = {}
+
+    @property
+    def failing_calls(self) -> list[Batch]:
+        """Of the regimes with failing numbers the call with most of them, those with most first."""
+        ordered = sorted(self._failing.values(), key=lambda item: -item[0])
+        return [batch for _, batch in ordered[:_EVIDENCE]]
 
     @property
     def failed(self) -> bool:
@@ -221,6 +232,9 @@ class Ledger:
         if place is not None and isinstance(outcome, Returned):
             answer, ratio = float(outcome.value.reshape(-1)[place]), float(errors.ratio.flat[place])
             self.worst_calls[batch.regime] = WorstCall(batch, place, answer, ratio)
+        numbers = int(np.count_nonzero((errors.code == _INACCURATE) & np.isfinite(errors.ulp)))
+        if numbers > self._failing.get(batch.regime, (0, batch))[0] and batch.x.size <= _LARGEST_EVIDENCE:
+            self._failing[batch.regime] = numbers, batch
         self.max_ulp = max(self.max_ulp, tally.max_ulp)
         self.max_ratio = max(self.max_ratio, tally.max_ratio)
 
