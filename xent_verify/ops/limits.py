@@ -65,7 +65,9 @@ def _placed(op: Op, view: Rows, result: Approximate | Number, values: Any, shape
 
 
 def _reading(op: Op, call: Batch, machine: Machine) -> Errors:
-    special, reach = False, float(max(Rows.of_call(op, call).n, 1))
+    view = Rows.of_call(op, call)
+    terms = view.n * view.count if op.result == "loss" else view.n  # added up at most
+    special, reach = False, float(max(terms, 1))
     for name, value in (*call.inputs.items(), *call.options.items()):
         kind = op.inputs.get(name) or op.options[name].kind
         if kind in ("axis", "ignored_label", "reduction") or value is None:
