@@ -234,7 +234,9 @@ def test_judging_answers_is_auditing_the_same_calls(softmax: Vectors, target: st
         assert theirs.worst is not None
         assert mine.worst.observed == theirs.worst.observed or np.isnan(theirs.worst.observed)
         assert mine.worst.true_digits == theirs.worst.true_digits
-        assert mine.diagnosis.split(" on ")[0] == theirs.diagnosis.split(" on ")[0]  # recorded answers cannot be asked again
+        assert (
+            mine.diagnosis.split(" on ")[0] == theirs.diagnosis.split(" on ")[0]
+        )  # recorded answers cannot be asked again
     assert (found.cases, found.max_ulp, found.max_bound_ratio, dict(found.classes)) == (
         ledger.cases, ledger.max_ulp, ledger.max_ratio, ledger.classes(),
     )  # fmt: skip
