@@ -237,7 +237,9 @@ def _fields(low: Any, high: Any) -> tuple[float, float, int, float]:
 
 
 def _positive(low: Any, high: Any) -> tuple[float, float, int, float]:
-    """0 < low <= high."""
+    """0 < low <= high. What lies beyond 2**(2**40) is stood for by a number just there: every format overflows at both."""
+    if low[2] + low[3] > -_TINY_EXPONENT:
+        return 1.5, 0.0, -_TINY_EXPONENT, 0.5
     grain = min(low[2], high[2])
     a, b = int(low[1]) << (low[2] - grain), int(high[1]) << (high[2] - grain)
     length = a.bit_length()

@@ -197,7 +197,12 @@ class Exact(Verbs):
         return self._function(x, self._exp, lambda value: self._zero if value == -math.inf else value)
 
     def _exp(self, value: Interval) -> Interval:
-        return self.big.number(1) if value.is_zero else self.big.exp(value)
+        if value.is_zero:
+            return self.big.number(1)
+        try:
+            return self.big.exp(value)
+        except OverflowError:  # beyond e**(2**40): larger than every format, and below 2**(2**1100)
+            return Interval(libmp.mpf_shift(libmp.fone, 1 << 40), libmp.mpf_shift(libmp.fone, 1 << 1100), self.big.prec)
 
     def exp2(self, x: Reals) -> Reals:
         return self.exp(self.multiply(x, Reals(self, np.asarray(self.big.log(self.big.number(2)), object))))
