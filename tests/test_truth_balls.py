@@ -76,14 +76,13 @@ def test_each_step_contains_the_exact_value(name: str, verb: Verb, data: st.Data
     assert contains(ball, true)
 
 
-@pytest.mark.parametrize("op", [name for name in OPS if name != "cross_entropy_grad"])
+@pytest.mark.parametrize("op", list(OPS))
 def test_what_it_decides_is_the_certified_value(op: str) -> None:
-    """On calls of the plan, specials among them: where the fast reading decides, it agrees with the other tiers.
-
-    (The first algorithm of the gradient is no formula: it gives 0 for a class alone, whatever its logit.)
-    """
+    """On calls of the plan with finite logits: where the fast reading decides, it agrees with the other tiers."""
     algorithm, decided, values = next(iter(OPS[op].algorithms.values())), 0, 0
     for call in [call for call in plan(op, "float32", profile="quick") if 0 < call.x.size < 500][::4]:
+        if not np.isfinite(call.x.astype(np.float64)).all():  # algorithms are no formulas there
+            continue
         view, a = Rows.of_call(OPS[op], call), Balls()
         truth = certify(call)
         width = view.n if OPS[op].result == "elements" else 1

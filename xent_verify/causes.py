@@ -117,7 +117,7 @@ def fresh(op: Op, batch: Batch, failing: NDArray[np.bool_], seed: int) -> Batch 
     """
     view = Rows.of_call(op, batch)
     last = view.axis is None or (batch.x.ndim == 2 and view.axis in (-1, 1))
-    if not last or not batch.x.size or view.n > _LONGEST:
+    if not last or not batch.x.size or view.n > _LONGEST or op.differentiates is not None:
         return None
     bad = _failing_rows(view, failing)
     rng = np.random.default_rng(seed + 1)

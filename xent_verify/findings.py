@@ -118,7 +118,9 @@ def focus(op: Op, batch: Batch, index: int | None) -> Batch:
     if op.result == "elements":
         del outer[axis]
     inputs = {
-        name: np.ascontiguousarray(np.moveaxis(value, axis, -1)[tuple(outer)])[None]
+        name: np.ascontiguousarray(
+            (np.moveaxis(value, axis, -1) if value.ndim == batch.x.ndim else value)[tuple(outer)]
+        )[None]
         for name, value in batch.inputs.items()
     }
     options = {name: value for name, value in batch.options.items() if name != "axis"}

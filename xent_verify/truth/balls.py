@@ -77,18 +77,17 @@ class Balls(Verbs):
         return self.lift(value)
 
     def _made(self, pair: dd.Pair, radius: Array, *sources: Ball) -> Ball:
-        """Infinities of infinite operands are exact; what is no number otherwise is not known."""
+        """A result that is no number is exact where an operand is none (NaN: an undefined form); else nothing is known."""
         high, low = pair
         odd = ~np.isfinite(high) | np.isnan(radius) | np.isnan(low)
         if not odd.any():
             return Ball(self, high, low, radius * _UP)
-        given = np.zeros(high.shape, np.bool_)
+        given, known = np.zeros(high.shape, np.bool_), np.ones(high.shape, np.bool_)
         for source in sources:
-            given |= np.broadcast_to(np.isinf(source.v) & (source.r == 0), high.shape)
-        for source in sources:
-            given &= np.broadcast_to(np.isfinite(source.r), high.shape)
-        fine = odd & given & np.isinf(high)
-        return Ball(self, high, np.where(odd, 0.0, low), np.where(fine, 0.0, np.where(odd, np.inf, radius * _UP)))
+            given |= np.broadcast_to(~np.isfinite(source.v) & (source.r == 0), high.shape)
+            known &= np.broadcast_to(np.isfinite(source.r), high.shape)
+        radius = np.where(odd, np.where(given & known & ~np.isfinite(high), 0.0, np.inf), radius * _UP)
+        return Ball(self, high, np.where(odd, 0.0, low), radius)
 
     def _sum_of_two(self, x: Ball, y: Ball) -> Ball:
         shape = np.broadcast_shapes(x.shape, y.shape)
@@ -116,6 +115,13 @@ class Balls(Verbs):
         error = error * (1 + 2.0**-50) + _MULTIPLY * np.abs(product[0]) + _TINY
         zero = (x.v == 0) & (x.r == 0) & np.isfinite(y.v) & np.isfinite(y.r)
         zero |= (y.v == 0) & (y.r == 0) & np.isfinite(x.v) & np.isfinite(x.r)
+        if np.isinf(x.v).any() or np.isinf(y.v).any():  # infinity times what may be 0 is not known
+            whole = np.broadcast_to(x.v * y.v, shape)
+            unsure = (np.isinf(x.v) & (np.abs(y.v) <= y.r) & (y.r > 0)) | (
+                np.isinf(y.v) & (np.abs(x.v) <= x.r) & (x.r > 0)
+            )
+            product = np.where(np.isfinite(whole), product[0], np.where(unsure, 0.0, whole)), product[1]
+            error = np.where(unsure, np.inf, error)
         return self._made(product, np.where(zero, 0.0, error), x, y)
 
     def divide(self, x: Ball, y: Ball) -> Ball:
@@ -124,7 +130,13 @@ class Balls(Verbs):
         found = self.multiply(x, Ball(self, inverse[0], inverse[1], error))
         by_infinity = np.broadcast_to(np.isinf(y.v) & (y.r == 0), shape) & np.isfinite(np.broadcast_to(x.v, shape))
         zero = by_infinity | np.broadcast_to((x.v == 0) & (x.r == 0) & (np.abs(y.v) > y.r), shape)
-        return Ball(self, np.where(zero, 0.0, found.v), np.where(zero, 0.0, found.lo), np.where(zero, 0.0, found.r))
+        by_zero = np.broadcast_to((y.v == 0) & (y.r == 0), shape) & (np.abs(x.v) > x.r)
+        nothing = (y.v == 0) & (y.r == 0) & (x.v == 0) & (x.r == 0)
+        nothing = nothing | (np.isnan(y.v) & (y.r == 0) & np.isfinite(x.r))
+        undefined = np.broadcast_to(nothing | (np.isinf(y.v) & np.isinf(x.v) & (x.r == 0) & (y.r == 0)), shape)
+        odd = by_zero | undefined
+        value = np.where(zero, 0.0, np.where(undefined, np.nan, np.where(by_zero, np.copysign(np.inf, x.v), found.v)))
+        return Ball(self, value, np.where(zero | odd, 0.0, found.lo), np.where(zero | odd, 0.0, found.r))
 
     def _reciprocal(self, y: Ball) -> tuple[dd.Pair, Array]:
         """1 / y, scaled into [1, 2), and the bound of its error."""
@@ -149,8 +161,10 @@ class Balls(Verbs):
         gone = below | zero
         error = np.where(inside, error, np.where(gone, np.where(zero, 0.0, _TINY), np.inf))
         one = (high == 0) & (low == 0) & (x.r == 0)
-        error = np.where(one, 0.0, error)
-        return self._made((np.where(gone, 0.0, value[0]), np.where(gone, 0.0, value[1])), error, x)
+        same = (np.isnan(high) | np.isposinf(high)) & (x.r == 0)
+        error = np.where(one | same, 0.0, error)
+        top = np.where(gone, 0.0, np.where(same, high, value[0]))
+        return Ball(self, top, np.where(gone | same, 0.0, value[1]), error * _UP)
 
     def exp2(self, x: Ball) -> Ball:
         return self.exp(x * self.constant(forms.LN_2))
@@ -171,9 +185,11 @@ class Balls(Verbs):
         error = np.where(positive & (x.r / safe < 0.5), error, np.inf)
         zero = (high == 0) & (x.r == 0)
         one = (high == 1) & (low == 0) & (x.r == 0)
-        value = np.where(zero, -np.inf, np.where(np.isposinf(high), np.inf, value[0])), np.where(one, 0.0, value[1])
-        made = self._made((np.where(one, 0.0, value[0]), value[1]), np.where(one, 0.0, error), x)
-        return Ball(self, made.v, made.lo, np.where(zero, 0.0, made.r))
+        none = (np.isnan(high) | (high < 0)) & (np.abs(high) > x.r) & np.isfinite(x.r) | (np.isnan(high) & (x.r == 0))
+        same = np.isposinf(high) & (x.r == 0)
+        top = np.where(one, 0.0, np.where(zero, -np.inf, np.where(same, np.inf, np.where(none, np.nan, value[0]))))
+        special = zero | one | same | none
+        return Ball(self, top, np.where(special, 0.0, value[1]), np.where(special, 0.0, error * _UP))
 
     def _log_near_one(self, t: dd.Pair) -> dd.Pair:
         """log(1 + t) for -0.25 <= t < 0.5, relative error 2**-88."""
@@ -225,7 +241,10 @@ class Balls(Verbs):
             reach = (high + np.abs(low) + radius).max(axis=-1, keepdims=True) * _UP
             r = np.maximum(r, np.where(np.isfinite(top), reach - top + np.abs(rest) + 2.0**-50 * np.abs(top), r))
         nan = np.isnan(high).any(axis=-1, keepdims=True)
-        return Ball(self, np.where(nan, np.nan, top), rest, np.where(nan, np.inf, r))
+        known = np.isfinite(radius).all(axis=-1, keepdims=True)
+        return Ball(
+            self, np.where(nan, np.nan, top), np.where(nan, 0.0, rest), np.where(nan, np.where(known, 0.0, np.inf), r)
+        )
 
     def sum(self, x: Ball) -> Ball:
         high, low = x.pair
@@ -239,8 +258,13 @@ class Balls(Verbs):
         error = np.broadcast_to(x.r, high.shape).sum(axis=-1, keepdims=True) + 4 * depth**2 * 2.0**-106 * size
         odd = np.where(finite, 0.0, high).sum(axis=-1, keepdims=True)
         radius = error * (1 + n * 2.0**-52)
-        radius = np.where(np.isinf(odd) & np.isfinite(error), 0.0, np.where(np.isnan(odd), np.inf, radius)) * _UP
+        radius = np.where((odd != 0) & np.isfinite(error), 0.0, radius) * _UP
         return Ball(self, np.where(odd == 0, value[0], odd), np.where(odd == 0, value[1], 0.0), radius)
+
+    def logsumexp(self, x: Ball) -> Ball:
+        """The limit where the maximum is infinite: -inf of -inf alone, +inf beside one."""
+        top = self.max(x)
+        return self.where(np.isinf(top.v) & (top.r == 0), top, super().logsumexp(x))
 
     def total(self, x: Ball) -> Ball:
         high, low = x.pair
@@ -267,7 +291,8 @@ class Balls(Verbs):
         exact = (x.r == 0) & (other.r == 0) & (x.lo == 0) & (other.lo == 0)
         made = Ball(self, larger.v, larger.lo, np.where(unsure & ~exact, both * _UP, larger.r))
         nan = np.isnan(x.v) | np.isnan(other.v)
-        return Ball(self, made.v, made.lo, np.where(nan, np.inf, made.r))
+        known = nan & np.isfinite(x.r) & np.isfinite(other.r)
+        return Ball(self, np.where(nan, np.nan, made.v), made.lo, np.where(known, 0.0, np.where(nan, np.inf, made.r)))
 
     def abs(self, x: Ball) -> Ball:
         negative = x.v < 0

@@ -171,7 +171,12 @@ class Exact(Verbs):
         return self._of_rows(x, super().log_softmax, of)
 
     def logsumexp(self, x: Reals) -> Reals:
-        return self._of_rows(x, super().logsumexp, lambda row, _: [row.log_sum_exp()])
+        def general(rows: Reals) -> Reals:
+            top = self.max(rows)
+            infinite = isinstance(top.v[0, 0], float) and math.isinf(top.v[0, 0])
+            return top if infinite else Verbs.logsumexp(self, rows)
+
+        return self._of_rows(x, general, lambda row, _: [row.log_sum_exp()])
 
     def _of_rows(
         self, x: Reals, general: Callable[[Reals], Reals], special: Callable[[IntervalRow, Array], list[Real]]
