@@ -208,7 +208,7 @@ class Ledger:
             return
         tally = self.tallies.setdefault(batch.regime, Tally())
         if isinstance(outcome, Returned):
-            observed = batch.form.widen(outcome.value).reshape(truth.shape)
+            observed = batch.result_form.widen(outcome.value).reshape(truth.shape)
             tally.measures = added(tally.measures, beside_ulps(self.op, batch, observed, truth, errors))
         axis = int(batch.options.get("axis", -1))
         length = batch.x.shape[axis] if self.op.by_row and batch.x.ndim else 1
