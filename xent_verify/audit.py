@@ -225,7 +225,7 @@ def audit_dtype(
             break
     if not (settings.fail_fast and ledger.failed):
         _compare(asker, ledger, answered, settings)
-    ledger.close()
+    ledger.close(asker.ask)
     findings = build(asker, ledger)
     worst_examples(op, ledger)
     passed = all(finding.severity != "fail" for finding in findings)

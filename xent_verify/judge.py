@@ -161,7 +161,8 @@ def _dtype(batch: Batch, outcome: Returned, rules: Rules) -> list[Hit]:
         return []
     if name in ("float", "int") and outcome.value.ndim == 0:
         return [Hit("dtype", "info", f"the result is a Python {name}, not a {due} scalar")]
-    return [Hit("dtype", "fail", f"result.dtype={name}, but should be {due}")]
+    meant = f" (--result {name} where that is meant)" if name in FORMATS else ""
+    return [Hit("dtype", "fail", f"result.dtype={name}, but should be {due}{meant}")]
 
 
 def _conventions(

@@ -120,7 +120,7 @@ class Candidate:
 
     def outside(self, batch: Batch) -> str:
         """The condition of the declared domain that a call does not meet; "" within it."""
-        return self._calling.domain.outside(batch)
+        return self._calling.outside(batch)
 
     def supports(self, batch: Batch) -> bool:
         """False when the target certainly lacks what the batch asks for, or is not built for it."""

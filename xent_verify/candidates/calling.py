@@ -8,7 +8,7 @@ import importlib
 import inspect
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ from xent_verify.failures import UnknownNameError, UsageError
 from xent_verify.model import Batch
 from xent_verify.ops import Op
 
-__all__ = ["LIBRARY_NAMES", "Calling", "Expression", "missing_arguments"]
+__all__ = ["LIBRARY_NAMES", "Calling", "Expression", "missing_arguments", "suggested"]
 
 LIBRARY_NAMES: Mapping[str, str] = {
     "np": "numpy", "numpy": "numpy", "torch": "torch", "jax": "jax", "jnp": "jax.numpy", "tf": "tensorflow",
@@ -164,6 +164,12 @@ class Calling:
         for name, value in self.options.items():
             if name not in batch.options or not _equal(batch.options[name], value):
                 return f"{name} is fixed inside the target"
+        return self.outside(batch)
+
+    def outside(self, batch: Batch) -> str:
+        """The condition of the target's domain that a call does not meet; "" where it meets all."""
+        if self.in_place and batch.layout in ("readonly", "broadcast"):
+            return f"not {batch.layout} (overwritten in place)"
         return self.domain.outside(batch)
 
     def to_plain(self) -> dict[str, Any]:
@@ -188,6 +194,24 @@ def _equal(a: Any, b: Any) -> bool:
         return a is b or a == b
     a, b = np.asarray(a), np.asarray(b)
     return bool(a.shape == b.shape and np.array_equal(a.astype(np.float64), b.astype(a.dtype).astype(np.float64)))
+
+
+def suggested(function: Callable[..., Any], inputs: Sequence[str], options: Sequence[str]) -> str:
+    """A call expression for a target with arguments of its own, to be filled in."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (ValueError, TypeError):
+        return f"f({', '.join(inputs)})"
+    words, out = [], False
+    for one in parameters:
+        if one.default is not one.empty or one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD):
+            continue
+        out |= one.name in ("out", "output", "result")
+        value = one.name if one.name in (*inputs, *options) else "VALUE"
+        value = f"out := empty({inputs[0]})" if one.name in ("out", "output", "result") else value
+        words.append(f"{one.name}={value}" if one.kind is one.KEYWORD_ONLY else value)
+    call = f"f({', '.join(words)})"
+    return f"({call}, out)[1]" if out else call
 
 
 def missing_arguments(errors: list[BaseException], function: Callable[..., Any]) -> str:

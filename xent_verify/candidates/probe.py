@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from xent_verify.candidates import state
 from xent_verify.candidates.adapters import Adapter, adapter_named, home_of, likely, uses
 from xent_verify.candidates.answers import NotAnArray, raised, to_array
-from xent_verify.candidates.calling import Calling, missing_arguments
+from xent_verify.candidates.calling import Calling, missing_arguments, suggested
 from xent_verify.candidates.signature import style_of
 from xent_verify.candidates.style import AXIS_NAMES, ELEMENTWISE, LOSSES, ROW_OPS, Style
 from xent_verify.failures import UsageError
 from xent_verify.model import Batch
+from xent_verify.ops import OPS
 
 __all__ = ["Plan", "plan", "without_refused_axis"]
 
@@ -115,8 +116,9 @@ def plan(
         return _differentiated(prepared, adapter, style), name, style
     lacking = missing_arguments(refusals, function)
     if lacking:
-        given = "logits, target" if op.startswith("cross_entropy") else "x"
-        raise UsageError(f"{lacking}: say how it is called, such as --call 'f({given}, NAME=VALUE)'")
+        page = OPS.get(op)
+        write = suggested(function, list(page.inputs) if page else ["x"], list(page.options) if page else [])
+        raise UsageError(f"{lacking}; say how it is called, such as --call '{write}'")
     # No small call was answered: the library that the target's own module uses, or one that is loaded, is meant.
     best = next((name for name in uses(function) if name in names), names[-1])
     prepared, name, style = plan(function, op, best, device, extra, ask=False, calling=calling)
