@@ -89,7 +89,10 @@ class Judgement:
 
 
 def as_answered(batch: Batch, outcome: Outcome) -> Batch:
-    """The call in the format of its answer, where that is wider than the format that was due: it is measured in its own."""
+    """The call in the format of its answer, where that is wider than the format that was due.
+
+    Its errors are measured in ulps of its own; the limits stay those of the format that was due.
+    """
     name = outcome.dtype_name if isinstance(outcome, Returned) else ""
     if name in FORMATS and FORMATS[name].bits > batch.result_form.bits:
         return replace(batch, result=name)
@@ -135,7 +138,8 @@ def _judge_value(op: Op, batch: Batch, outcome: Returned, truth: Enclosure, rule
     hits.extend(_dtype(batch, outcome, rules))
     if value.dtype.kind in "cOSUM":
         return Judgement(tuple(hits))
-    errors = measure(batch, value, truth, rules.policy.limits(op, batch, truth))
+    due = batch if batch.result == rules.result else replace(batch, result=rules.result)
+    errors = measure(batch, value, truth, rules.policy.limits(op, due, truth))
     errors, more, words = _conventions(op, batch, value, truth, errors, rules)
     hits.extend(more)
     hits.extend(_values(batch, errors, rules))

@@ -195,7 +195,8 @@ class Ledger:
         elif isinstance(outcome, Returned):
             self._base_answers += 1
             self._answered.add(f"rows of {batch.x.shape[-1] if batch.x.ndim else 1}")
-            if batch.x.ndim > 1 and min(batch.x.shape) > 1:  # else layouts are the same
+            plain = batch.x.ndim < 2 or min(batch.x.shape) < 2 or batch.layout == "broadcast"
+            if not plain:  # else the layout may be the ordinary one
                 self._answered.add(f"layout {batch.layout}")
             for name in asked:
                 self._granted[name] = self._granted.get(name, 0) + 1
