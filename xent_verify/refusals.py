@@ -68,9 +68,9 @@ def _others(op: Op, batch: Batch) -> Iterator[tuple[str, tuple[int, ...], str]]:
 
 
 def _ordinary(op: Op, batch: Batch, shape: tuple[int, ...], layout: str) -> Batch:
-    """A call of that shape on numbers in [-1, 1]; of the options those remain that are no arrays."""
+    """A call of that shape on equal rows of numbers in [-1, 1]; of the options those remain that are no arrays."""
     inputs: dict[str, NDArray[Any]] = {}
-    size = int(np.prod(shape))
+    row = np.linspace(-1.0, 1.0, shape[-1])
     for name, kind in op.inputs.items():
         old = batch.inputs[name]
         if kind == "target" and old.dtype.kind in "iu":
@@ -78,7 +78,7 @@ def _ordinary(op: Op, batch: Batch, shape: tuple[int, ...], layout: str) -> Batc
         elif kind == "target":
             inputs[name] = batch.form.narrow(np.full(shape, 1.0 / max(shape[-1], 1)))
         else:
-            inputs[name] = batch.form.narrow(np.linspace(-1.0, 1.0, size).reshape(shape))
+            inputs[name] = batch.form.narrow(np.broadcast_to(row, shape))
     options = {name: value for name, value in batch.options.items() if not isinstance(value, np.ndarray)}
     if len(shape) != batch.x.ndim:
         options.pop("axis", None)

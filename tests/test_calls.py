@@ -1,0 +1,330 @@
+"""How a target is called: result formats, call expressions, fixed options, in place, declared domains; each can fail."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from xent_verify import audit
+from xent_verify.audit import AuditReport
+from xent_verify.candidates import open_candidate
+from xent_verify.candidates.adapters import likely
+from xent_verify.candidates.calling import Expression
+from xent_verify.candidates.domain import Domain
+from xent_verify.cli import run
+from xent_verify.failures import UsageError
+from xent_verify.formats import FORMATS
+from xent_verify.judge import Rules, judge
+from xent_verify.model import Batch, NotOffered, Raised, Returned
+from xent_verify.ops import OPS
+from xent_verify.policies import POLICIES
+from xent_verify.refusals import refusal
+from xent_verify.settings import Settings, command_of
+from xent_verify.truth import certify
+
+KERNELS = str(Path(__file__).parent / "kernels.py")
+FEW = ("ordinary", "pairs")
+LOSS = OPS["cross_entropy"]
+
+
+def audited(name: str, op: str = "softmax", **options: Any) -> AuditReport:
+    given = {"dtypes": ["float32"], "profile": "quick", "regimes": FEW, "isolated": False}
+    return audit(f"{KERNELS}:{name}", op=op, **(given | options))
+
+
+def kinds(report: AuditReport) -> set[str]:
+    return {finding.kind for finding in report.findings if finding.severity == "fail"}
+
+
+def call(**options: Any) -> Batch:
+    logits = np.array([[0.0, 1.0, 2.0], [3.0, 1.0, -1.0]], np.float32)
+    return Batch("cross_entropy", "float32", "", {"logits": logits, "target": np.array([2, 0])}, options)
+
+
+# --- result format
+
+
+def test_a_declared_result_format_is_no_fault() -> None:
+    """float32 losses of bfloat16 logits pass where they are declared, and fail as ``dtype``, with the option, where not."""
+    plain = {"op": "cross_entropy", "dtypes": ["bfloat16"], "options": {"reduction": "none"}, "only": "index labels"}
+    assert audited("wide_losses", **plain, result="float32").ok
+    report = audited("wide_losses", **plain)
+    assert kinds(report) == {"dtype"}
+    assert "--result float32" in next(finding.message for finding in report.findings if finding.kind == "dtype")
+
+
+def test_a_declared_result_is_held_to_its_own_format() -> None:
+    """A float32 loss of bfloat16 quality is inaccurate once it is declared, and is measured in ulps of float32 before."""
+    plain = {"op": "cross_entropy", "dtypes": ["bfloat16"], "options": {"reduction": "none"}, "only": "index labels"}
+    assert kinds(audited("coarse_losses", **plain, result="float32")) == {"inaccurate"}
+    assert audited("coarse_losses", **plain).targets[0].dtypes[0].max_ulp > 1000
+
+
+def test_a_narrower_answer_than_declared_is_a_fault() -> None:
+    """What is declared as float32 must come as float32."""
+    report = audited("softmax", dtypes=["bfloat16"], result="float32")
+    assert "dtype" in kinds(report)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "result", "steps"),
+    [
+        ("bfloat16", "float32", "float32"),
+        ("float32", "float64", "float64"),
+        ("float64", "float32", "float64"),
+        ("float32", "bfloat16", "float32"),
+    ],
+)
+def test_the_machine_computes_in_the_wider_format_and_stores_the_result(inputs: str, result: str, steps: str) -> None:
+    """Limits of another result format: intermediates in the wider of the two, float32 at least."""
+    machine = POLICIES["standard"].machine(FORMATS[inputs], FORMATS[result])
+    assert (machine.steps.name, machine.store.name) == (steps, result)
+
+
+def test_the_ulp_that_narrow_results_are_allowed_belongs_to_the_result() -> None:
+    """The floor of one ulp is there for bfloat16 results, not for float32 results of bfloat16 inputs."""
+    x = np.array([[1.0, 2.0, 3.0]], ml_dtypes.bfloat16)
+    narrow, wide = (Batch("softmax", "bfloat16", "", {"x": x}, result=result) for result in ("", "float32"))
+    limit = {
+        one.result: POLICIES["standard"].limits(OPS["softmax"], one, certify(one)).error.max() for one in (narrow, wide)
+    }
+    assert limit[""] > 1e-3
+    assert limit["float32"] < 1e-6
+
+
+def test_settings_record_and_repeat_what_was_said(tmp_path: Path) -> None:
+    """The record of a result and the command that repeats it hold every one of the options."""
+    said: dict[str, Any] = {
+        "result": "float32", "call": "f(logits, target)", "options": {"reduction": "none"}, "only": "index labels",
+        "without": ("masks",), "in_place": ("logits",),
+    }  # fmt: skip
+    report = audited("wide_losses", op="cross_entropy", dtypes=["bfloat16"], **said)
+    again = Settings.of(json.loads(json.dumps(dict(report.targets[0].settings))))
+    assert {name: getattr(again, name) for name in said} == said
+    words = command_of(report.targets[0])
+    for option in ("--result", "--call", "--option", "--only", "--without", "--in-place"):
+        assert option in words
+    assert words[words.index("--option") + 1] == 'reduction="none"'
+
+
+# --- call expressions
+
+
+def test_an_expression_picks_from_a_tuple() -> None:
+    """A (loss, z_loss) tuple with arguments that have no defaults passes through an expression, in a process of its own."""
+    report = audited(
+        "pair", op="cross_entropy", isolated=True, call="f(logits, target, 0.5, reduction)[0]", only="index labels"
+    )
+    assert report.ok
+    offered = report.targets[0].dtypes[0].offered
+    assert offered["reduction"]
+    assert not offered["label_smoothing"]
+
+
+def test_an_out_argument_that_is_not_written_whole_is_seen() -> None:
+    """``empty`` is full of NaN: what the target leaves out is a failure."""
+    written = {"call": "(f(out := empty(x), x), out)[1]", "only": "last axis, not empty"}
+    assert audited("into", **written).ok
+    assert "nan" in kinds(audited("into_all_but_one", **written))
+
+
+def test_an_expression_may_use_numpy() -> None:
+    """The library's usual name is there."""
+    assert audited("softmax_of_floats", call="f(np.asarray(x, np.float64)).astype(x.dtype)", only="last axis").ok
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("f(logits, tagret)", "column 11: unknown name 'tagret'; did you mean 'target'?"),
+        ("f(logits, target", "'(' was never closed at column 2"),
+        ("g(logits, target)", "unknown name 'g'"),
+        ("logits + target", "does not use f"),
+        ("f(logits)", "does not use target"),
+        ("x = f(logits, target)", "column 3"),
+    ],
+)
+def test_a_mistake_in_an_expression_is_told_with_its_place(text: str, words: str) -> None:
+    """Wrong use is one line that quotes the expression and says where."""
+    with pytest.raises(UsageError) as error:
+        Expression.of(text, LOSS)
+    assert words in str(error.value)
+    assert text in str(error.value)
+
+
+def test_wrong_use_ends_with_status_2(capsys: pytest.CaptureFixture[str]) -> None:
+    """On the command line every mistake in these options is exit 2 and one line."""
+    start = ["audit", f"{KERNELS}:softmax", "--op", "softmax"]
+    for words in (
+        ["--call", "f(y)"],
+        ["--option", "label_smoothing=0.1"],
+        ["--option", "axis"],
+        ["--in-place", "logits"],
+        ["--only", "n << 3"],
+        ["--only", "n <= many"],
+        ["--result", "float31"],
+        ["--without", "nothing"],
+        ["--call", "f(x)", "--kwargs", '{"a": 1}'],
+    ):
+        assert run([*start, *words]) == 2, words
+        told = capsys.readouterr().err.strip().splitlines()
+        assert len(told) == 1, told
+        assert told[0].startswith("xent-verify: ")
+
+
+def test_what_the_call_needs_is_suggested() -> None:
+    """A target that lacks an argument in every small call is wrong use, with the call to write."""
+    with pytest.raises(UsageError, match=r"--call '\(f\(out := empty\(x\), x\), out\)\[1\]'"):
+        audited("into")
+    with pytest.raises(UsageError, match=r"--call 'f\(logits, target, VALUE, reduction\)'"):
+        audited("pair", op="cross_entropy")
+
+
+def test_a_missing_argument_inside_the_target_is_its_fault() -> None:
+    """A TypeError of the target's own making stays an exception."""
+    assert "exception" in kinds(audited("calls_wrongly"))
+
+
+def test_what_small_calls_met_is_reported() -> None:
+    """Where none of them was answered the notes say what came instead, for each library."""
+    report = audited("a_pair_of_softmaxes")
+    assert any(
+        "small calls with numpy arrays: answered a tuple of 2" in note for note in report.targets[0].dtypes[0].notes
+    )
+
+
+# --- fixed options, in place
+
+
+def test_an_option_fixed_in_the_target_is_known_to_the_truth() -> None:
+    """A configured loss passes with its option and fails without; the option is never given to it."""
+    plain = {"op": "cross_entropy", "only": "index labels, finite"}
+    assert audited("smoothed", **plain, options={"label_smoothing": 0.25}).ok
+    assert "inaccurate" in kinds(audited("smoothed", **plain))
+
+
+def test_calls_that_fixed_options_do_not_fit_are_not_asked() -> None:
+    """Class weights for three classes: other widths are left out, and the result says so."""
+    options = {"weight": [1.0, 2.0, 0.5], "reduction": "sum"}
+    report = audited("weighted", op="cross_entropy", options=options, only="index labels, finite", regimes=())
+    assert report.ok
+    assert report.cases
+    assert any("fixed options" in line for line in report.targets[0].dtypes[0].unasked)
+
+
+def test_other_values_of_a_fixed_option_are_refused_by_name() -> None:
+    """A companion's call with another value never reaches the target."""
+    with open_candidate(
+        f"{KERNELS}:smoothed", "cross_entropy", isolated=False, options={"label_smoothing": 0.25}
+    ) as one:
+        assert isinstance(one.call(call(label_smoothing=0.25, reduction="mean")), Returned)
+        assert one.call(call(reduction="mean")) == NotOffered("not asked: label_smoothing is fixed inside the target")
+
+
+def test_fixed_labels_to_ignore_replace_the_others() -> None:
+    """Labels that were ignored are ignored still under another number."""
+    batch = Rules(options={"ignore_index": -1}).of_call(call(ignore_index=-100))
+    moved = Batch("cross_entropy", "float32", "", {**batch.inputs, "target": np.array([-100, 0])}, {})
+    assert Rules(options={"ignore_index": -1}).of_call(moved).inputs["target"].tolist() == [-1, 0]
+    assert batch.options["ignore_index"] == -1
+
+
+@pytest.mark.parametrize("isolated", [True, False])
+def test_in_place_is_no_fault_where_it_is_the_contract(isolated: bool) -> None:
+    """An input that is overwritten is reported, unless it was said; its value can be the answer."""
+    plain = {"call": "(f(x), x)[1]", "only": "last axis, not empty", "isolated": isolated}
+    assert "input_mutated" in kinds(audited("overwrites", **plain))
+    assert audited("overwrites", **plain, in_place="x").ok
+
+
+# --- declared domains, refusals
+
+
+@pytest.mark.parametrize(
+    ("text", "inside", "outside"),
+    [
+        ("n <= 3", call(), Batch("cross_entropy", "float32", "", {"logits": np.zeros((2, 4), np.float32)})),
+        ("contiguous", call(), Batch("cross_entropy", "float32", "", call().inputs, layout="F")),
+        ("reduction == mean", call(), call(reduction="sum")),
+        ("label_smoothing < 0.5", call(), call(label_smoothing=0.5)),
+        ("finite", call(), Batch("cross_entropy", "float32", "", {"logits": np.full((1, 2), np.inf, np.float32)})),
+        ("index labels", call(), Batch("cross_entropy", "float32", "", {**call().inputs, "target": call().x})),
+        ("2-D", call(), Batch("cross_entropy", "float32", "", {"logits": np.zeros(3, np.float32)})),
+        ("dtype == float32, rows >= 2", call(), Batch("cross_entropy", "float32", "", {"logits": call().x[:1]})),
+    ],
+)
+def test_conditions_of_a_domain(text: str, inside: Batch, outside: Batch) -> None:
+    """Every kind of condition holds for one call and not for another, and is told in its own words."""
+    domain = Domain.of(text, LOSS)
+    assert not domain.outside(inside)
+    assert domain.outside(outside) in text
+
+
+def test_what_lies_outside_is_not_asked_and_told() -> None:
+    """A kernel for short rows passes within its domain; what was left out stands in the result."""
+    report = audited("short_rows", regimes=("ordinary", "long_rows"), only="n <= 100", without=["pairs"])
+    assert report.ok
+    unasked = report.targets[0].dtypes[0].unasked
+    assert any(line.startswith("not asked (declared domain): n <= 100, ") for line in unasked)
+    assert "not asked (--without): pairs" in unasked
+
+
+def test_a_refused_length_is_unsupported() -> None:
+    """Without a declared domain, too, an exception that refuses a length is no failure, and a layout likewise."""
+    report = audited("short_rows", regimes=("ordinary", "long_rows", "layouts"))
+    assert not kinds(report)
+    told = {finding.message for finding in report.findings if finding.kind == "unsupported"}
+    assert any("rows of" in text and "at most 100" in text for text in told)
+    assert any("layout" in text and "contiguous" in text for text in told)
+
+
+def test_an_exception_for_values_stays_one() -> None:
+    """What ordinary numbers of the same shape do not raise is a fault, and so is what nobody raises on purpose."""
+    x = np.full((2, 3), 1e30, np.float32)
+    batch = Batch("softmax", "float32", "", {"x": x})
+    answer = Returned(x, "float32")
+    raised = Raised("ValueError", "too large")
+    assert not refusal(OPS["softmax"], batch, raised, lambda other: raised if (other.x > 1).any() else answer)
+    assert (
+        refusal(OPS["softmax"], batch, raised, lambda other: raised if other.x.shape[-1] == 3 else answer)
+        == "rows of 3"
+    )
+    slip = Raised("IndexError", "out of bounds")
+    assert not refusal(OPS["softmax"], batch, slip, lambda other: slip if other.x.shape[-1] == 3 else answer)
+
+
+# --- libraries
+
+
+def test_the_library_is_told_by_class_annotation_owner_and_partial() -> None:
+    """A module's subclass, an annotated function, a bound method and a partial name their library; others are asked."""
+    import functools
+
+    tensor = type("Tensor", (), {"__module__": "torch"})
+    module = type("Module", (), {"__module__": "torch.nn.modules.module", "__call__": lambda self, x: x})
+    own = type("Mine", (module,), {"__module__": "mine"})()
+
+    def annotated(x: Any) -> Any:
+        return x
+
+    assert likely(annotated)[0] == "numpy"
+    annotated.__annotations__ = {"x": tensor | None, "return": tensor}
+    for target in (own, annotated, functools.partial(annotated, 1), own.__call__):
+        assert likely(target) == ["torch"], target
+
+
+def test_a_wider_answer_keeps_the_limit_that_was_due() -> None:
+    """An undeclared float64 answer of float32 quality is one finding: its dtype."""
+    x = np.array([[0.0, 1.0, 3.0]], np.float32)
+    batch = Batch("softmax", "float32", "", {"x": x}, result="float64")
+    value = certify(batch).rounded("float32").astype(np.float64)
+    judgement = judge(OPS["softmax"], batch, Returned(value, "float64"), certify(batch), Rules())
+    assert judgement.kinds() == {"dtype"}
+    assert judge(
+        OPS["softmax"], batch, Returned(value, "float64"), certify(batch), Rules(result="float64")
+    ).kinds() == {"inaccurate"}
