@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,7 @@ from xent_verify.cli import run
 from xent_verify.failures import UsageError
 from xent_verify.formats import FORMATS
 from xent_verify.judge import Rules, judge
-from xent_verify.model import Batch, NotOffered, Raised, Returned
+from xent_verify.model import Batch, NotOffered, Raised, Returned, TimedOut
 from xent_verify.ops import OPS
 from xent_verify.policies import POLICIES
 from xent_verify.refusals import refusal
@@ -177,6 +180,12 @@ def test_wrong_use_ends_with_status_2(capsys: pytest.CaptureFixture[str]) -> Non
         assert told[0].startswith("xent-verify: ")
 
 
+def test_an_expression_that_fails_by_itself_is_wrong_use() -> None:
+    """A place that the tuple does not have is told as the expression's mistake, not as the target's fault."""
+    with pytest.raises(UsageError, match=r"--call 'f\(x\)\[7\]': IndexError: tuple index out of range"):
+        audited("a_pair_of_softmaxes", call="f(x)[7]")
+
+
 def test_what_the_call_needs_is_suggested() -> None:
     """A target that lacks an argument in every small call is wrong use, with the call to write."""
     with pytest.raises(UsageError, match=r"--call '\(f\(out := empty\(x\), x\), out\)\[1\]'"):
@@ -242,6 +251,41 @@ def test_in_place_is_no_fault_where_it_is_the_contract(isolated: bool) -> None:
     assert audited("overwrites", **plain, in_place="x").ok
 
 
+def test_the_script_of_a_finding_calls_as_the_audit_did(tmp_path: Path) -> None:
+    """The script that reproduces a finding has the call, the options and what is in place; its fault is there."""
+    report = audited(
+        "into_all_but_one", isolated=True, call="(f(out := empty(x), x), out)[1]", only="last axis, not empty"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(next(finding.script for finding in report.findings if finding.kind == "nan"))
+    path = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False, env=path)
+    assert done.returncode == 1, done.stderr
+    assert "observed nan" in done.stdout
+
+
+def test_the_gate_takes_the_same_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A target of the settings passes with all of them; a mistake in one is told with the target's place."""
+    text = f"""
+[[target]]
+target = "{KERNELS}:wide_losses"
+op = "cross_entropy"
+dtypes = ["bfloat16"]
+result = "float32"
+call = "f(logits, target)"
+options = {{reduction = "none"}}
+only = "index labels"
+without = ["long_rows", "many_rows", "sizes", "options", "crossed", "wide_options", "reductions", "any_bits"]
+"""
+    file = tmp_path / "xent-verify.toml"
+    file.write_text(text)
+    assert run(["gate", "--config", str(file)]) == 0
+    capsys.readouterr()
+    file.write_text(text.replace("f(logits, target)", "f(logits)"))
+    assert run(["gate", "--config", str(file)]) == 2
+    assert "[[target]] 1" in capsys.readouterr().err
+
+
 # --- declared domains, refusals
 
 
@@ -298,7 +342,37 @@ def test_an_exception_for_values_stays_one() -> None:
     assert not refusal(OPS["softmax"], batch, slip, lambda other: slip if other.x.shape[-1] == 3 else answer)
 
 
-# --- libraries
+# --- time, libraries
+
+
+def test_compiling_is_not_call_time(tmp_path: Path) -> None:
+    """Where a library is loaded that compiles, the first call of a shape has ten times the limit, and others have one."""
+    target = tmp_path / "compiled.py"
+    target.write_text(COMPILED)
+    with open_candidate(f"{target}:f", "softmax", timeout=0.4) as candidate:
+        for n in (5, 6, 5):
+            x = np.zeros((2, n), np.float32)
+            assert isinstance(candidate.call(Batch("softmax", "float32", "", {"x": x})), Returned)
+        slow = np.zeros((2, 7), np.float32)
+        assert isinstance(candidate.call(Batch("softmax", "float32", "", {"x": slow})), Returned)
+        assert candidate.call(Batch("softmax", "float32", "", {"x": slow})) == TimedOut(0.4)
+    with open_candidate(f"{target}:f", "softmax", timeout=0.1) as candidate:
+        assert candidate.call(Batch("softmax", "float32", "", {"x": np.zeros((2, 99), np.float32)})) == TimedOut(1.0)
+
+
+COMPILED = """
+import sys, time, types
+import numpy as np
+
+sys.modules.setdefault("numba", types.ModuleType("numba"))
+calls = {}
+
+def f(x, axis=-1):
+    n = calls[x.shape] = calls.get(x.shape, 0) + 1
+    time.sleep(9 if x.shape[-1] == 99 else 1.0 if x.shape[-1] > 4 and (n == 1 or x.shape[-1] == 7) else 0)
+    e = np.exp(x - x.max(axis=axis, keepdims=True))
+    return e / e.sum(axis=axis, keepdims=True)
+"""
 
 
 def test_the_library_is_told_by_class_annotation_owner_and_partial() -> None:

@@ -101,7 +101,14 @@ def _defined(op: Op, batch: Batch) -> Batch:
     why = undefined(op, batch)
     if why:
         raise UsageError(why)
-    return batch
+    return replace(batch, layout=_layout(batch.x))
+
+
+def _layout(x: NDArray[Any]) -> str:
+    """The layout as limits know it: sums across memory are longer loops."""
+    if x.ndim < 2 or x.flags.c_contiguous:
+        return "C"
+    return "F" if x.flags.f_contiguous else "broadcast" if 0 in x.strides else "C"
 
 
 def _given(op: Op, inputs: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:

@@ -27,6 +27,9 @@ LIBRARY_NAMES: Mapping[str, str] = {
 }  # fmt: skip
 """Names by which a call expression may use an array library, and the module that each is."""
 
+_PLACE = "<--call>"
+"""The file name of a call expression's code."""
+
 
 @dataclass(frozen=True, slots=True)
 class Expression:
@@ -77,7 +80,7 @@ class Expression:
     def around(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """A function of the operation's inputs and of the options that the expression uses."""
         names = self.names()
-        code = compile(self.text.strip(), "<--call>", "eval")
+        code = compile(self.text.strip(), _PLACE, "eval")
         held = {"f": function, "empty": _empty, "empty_like": _empty}
         held |= {name: _library(name) for name in LIBRARY_NAMES if name in names}
         options = {name: value for name, value in self.options.items() if name in names}
@@ -92,6 +95,20 @@ class Expression:
         ]
         call.__signature__ = inspect.Signature(named)  # type: ignore[attr-defined]
         return call
+
+    def blamed(self, errors: Sequence[BaseException]) -> None:
+        """``UsageError`` where every small call failed in the expression itself, not in what it called."""
+        if errors and all(_raised_in(error) == _PLACE for error in errors):
+            first = errors[0]
+            raise UsageError(f"--call {self.text!r}: {type(first).__name__}: {' '.join(str(first).split())[:200]}")
+
+
+def _raised_in(error: BaseException) -> str:
+    """The file of the code that raised."""
+    trace, place = error.__traceback__, ""
+    while trace is not None:
+        place, trace = trace.tb_frame.f_code.co_filename, trace.tb_next
+    return place
 
 
 def _library(name: str) -> Any:
@@ -214,7 +231,7 @@ def suggested(function: Callable[..., Any], inputs: Sequence[str], options: Sequ
     return f"({call}, out)[1]" if out else call
 
 
-def missing_arguments(errors: list[BaseException], function: Callable[..., Any]) -> str:
+def missing_arguments(errors: Sequence[BaseException], function: Callable[..., Any]) -> str:
     """The words of Python's refusal where every call lacked an argument of the target's own; "" where one did not."""
     said = ""
     for error in errors:

@@ -107,6 +107,8 @@ def plan(
         style, answered = _found(asker, replace(style_of(prepared, op), fixed=fixed))
         if not answered:
             refusals += asker.refusals
+            if calling.expression is not None and not missing_arguments(asker.refusals, function):
+                calling.expression.blamed(asker.refusals)
             met += [f"small calls with {name} arrays: {_words(asker)}"]
             continue
         other = home_of(asker.said)
