@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -284,6 +286,78 @@ without = ["long_rows", "many_rows", "sizes", "options", "crossed", "wide_option
     file.write_text(text.replace("f(logits, target)", "f(logits)"))
     assert run(["gate", "--config", str(file)]) == 2
     assert "[[target]] 1" in capsys.readouterr().err
+
+
+C_SOURCE = r"""
+#include <math.h>
+void softmax(float *x, int n) {
+    double sum = 0;
+    float max = x[0];
+    for (int i = 1; i < n; i++) if (!(x[i] <= max)) max = x[i];
+    for (int i = 0; i < n; i++) sum += x[i] = expf(x[i] - max);
+    for (int i = 0; i < n; i++) x[i] = (float)(x[i] / sum);
+}
+void scaled(const float *x, float *out, int n, float max, float temp) {
+    double sum = 0;
+    for (int i = 0; i < n; i++) sum += out[i] = expf((x[i] - max) / temp);
+    for (int i = 0; i < n; i++) out[i] = (float)(out[i] / sum);
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Two C functions, compiled."""
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        pytest.skip("no C compiler here")
+    folder = tmp_path_factory.mktemp("c")
+    (folder / "kernels.c").write_text(C_SOURCE)
+    made = folder / "libkernels.so"
+    subprocess.run([compiler, "-O2", "-shared", "-fPIC", str(folder / "kernels.c"), "-o", str(made), "-lm"], check=True)
+    return str(made)
+
+
+@pytest.mark.parametrize(
+    ("symbol", "kwargs"),
+    [
+        ("softmax", {"signature": "void f(float *x, int n)"}),
+        (
+            "scaled",
+            {
+                "signature": "void f(const float *x, float *out, int n, float max, float temp)",
+                "constants": {"temp": 1.0, "max": "max"},
+            },
+        ),
+    ],
+)
+def test_c_in_place_and_with_constants(library: str, symbol: str, kwargs: dict[str, Any]) -> None:
+    """A C function that overwrites its row (llama2.c) and one with floating constants (ggml's maximum) pass as they are."""
+    report = audit(
+        f"{library}:{symbol}",
+        op="softmax",
+        dtypes=["float32"],
+        profile="quick",
+        regimes=FEW,
+        kwargs=kwargs,
+        isolated=False,
+    )
+    assert report.ok
+    assert report.cases > 100
+
+
+@pytest.mark.parametrize(
+    ("signature", "op", "words"),
+    [
+        ("void f(float *x, int n, float temp)", "softmax", '"constants": {"temp": 1.0}'),
+        ("void f(float *x, int n)", "logsumexp", "logsumexp has one number a row"),
+        ("void f(const float *x, int n)", "softmax", "a result"),
+    ],
+)
+def test_a_declaration_that_lacks_something_is_told(library: str, signature: str, op: str, words: str) -> None:
+    """A constant without a value, or no place for the result, is wrong use."""
+    with pytest.raises(UsageError, match=re.escape(words)):
+        open_candidate(f"{library}:softmax", op, isolated=False, kwargs={"signature": signature})
 
 
 # --- declared domains, refusals
