@@ -29,7 +29,9 @@ from xent_verify.model import Batch, NotOffered, Raised, Returned, TimedOut
 from xent_verify.ops import OPS
 from xent_verify.policies import POLICIES
 from xent_verify.refusals import refusal
+from xent_verify.scaffold import functions, settings_text
 from xent_verify.settings import Settings, command_of
+from xent_verify.settings_file import read_settings
 from xent_verify.truth import certify
 
 KERNELS = str(Path(__file__).parent / "kernels.py")
@@ -358,6 +360,26 @@ def test_a_declaration_that_lacks_something_is_told(library: str, signature: str
     """A constant without a value, or no place for the result, is wrong use."""
     with pytest.raises(UsageError, match=re.escape(words)):
         open_candidate(f"{library}:softmax", op, isolated=False, kwargs={"signature": signature})
+
+
+def test_init_finds_calls_where_the_source_shows_them(tmp_path: Path) -> None:
+    """A tuple, an out-argument and a function that ends in "_" are listed with the call that the gate needs."""
+    (tmp_path / "mine.py").write_text(
+        "def softmax_into(out, x):\n    out[...] = x\n\n\n"
+        "def softmax_(x):\n    x[...] = 1\n\n\n"
+        "def cross_entropy(logits, target):\n    return logits.sum(), 0\n\n\n"
+        "def log_softmax(x):\n    return x\n"
+    )
+    found = {one.target.rpartition(":")[2]: one for one in functions(tmp_path)}
+    assert not any(one.doubt for one in found.values())
+    assert found["softmax_into"].call == "(f(out := empty(x), x), out)[1]"
+    assert (found["softmax_"].call, found["softmax_"].in_place) == ("(f(x), x)[1]", "x")
+    assert found["cross_entropy"].call == "f(logits, target)[0]"
+    assert not found["log_softmax"].call
+    file = tmp_path / "xent-verify.toml"
+    file.write_text(settings_text(found.values()))
+    calls = {target.settings.call for target in read_settings(file).targets}
+    assert "(f(x), x)[1]" in calls
 
 
 # --- declared domains, refusals
