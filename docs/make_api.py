@@ -15,7 +15,10 @@ from xent_verify.ops import Op
 PAGE = Path(__file__).parent / "api.md"
 
 SECTIONS = {
-    "Audit and oracle": ("xent_verify", ("audit", "assert_accurate", "reference", "ulp_error")),
+    "Audit and oracle": (
+        "xent_verify",
+        ("audit", "assert_accurate", "assert_close", "limits", "reference", "ulp_error"),
+    ),
     "What an audit gives": ("xent_verify.audit", ("AuditReport",)),
     "What is in it": ("xent_verify.model", ("Report", "TargetResult", "DtypeResult", "Finding", "Example")),
     "What the oracle gives": ("xent_verify.truth.reference", ("Reference",)),

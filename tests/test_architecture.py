@@ -9,15 +9,18 @@ import xent_verify
 
 PACKAGE = Path(xent_verify.__file__).parent
 FLOORS = (
-    ("failures", "floating", "kinds", "formats", "enclosure", "model", "layouts", "environment", "libraries", "outside"),
+    (
+        "failures", "floating", "kinds", "formats", "enclosure", "arrays", "model", "layouts", "environment", "libraries",
+        "outside",
+    ),
     ("ops", "defined"),
     ("implementations",),
     ("regimes", "strategies"),
     ("truth",),
     ("candidates", "scripts", "testing"),
     (
-        "policies", "measure", "conventions", "judge", "rungs", "settings", "properties", "rowwise", "ledger", "companions",
-        "laws", "diagnose", "causes",
+        "policies", "measure", "conventions", "judge", "rungs", "tolerances", "settings", "properties", "rowwise",
+        "refusals", "ledger", "companions", "laws", "diagnose", "causes",
     ),
     ("minimise", "search", "findings", "recipes"),
     ("report", "claims_truth", "claims", "explain"),

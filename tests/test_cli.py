@@ -124,10 +124,19 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_nothing_checked_is_exit_5(tmp_path: Path) -> None:
-    """A target that offers nothing that could be asked is not a pass."""
+    """A target of which nothing could be asked is not a pass."""
+    path = tmp_path / "odd.py"
+    path.write_text("def f(x):\n    return x\n")
+    words = ["audit", f"{path}:f", "--op", "softmax", "--dtype", "float32", "--profile", "quick"]
+    assert run([*words, "--only", "n > 99999999"]) == 5
+
+
+def test_an_argument_that_nobody_gives_is_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A target that needs more than the operation has is no fault of its own: the message shows the call to write."""
     path = tmp_path / "odd.py"
     path.write_text("def f(x, *, needed):\n    return x\n")
-    assert run(["audit", f"{path}:f", "--op", "softmax", "--dtype", "float32", "--profile", "quick"]) in (1, 5)
+    assert run(["audit", f"{path}:f", "--op", "softmax", "--dtype", "float32", "--profile", "quick"]) == 2
+    assert "--call 'f(x, needed=VALUE)'" in capsys.readouterr().err
 
 
 def test_out_writes_the_report(tmp_path: Path) -> None:

@@ -237,7 +237,7 @@ def test_a_mean_over_nothing_is_no_wrong_loss_of_an_ignored_row() -> None:
 def test_a_loaded_librarys_refusals_are_the_ones_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no small call is answered, the calls are made with the loaded library's arrays, not with NumPy's."""
     real = probe.adapter_named
-    monkeypatch.setattr(probe, "likely", lambda function: ["numpy", "theirs"])
+    monkeypatch.setattr(probe, "likely", lambda *_: ["numpy", "theirs"])
     monkeypatch.setattr(probe, "adapter_named", lambda name, device="cpu": real("numpy"))
 
     def refuses(x: Any) -> Any:

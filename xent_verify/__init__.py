@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from xent_verify.measure import ulp_error
     from xent_verify.model import Finding, Report
     from xent_verify.ops import OPS
+    from xent_verify.tolerances import assert_close, limits
     from xent_verify.truth.reference import reference
 
 __all__ = [
@@ -32,7 +33,9 @@ __all__ = [
     "XentVerifyError",
     "__version__",
     "assert_accurate",
+    "assert_close",
     "audit",
+    "limits",
     "reference",
     "ulp_error",
 ]
@@ -49,7 +52,9 @@ _HOME = {
     "UsageError": "failures",
     "XentVerifyError": "failures",
     "assert_accurate": "audit",
+    "assert_close": "tolerances",
     "audit": "audit",
+    "limits": "tolerances",
     "reference": "truth.reference",
     "ulp_error": "measure",
 }

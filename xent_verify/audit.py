@@ -14,6 +14,7 @@ import numpy as np
 from xent_verify import companions
 from xent_verify.candidates import Candidate, open_candidate
 from xent_verify.candidates.opening import name_of
+from xent_verify.defined import undefined
 from xent_verify.environment import describe
 from xent_verify.failures import AuditIncompleteError, UnknownNameError, UsageError, one_line
 from xent_verify.findings import Asker, build, inferred, worst_examples
@@ -25,7 +26,7 @@ from xent_verify.model import Batch, DtypeResult, Report, Returned, TargetResult
 from xent_verify.ops import OPS, Op, op_named
 from xent_verify.ops.tape import UPSTREAM
 from xent_verify.policies import Policy, parse_policy
-from xent_verify.regimes import borrowed, plan
+from xent_verify.regimes import REGIMES, borrowed, plan
 from xent_verify.settings import Settings
 
 if TYPE_CHECKING:
@@ -92,6 +93,12 @@ def audit(
     fail_fast: bool = False,
     sizes: Sequence[int] = (),
     regimes: Sequence[str] = (),
+    result: str = "input",
+    call: str = "",
+    options: Mapping[str, Any] | None = None,
+    in_place: str | Sequence[str] = (),
+    only: str = "",
+    without: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> AuditReport:
     """Audit targets (names as on the command line, or callables) as implementations of ``op``.
@@ -105,7 +112,10 @@ def audit(
     * ``isolated``: names run in a child process unless False; callables run in this process
     * ``fail_fast``: stop at the first failure
     * ``sizes``: row lengths that matter to the caller (a vocabulary), tried besides the profile's own
-    * ``regimes``: only these kinds of input; ``progress``: is told how far it is
+    * ``regimes``: only these kinds of input; ``without``: not these; ``progress``: is told how far it is
+    * ``result``: the format of results, where it is not that of the inputs
+    * ``call``: the expression by which targets are called; ``in_place``: inputs that they overwrite by contract;
+      ``options``: set inside them; ``only``: the calls that they are built for (docs/kernels.md)
 
     Raises ``UsageError`` for anything that cannot be asked; whatever the target does is in the report, and so is what
     could not be completed (``incomplete``). A ``KeyboardInterrupt`` ends the audit and returns what it has, with
@@ -114,7 +124,9 @@ def audit(
     settings = Settings(
         policy=parse_policy(policy), special=special, flush=flush, profile=profile, seed=seed, arrays=arrays,
         kwargs=dict(kwargs or {}), timeout=timeout, isolated=True if isolated is None else isolated, device=device,
-        fail_fast=fail_fast, sizes=tuple(sizes), regimes=tuple(regimes), op=op if isinstance(op, str) else "",
+        fail_fast=fail_fast, sizes=tuple(sizes), regimes=tuple(regimes), result=result,
+        call=call, options=dict(options or {}), in_place=(in_place,) if isinstance(in_place, str) else tuple(in_place),
+        only=only, without=tuple(without), op=op if isinstance(op, str) else "",
     )  # fmt: skip
     if isinstance(op, Op) and op.name not in OPS:
         raise UsageError(f"operation {op.name!r} is not in the table: name it as module:attribute")
@@ -135,6 +147,7 @@ def audited(
     """
     operation = op_named(op)
     settings = replace(settings, op=op if isinstance(op, str) else "").checked()
+    settings.calling(operation)  # what cannot be is told before any target is opened
     forms = [format_named(name).name for name in dtypes or [d for d in DEFAULT_DTYPES if d in operation.formats]]
     for name in forms:
         if name not in operation.formats:
@@ -172,12 +185,16 @@ def unfinished(fmt: str, why: str) -> DtypeResult:
 def opened(target: str | Callable[..., Any], op: Op, settings: Settings) -> Candidate:
     return open_candidate(
         target,
-        op.name,
+        op,
         arrays=settings.arrays,
         isolated=settings.isolated and isinstance(target, str),
         timeout=settings.timeout,
         kwargs=settings.kwargs,
         device=settings.device,
+        call=settings.call,
+        in_place=settings.in_place,
+        options=settings.options,
+        only=settings.only,
     )
 
 
@@ -193,8 +210,10 @@ def audit_dtype(
     for number, batch in enumerate(ledger.lost.while_drawn(_cases(op, fmt, settings))):
         if progress is not None:
             progress(f"{candidate.name} {op.name} {fmt}: {batch.regime}", number)
-        if not candidate.supports(batch):
-            skipped[batch.regime] = skipped.get(batch.regime, 0) + 1
+        batch = settings.rules.of_call(batch)
+        why = _left_out(candidate, op, batch)
+        if why:
+            skipped[why] = skipped.get(why, 0) + 1
             continue
         if patience.spent(batch):
             continue
@@ -209,22 +228,36 @@ def audit_dtype(
             break
     if not (settings.fail_fast and ledger.failed):
         _compare(asker, ledger, answered, settings)
-    ledger.close()
+    ledger.close(asker.ask)
     findings = build(asker, ledger)
     worst_examples(op, ledger)
     passed = all(finding.severity != "fail" for finding in findings)
-    unasked = [f"not asked (not offered): {name}, {count} call(s)" for name, count in sorted(skipped.items())]
-    notes = [f"{name}: answers {', '.join(words)}" for name, words in ledger.conventions.items()]
+    unasked = [f"not asked ({why}, {count} call(s)" for why, count in sorted(skipped.items())]
+    unasked += [f"not asked (--without): {name}" for name in settings.without]
+    notes = [*candidate.met]
+    notes += [f"{name}: answers {', '.join(words)}" for name, words in ledger.conventions.items()]
     if passed and ledger.cases:
         notes += ledger.lost.unless("inference", lambda: inferred(asker, fmt), ())
     offered = {**candidate.offered, **ledger.refused}
     return ledger.as_result(fmt, findings, offered, tuple(notes), (*unasked, *patience.notes()))
 
 
+def _left_out(candidate: Candidate, op: Op, batch: Batch) -> str:
+    """Why a call of the plan is not asked, in words; "" where it is."""
+    declared = candidate.outside(batch)
+    if declared:
+        return f"declared domain): {declared}"
+    fixed = undefined(op, batch) if candidate.fixed else ""
+    if fixed:
+        return f"fixed options): {fixed}"
+    return "" if candidate.supports(batch) else f"not offered): {batch.regime}"
+
+
 def _cases(op: Op, fmt: str, settings: Settings) -> Iterator[Batch]:
     """The plan's batches; an operation from outside the table borrows those of one of its shape."""
+    kept = [name for name in settings.regimes or REGIMES if name not in settings.without]
     amount: dict[str, Any] = {"profile": settings.profile, "seed": settings.seed}
-    amount |= {"sizes": settings.sizes, "regimes": settings.regimes}
+    amount |= {"sizes": settings.sizes, "regimes": kept if settings.without else settings.regimes}
     if op.differentiates is not None:
         return upstreams(op, fmt, plan(op.differentiates.name, fmt, **amount), settings.seed)
     if op.name in OPS:

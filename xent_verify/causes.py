@@ -18,7 +18,7 @@ from xent_verify import diagnose
 from xent_verify.defined import undefined
 from xent_verify.diagnose import Suspect
 from xent_verify.enclosure import Enclosure
-from xent_verify.judge import Judgement
+from xent_verify.judge import Judgement, as_answered
 from xent_verify.model import Batch, Outcome, Returned
 from xent_verify.ops import Op
 from xent_verify.ops.rows import Rows
@@ -57,12 +57,12 @@ class Causes:
         seen = self._seen(batch)
         if seen is None:
             return ""
-        found = diagnose.suspects(self._op, batch, seen.observed, seen.failing, seen.truth)
+        found = diagnose.suspects(self._op, seen.batch, seen.observed, seen.failing, seen.truth)
         if found:
             told = self._borne_out(seen, found)
             if told:
                 return told
-        where = diagnose.region_of(self._op, batch, seen.observed, seen.failing, seen.truth)
+        where = diagnose.region_of(self._op, seen.batch, seen.observed, seen.failing, seen.truth)
         return f"no known cause; {where}" if where else ""
 
     def _seen(self, batch: Batch) -> _Seen | None:
@@ -72,7 +72,7 @@ class Causes:
             usable = isinstance(outcome, Returned) and errors is not None and outcome.value.size == truth.size
             failing = errors.ratio > 1 if errors is not None else np.zeros(0, np.bool_)
             self._known[id(batch)] = (
-                _Seen(batch, outcome.value.reshape(truth.shape), failing, truth)
+                _Seen(as_answered(batch, outcome), outcome.value.reshape(truth.shape), failing, truth)
                 if usable and isinstance(outcome, Returned) and failing.any()
                 else None
             )
@@ -86,7 +86,7 @@ class Causes:
             other = self._seen(batch)
             if other is None:
                 continue
-            for one in diagnose.suspects(self._op, batch, other.observed, other.failing, other.truth, keys):
+            for one in diagnose.suspects(self._op, other.batch, other.observed, other.failing, other.truth, keys):
                 met[one.key].append(one)
             if any(_enough(calls) for calls in met.values()):
                 break

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,26 @@ from numpy.typing import NDArray
 from xent_verify.model import LAYOUTS, Batch
 from xent_verify.ops import Op
 
-__all__ = ["undefined"]
+__all__ = ["undefined", "with_options"]
 
 _IGNORED = -100
 """The label that counts for nothing where no option names another."""
+
+
+def with_options(batch: Batch, options: Mapping[str, Any]) -> Batch:
+    """The call with these options; labels that were ignored are then the new ignored one, lists are arrays of the format."""
+    if not options:
+        return batch
+    given = {
+        name: np.asarray(value, batch.form.dtype) if isinstance(value, list | tuple) else value
+        for name, value in options.items()
+    }
+    inputs = dict(batch.inputs)
+    for name, value in inputs.items():
+        if "ignore_index" in given and value.dtype.kind in "iu" and batch.x.ndim:
+            beyond = (value < 0) | (value >= batch.x.shape[-1])
+            inputs[name] = np.where(beyond, value.dtype.type(given["ignore_index"]), value) if beyond.any() else value
+    return replace(batch, inputs=inputs, options={**batch.options, **given})
 
 
 def undefined(op: Op, batch: Batch) -> str:

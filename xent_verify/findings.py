@@ -16,7 +16,7 @@ from xent_verify.defined import undefined
 from xent_verify.diagnose.conduct import changing, conduct
 from xent_verify.enclosure import Enclosure
 from xent_verify.formats import FloatArray
-from xent_verify.judge import Hit, Judgement, Rules, judge
+from xent_verify.judge import Hit, Judgement, Rules, as_answered, judge
 from xent_verify.kinds import KINDS
 from xent_verify.ledger import Entry, Ledger, Lost, WorstCall
 from xent_verify.minimise import minimise
@@ -54,17 +54,22 @@ class Asker:
     begin: Callable[[Batch], None] | None = None  # ``Candidate.begin``
 
     def judged(self, batch: Batch) -> tuple[Outcome, Enclosure, Judgement]:
+        batch = self.rules.of_call(batch)
         if self.begin is not None:
             self.begin(batch)
         truth = certify(batch)
         outcome = self.ask(batch)
-        return outcome, truth, judge(self.op, batch, outcome, truth, self.rules)
+        seen = as_answered(batch, outcome)
+        if seen is not batch:
+            truth = certify(seen)
+        return outcome, truth, judge(self.op, seen, outcome, truth, self.rules)
 
     def observe(self, ledger: Ledger, batch: Batch) -> tuple[Outcome, Judgement] | None:
         """Judge one call and count it; None where that raised, which the ledger then says."""
+        batch = self.rules.of_call(batch)
         try:
             outcome, truth, judgement = self.judged(batch)
-            ledger.add(batch, outcome, truth, judgement, self.rules)
+            ledger.add(as_answered(batch, outcome), outcome, truth, judgement, self.rules)
         except Exception as error:  # noqa: BLE001  (said in the report)
             ledger.lost(f"a call of {batch.regime} was not judged", error)
             return None
@@ -72,6 +77,7 @@ class Asker:
 
     def limit(self, batch: Batch) -> FloatArray:
         """The policy's largest absolute error for each element of a call's result."""
+        batch = self.rules.of_call(batch)
         return self.rules.policy.limits(self.op, batch, certify(batch)).error
 
     def related(self, batch: Batch, outcome: Returned, relation: str, limit: FloatArray) -> tuple[Hit, ...]:
@@ -93,7 +99,7 @@ class Asker:
 
         ``raised``: for exceptions, the same type raised in the same place.
         """
-        if undefined(self.op, batch):
+        if undefined(self.op, self.rules.of_call(batch)):
             return False
         hits, outcome = self.hits(batch, relation)
         same = not raised or (isinstance(outcome, Raised) and outcome.identity == raised)
@@ -179,7 +185,9 @@ def _finding(asker: Asker, causes: Causes, entry: Entry, ledger: Ledger) -> Find
 
 
 def _script(asker: Asker, entry: Entry, minimal: Example) -> str:
-    return script(asker.target, minimal, kind=entry.kind, dtype=entry.batch.fmt, expression=asker.expression)
+    return script(
+        asker.target, minimal, kind=entry.kind, dtype=asker.rules.result or entry.batch.fmt, expression=asker.expression
+    )
 
 
 def _focused(asker: Asker, entry: Entry) -> Batch:
@@ -212,12 +220,14 @@ def _blank(batch: Batch) -> Example:
 
 def _example(asker: Asker, batch: Batch, entry: Entry) -> Example:
     """The call with the numbers at its worst element of that kind."""
+    batch = asker.rules.of_call(batch)
     blank = _blank(batch)
     if KINDS[entry.kind].group in ("outcome", "coverage"):
         return blank
     outcome, truth, judgement = asker.judged(batch)
     if not isinstance(outcome, Returned) or outcome.value.size != truth.size or not truth.size:
         return blank
+    batch = as_answered(batch, outcome)
     hits = [hit for hit in judgement.hits if hit.kind == entry.kind and hit.index is not None]
     if not hits and entry.relation:
         hits = [hit for hit in asker.hits(batch, entry.relation)[0] if hit.kind == entry.kind and hit.index is not None]
@@ -233,7 +243,7 @@ def _example(asker: Asker, batch: Batch, entry: Entry) -> Example:
         blank,
         index=place,
         true_digits=digits(batch, place),
-        rounded=float(one.rounded(batch.fmt)),
+        rounded=float(one.rounded(batch.result_form)),
         observed=float(outcome.value.reshape(-1)[flat]),
         error_ulp=None if np.isnan(ulp) else ulp,
         bound_ratio=None if np.isnan(ratio) else ratio,
@@ -247,7 +257,7 @@ def _diagnosis(asker: Asker, causes: Causes, entry: Entry, single: Batch) -> str
     if KINDS[entry.kind].group in ("form", "conduct"):
         if not isinstance(entry.outcome, Returned):
             return ""
-        return conduct(entry.kind, entry.batch, entry.outcome, certify(entry.batch).shape)
+        return conduct(entry.kind, entry.batch, entry.outcome, asker.op.result_shape(entry.batch))
     told = _changing(asker, single)
     most = _EVIDENCE_LIMIT if asker.op.by_row else _EVIDENCE_LIMIT_ELEMENTWISE
     for batch in () if told else (entry.batch, single):
@@ -261,13 +271,15 @@ def _diagnosis(asker: Asker, causes: Causes, entry: Entry, single: Batch) -> str
 
 def _changing(asker: Asker, batch: Batch) -> str:
     """What differs between two answers to the same call; "" where they are alike."""
+    batch = asker.rules.of_call(batch)
     outcome, truth, judgement = asker.judged(batch)
     if not isinstance(outcome, Returned) or judgement.errors is None or outcome.value.size != truth.size:
         return ""
     failing, again = judgement.errors.ratio > 1, asker.ask(batch)
     if not failing.any() or not isinstance(again, Returned):
         return ""
-    first, second = (batch.form.widen(answer.value) for answer in (outcome, again))
+    batch = as_answered(batch, outcome)
+    first, second = (batch.result_form.widen(answer.value) for answer in (outcome, again))
     return changing(first, second, int(np.argmax(failing)))
 
 
@@ -294,7 +306,7 @@ def _worst_example(op: Op, worst: WorstCall, error_ulp: float) -> Example:
         single.layout,
         tuple(int(i) for i in np.unravel_index(flat, truth.shape)),
         digits(single, np.unravel_index(flat, truth.shape)),
-        float(one.rounded(batch.fmt)),
+        float(one.rounded(batch.result_form)),
         worst.observed,
         error_ulp,
         worst.ratio,

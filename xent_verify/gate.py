@@ -205,8 +205,10 @@ def _measured(target: GateTarget) -> str:
     words = [settings.profile, f"seed {settings.seed}", settings.policy.name, settings.special, settings.flush]
     if settings.sizes:
         words.append(f"sizes {', '.join(map(str, settings.sizes))}")
-    if settings.kwargs:
-        words.append(repr(dict(sorted(settings.kwargs.items()))))
+    for given in (settings.kwargs, settings.options):
+        words += [repr(dict(sorted(given.items())))] if given else []
+    words += [one for one in (settings.result, settings.call, settings.only, *settings.in_place) if one]
+    words += [f"without {name}" for name in settings.without]
     if target.relative is not None:
         words.append(f"against {target.relative.factor:g} x {target.relative.target} or {target.relative.floor:g}")
     return ", ".join(words)

@@ -6,22 +6,24 @@ question. Counting over many batches, minimal cases and words for people come la
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify import conventions
+from xent_verify.defined import with_options
 from xent_verify.enclosure import Enclosure
-from xent_verify.formats import FloatFormat
+from xent_verify.formats import FORMATS, FloatFormat
 from xent_verify.kinds import FAILING, KINDS, Severity
 from xent_verify.measure import CODE, Errors, measure
 from xent_verify.model import Batch, Died, Malformed, NotOffered, Outcome, Raised, Returned, TimedOut
 from xent_verify.ops import Op
 from xent_verify.policies import POLICIES, Policy
 
-__all__ = ["FLUSH_CHOICES", "Hit", "Judgement", "Rules", "judge"]
+__all__ = ["FLUSH_CHOICES", "Hit", "Judgement", "Rules", "as_answered", "judge"]
 
 FLUSH_CHOICES = ("auto", "forbid", "allow")
 _COMMON_SUBNORMALS = 2.0**-30
@@ -30,11 +32,23 @@ _COMMON_SUBNORMALS = 2.0**-30
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What counts as wrong: policy, special-value profile, flush-to-zero rule."""
+    """What counts as wrong: policy, special-value profile, flush-to-zero rule; and what is known of every call.
+
+    ``result``: the declared format of results ("": that of the inputs). ``options``: fixed inside the target, so that its
+    answers are those of calls with them.
+    """
 
     policy: Policy = POLICIES["standard"]
     special: str = "any"
     flush: Literal["auto", "forbid", "allow"] = "auto"
+    result: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def of_call(self, batch: Batch) -> Batch:
+        """The call that the target really answers: in the declared result format, with the fixed options."""
+        if self.result == batch.result and not self.options:
+            return batch
+        return replace(with_options(batch, self.options), result=self.result)
 
     def flush_severity(self, form: FloatFormat) -> Severity:
         """Severity of flushing a subnormal result to zero."""
@@ -74,6 +88,17 @@ class Judgement:
         return frozenset(hit.kind for hit in self.hits if hit.severity == severity)
 
 
+def as_answered(batch: Batch, outcome: Outcome) -> Batch:
+    """The call in the format of its answer, where that is wider than the format that was due.
+
+    Its errors are measured in ulps of its own; the limits stay those of the format that was due.
+    """
+    name = outcome.dtype_name if isinstance(outcome, Returned) else ""
+    if name in FORMATS and FORMATS[name].bits > batch.result_form.bits:
+        return replace(batch, result=name)
+    return batch
+
+
 def judge(op: Op, batch: Batch, outcome: Outcome, truth: Enclosure, rules: Rules) -> Judgement:
     """Judge one outcome. ``truth`` has the op's result shape."""
     match outcome:
@@ -110,10 +135,11 @@ def _judge_value(op: Op, batch: Batch, outcome: Returned, truth: Enclosure, rule
         if value.size != truth.size:
             return Judgement(tuple(hits))
         value = value.reshape(wanted)
-    hits.extend(_dtype(batch, outcome))
+    hits.extend(_dtype(batch, outcome, rules))
     if value.dtype.kind in "cOSUM":
         return Judgement(tuple(hits))
-    errors = measure(batch, value, truth, rules.policy.limits(op, batch, truth))
+    due = batch if batch.result == rules.result else replace(batch, result=rules.result)
+    errors = measure(batch, value, truth, rules.policy.limits(op, due, truth))
     errors, more, words = _conventions(op, batch, value, truth, errors, rules)
     hits.extend(more)
     hits.extend(_values(batch, errors, rules))
@@ -132,13 +158,15 @@ def _conduct(outcome: Returned) -> list[Hit]:
     return hits
 
 
-def _dtype(batch: Batch, outcome: Returned) -> list[Hit]:
+def _dtype(batch: Batch, outcome: Returned, rules: Rules) -> list[Hit]:
     name = outcome.dtype_name
-    if name == batch.fmt:
+    due = rules.result or batch.fmt
+    if name == due:
         return []
     if name in ("float", "int") and outcome.value.ndim == 0:
-        return [Hit("dtype", "info", f"the result is a Python {name}, not a {batch.fmt} scalar")]
-    return [Hit("dtype", "fail", f"result.dtype={name}, but should be {batch.fmt}")]
+        return [Hit("dtype", "info", f"the result is a Python {name}, not a {due} scalar")]
+    meant = f" (--result {name} where that is meant)" if name in FORMATS else ""
+    return [Hit("dtype", "fail", f"result.dtype={name}, but should be {due}{meant}")]
 
 
 def _conventions(
@@ -146,7 +174,7 @@ def _conventions(
 ) -> tuple[Errors, list[Hit], tuple[tuple[str, str], ...]]:
     """Reclassify elements that only a convention decides; report answers outside the profile."""
     accepted = conventions.profile_named(rules.special)
-    observed = batch.form.widen(value)
+    observed = batch.result_form.widen(value)
     code, ratio = errors.code.copy(), errors.ratio.copy()
     hits: list[Hit] = []
     words: list[tuple[str, str]] = []
@@ -173,7 +201,7 @@ def _values(batch: Batch, errors: Errors, rules: Rules) -> list[Hit]:
         count = int(np.count_nonzero(mask))
         if not count:
             continue
-        severity: Severity = rules.flush_severity(batch.form) if kind == "flushed" else "fail"
+        severity: Severity = rules.flush_severity(batch.result_form) if kind == "flushed" else "fail"
         size = np.where(mask, np.where(np.isfinite(errors.ratio), errors.ratio, 1e300), -1.0)
         size = size + np.where(mask & np.isfinite(errors.ulp), np.minimum(errors.ulp, 1e290), 0.0) * 1e-3
         index = int(np.argmax(size))

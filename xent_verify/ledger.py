@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from xent_verify.model import (
     TimedOut,
 )
 from xent_verify.ops import Op
+from xent_verify.refusals import refusal as properties_refused
 from xent_verify.rowwise import added, beside_ulps
 from xent_verify.rungs import Bias, Rungs
 
@@ -40,6 +41,8 @@ _INACCURATE = CODE["inaccurate"]
 _EVIDENCE, _LARGEST_EVIDENCE = 4, 50_000
 """Failing calls that are kept to confirm causes, and logits of such a call."""
 
+_ASKED_ABOUT = 40
+"""Kinds of calls that raised, at most, of which it is found out whether they are refused."""
 _CONSISTENT = ("all -inf", "mean over nothing")
 """Situations in which one target must always answer with the same word."""
 
@@ -182,6 +185,8 @@ class Ledger:
         self._refusals: list[_Refusal] = []
         self._granted: dict[str, int] = {}
         self._base_answers = 0
+        self._answered: set[str] = set()  # layouts and lengths
+        self._properties: dict[str, bool] = {}
         self._words: dict[str, dict[str, Batch]] = {}
         self._failing: dict[str, tuple[int, Batch]] = {}
 
@@ -205,6 +210,10 @@ class Ledger:
             self._refusals.append(_Refusal(asked, batch, refused[0], outcome))
         elif isinstance(outcome, Returned):
             self._base_answers += 1
+            self._answered.add(f"rows of {batch.x.shape[-1] if batch.x.ndim else 1}")
+            plain = batch.x.ndim < 2 or min(batch.x.shape) < 2 or batch.layout == "broadcast"
+            if not plain:  # else the layout may be the ordinary one
+                self._answered.add(f"layout {batch.layout}")
             for name in asked:
                 self._granted[name] = self._granted.get(name, 0) + 1
         for hit in judgement.hits:
@@ -224,7 +233,7 @@ class Ledger:
             return
         tally = self.tallies.setdefault(batch.regime, Tally())
         if isinstance(outcome, Returned):
-            observed = batch.form.widen(outcome.value).reshape(truth.shape)
+            observed = batch.result_form.widen(outcome.value).reshape(truth.shape)
             tally.measures = added(tally.measures, beside_ulps(self.op, batch, observed, truth, errors))
         axis = int(batch.options.get("axis", -1))
         length = batch.x.shape[axis] if self.op.by_row and batch.x.ndim else 1
@@ -254,13 +263,23 @@ class Ledger:
         entry.count += hit.count
         entry.regimes[batch.regime] = entry.regimes.get(batch.regime, 0) + hit.count
 
-    def close(self) -> None:
-        """Turn refusals and conventions into hits, once every call has been made."""
+    def close(self, ask: Callable[[Batch], Outcome] | None = None) -> None:
+        """Turn refusals and conventions into hits, once every call has been made.
+
+        ``ask``: the target, to find out whether an exception refuses a length, a layout or a rank.
+        """
+        seen: dict[tuple[Any, ...], str] = {}
         for refusal in self._refusals:
             missing = {name for name in refusal.capabilities if not self._granted.get(name)}
             if missing and self._base_answers:
                 text = f"not offered: {', '.join(sorted(missing))} ({refusal.hit.message})"
                 self.note(Hit("unsupported", "info", text), refusal.batch, refusal.outcome)
+                continue
+            what = self._refused_property(refusal, ask, seen)
+            if what:
+                text = f"not offered: {what} ({refusal.hit.message})"
+                self.note(Hit("unsupported", "info", text), refusal.batch, refusal.outcome)
+                self._properties[what] = False
             else:
                 self.note(refusal.hit, refusal.batch, refusal.outcome)
         if self.bias.text and self.bias.beyond_half is not None:
@@ -273,6 +292,21 @@ class Ledger:
                 for batch in words.values():
                     self.note(Hit("special_value", "fail", text), batch, None, "convention")
 
+    def _refused_property(
+        self, refusal: _Refusal, ask: Callable[[Batch], Outcome] | None, seen: dict[tuple[Any, ...], str]
+    ) -> str:
+        """The length, layout or rank that an exception refuses; "" for a fault. Each kind of call is asked about once."""
+        outcome, batch = refusal.outcome, refusal.batch
+        if ask is None or not self._base_answers or not isinstance(outcome, Raised):
+            return ""
+        key = (outcome.type_name, batch.x.shape, batch.layout, tuple(sorted(batch.options)))
+        if key not in seen:
+            if len(seen) >= _ASKED_ABOUT:
+                return ""
+            found = self.lost.unless("refusals", lambda: properties_refused(self.op, batch, outcome, ask), "")
+            seen[key] = "" if found in self._answered else found
+        return seen[key]
+
     @property
     def conventions(self) -> dict[str, tuple[str, ...]]:
         """Situation -> words seen."""
@@ -282,7 +316,8 @@ class Ledger:
     def refused(self) -> dict[str, bool]:
         """Capability -> offered, for every capability that was asked for."""
         asked = {name for refusal in self._refusals for name in refusal.capabilities}
-        return {name: bool(self._granted.get(name)) for name in sorted(asked | set(self._granted))}
+        granted = {name: bool(self._granted.get(name)) for name in sorted(asked | set(self._granted))}
+        return granted | self._properties
 
     def classes(self) -> dict[str, int]:
         """Class counts over all regimes."""

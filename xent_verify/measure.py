@@ -59,10 +59,10 @@ class Errors:
 def measure(batch: Batch, value: NDArray[Any], truth: Enclosure, limits: Limits) -> Errors:
     """Measure a result of the right shape.
 
-    ``value`` is cast to the batch's format if it has another dtype (judged elsewhere). An answer within its limit that has
+    ``value`` is cast to the result's format if it has another dtype (judged elsewhere). An answer within its limit that has
     no right digit (0, twice the true value, another sign) is ``not_judged``: the limit says nothing about it.
     """
-    form = batch.form
+    form = batch.result_form
     with np.errstate(all="ignore"):
         observed = form.widen(value) if value.dtype == form.dtype else form.widen(form.narrow(value.astype(np.float64)))
         ulp = truth.error_ulp(observed, form)
@@ -185,7 +185,7 @@ class Tally:
         for tier, count in enumerate(np.bincount(truth.tier.ravel(), minlength=len(TIERS))):
             self.tiers[tier] += int(count)
         numeric = np.isin(errors.code, _NUMERIC) & np.isfinite(errors.ulp) & np.isfinite(truth.hi)
-        numeric &= ~truth.overflows(batch.form)
+        numeric &= ~truth.overflows(batch.result_form)
         self.correctly_rounded += int(np.count_nonzero((errors.ulp <= 0.5 + 2.0**-20) & (errors.code == 0)))
         ulp, magnitude = errors.ulp[numeric], truth.log2_magnitude()[numeric]
         self._count(ulp, magnitude)

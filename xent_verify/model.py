@@ -47,7 +47,7 @@ class Batch:
     C-ordered; floating inputs carry the format's dtype. ``options`` holds keyword arguments of the op's full signature
     that differ from their defaults (``axis``, ``weight``, ``reduction`` …). ``layout`` says how the arrays among both are
     laid out in memory when the candidate sees them. ``regime`` names the generator; ``aspect`` what the batch is there to
-    show ("values", "layout", "state" …).
+    show ("values", "layout", "state" …). ``result``: the format of the right answer ("": the inputs' own).
     """
 
     op: str
@@ -57,6 +57,7 @@ class Batch:
     options: Mapping[str, Any] = field(default_factory=dict)
     layout: str = "C"
     aspect: str = "values"
+    result: str = ""
 
     @property
     def x(self) -> NDArray[Any]:
@@ -65,7 +66,13 @@ class Batch:
 
     @property
     def form(self) -> FloatFormat:
+        """The format of the inputs."""
         return FORMATS[self.fmt]
+
+    @property
+    def result_form(self) -> FloatFormat:
+        """The format of the result: what truth is rounded to and errors are measured in."""
+        return FORMATS[self.result or self.fmt]
 
 
 @dataclass(frozen=True, slots=True)

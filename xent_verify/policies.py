@@ -51,23 +51,27 @@ class Policy:
     rtol: float = 0.0
     atol: float = 0.0
 
-    def machine(self, form: FloatFormat) -> Machine:
-        """The machine assumed for a target of this format."""
-        wide = FORMATS["float32"] if form.bits < 32 else form
+    def machine(self, form: FloatFormat, result: FloatFormat | None = None) -> Machine:
+        """The machine assumed for a target whose inputs have this format, and its result another one (or the same).
+
+        "wide" is the wider of the two, float32 at least: what is handed out as float64 has been computed so.
+        """
+        store = form if result is None else result
+        wide = max(FORMATS["float32"], form, store, key=lambda one: one.bits)
         steps, sums = (wide if kind == "wide" else form for kind in (self.steps, self.sums))
-        return Machine(steps, sums, form, self.summation, moved=self.moved)
+        return Machine(steps, sums, store, self.summation, moved=self.moved)
 
     def machine_for(self, batch: Batch) -> Machine:
         """The same for one call: a sum across memory is added up row by row, a plain loop, by libraries as well.
 
         NumPy says so of itself (``numpy.sum``, Notes: partial pairwise summation only along the fast axis in memory).
         """
-        machine = self.machine(batch.form)
+        machine = self.machine(batch.form, batch.result_form)
         return replace(machine, summation="loop") if across_memory(batch) else machine
 
     def limits(self, op: Op, batch: Batch, truth: Enclosure) -> Limits:
         """Largest absolute error allowed per output element, and where an intermediate may leave the range."""
-        form, nowhere = batch.form, np.zeros(truth.shape, np.bool_)
+        form, nowhere = batch.result_form, np.zeros(truth.shape, np.bool_)
         with np.errstate(all="ignore"):
             match self.kind:
                 case "bound":

@@ -116,7 +116,7 @@ def trouble(words: str, outcome: Outcome) -> list[Hit]:
 
 def excused(op: Op, batch: Batch) -> NDArray[np.bool_]:
     """Where an intermediate of a sound algorithm may overflow, so that infinite and finite answers may alternate."""
-    return limits_of(op, batch, POLICIES["standard"].machine(batch.form)).wild
+    return limits_of(op, batch, POLICIES["standard"].machine(batch.form, batch.result_form)).wild
 
 
 def compare(

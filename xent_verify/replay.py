@@ -109,7 +109,7 @@ def _numbers(batch: Batch, example: Example, outcome: Outcome, truth: Enclosure,
     yield f"element   {place}"
     yield f"observed  {_exact(float(value.reshape(-1)[flat]))}"
     yield f"true      {digits(batch, example.index)}"
-    yield f"rounded   {_exact(float(one.rounded(batch.fmt)))}  ({batch.fmt})"
+    yield f"rounded   {_exact(float(one.rounded(batch.result_form)))}  ({batch.result_form.name})"
     yield f"error     {float(errors.ulp.flat[flat])!r} ulp, {float(errors.ratio.flat[flat])!r} x the limit"
 
 

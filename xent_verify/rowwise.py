@@ -48,7 +48,7 @@ def beside_ulps(op: Op, batch: Batch, observed: FloatArray, truth: Enclosure, er
     with np.errstate(all="ignore"):
         true = truth.to_float64()
         counted = np.isin(errors.code, _COUNTED) & np.isfinite(errors.ulp) & np.isfinite(true)
-        quantum = truth.units(batch.form).quantum[counted]
+        quantum = truth.units(batch.result_form).quantum[counted]
         absolute = np.ldexp(errors.ulp[counted], np.clip(quantum, -2200, 2200).astype(np.int32))
         size = np.abs(true[counted])
         relative = np.where(size > 0, absolute / np.where(size > 0, size, 1.0), 0.0)
@@ -56,7 +56,7 @@ def beside_ulps(op: Op, batch: Batch, observed: FloatArray, truth: Enclosure, er
         if op.result == "elements" and op.by_row and len(op.inputs) == 1:
             found |= _rows(op, batch, observed, true)
         elif op.result == "loss" or op.name == "kl_divergence":
-            lost = (observed == 0) & (true > 0) & (batch.form.widen(truth.rounded(batch.form)) > 0)
+            lost = (observed == 0) & (true > 0) & (truth.rounded(batch.result_form) > 0)
             found["losses_to_zero"] = float(np.count_nonzero(lost))
     return found
 
@@ -75,7 +75,7 @@ def _rows(op: Op, batch: Batch, observed: FloatArray, true: FloatArray) -> dict[
     else:
         p, gain = t, -np.log1p((y - t) / np.where(t > 0, t, 1.0))
         found["max_row_sum_error"] = _largest(np.abs(y.sum(axis=1) - 1.0))
-    taking_part = p >= batch.form.smallest_subnormal  # below it a class may be rounded to 0
+    taking_part = p >= batch.result_form.smallest_subnormal  # below it a class may be rounded to 0
     divergence = np.where(taking_part, p * gain, 0.0).sum(axis=1)
     found["max_kl_nats"] = _largest(np.maximum(divergence, 0.0))
     return found

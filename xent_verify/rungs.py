@@ -100,11 +100,11 @@ class Bias:
     def add(self, batch: Batch, outcome: Outcome, truth: Enclosure, judgement: Judgement) -> None:
         """Count one call's errors of up to one ulp."""
         errors = judgement.errors
-        if errors is None or not isinstance(outcome, Returned) or batch.form.bits > 16 or not errors.ulp.size:
+        if errors is None or not isinstance(outcome, Returned) or batch.result_form.bits > 16 or not errors.ulp.size:
             return
-        value = batch.form.widen(outcome.value).reshape(truth.shape)
+        value = batch.result_form.widen(outcome.value).reshape(truth.shape)
         counted = (errors.code == CODE["ok"]) & (errors.ulp > 2.0**-4) & (errors.ulp <= 1.0)
-        counted &= np.abs(value) >= 2 * batch.form.smallest_normal
+        counted &= np.abs(value) >= 2 * batch.result_form.smallest_normal
         if not counted.any():
             return
         smaller = np.abs(value) < np.abs(truth.to_float64())

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xent_verify.failures import UsageError
+from xent_verify.ops import OPS
 
 __all__ = ["Found", "functions", "package_folder", "settings_text"]
 
@@ -40,18 +41,26 @@ _ARGUMENTS = {
     "softmax_temperature": 2,
 }
 _PROBABILITIES = frozenset({"p", "q", "prob", "probs", "probabilities", "y_hat", "y_prob"})
+_OUT = ("out", "output", "result", "dst")
+"""Names of arguments that a function writes its answer to."""
 _SKIPPED = frozenset({"tests", "test", "docs", "build", "dist", "node_modules", "site-packages", "venv", "env"})
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A function that looks like an operation; ``doubt`` says why it may not be one."""
+    """A function that looks like an operation; ``doubt`` says why it may not be one.
+
+    ``call``: the expression that calls it, where its source shows that the answer is in a tuple or in an argument;
+    ``in_place``: the input that is then overwritten.
+    """
 
     target: str
     op: str
     signature: str
     place: str
     doubt: str = ""
+    call: str = ""
+    in_place: str = ""
 
 
 def package_folder(name: str) -> Path:
@@ -97,7 +106,7 @@ def _functions(file: Path) -> Iterator[Found]:
             if op:
                 place = f"{file.as_posix()}:{node.lineno}"
                 signature = f"{node.name}({ast.unparse(node.args)})"
-                yield Found(f"{module}:{node.name}", op, signature, place, _doubt(op, node))
+                yield Found(f"{module}:{node.name}", op, signature, place, _doubt(op, node), *_called(op, node))
 
 
 def _module(file: Path) -> str:
@@ -125,9 +134,27 @@ def _required(node: ast.FunctionDef) -> list[str]:
     return [argument.arg for argument in arguments[: len(arguments) - len(node.args.defaults)]]
 
 
+def _called(op: str, node: ast.FunctionDef) -> tuple[str, str]:
+    """(call expression, input that is overwritten); empty for a function that returns its answer."""
+    inputs = list(OPS[op].inputs)
+    required = _required(node)
+    given = iter(inputs)
+    words = [f"out := empty({inputs[0]})" if name in _OUT else next(given, "") for name in required]
+    plain = f"f({', '.join(word for word in words if word)})"
+    if any(name in _OUT for name in required):
+        return f"({plain}, out)[1]", ""
+    returned = [one.value for one in ast.walk(node) if isinstance(one, ast.Return) and one.value is not None]
+    if returned and all(isinstance(value, ast.Tuple) for value in returned):
+        return f"{plain}[0]", ""
+    if not returned and node.name.endswith("_") and len(inputs) == 1:
+        return f"({plain}, {inputs[0]})[1]", inputs[0]
+    return "", ""
+
+
 def _doubt(op: str, node: ast.FunctionDef) -> str:
-    required, wanted = _required(node), _ARGUMENTS.get(op, 1)
-    total = len(node.args.posonlyargs) + len(node.args.args)
+    out = [name for name in _required(node) if name in _OUT]
+    required, wanted = [name for name in _required(node) if name not in _OUT], _ARGUMENTS.get(op, 1)
+    total = len(node.args.posonlyargs) + len(node.args.args) - len(out)
     odd = _PROBABILITIES & {name.lower() for name in required}
     if odd and op != "kl_divergence":
         return f"{sorted(odd)[0]} looks like probabilities: {op} takes logits"
@@ -150,6 +177,8 @@ dtypes = ["float32", "float64"]     # 'xent-verify list formats'
 # special = "any"                   # special values: limit, torch, scipy or any
 # flush = "auto"                    # subnormals flushed to zero: auto, forbid or allow
 # arrays = "auto"                   # what targets are called with: numpy, torch, jax, tensorflow
+# result = "float32"                # format of the answers, where it is not that of the inputs
+# call = "f(logits, target)[0]"     # how a target is called; also options, in_place, only, without (docs/kernels.md)
 # timeout = 10.0                    # seconds for one call
 # isolated = true                   # false: in one process, faster and unprotected
 # baseline = "xent-verify-baseline.json"   # known findings; 'xent-verify gate --update-baseline' writes it
@@ -172,6 +201,8 @@ def settings_text(found: Iterable[Found]) -> str:
 
 def _table(found: Found) -> str:
     lines = ["[[target]]", f'target = "{found.target}"', f'op = "{found.op}"']
+    lines += [f'call = "{found.call}"'] if found.call else []
+    lines += [f'in_place = ["{found.in_place}"]'] if found.in_place else []
     about = f"# {found.place}  {' '.join(found.signature.split())}"
     if found.doubt:
         return "\n".join([about, f"# left out: {found.doubt}", *(f"# {line}" for line in lines), ""])

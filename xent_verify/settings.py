@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from xent_verify import conventions
+from xent_verify.candidates.calling import Calling
 from xent_verify.failures import UnknownNameError, UsageError
+from xent_verify.formats import format_named
 from xent_verify.judge import FLUSH_CHOICES, Rules
 from xent_verify.model import TargetResult
+from xent_verify.ops import Op
 from xent_verify.policies import POLICIES, Policy, parse_policy
 from xent_verify.regimes import PROFILES, regimes_named
 
@@ -37,11 +40,17 @@ class Settings:
     fail_fast: bool = False
     sizes: tuple[int, ...] = ()
     regimes: tuple[str, ...] = ()
+    result: str = ""  # format of results ("": that of the inputs)
+    call: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)  # fixed inside the target
+    in_place: tuple[str, ...] = ()
+    only: str = ""
+    without: tuple[str, ...] = ()
     op: str = ""  # how an operation from outside the table is named (module:attribute)
 
     @property
     def rules(self) -> Rules:
-        return Rules(self.policy, self.special, self.flush)  # type: ignore[arg-type]  # checked by ``checked``
+        return Rules(self.policy, self.special, self.flush, self.result, self.options)  # type: ignore[arg-type]  # see ``checked``
 
     def checked(self) -> Settings:
         """These settings, or a ``UsageError`` naming the first that cannot be."""
@@ -56,7 +65,15 @@ class Settings:
             if not 1 <= size <= LONGEST:
                 raise UsageError(f"size {size}: a row length is between 1 and {LONGEST}")
         regimes_named(self.regimes)
-        return self
+        regimes_named(self.without)
+        if self.kwargs and self.call:
+            raise UsageError("--kwargs with --call: write the arguments in the expression")
+        result = "" if self.result in ("", "input") else format_named(self.result).name
+        return self if result == self.result else replace(self, result=result)
+
+    def calling(self, op: Op) -> Calling:
+        """How the target is called, for an operation; ``UsageError`` for what it does not have."""
+        return Calling.of(op, call=self.call, in_place=self.in_place, options=self.options, only=self.only)
 
     def record(self) -> dict[str, Any]:
         """As plain data: the usual ones always, the others where they are not the default."""
@@ -74,10 +91,11 @@ class Settings:
         """The settings back from their record (whatever else it holds is left out); ``UsageError`` where it cannot be."""
         known = {name: value for name, value in record.items() if name in _NAMES}
         known["policy"] = parse_policy(str(known.get("policy", "standard")))
-        for name in ("sizes", "regimes"):
+        for name in ("sizes", "regimes", "in_place", "without"):
             known[name] = tuple(known.get(name, ()))
-        kwargs = known.get("kwargs", {})
-        known["kwargs"] = dict(kwargs) if isinstance(kwargs, Mapping) else {}
+        for name in ("kwargs", "options"):
+            given = known.get(name, {})
+            known[name] = dict(given) if isinstance(given, Mapping) else {}
         try:
             return Settings(**known).checked()
         except TypeError as error:
@@ -88,8 +106,18 @@ class Settings:
         parts = []
         for name, option in _OPTIONS.items():
             value = getattr(self, name)
-            if value != getattr(_DEFAULT, name):
-                parts += [option] if isinstance(value, bool) else [option, _text(value)]
+            if value == getattr(_DEFAULT, name):
+                continue
+            if isinstance(value, bool):
+                parts.append(option)
+            elif name == "options":
+                for key, one in value.items():
+                    parts += [option, f"{key}={json.dumps(_plain(one))}"]
+            elif name == "in_place":
+                for one in value:
+                    parts += [option, one]
+            else:
+                parts += [option, _text(value)]
         return parts
 
 
@@ -104,6 +132,12 @@ _OPTIONS = {
     "seed": "--seed",
     "arrays": "--arrays",
     "kwargs": "--kwargs",
+    "result": "--result",
+    "call": "--call",
+    "options": "--option",
+    "in_place": "--in-place",
+    "only": "--only",
+    "without": "--without",
     "device": "--device",
     "timeout": "--timeout",
     "isolated": "--in-process",
@@ -137,7 +171,7 @@ def command_of(result: TargetResult) -> list[str]:
         return []
     settings, search = Settings.of(record), record.get("search")
     try:
-        json.dumps(_plain(settings.kwargs))
+        json.dumps([_plain(settings.kwargs), _plain(settings.options)])
     except (TypeError, ValueError):
         return []  # what is no JSON cannot be typed
     parts = ["xent-verify", "search" if search else "audit", result.target, "--op", settings.op or result.op]

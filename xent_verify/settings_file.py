@@ -75,6 +75,10 @@ def _text(value: Any) -> bool:
     return isinstance(value, str) and bool(value)
 
 
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
 def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
@@ -83,9 +87,7 @@ _TEXT = _Key("a non-empty string", _text)
 _TARGET_KEYS: Mapping[str, _Key] = {
     "target": _TEXT,
     "op": _TEXT,
-    "dtypes": _Key(
-        "a list of format names", lambda v: isinstance(v, list) and bool(v) and all(isinstance(s, str) for s in v)
-    ),
+    "dtypes": _Key("a list of format names", lambda v: _texts(v) and bool(v)),
     "arrays": _TEXT,
     "policy": _TEXT,
     "special": _TEXT,
@@ -97,6 +99,12 @@ _TARGET_KEYS: Mapping[str, _Key] = {
     "device": _TEXT,
     "isolated": _Key("true or false", lambda v: isinstance(v, bool)),
     "sizes": _Key("a list of row lengths", lambda v: isinstance(v, list) and all(type(n) is int for n in v)),
+    "result": _TEXT,
+    "call": _TEXT,
+    "options": _Key("a table of the operation's options", lambda v: isinstance(v, dict)),
+    "in_place": _Key("a list of inputs", _texts),
+    "only": _TEXT,
+    "without": _Key("a list of regimes", _texts),
     "relative_to": _TEXT,
     "factor": _Key("a positive number", lambda v: _number(v) and v > 0),
     "floor": _Key("a number of ulps of at least 0", lambda v: _number(v) and v >= 0),
@@ -207,8 +215,15 @@ def _made(merged: Mapping[str, Any]) -> GateTarget:
         isolated=merged.get("isolated", True),
         device=merged.get("device", "cpu"),
         sizes=tuple(dict.fromkeys(merged.get("sizes", ()))),
+        result=merged.get("result", ""),
+        call=merged.get("call", ""),
+        options=merged.get("options", {}),
+        in_place=tuple(merged.get("in_place", ())),
+        only=merged.get("only", ""),
+        without=tuple(merged.get("without", ())),
         op=merged["op"],
     ).checked()
+    settings.calling(op)
     return GateTarget(merged["target"], merged["op"], names, settings, _relative(merged))
 
 

@@ -94,7 +94,7 @@ def _result(asker: Asker, ledger: Ledger, fmt: str) -> DtypeResult:
 
 def _judged(asker: Asker, ledger: Ledger, batch: Batch) -> _Verdict:
     """Judge one call and count it; refusals are no failures here."""
-    if undefined(asker.op, batch):
+    if undefined(asker.op, asker.rules.of_call(batch)):
         return _Verdict(None, 0.0)
     seen = asker.observe(ledger, batch)
     if seen is None:

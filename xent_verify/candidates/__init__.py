@@ -7,21 +7,25 @@ the outcomes are the same values.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xent_verify.candidates.calling import Calling
 from xent_verify.candidates.resolve import validate
 from xent_verify.candidates.style import Style
+from xent_verify.defined import with_options
 from xent_verify.failures import UsageError
 from xent_verify.model import Batch, NotOffered, Outcome, Returned
+from xent_verify.ops import Op, op_named
 
 __all__ = ["Candidate", "open_candidate"]
 
 MEMORY_MB = 8192
+_PLAIN = Calling()
 
 
 class _Engine(Protocol):
@@ -40,17 +44,25 @@ class _InProcess:
     """A target in this process: quick, unprotected."""
 
     def __init__(
-        self, target: str | Callable[..., Any], op: str, arrays: str, device: str, kwargs: Mapping[str, Any]
+        self,
+        target: str | Callable[..., Any],
+        op: str,
+        arrays: str,
+        device: str,
+        kwargs: Mapping[str, Any],
+        calling: Calling,
     ) -> None:
         from xent_verify.candidates.adapters import adapter_named
         from xent_verify.candidates.opening import opened
         from xent_verify.candidates.runner import Runner
 
-        found = opened(target, op, arrays, device, kwargs)
+        found = opened(target, op, arrays, device, kwargs, calling)
         function, library, self.style, extra = found.planned()
         self.name = found.name
         self.arrays = library
-        self._runner = Runner(function, adapter_named(library, device), self.style, extra=extra)
+        self._runner = Runner(
+            function, adapter_named(library, device), self.style, extra=extra, in_place=calling.in_place
+        )
 
     def begin(self, batch: Batch) -> None:
         """Nothing works here until it is waited for."""
@@ -65,11 +77,14 @@ class _InProcess:
 class Candidate:
     """One target: its name, what it offers, and its answers. A context manager; ``close`` ends its process."""
 
-    def __init__(self, name: str, op: str, engine: _Engine, extra: Mapping[str, Any]) -> None:
+    def __init__(
+        self, name: str, op: str, engine: _Engine, extra: Mapping[str, Any], calling: Calling = _PLAIN
+    ) -> None:
         self.name = name
         self.op = op
         self._engine = engine
         self._extra = extra
+        self._calling = calling
         self.mutated: tuple[str, ...] = ()
 
     @property
@@ -83,18 +98,33 @@ class Candidate:
         from xent_verify.candidates.adapters import FOREIGN
 
         python = ":" in self.name and not any(foreign(self.name) for foreign, _ in FOREIGN)
-        if python and self._engine.style.direct and self._engine.arrays == "numpy" and not self._extra:
+        said = self._calling.arguments()
+        if not said and python and self._engine.style.direct and self._engine.arrays == "numpy" and not self._extra:
             return ""
         more = "".join(
             f", {name}={value!r}"
-            for name, value in (("arrays", self._engine.arrays), ("kwargs", dict(self._extra)))
+            for name, value in (("arrays", self._engine.arrays), ("kwargs", dict(self._extra)), *said.items())
             if value not in ("", "numpy", {})
         )
         return f"open_candidate({self.name!r}, {self.op!r}{more}, isolated=False)"
 
+    @property
+    def met(self) -> tuple[str, ...]:
+        """What the small calls met that found out how to call it, where none of them was answered."""
+        return self._engine.style.met
+
+    @property
+    def fixed(self) -> Mapping[str, Any]:
+        """Options that are set inside the target."""
+        return self._calling.options
+
+    def outside(self, batch: Batch) -> str:
+        """The condition of the declared domain that a call does not meet; "" within it."""
+        return self._calling.outside(batch)
+
     def supports(self, batch: Batch) -> bool:
-        """False when the target certainly lacks what the batch asks for."""
-        return self._engine.style.supports(batch)
+        """False when the target certainly lacks what the batch asks for, or is not built for it."""
+        return not self._calling.refuses(batch) and self._engine.style.supports(batch)
 
     def begin(self, batch: Batch) -> None:
         """Have the target's process work on a batch that ``call`` comes for next, while the caller does other work."""
@@ -103,6 +133,9 @@ class Candidate:
 
     def call(self, batch: Batch) -> Outcome:
         """The target's answer, or what happened instead; never an exception of the target's."""
+        why = self._calling.refuses(batch)
+        if why:
+            return NotOffered(f"not asked: {why}")
         if not self.supports(batch):
             return NotOffered("the target's signature lacks what this call needs")
         return self._engine.call(batch)
@@ -114,7 +147,9 @@ class Candidate:
         """
         names = ("logits", "target") if len(inputs) == 2 else tuple(f"x{number}" for number in range(len(inputs)))
         given = dict(zip(names, map(np.asarray, inputs), strict=True))
-        outcome = self.call(Batch(self.op, given[names[0]].dtype.name, "", given, options))
+        fixed = self._calling.options
+        batch = with_options(Batch(self.op, given[names[0]].dtype.name, "", given, options), fixed)
+        outcome = self.call(batch)
         if isinstance(outcome, Returned):
             self.mutated = outcome.mutated
             return outcome.value
@@ -135,7 +170,7 @@ class Candidate:
 
 def open_candidate(
     target: str | Callable[..., Any],
-    op: str,
+    op: str | Op,
     *,
     arrays: str = "auto",
     isolated: bool = True,
@@ -143,20 +178,32 @@ def open_candidate(
     memory_mb: int | None = MEMORY_MB,
     kwargs: Mapping[str, Any] | None = None,
     device: str = "cpu",
+    call: str = "",
+    in_place: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
+    only: str = "",
 ) -> Candidate:
     """Open a target (a name as on the command line, or a callable) as an implementation of ``op``.
 
     ``timeout``: seconds per call; ``memory_mb``: resident memory at which the child is ended; ``kwargs`` are added to
-    every call. ``UsageError`` when the target cannot be found, imported or called.
+    every call; ``call``, ``in_place``, ``options`` and ``only`` say how it is called (docs/kernels.md). ``UsageError`` when
+    the target cannot be found, imported or called.
     """
     extra = dict(kwargs or {})
+    said: dict[str, Any] = {"call": call, "in_place": tuple(in_place), "options": options, "only": only}
+    calling = _PLAIN
+    if any(said.values()):
+        calling = Calling.of(op if isinstance(op, Op) else op_named(op), **said)
+    op = op.name if isinstance(op, Op) else op
+    if call and extra:
+        raise UsageError("--kwargs with --call: write the arguments in the expression")
     if not timeout > 0:
         raise UsageError(f"timeout {timeout}: must be a positive number of seconds")
     if not isinstance(target, str) and not callable(target):
         raise UsageError(f"target {target!r}: neither a name nor a callable")
     if not isinstance(target, str) or not isolated:
-        engine = _InProcess(target, op, arrays, device, extra)
-        return Candidate(engine.name, op, engine, extra)
+        engine = _InProcess(target, op, arrays, device, extra, calling)
+        return Candidate(engine.name, op, engine, extra, calling)
     validate(target, op)
     try:
         json.dumps(extra)
@@ -164,5 +211,7 @@ def open_candidate(
         raise UsageError(f"kwargs for {target}: must be plain JSON values to reach a child process ({error})") from None
     from xent_verify.candidates.isolate import Child  # the child itself has no need of it
 
-    child = Child(target, op, arrays=arrays, device=device, timeout=timeout, memory_mb=memory_mb, kwargs=extra)
-    return Candidate(target, op, child, extra)
+    child = Child(
+        target, op, arrays=arrays, device=device, timeout=timeout, memory_mb=memory_mb, kwargs=extra, calling=calling
+    )
+    return Candidate(target, op, child, extra, calling)

@@ -14,11 +14,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from xent_verify.candidates import codec
+from xent_verify.candidates.calling import Calling
 from xent_verify.candidates.style import Style
 from xent_verify.candidates.wire import Ended, read_exactly, widen, write_all
 from xent_verify.failures import MissingExtraError, UsageError
-from xent_verify.model import Batch, Died, Outcome, TimedOut
+from xent_verify.model import Batch, Died, Outcome, Returned, TimedOut
 
 __all__ = ["Child"]
 
@@ -26,6 +29,8 @@ IMPORT_SECONDS = 120.0
 _WATCH_SECONDS = 0.05
 _PROBE_CALLS = 3
 """So many times the limit of one call may all the small calls of the opening take."""
+_COMPILING = 10
+"""So many times the limit may a call take that is the first of its shapes, where the target's library compiles."""
 _ANSWER_LIMIT = 2**34
 _PRINTED_LIMIT = 4000
 _ROOT = str(Path(__file__).resolve().parents[2])
@@ -59,11 +64,12 @@ class Child:
         timeout: float,
         memory_mb: int | None,
         kwargs: Mapping[str, Any],
+        calling: Calling = Calling(),  # noqa: B008  a frozen value
     ) -> None:
         self._target = target
         self._config = {
             "target": target, "op": op, "arrays": arrays, "device": device, "kwargs": dict(kwargs), "path": sys.path,
-            "ask": True, "style": None,
+            "ask": True, "style": None, "calling": calling.to_plain(),
         }  # fmt: skip
         self._timeout = timeout
         self._memory = memory_mb
@@ -71,6 +77,8 @@ class Child:
         self._descriptors: tuple[int, ...] = ()
         self._number = 0
         self._ahead: tuple[Batch | None, Outcome | None] = (None, None)
+        self._compiles = False
+        self._warm: set[tuple[Any, ...]] = set()  # calls of these shapes were answered
         self.style = self._opened()
         self.arrays = str(self._config["arrays"])
 
@@ -84,6 +92,7 @@ class Child:
         if found is None:
             raise UsageError(f"target {self._target}: its process ends before the first call ({self._last_words})")
         self._config |= {"arrays": found["arrays"], "style": found["style"]}
+        self._compiles = bool(found["compiles"])
         return Style.from_plain(found["style"])
 
     def _start(self) -> None:
@@ -125,8 +134,9 @@ class Child:
             self.close()
             raise
         if header["kind"] == "loaded":
+            patience = _PROBE_CALLS * self._timeout * (_COMPILING if header["compiles"] else 1)
             try:
-                header = self._receive(_PROBE_CALLS * self._timeout if self._config["ask"] else IMPORT_SECONDS)[0]
+                header = self._receive(patience if self._config["ask"] else IMPORT_SECONDS)[0]
             except (_Late, Ended, KeyError, ValueError, TypeError):
                 self._last_words = self._how()
                 return None
@@ -148,15 +158,24 @@ class Child:
         (begun, failed), self._ahead = self._ahead, (None, None)
         if begun is not batch:
             failed = self._attempted(lambda: self._send(batch))
-        return failed or self._attempted(self._answer) or Died("no answer")
+        seconds = self._patience(batch)
+        found = failed or self._attempted(lambda: self._answer(seconds), seconds) or Died("no answer")
+        if isinstance(found, Returned):
+            self._warm.add(_shapes(batch))
+        return found
 
-    def _attempted(self, step: Callable[[], Outcome | None]) -> Outcome | None:
+    def _patience(self, batch: Batch) -> float:
+        """The limit of a call: a library that compiles does so at the first of its shapes."""
+        cold = self._compiles and _shapes(batch) not in self._warm
+        return self._timeout * (_COMPILING if cold else 1)
+
+    def _attempted(self, step: Callable[[], Outcome | None], seconds: float = 0.0) -> Outcome | None:
         """A step of a call; how it ended where the child did not come through it."""
         try:
             return step()
         except _Late:
             self.close()
-            return TimedOut(self._timeout)
+            return TimedOut(seconds or self._timeout)
         except (Ended, KeyError, ValueError, TypeError):
             return Died(self._how())
         except BaseException:
@@ -172,10 +191,10 @@ class Child:
         write_all(self._sink, codec.batch_frame(batch, self._number), self._until(self._timeout))
         return None
 
-    def _answer(self) -> Outcome:
+    def _answer(self, seconds: float) -> Outcome:
         """The outcome of the latest question; answers to earlier ones, which nobody waited for, are passed over."""
         while True:
-            frame = self._receive(self._timeout)
+            frame = self._receive(seconds)
             if frame[0]["number"] == self._number:
                 return codec.decode_outcome(frame)
             if not 0 < frame[0]["number"] < self._number:
@@ -227,6 +246,7 @@ class Child:
     def close(self) -> None:
         """End the child and everything in its process group."""
         process, self._process = self._process, None
+        self._warm = set()
         if process is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -235,6 +255,16 @@ class Child:
         descriptors, self._descriptors = self._descriptors, ()
         for fd in descriptors:
             os.close(fd)
+
+
+def _shapes(batch: Batch) -> tuple[Any, ...]:
+    """What a compiler makes a program for."""
+    inputs = tuple((value.shape, value.dtype.name) for value in batch.inputs.values())
+    options = tuple(
+        (name, np.shape(value) if isinstance(value, np.ndarray) else repr(value))
+        for name, value in sorted(batch.options.items())
+    )
+    return inputs, options, batch.layout
 
 
 def _usage(header: Mapping[str, Any]) -> UsageError:

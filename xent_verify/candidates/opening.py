@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from xent_verify.candidates.adapters import Loaded, adapter_named, likely
 from xent_verify.candidates.answers import raised
+from xent_verify.candidates.calling import Calling
 from xent_verify.candidates.probe import plan, without_refused_axis
 from xent_verify.candidates.resolve import load
 from xent_verify.candidates.style import Style
@@ -28,6 +29,7 @@ class Opened:
     arrays: str
     device: str
     loaded: Loaded
+    calling: Calling = field(default_factory=Calling)
 
     def planned(self, style: Mapping[str, Any] | None = None, *, ask: bool = True) -> Ready:
         """How to call it: by small calls (``ask``), or as a ``style`` found earlier says."""
@@ -35,11 +37,12 @@ class Opened:
             known = self.loaded.style if style is None else Style.from_plain(style)
             if style is None and ask:
                 known = without_refused_axis(self.loaded.function, known, self.loaded.extra)
+            known = replace(known, fixed=tuple(self.calling.options))
             return self.loaded.function, "numpy", known, self.loaded.extra
         try:
             function, arrays, found = plan(
                 self.loaded.function, self.op, self.arrays, self.device, self.loaded.extra,
-                ask=ask, known=None if style is None else Style.from_plain(style),
+                ask=ask, known=None if style is None else Style.from_plain(style), calling=self.calling,
             )  # fmt: skip
         except UsageError:
             raise
@@ -57,13 +60,24 @@ def name_of(target: Any) -> str:
     return f"{module}:{name}" if module else name
 
 
-def opened(target: str | Callable[..., Any], op: str, arrays: str, device: str, kwargs: Mapping[str, Any]) -> Opened:
+def opened(
+    target: str | Callable[..., Any],
+    op: str,
+    arrays: str,
+    device: str,
+    kwargs: Mapping[str, Any],
+    calling: Calling = Calling(),  # noqa: B008  a frozen value
+) -> Opened:
     """Load a target by name, or take a callable."""
     if arrays != "auto":
         adapter_named(arrays, device)
     if not isinstance(target, str):
-        return Opened(name_of(target), op, arrays, device, Loaded(target, extra=kwargs))
+        return Opened(name_of(target), op, arrays, device, Loaded(target, extra=kwargs), calling)
     found = load(target, op, kwargs)
     if found.style is None and arrays == "auto":
-        adapter_named(likely(found.function)[0], device)  # a library's own import belongs to the loading
-    return Opened(target, op, arrays, device, found)
+        adapter_named(
+            likely(found.function, calling.expression)[0], device
+        )  # a library's own import belongs to the loading
+    if found.style is not None and calling.expression is not None:
+        raise UsageError(f"target {target}: --call is for targets in Python")
+    return Opened(target, op, arrays, device, found, calling)

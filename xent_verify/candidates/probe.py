@@ -14,11 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify.candidates import state
-from xent_verify.candidates.adapters import Adapter, adapter_named, home_of, likely
-from xent_verify.candidates.answers import to_array
+from xent_verify.candidates.adapters import Adapter, adapter_named, home_of, likely, uses
+from xent_verify.candidates.answers import NotAnArray, raised, to_array
+from xent_verify.candidates.calling import Calling, missing_arguments, suggested
 from xent_verify.candidates.signature import style_of
 from xent_verify.candidates.style import AXIS_NAMES, ELEMENTWISE, LOSSES, ROW_OPS, Style
+from xent_verify.failures import UsageError
 from xent_verify.model import Batch
+from xent_verify.ops import OPS
 
 __all__ = ["Plan", "plan", "without_refused_axis"]
 
@@ -46,15 +49,16 @@ class _Asker:
         self.adapter = adapter
         self.extra = extra
         self.said: Any = None  # the last raw answer
+        self.refusals: list[Exception] = []
 
     def ask(self, style: Style, *inputs: NDArray[Any], axis: int = -1, **options: Any) -> Answer:
         """One call in that style; floating inputs as float32, or as float64 where that is refused."""
         for kind in (np.float32, np.float64):
-            given = [value.astype(kind) if value.dtype.kind == "f" else value for value in inputs]
+            given = [value.astype(kind) if value.dtype.kind == "f" else value.copy() for value in inputs]
             try:
                 return self._answer(style, given, axis, options)
-            except Exception:  # noqa: BLE001, S112  any refusal
-                continue
+            except Exception as error:  # noqa: BLE001  any refusal
+                self.refusals.append(error)
         return None
 
     def _answer(self, style: Style, given: list[NDArray[Any]], axis: int, options: dict[str, Any]) -> NDArray[Any]:
@@ -83,28 +87,64 @@ def plan(
     *,
     ask: bool = True,
     known: Style | None = None,
+    calling: Calling = Calling(),  # noqa: B008  a frozen value
 ) -> Plan:
-    """How to call a target: as ``known`` says, as small calls tell (``ask``), or as its signature alone tells."""
-    names = likely(function) if arrays == "auto" else [arrays]
+    """How to call a target: as ``known`` says, as small calls tell (``ask``), or as its signature alone tells.
+
+    ``UsageError`` where it needs an argument that no call of the operation gives.
+    """
+    names = likely(function, calling.expression) if arrays == "auto" else [arrays]
+    fixed = tuple(calling.options)
     if known is not None or not ask:
-        adapter = adapter_named(names[0], device)
-        prepared = adapter.prepare(function)
-        style = style_of(prepared, op) if known is None else known
+        adapter, prepared = _prepared(function, names[0], device, calling)
+        style = replace(style_of(prepared, op), fixed=fixed) if known is None else known
         return _differentiated(prepared, adapter, style), names[0], style
+    met: list[str] = []
+    refusals: list[BaseException] = []
     for name in names:
-        adapter = adapter_named(name, device)
-        prepared = adapter.prepare(function)
+        adapter, prepared = _prepared(function, name, device, calling)
         asker = _Asker(prepared, adapter, extra)
-        style, answered = _found(asker, style_of(prepared, op))
+        style, answered = _found(asker, replace(style_of(prepared, op), fixed=fixed))
         if not answered:
+            refusals += asker.refusals
+            if calling.expression is not None and not missing_arguments(asker.refusals, function):
+                calling.expression.blamed(asker.refusals)
+            met += [f"small calls with {name} arrays: {_words(asker)}"]
             continue
         other = home_of(asker.said)
         if arrays == "auto" and other and other != name:  # fed NumPy, it answers in its own library's arrays
-            return plan(function, op, other, device, extra)
+            return plan(function, op, other, device, extra, calling=calling)
         style = _through_a_loss(asker, style)
         return _differentiated(prepared, adapter, style), name, style
-    # No small call was answered: a loaded library's own refusals say more than those of NumPy arrays.
-    return plan(function, op, names[-1], device, extra, ask=False)
+    lacking = missing_arguments(refusals, function)
+    if lacking:
+        page = OPS.get(op)
+        write = suggested(function, list(page.inputs) if page else ["x"], list(page.options) if page else [])
+        raise UsageError(f"{lacking}; say how it is called, such as --call '{write}'")
+    # No small call was answered: the library that the target's own module uses, or one that is loaded, is meant.
+    best = next((name for name in uses(function) if name in names), names[-1])
+    prepared, name, style = plan(function, op, best, device, extra, ask=False, calling=calling)
+    return prepared, name, replace(style, met=tuple(met))
+
+
+def _prepared(
+    function: Callable[..., Any], name: str, device: str, calling: Calling
+) -> tuple[Adapter, Callable[..., Any]]:
+    """(the library, the target as a plain function of the operation's arguments)."""
+    adapter = adapter_named(name, device)
+    prepared = adapter.prepare(function)
+    return adapter, prepared if calling.expression is None else calling.expression.around(prepared)
+
+
+def _words(asker: _Asker) -> str:
+    """The first refusal, in words; or what came back that is no array."""
+    if not asker.refusals:
+        return "no answer of a known shape"
+    error = asker.refusals[0]
+    if isinstance(error, NotAnArray):
+        return f"answered {error.outcome.what}"
+    what = raised(error)
+    return f"{what.type_name}: {what.message}"[:200]
 
 
 def without_refused_axis(function: Callable[..., Any], style: Style, extra: Mapping[str, Any]) -> Style:

@@ -27,7 +27,8 @@ Arrays = list[NDArray[Any]]
 class Runner:
     """A callable with its adapter and calling style; ``run`` never raises for what the callable does.
 
-    ``alone``: the process belongs to the target, so that even a KeyboardInterrupt is the target's own.
+    ``alone``: the process belongs to the target, so that even a KeyboardInterrupt is the target's own. ``in_place``: inputs
+    that it overwrites by contract (every call has copies of its own).
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Runner:
         *,
         extra: Mapping[str, Any] | None = None,
         alone: bool = False,
+        in_place: tuple[str, ...] = (),
         at_import: tuple[str, ...] = (),
     ) -> None:
         self.style = style
@@ -45,6 +47,7 @@ class Runner:
         self._adapter = adapter
         self._extra = dict(extra or {})
         self._alone = alone
+        self._in_place = in_place
         self._at_import = tuple(f"{name} (at import)" for name in at_import)
         self._state: dict[str, Any] | None = None
         self._earlier: deque[tuple[NDArray[Any], NDArray[Any]]] = deque(maxlen=_KEPT_RESULTS)
@@ -138,6 +141,7 @@ class Runner:
         array, name = to_array(value, self._adapter)
         kept = batch.inputs.values()
         mutated = tuple(key for key, held, old in zip(batch.inputs, given, kept, strict=True) if not same(held, old))
+        mutated = tuple(key for key in mutated if key not in self._in_place)
         mutated += tuple(key for key, (held, old) in self._lent.items() if not same(self._held(held, old), old))
         aliases = any(shares_memory(array, held) for held in given)
         kept_too = bool(array.ndim) and array.nbytes * _KEPT_RESULTS <= _KEPT_BYTES

@@ -32,7 +32,8 @@ class Style:
     number. ``reduction``: "" when it can be asked for, else the only one there is. ``targets``: "any", "index" or
     "probability". ``formats``: formats it takes (None: cannot be told). ``loss``: None, or for a gradient that is had
     by differentiating a loss, the names of that loss's inputs (as ``names``). ``dims``: the shape it is built for (-1: any
-    length; None: any shape).
+    length; None: any shape). ``fixed``: options set inside the target, never given to it. ``met``: what small calls met
+    that were refused, in words.
     """
 
     op: str
@@ -48,6 +49,8 @@ class Style:
     formats: frozenset[str] | None = None
     loss: tuple[str, ...] | None = None
     dims: tuple[int, ...] | None = None
+    fixed: tuple[str, ...] = ()
+    met: tuple[str, ...] = ()
 
     def to_plain(self) -> dict[str, Any]:
         """As JSON takes it."""
@@ -63,7 +66,8 @@ class Style:
         sets = {name: None if plain[name] is None else frozenset(plain[name]) for name in ("keywords", "formats")}
         loss = None if plain["loss"] is None else tuple(plain["loss"])
         dims = None if plain["dims"] is None else tuple(plain["dims"])
-        return Style(**{**plain, **sets, "names": tuple(plain["names"]), "loss": loss, "dims": dims})
+        lists = {name: tuple(plain[name]) for name in ("names", "fixed", "met")}
+        return Style(**{**plain, **sets, **lists, "loss": loss, "dims": dims})
 
     @property
     def direct(self) -> bool:
@@ -80,14 +84,17 @@ class Style:
             found["nd"] = not self.unit
         found["batched"] = self.unit in ("", "single")
         for name in OPTIONS.get(self.op, ()):
-            found[name] = self.accepts(name)
+            if name not in self.fixed:
+                found[name] = self.accepts(name)
         if self.op in ("cross_entropy", "cross_entropy_grad"):
             found["index_targets"] = self.targets != "probability"
             found["probability_targets"] = self.targets != "index"
         return found
 
     def accepts(self, name: str) -> bool:
-        """True when an option of that name can be given."""
+        """True when an option of that name can be given, or is set inside the target."""
+        if name in self.fixed:
+            return True
         return not (name == "reduction" and self.reduction) and (self.keywords is None or name in self.keywords)
 
     def supports(self, batch: Batch) -> bool:
@@ -104,7 +111,7 @@ class Style:
         x = batch.x
         if self.dims is not None and not self._fits(x.shape):
             return False
-        axis = batch.options.get("axis")
+        axis = None if "axis" in self.fixed else batch.options.get("axis")
         inner = axis is not None and int(axis) not in (-1, x.ndim - 1)
         if inner and (not self.axis or self.unit):
             return False
@@ -155,12 +162,15 @@ class Style:
         given = {
             name: value
             for name, value in batch.options.items()
-            if name != "axis" and not (name == "reduction" and not self.accepts("reduction"))
+            if name != "axis" and name not in self.fixed and not (name == "reduction" and not self.accepts("reduction"))
         }
+        if "axis" in self.fixed:
+            return {**self.constants, **given}
         if self.axis and self.axis_position < 0 and ("axis" in batch.options or self.axis_always):
             given[self.axis] = int(batch.options.get("axis", -1))
         return {**self.constants, **given}
 
     def positionals_of(self, batch: Batch) -> tuple[int, ...]:
         """Positional arguments after the inputs."""
-        return (int(batch.options.get("axis", -1)),) if self.axis and self.axis_position >= 0 else ()
+        given = self.axis and self.axis_position >= 0 and "axis" not in self.fixed
+        return (int(batch.options.get("axis", -1)),) if given else ()

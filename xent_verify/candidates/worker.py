@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from xent_verify.candidates import codec, state
-from xent_verify.candidates.adapters import adapter_named
+from xent_verify.candidates.adapters import adapter_named, compiles
 from xent_verify.candidates.answers import raised
+from xent_verify.candidates.calling import Calling
 from xent_verify.candidates.opening import opened
 from xent_verify.candidates.runner import Runner
 from xent_verify.candidates.wire import Ended, read_exactly, widen, write_all
@@ -73,8 +74,9 @@ def _ready(config: Mapping[str, Any], sink: int) -> Runner | None:
     sys.path[:] = config["path"]
     before = {name: value for name, value in state.snapshot().items() if name in _AT_IMPORT}
     try:
-        target = opened(config["target"], config["op"], config["arrays"], config["device"], config["kwargs"])
-        write_all(sink, codec.pack({"kind": "loaded"}, {}))
+        calling = Calling.from_plain(config["calling"])
+        target = opened(config["target"], config["op"], config["arrays"], config["device"], config["kwargs"], calling)
+        write_all(sink, codec.pack({"kind": "loaded", "compiles": compiles()}, {}))
         importlib.import_module("numpy.random")  # loaded on first use: its state is to be known before that
         function, arrays, style, extra = target.planned(config["style"], ask=config["ask"])
         adapter = adapter_named(arrays, config["device"])
@@ -84,8 +86,12 @@ def _ready(config: Mapping[str, Any], sink: int) -> Runner | None:
         write_all(sink, codec.pack({"kind": "usage", "message": str(error), "extra": extra_needed}, {}))
         return None
     _printed()
-    write_all(sink, codec.pack({"kind": "ready", "style": style.to_plain(), "arrays": arrays}, {}))
-    return Runner(function, adapter, style, extra=extra, alone=True, at_import=state.changes(before))
+    write_all(
+        sink, codec.pack({"kind": "ready", "style": style.to_plain(), "arrays": arrays, "compiles": compiles()}, {})
+    )
+    return Runner(
+        function, adapter, style, extra=extra, alone=True, in_place=calling.in_place, at_import=state.changes(before)
+    )
 
 
 def _only_the_original(pid: int) -> None:

@@ -66,6 +66,9 @@ def command(
 
     if log_to and resume:
         raise UsageError("--log begins a run and --resume goes on with one; give one of them")
+    for name in ("result", "options", "only"):
+        if getattr(settings, name):
+            raise UsageError(f"--{name.removesuffix('s')}: a proof is of a whole domain, in the format of its inputs")
     names = dtypes or ("bfloat16",)
     if len(names) != 1:
         raise UsageError(f"--dtype {','.join(names)}: a proof is of one format at a time")

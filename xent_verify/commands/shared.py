@@ -22,6 +22,7 @@ __all__ = [
     "deliver",
     "kwargs_of",
     "names_of",
+    "options_of",
     "out_option",
     "progress",
     "settings_of",
@@ -54,11 +55,13 @@ def settings_of(options: dict[str, Any]) -> Settings:
     from xent_verify.policies import parse_policy
     from xent_verify.settings import Settings
 
-    readers: dict[str, Callable[[str], Any]] = {
+    readers: dict[str, Callable[[Any], Any]] = {
         "policy": parse_policy,
         "kwargs": kwargs_of,
         "sizes": sizes_of,
         "regimes": names_of,
+        "without": names_of,
+        "options": options_of,
     }
     made: dict[str, Any] = {name: readers[name](value) if name in readers else value for name, value in options.items()}
     made["isolated"] = not made.pop("in_process")
@@ -75,6 +78,15 @@ _CALLED = [
     click.option("--seed", default=0, show_default=True, help="Seed of every generator."),
     click.option("--arrays", default="auto", show_default=True, help="numpy, torch, jax, tensorflow or auto."),
     click.option("--kwargs", default="", help="JSON object of keyword arguments for every call."),
+    click.option(
+        "--result", default="input", show_default=True, help="Format of results, where not that of the inputs."
+    ),
+    click.option("--call", default="", help="Expression that calls the target, such as 'f(logits, target)[0]'."),
+    click.option(
+        "--option", "options", multiple=True, help="NAME=VALUE (JSON) of an option that is set inside the target."
+    ),
+    click.option("--in-place", multiple=True, help="An input that the target overwrites by contract."),
+    click.option("--only", default="", help="Calls it is built for, such as 'n <= 65536, contiguous, index labels'."),
     click.option("--device", default="cpu", show_default=True, help="Device for torch targets."),
     click.option("--timeout", default=10.0, show_default=True, help="Seconds allowed for one call."),
     click.option("--in-process", is_flag=True, help="Run targets in this process: faster, not protected."),
@@ -83,11 +95,12 @@ _PLANNED = [
     click.option("--profile", default="standard", show_default=True, help="quick, standard or deep."),
     click.option("--sizes", default="", help="Row lengths to try besides, comma-separated (a vocabulary's)."),
     click.option("--regimes", default="", help="Only these, comma-separated ('list regimes', or module:attribute)."),
+    click.option("--without", default="", help="Not these regimes, comma-separated."),
     click.option("--fail-fast", is_flag=True, help="Stop at the first failure."),
 ]
 _NAMES = (
     "policy", "special", "flush", "seed", "arrays", "kwargs", "device", "timeout", "in_process", "profile", "sizes",
-    "regimes", "fail_fast",
+    "regimes", "fail_fast", "result", "call", "options", "in_place", "only", "without",
 )  # fmt: skip
 
 out_option = click.option(
@@ -109,6 +122,22 @@ def sizes_of(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(map(int, names)))
 
 
+def options_of(given: tuple[str, ...]) -> dict[str, Any]:
+    """NAME=VALUE each, the value as JSON (a bare word is text)."""
+    found: dict[str, Any] = {}
+    for text in given:
+        name, sign, value = text.partition("=")
+        if not sign or not name.strip():
+            raise UsageError(f"--option {text!r}: write NAME=VALUE, such as --option label_smoothing=0.1")
+        try:
+            found[name.strip()] = json.loads(value, parse_constant=_no_constant)
+        except json.JSONDecodeError:
+            if not value.strip().isidentifier():
+                raise UsageError(f'--option {text!r}: {value!r} is not JSON (a number, a list, "text")') from None
+            found[name.strip()] = value.strip()
+    return found
+
+
 def kwargs_of(text: str) -> dict[str, Any]:
     """A JSON object; ``UsageError`` for anything else."""
     if not text:
@@ -123,7 +152,7 @@ def kwargs_of(text: str) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> float:
-    raise UsageError(f"--kwargs holds {name}, which is not JSON; use a number")
+    raise UsageError(f"{name} is not JSON; use a number")
 
 
 @contextmanager

@@ -72,7 +72,7 @@ def whole(
     free = excused(op, batch)
     first, second = (np.where(free, 0.0, value) for value in values)
     places = np.arange(first.size).reshape(first.shape)
-    return compare(kind, words, batch.form, (first, second), np.broadcast_to(limit, first.shape), places)
+    return compare(kind, words, batch.result_form, (first, second), np.broadcast_to(limit, first.shape), places)
 
 
 def gravest(found: Iterator[list[Hit]]) -> list[Hit]:

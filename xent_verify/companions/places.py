@@ -52,7 +52,7 @@ def _broadcast(ask: Ask, op: Op, batch: Batch, outcome: Returned, limit: FloatAr
     if found is None:
         return trouble(words, reply)
     known = replace(known, limit=known.limit * _loosened(op, view))
-    return known.compare("layout_dependence", words, batch.form, three, result_rows(op, view, found))
+    return known.compare("layout_dependence", words, batch.result_form, three, result_rows(op, view, found))
 
 
 def _loosened(op: Op, batch: Batch) -> float:
@@ -61,7 +61,8 @@ def _loosened(op: Op, batch: Batch) -> float:
         return 1.0
     policy = POLICIES["standard"]
     loop, library = (
-        limits_of(op, batch, machine).error for machine in (policy.machine_for(batch), policy.machine(batch.form))
+        limits_of(op, batch, machine).error
+        for machine in (policy.machine_for(batch), policy.machine(batch.form, batch.result_form))
     )
     with np.errstate(all="ignore"):
         ratio = loop / library
@@ -78,4 +79,4 @@ def along_axis(ask: Ask, op: Op, batch: Batch, outcome: Returned, limit: FloatAr
     if known is None:
         return []
     along = result_rows(op, batch, values)
-    return known.compare("layout_dependence", f"along axis {axis}", batch.form, np.arange(len(along)), along)
+    return known.compare("layout_dependence", f"along axis {axis}", batch.result_form, np.arange(len(along)), along)

@@ -42,7 +42,7 @@ def alone(ask: Ask, op: Op, batch: Batch, outcome: Returned, limit: FloatArray) 
         found = answer(op, one, reply)
         if found is None:
             return trouble(words, reply)
-        return known.compare("batch_dependence", words, batch.form, np.array([row]), found)
+        return known.compare("batch_dependence", words, batch.result_form, np.array([row]), found)
 
     return gravest(single(int(row)) for row in _telling_rows(known.rows))
 
@@ -59,7 +59,7 @@ def neighbours(ask: Ask, op: Op, batch: Batch, outcome: Returned, limit: FloatAr
         found = answer(op, crowd, reply)
         if found is None:
             return trouble(words, reply)
-        return known.compare("batch_dependence", words, batch.form, index, result_rows(op, crowd, found)[kept])
+        return known.compare("batch_dependence", words, batch.result_form, index, result_rows(op, crowd, found)[kept])
 
     return gravest(beside(*call) for call in _company(known.rows))
 

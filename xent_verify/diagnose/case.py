@@ -66,7 +66,7 @@ class Case:
         """None for ops that are not built on a row's softmax."""
         if op.name not in _WANTS or not batch.x.size or not failing.any():
             return None
-        form = batch.form
+        form = batch.result_form
         true = form.widen(truth.rounded(form))
         working = np.dtype(np.float64 if form.bits == 64 else np.float32)
         return cls(op, batch, observed.astype(np.float64), failing, true, working)
@@ -264,13 +264,14 @@ class Case:
     @property
     def slight(self) -> bool:
         """Whether every failing value of a narrow format is within two ulps: one rounding too many."""
-        if self.form.bits > 16:
+        form = self.batch.result_form
+        if form.bits > 16:
             return False
         true, wrong = self.true[self.failing], self.observed[self.failing]
-        return bool((np.abs(wrong - true) <= 2 * self.form.ulp(true)).all())
+        return bool((np.abs(wrong - true) <= 2 * form.ulp(true)).all())
 
     @cached_property
     def evidence(self) -> Evidence:
         """What predictions are compared with."""
-        limit = limits_of(self.op, self.batch, POLICIES["textbook"].machine(self.form)).error
-        return Evidence.of(self.form, self.observed, self.true, self.failing, limit)
+        limit = limits_of(self.op, self.batch, POLICIES["textbook"].machine(self.form, self.batch.result_form)).error
+        return Evidence.of(self.batch.result_form, self.observed, self.true, self.failing, limit)

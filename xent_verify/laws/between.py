@@ -135,7 +135,7 @@ def one_hot(given: Given) -> list[Hit]:
     found = answer(op, soft, given.ask(soft))
     if found is None:
         return []
-    vague = limits_of(op, soft, POLICIES["standard"].machine(soft.form)).free  # 0 times an overflow
+    vague = limits_of(op, soft, POLICIES["standard"].machine(soft.form, soft.result_form)).free  # 0 times an overflow
     values = np.where(result_rows(op, soft, vague.astype(np.float64)) > 0, given.values, result_rows(op, soft, found))
     words = "class indices and their one-hot probabilities give different losses"
     return against(given, words, given.values, values, limit_of(given, soft, values))

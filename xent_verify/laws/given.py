@@ -54,7 +54,7 @@ class Given:
 
     def flush(self) -> FloatArray:
         """What zeros may hide where subnormal results are flushed (judged elsewhere): one smallest normal each."""
-        return np.asarray((self.values == 0).sum(axis=1) * self.form.smallest_normal)
+        return np.asarray((self.values == 0).sum(axis=1) * self.batch.result_form.smallest_normal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +79,8 @@ class Law:
         live = ordinary if len(values) == len(x) else np.array([ordinary.all()])
         if not live.any():
             return []
-        if not batch.form.has_inf and op.result == "elements":
-            values = _without_infinity(x, values, batch.form)
+        if not batch.result_form.has_inf and op.result == "elements":
+            values = _without_infinity(x, values, batch.result_form)
         with np.errstate(all="ignore"):
             return self.body(Given(ask, op, batch, x, values, limits, live))
 
@@ -98,11 +98,11 @@ def limit_of(given: Given, other: Batch, values: FloatArray) -> FloatArray:
     limit x (bound of the other call / bound of this one), the largest such ratio over the policies' bounds; where the
     limit is a few ulps of the value it may also be a number of ulps, and then is the same number of the other's.
     """
-    form = given.form
+    form = given.batch.result_form
     ratio = np.ones(values.shape)
     for policy in POLICIES.values():
         if policy.kind == "bound":
-            machine = policy.machine(form)
+            machine = policy.machine(given.form, form)
             mine, its = (limits_of(given.op, call, machine).error for call in (given.batch, other))
             ratio = np.maximum(ratio, result_rows(given.op, other, its) / result_rows(given.op, given.batch, mine))
     ulps = np.minimum(given.limit / form.ulp(given.values), 2.0**10) * form.ulp(values)
@@ -115,4 +115,5 @@ def against(given: Given, words: str, values: FloatArray, other: FloatArray, its
     pair = np.where(free, 0.0, values), np.where(free, 0.0, other)
     limit = np.maximum(given.limit, its_limit) + OWN_ROUNDING * np.abs(pair[0])
     places = result_places(given.op, given.batch)
-    return [hit for hit in compare("property", words, given.form, pair, limit, places) if hit.severity == "fail"]
+    hits = compare("property", words, given.batch.result_form, pair, limit, places)
+    return [hit for hit in hits if hit.severity == "fail"]

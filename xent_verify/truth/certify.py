@@ -53,11 +53,11 @@ _WITHOUT_TIER1 = ("softmax_temperature", "kl_divergence")
 
 @sound
 def certify(batch: Batch, *, fmt: str | FloatFormat | None = None, jobs: int = 1) -> Enclosure:
-    """Certified true values of a batch, in the op's output shape, decided for ``fmt`` (default: the batch's own).
+    """Certified true values of a batch, in the op's output shape, decided for ``fmt`` (default: the result's).
 
     ``jobs`` processes or threads share the work; the bits of the result do not depend on their number.
     """
-    form = format_named(batch.fmt if fmt is None else fmt)
+    form = batch.result_form if fmt is None else format_named(fmt)
     if not has_quick(form) or batch.op in _WITHOUT_TIER1:
         return _certified(batch, form, jobs, quick=False)
     rounding = _certified(batch, form, jobs, quick=True)

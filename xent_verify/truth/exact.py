@@ -58,12 +58,12 @@ _STICKY = 2.0**-900
 
 @sound
 def evaluate(batch: Batch, fmt: str | FloatFormat | None = None, index: IntArray | None = None) -> Enclosure:
-    """Enclosures of the batch's true values, decided for ``fmt`` (default: the batch's own format).
+    """Enclosures of the batch's true values, decided for ``fmt`` (default: the result's format).
 
     Without ``index``: the op's output shape. With ``index``, flat positions in it: a 1-D Enclosure of those elements.
     ``UndecidedError`` if the last precision does not decide.
     """
-    form = format_named(fmt if fmt is not None else batch.fmt)
+    form = batch.result_form if fmt is None else format_named(fmt)
     op = op_named(batch.op)
     values, decided = by_definition(op, batch)
     result = enclosure.exact(values.ravel())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from xent_verify.arrays import as_numpy
 from xent_verify.enclosure import Enclosure
 from xent_verify.failures import UnknownNameError, UsageError
 from xent_verify.formats import FORMATS, FloatArray, FloatFormat, IntArray, format_named
@@ -15,7 +17,7 @@ from xent_verify.model import Batch
 from xent_verify.ops import Op, op_named
 from xent_verify.truth.certify import certify
 
-__all__ = ["Reference", "reference"]
+__all__ = ["Reference", "call_of", "reference"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,10 @@ class Reference:
     def shape(self) -> tuple[int, ...]:
         return self.enclosure.shape
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """The true values, correctly rounded to float64."""
+        return self.rounded("float64").astype(dtype or np.float64, copy=bool(copy))
+
     def decided(self, fmt: str | FloatFormat) -> Reference:
         """The same values, enclosed narrowly enough for ``fmt``."""
         if bool(self.enclosure.decided(fmt).all()):
@@ -69,14 +75,15 @@ class Reference:
         return self.decided(fmt).enclosure.error_ulp(values, fmt)
 
 
-def _as_array(values: ArrayLike | None, what: str) -> NDArray[Any]:
+def _as_array(values: Any, what: str) -> NDArray[Any]:
     try:
-        return np.asarray(values)
+        found = as_numpy(values)
+        return np.asarray(values) if found is None else found
     except ValueError:
         raise UsageError(f"{what}: the rows of a nested list have different lengths; an array has one shape") from None
 
 
-def _as_floats(values: ArrayLike, what: str) -> NDArray[Any]:
+def _as_floats(values: Any, what: str) -> NDArray[Any]:
     """Arrays of a known format as they are; Python numbers and integers as float64."""
     array = _as_array(values, what)
     if array.dtype.name in FORMATS:
@@ -86,32 +93,59 @@ def _as_floats(values: ArrayLike, what: str) -> NDArray[Any]:
     raise UsageError(f"{what} has dtype {array.dtype}; formats: {', '.join(FORMATS)}")
 
 
-def _inputs(op: Op, x: ArrayLike, target: ArrayLike | None) -> dict[str, NDArray[Any]]:
-    first, *others = op.inputs
-    inputs = {first: _as_floats(x, first)}
-    if bool(others) != (target is not None):
-        raise UsageError(f"{op.name} takes {' and '.join(op.inputs)}")
-    if others:
-        labels = _as_array(target, others[0])
-        keep = labels.dtype.kind in "iub" and others[0] == "target"
-        inputs[others[0]] = labels if keep else _as_floats(labels, others[0])
-    return inputs
+def call_of(op: str | Op, inputs: Sequence[Any], options: Mapping[str, Any], result: str = "") -> Batch:
+    """A call from arrays of any library: ``inputs`` by position, or among the ``options`` by name.
+
+    ``target`` names the second input of every operation that has one. ``UsageError`` for what the operation does not have.
+    """
+    known = op_named(op)
+    names, left = list(known.inputs), dict(options)
+    inputs = [one for one in inputs if one is not None]
+    if "target" in left and "target" not in names and len(names) > 1:
+        left[names[1]] = left.pop("target")
+    given = dict(zip(names, inputs, strict=False))
+    for name in names:
+        if left.get(name) is not None and name not in known.options:
+            if name in given:
+                raise UsageError(f"{known.name}: {name} is given twice, by position and by name")
+            given[name] = left.pop(name)
+        elif name not in known.options:
+            left.pop(name, None)
+    unknown = [name for name in left if name not in known.options]
+    if unknown:
+        raise UnknownNameError(f"option of {known.name}", unknown[0], known.options)
+    if len(inputs) > len(names) or any(name not in given for name in names):
+        raise UsageError(f"{known.name} takes {' and '.join(names)}")
+    arrays = {}
+    for name in names:
+        array = _as_array(given[name], name)
+        keep = known.inputs[name] == "target" and array.dtype.kind in "iub"
+        arrays[name] = array if keep else _as_floats(array, name)
+    plain = {name: _plain(value) for name, value in left.items()}
+    fmt = format_named(arrays[names[0]].dtype).name
+    return Batch(op if isinstance(op, str) else op.name, fmt, "reference", arrays, plain, result=result)
+
+
+def _plain(value: Any) -> Any:
+    """An option as it is, an array of another library as NumPy's."""
+    if value is None or isinstance(value, str | bool | int | float | list | tuple):
+        return value
+    found = as_numpy(value)
+    return value if found is None else found
 
 
 def reference(
-    op: str,
-    x: ArrayLike,
-    target: ArrayLike | None = None,
-    *,
+    op: str | Op,
+    *inputs: Any,
     fmt: str | FloatFormat | None = None,
     jobs: int = 1,
     **options: Any,
 ) -> Reference:
     """Certified true values of ``op`` for exactly these inputs, in the shape of its result.
 
-    * ``x``: array-like of any number of dimensions; NumPy and ml_dtypes arrays keep their format, Python numbers are float64
-    * ``target``: the op's second input, if it has one: class indices [N] of any integer dtype, or floats [N, C]
-    * ``fmt``: another format than that of ``x`` that the enclosures shall decide
+    * ``inputs``: by position or by name (``target=``): array-likes of any number of dimensions, of any library; arrays keep
+      their format, Python numbers are float64. Labels are class indices [N] of any integer dtype, or floats [N, C]
+    * ``fmt``: another format than that of the first input that the enclosures shall decide
     * ``jobs``: processes or threads; the bits of the result do not depend on it
     * ``options``: the op's own (``axis``, ``weight``, ``reduction``, ...), taken as the real numbers they store
 
@@ -121,10 +155,5 @@ def reference(
     >>> reference("logsumexp", [0.0, -50.0]).rounded("float64")
     array(1.92874985e-22)
     """
-    known = op_named(op)
-    unknown = [name for name in options if name not in known.options]
-    if unknown:
-        raise UnknownNameError(f"option of {known.name}", unknown[0], known.options)
-    inputs = _inputs(known, x, target)
-    batch = Batch(op, format_named(inputs[known.first].dtype).name, "reference", inputs, options)
+    batch = call_of(op, inputs, options)
     return Reference(batch, certify(batch, fmt=fmt, jobs=jobs))

@@ -69,7 +69,7 @@ def _outcome(path: Path, case: Case, answer: Any) -> Outcome | None:
         return None
     if isinstance(answer, dict) and isinstance(answer.get("error"), str):
         return Raised("Error", answer["error"])
-    form = case.batch.form
+    form = case.batch.result_form
     try:
         flat = _array(answer, case) if isinstance(answer, np.ndarray) else words_read(answer, form)
     except ValueError as error:
@@ -81,7 +81,7 @@ def _outcome(path: Path, case: Case, answer: Any) -> Outcome | None:
 
 def _array(answer: NDArray[Any], case: Case) -> NDArray[Any]:
     """Values of some format, or the bits of the case's own (NumPy stores bfloat16 and float8 as raw bytes)."""
-    form = case.batch.form
+    form = case.batch.result_form
     if answer.dtype.name in FORMATS:
         return answer
     if answer.dtype.kind in "uV" and answer.dtype.itemsize * 8 == form.bits:

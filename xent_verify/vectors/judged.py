@@ -132,8 +132,8 @@ class _Book:
             self._rows = self._indexed()
         place = self._rows.get(_key(batch))
         if place is None:
-            right = certify(batch).rounded(batch.fmt)
-            return Returned(right, batch.fmt)
+            right = certify(batch).rounded(batch.result_form)
+            return Returned(right, batch.result_form.name)
         case, flat = place
         outcome = self._outcomes[case.id]
         assert isinstance(outcome, Returned)

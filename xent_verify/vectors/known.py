@@ -59,13 +59,13 @@ def work_out(batch: Batch, policy: Policy) -> Known:
     """Everything that is known of a call."""
     judged = certify(batch)  # what ``judge`` will measure against
     truth = exact.evaluate(batch) if batch.x.size <= _CANONICAL else judged
-    answer = truth.rounded(batch.fmt)
+    answer = truth.rounded(batch.result_form)
     low, high = _range(batch, judged, answer, policy)
     return Known(answer, truth, low, high, _alternatives(batch, truth, answer, policy))
 
 
 def _range(batch: Batch, truth: Enclosure, answer: Array, policy: Policy) -> tuple[Array, Array]:
-    form = batch.form
+    form = batch.result_form
     flat, right = truth.reshape(-1), answer.reshape(-1)
     limit = policy.limits(op_named(batch.op), batch, truth).error.reshape(-1)
     numbers = ~np.isnan(form.widen(right))
@@ -129,7 +129,7 @@ def _alternatives(batch: Batch, truth: Enclosure, answer: Array, policy: Policy)
     """Situations of ``conventions`` (recognised with the right answer, and with NaN in its place), and tolerated overflow."""
     op = op_named(batch.op)
     masks: dict[str, NDArray[np.bool_]] = {}
-    right = batch.form.widen(answer)
+    right = batch.result_form.widen(answer)
     for observed in (right, np.full(right.shape, np.nan)):
         for found in situations(op, batch, observed, truth.hi):
             masks[found.name] = masks.get(found.name, np.zeros(truth.shape, np.bool_)) | found.mask

@@ -8,11 +8,14 @@ calling style).
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
+from types import ModuleType
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
@@ -21,7 +24,7 @@ from xent_verify.candidates.style import Style
 from xent_verify.failures import MissingExtraError, UnknownNameError
 from xent_verify.outside import is_outside, outside
 
-__all__ = ["ADAPTERS", "FOREIGN", "Adapter", "Loaded", "adapter_named", "home_of", "likely"]
+__all__ = ["ADAPTERS", "FOREIGN", "Adapter", "Loaded", "adapter_named", "compiles", "home_of", "likely", "uses"]
 
 
 class Adapter(Protocol):
@@ -60,7 +63,7 @@ class Library:
 
 ADAPTERS: Mapping[str, Library] = {
     "numpy": Library("numpy_arrays", "numpy", ("numpy", "scipy", "sklearn")),
-    "torch": Library("torch_arrays", "torch", ("torch",)),
+    "torch": Library("torch_arrays", "torch", ("torch", "triton")),
     "jax": Library("jax_arrays", "jax", ("jax", "jaxlib", "optax", "flax")),
     "tensorflow": Library("tensorflow_arrays", "tensorflow", ("tensorflow", "keras")),
     "array-api": Library("array_api", "", ("array_api_strict",)),
@@ -104,9 +107,74 @@ def home_of(value: object) -> str:
     return ""
 
 
-def likely(function: Callable[..., Any]) -> list[str]:
-    """Array libraries to try on a callable, best first: its own, NumPy, then those that are loaded."""
-    home = home_of(function)
+_COMPILERS = ("torch._dynamo", "triton", "jax", "numba", "tensorflow")
+
+
+def compiles() -> bool:
+    """Whether something is loaded that compiles a function when it is called first."""
+    return any(name in sys.modules for name in _COMPILERS)
+
+
+def uses(function: Any) -> list[str]:
+    """The array libraries (NumPy left out) that the module of a callable has imported."""
+    names = getattr(_unwrapped(function), "__globals__", {})
+    roots = {
+        str(getattr(value, "__name__", "")).partition(".")[0] for value in names.values() if type(value) is ModuleType
+    }
+    return [name for name, library in ADAPTERS.items() if name != "numpy" and roots & {*library.roots}]
+
+
+def _unwrapped(function: Any) -> Any:
+    """What partials, bound methods and compiled functions are made of."""
+    names = ("func", "__wrapped__", "_torchdynamo_orig_callable", "__func__", "fn")
+    with contextlib.suppress(Exception):  # an object may do anything when it is asked for an attribute
+        for _ in range(16):
+            inner = [one for name in names if callable(one := getattr(function, name, None))]
+            if not inner:
+                break
+            function = inner[0]
+    return function
+
+
+def _declared(function: Any) -> str:
+    """The library whose arrays the annotations of a callable name."""
+    plain = _unwrapped(function)
+    plain = getattr(plain, "forward", plain) if not hasattr(plain, "__annotations__") else plain
+    with contextlib.suppress(Exception):  # annotations may name what is not there
+        for hint in typing.get_type_hints(plain).values():
+            for one in (hint, *typing.get_args(hint)):
+                home = home_of(one)
+                if home:
+                    return home
+    return ""
+
+
+def _made_of(function: Any) -> str:
+    """The library of a callable object: of its class's bases, of its owner, of what it wraps."""
+    for value in (function, getattr(function, "__self__", None), _unwrapped(function)):
+        if value is None or isinstance(value, ModuleType):
+            continue
+        home = home_of(value)
+        if home:
+            return home
+        for base in (value if isinstance(value, type) else type(value)).__mro__[:-1]:
+            root = str(base.__module__).split(".")[0]
+            for name, library in ADAPTERS.items():
+                if root in library.roots:
+                    return name
+    return ""
+
+
+def likely(function: Callable[..., Any], expression: Any = None) -> list[str]:
+    """Array libraries to try on a callable, best first: its own, NumPy, then those that are loaded.
+
+    Its own is that of its module, of its class (``nn.Module``) or of what it wraps, of its annotations, or the one that a
+    call expression uses by name.
+    """
+    home = _made_of(function) or _declared(function)
+    if not home and expression is not None:
+        used = [name for name in ADAPTERS if name != "numpy" and name in expression.libraries()]
+        home = used[0] if used else ""
     if home:
         return [home]
     return [

@@ -9,6 +9,8 @@ are read off the declaration:
   names ending in ``stride``: elements from row to row (``row_stride``, ``out_row_stride``) and from logit to logit
   (``stride``, ``out_stride``)
 * a floating return type: the result of a row (logsumexp, a loss)
+* one pointer, not to const, and ``void``: the logits are overwritten by the result (``void f(float *x, int n)``)
+* a floating number: a constant, whose value ``"constants": {"temp": 1.0}`` gives; ``"max"`` stands for the row's maximum
 
 Without rows the function is called once per row. ``"dtype"`` names the format where C does not (``uint16_t`` as bfloat16);
 ``"form": "row"`` and ``"form": "rows"`` are short for the usual declarations. The result lies between guard bytes, and
@@ -44,6 +46,7 @@ _INTEGERS = {
     "unsigned": ctypes.c_uint, "long": ctypes.c_long, "int32_t": ctypes.c_int32, "int64_t": ctypes.c_int64,
     "uint32_t": ctypes.c_uint32, "uint64_t": ctypes.c_uint64,
 }  # fmt: skip
+_SCALARS = {**_INTEGERS, "double": ctypes.c_double, "float": ctypes.c_float}
 _RETURNS = {"double": ctypes.c_double, "float": ctypes.c_float, "void": None, "int": ctypes.c_int}
 _TARGET_NAMES = ("target", "targets", "label", "labels", "y", "cls", "klass")
 _ROW_NAMES = ("rows", "row", "batch", "m", "nrows", "n_rows", "num_rows", "count")
@@ -66,8 +69,10 @@ class Declared:
 
     returns: str
     roles: tuple[str, ...]
-    integers: tuple[str, ...]  # the C type of each integer parameter or pointer, "" for others
+    types: tuple[str, ...]  # the C type of each parameter that is no pointer to floating numbers, "" for those
     dtype: str
+    constants: Mapping[str, Any]
+    in_place: bool
 
     @property
     def many(self) -> bool:
@@ -89,8 +94,8 @@ def load(target: str, op: str, kwargs: Mapping[str, Any]) -> Loaded:
         raise UsageError(f"target library {place}: has no symbol {symbol!r}") from None
     function.restype = _RETURNS[declared.returns]
     function.argtypes = [
-        ctypes.c_void_p if role in ("input", "output", "targets") else _INTEGERS[kind]
-        for role, kind in zip(declared.roles, declared.integers, strict=True)
+        ctypes.c_void_p if role in ("input", "output", "targets") else _SCALARS[kind]
+        for role, kind in zip(declared.roles, declared.types, strict=True)
     ]
     strided = "stride" in declared.roles
     style = Style(
@@ -106,7 +111,7 @@ def load(target: str, op: str, kwargs: Mapping[str, Any]) -> Loaded:
 
 
 def _declared(target: str, op: str, kwargs: Mapping[str, Any]) -> Declared:
-    known = ("signature", "dtype", "form")
+    known = ("signature", "dtype", "form", "constants")
     for name in kwargs:
         if name not in known:
             raise UsageError(f"kwargs for {target}: unknown {name!r} (choose from: {', '.join(known)})")
@@ -118,7 +123,10 @@ def _declared(target: str, op: str, kwargs: Mapping[str, Any]) -> Declared:
             f"signature {text!r}: should be like 'void f(const float *x, float *out, size_t rows, size_t n)'"
         )
     parameters = [_parameter(part.strip(), str(text)) for part in found["parameters"].split(",")]
-    return _with_roles(parameters, found["returns"], dtype, str(text))
+    made = _with_roles(parameters, found["returns"], dtype, str(text), dict(kwargs.get("constants", {})))
+    if made.in_place and op in ("logsumexp", "cross_entropy"):
+        raise UsageError(f"signature {text!r}: has no result; {op} has one number a row")
+    return made
 
 
 def _usual(op: str, dtype: str, form: str) -> str:
@@ -145,13 +153,17 @@ def _parameter(part: str, text: str) -> tuple[str, str, bool, bool]:
     return found["type"], found["name"], bool(found["pointer"]), bool(found["const"] or found["after"])
 
 
-def _with_roles(parameters: list[tuple[str, str, bool, bool]], returns: str, dtype: str, text: str) -> Declared:
+def _with_roles(
+    parameters: list[tuple[str, str, bool, bool]], returns: str, dtype: str, text: str, constants: Mapping[str, Any]
+) -> Declared:
     roles: list[str] = []
     sizes = [name for kind, name, pointer, _ in parameters if _is_size(kind, name, pointer)]
     for kind, name, pointer, const in parameters:
         if pointer and kind in _FLOATS:
             roles.append("output" if "input" in roles and not const else "input")
             dtype = dtype or _FLOATS[kind]
+        elif kind in ("float", "double"):
+            roles.append(_constant(name, constants, text))
         elif kind in _INTEGERS and (pointer or name in _TARGET_NAMES):
             roles.append("targets" if pointer else "target")
         elif name in _STRIDES:
@@ -163,10 +175,27 @@ def _with_roles(parameters: list[tuple[str, str, bool, bool]], returns: str, dty
     if not dtype:
         raise UsageError(f'signature {text!r}: does not tell the format; add "dtype" to the kwargs')
     wrong = [role for role in set(roles) if roles.count(role) > 1]
-    if wrong or "input" not in roles or "n" not in roles or ("output" not in roles and returns == "void"):
+    overwritten = any(pointer and kind in _FLOATS and not const for kind, _, pointer, const in parameters)
+    in_place = "output" not in roles and returns == "void" and overwritten
+    if (
+        wrong
+        or "input" not in roles
+        or "n" not in roles
+        or ("output" not in roles and returns == "void" and not in_place)
+    ):
         raise UsageError(f"signature {text!r}: read as {', '.join(roles)}; needs one input, one n and a result")
-    kinds = tuple(kind if kind in _INTEGERS else "" for kind, *_ in parameters)
-    return Declared(returns, tuple(roles), kinds, dtype)
+    types = tuple("" if pointer and kind in _FLOATS else kind for kind, _, pointer, _ in parameters)
+    return Declared(returns, tuple(roles), types, dtype, constants, in_place)
+
+
+def _constant(name: str, constants: Mapping[str, Any], text: str) -> str:
+    """The role of a floating number."""
+    value = constants.get(name)
+    if value != "max" and (isinstance(value, bool) or not isinstance(value, int | float)):
+        raise UsageError(
+            f'signature {text!r}: {name} is a number: give it in the kwargs, as "constants": {{"{name}": 1.0}}'
+        )
+    return f"constant {name}"
 
 
 def _is_size(kind: str, name: str, pointer: bool) -> bool:
@@ -176,7 +205,7 @@ def _is_size(kind: str, name: str, pointer: bool) -> bool:
 def _caller(function: Any, declared: Declared, op: str) -> Callable[..., Any]:
     """A function of NumPy arrays: one row, or rows × n (with ``axis`` where there are strides)."""
     dtype = FORMATS[declared.dtype].dtype
-    kind = next((k for role, k in zip(declared.roles, declared.integers, strict=True) if role == "targets"), "int64_t")
+    kind = next((k for role, k in zip(declared.roles, declared.types, strict=True) if role == "targets"), "int64_t")
     index = np.dtype(_INTEGERS[kind])
 
     def call(x: NDArray[Any], target: Any = None, axis: int = -1) -> Any:
@@ -187,8 +216,13 @@ def _caller(function: Any, declared: Declared, op: str) -> Callable[..., Any]:
         whole, inside, out = _guarded((rows.shape[0],) if per_row else rows.shape, dtype)
         targets = None if target is None else np.array(target, index, order="C")
         places = _values(rows, out, targets)
+        if declared.in_place:
+            out[...] = rows
+            places["input"] = places["output"]
+        for name, value in declared.constants.items():
+            places[f"constant {name}"] = float(rows.max(initial=-np.inf) if value == "max" else value)
         result = function(*(places[role] for role in declared.roles))
-        if "output" not in declared.roles:
+        if "output" not in declared.roles and not declared.in_place:
             return dtype.type(result)
         outside = np.delete(whole, np.s_[inside])
         if (outside != _GUARD_BYTE).any():

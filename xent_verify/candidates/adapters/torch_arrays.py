@@ -6,20 +6,20 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from xent_verify.arrays import as_numpy
 from xent_verify.candidates.classes import instantiated
 from xent_verify.failures import UsageError
 
 __all__ = ["Arrays"]
 
 _BITS = {
-    "bfloat16": (np.int16, torch.int16, torch.bfloat16, ml_dtypes.bfloat16),
-    "float8_e4m3fn": (np.uint8, torch.uint8, torch.float8_e4m3fn, ml_dtypes.float8_e4m3fn),
-    "float8_e5m2": (np.uint8, torch.uint8, torch.float8_e5m2, ml_dtypes.float8_e5m2),
+    "bfloat16": (np.int16, torch.bfloat16),
+    "float8_e4m3fn": (np.uint8, torch.float8_e4m3fn),
+    "float8_e5m2": (np.uint8, torch.float8_e5m2),
 }
 
 
@@ -55,18 +55,13 @@ class Arrays:
             array = array.copy()
         if array.dtype.name not in _BITS:
             return torch.from_numpy(array).to(self._device)
-        bits, _, dtype, _ = _BITS[array.dtype.name]
+        bits, dtype = _BITS[array.dtype.name]
         return torch.from_numpy(array.view(bits)).view(dtype).to(self._device)
 
     def from_target(self, value: Any) -> NDArray[Any] | None:
         if not isinstance(value, torch.Tensor):
             return None
-        tensor = value.detach().resolve_conj().resolve_neg().cpu()
-        name = str(tensor.dtype).removeprefix("torch.")
-        if name not in _BITS:
-            return np.asarray(tensor.numpy())
-        _, bits, _, dtype = _BITS[name]
-        return np.asarray(tensor.view(bits).numpy().view(dtype))
+        return as_numpy(value)
 
     def gradient_of(self, loss: Callable[..., Any]) -> Callable[..., Any]:
         def gradient(logits: torch.Tensor, target: torch.Tensor, **options: Any) -> torch.Tensor:

@@ -1,0 +1,92 @@
+"""Kernels for the tests of calls: sound ones with conventions of their own, and one fault each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+
+def softmax(x: Any, axis: int = -1) -> Any:
+    wide = x.astype(np.float32) if x.dtype.itemsize < 4 else x
+    e = np.exp(wide - wide.max(axis=axis, keepdims=True, initial=-np.inf))
+    return (e / e.sum(axis=axis, keepdims=True)).astype(x.dtype)
+
+
+def softmax_of_floats(x: Any) -> Any:
+    if x.dtype != np.float64:
+        raise TypeError("float64 only")
+    return softmax(x)
+
+
+def _losses(logits: Any, target: Any) -> Any:
+    wide = logits.astype(np.float64)
+    d = wide - wide.max(axis=1, keepdims=True)
+    logp = d - np.log(np.exp(d).sum(axis=1, keepdims=True))
+    safe = np.where(target == -100, 0, target)
+    return np.where(target == -100, 0.0, -logp[np.arange(len(safe)), safe])
+
+
+def wide_losses(logits: Any, target: Any) -> Any:
+    """Losses of narrow logits as float32."""
+    return _losses(logits, target).astype(np.float32)
+
+
+def coarse_losses(logits: Any, target: Any) -> Any:
+    """The same with the bits of bfloat16."""
+    return _losses(logits, target).astype(ml_dtypes.bfloat16).astype(np.float32)
+
+
+def pair(logits: Any, target: Any, scale: float, reduction: str) -> Any:
+    losses = _losses(logits, target)
+    total = losses if reduction == "none" else losses.sum()
+    if reduction == "mean":
+        total = total / (target != -100).sum()
+    return np.asarray(total).astype(logits.dtype), np.float32(scale)
+
+
+def smoothed(logits: Any, target: Any) -> Any:
+    """A mean with label smoothing 0.25 built in."""
+    wide = logits.astype(np.float64)
+    d = wide - wide.max(axis=1, keepdims=True)
+    logp = d - np.log(np.exp(d).sum(axis=1, keepdims=True))
+    return np.mean(0.75 * _losses(logits, target) - 0.25 * logp.mean(axis=1)).astype(logits.dtype)
+
+
+def weighted(logits: Any, target: Any) -> Any:
+    """A sum with class weights built in."""
+    weight = np.array([1.0, 2.0, 0.5])
+    return (_losses(logits, target) * weight[np.where(target == -100, 0, target)]).sum().astype(logits.dtype)
+
+
+def into(out: Any, x: Any) -> None:
+    out[...] = softmax(x)
+
+
+def into_all_but_one(out: Any, x: Any) -> None:
+    out[..., 1:] = softmax(x)[..., 1:]
+
+
+def overwrites(x: Any) -> None:
+    x[...] = softmax(x)
+
+
+def a_pair_of_softmaxes(x: Any) -> Any:
+    return softmax(x), softmax(x)
+
+
+def _needs(x: Any, more: Any) -> Any:
+    return x, more
+
+
+def calls_wrongly(x: Any) -> Any:
+    return _needs(x)  # type: ignore[call-arg]
+
+
+def short_rows(x: Any, axis: int = -1) -> Any:
+    if x.ndim and x.shape[axis] > 100:
+        raise ValueError("at most 100 columns")
+    if not x.flags.c_contiguous:
+        raise RuntimeError("contiguous arrays only")
+    return softmax(x, axis)

@@ -1,0 +1,85 @@
+"""Exceptions that refuse a length, a layout or a rank: told from faults by asking again with ordinary numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xent_verify.model import Batch, Outcome, Raised, Returned
+from xent_verify.ops import Op
+
+__all__ = ["refusal"]
+
+Ask = Callable[[Batch], Outcome]
+
+_FAULTS = frozenset(
+    (
+        "ArithmeticError", "AttributeError", "AxisError", "FloatingPointError", "IndexError", "KeyError", "MemoryError",
+        "NameError", "OverflowError", "RecursionError", "StopIteration", "SystemError", "TypeError", "UnboundLocalError",
+        "ZeroDivisionError",
+    )
+)  # fmt: skip
+"""What code raises by mistake; nobody refuses a shape so."""
+
+_ACCIDENTS = re.compile(
+    r"operands could not be|could not (be )?broadcast|shapes .* not aligned|cannot reshape|zero-size"
+)
+"""What NumPy says when shapes do not fit inside the target."""
+
+_ORDINARY = 8
+"""A row length that everybody takes."""
+
+
+def refusal(op: Op, batch: Batch, outcome: Raised, ask: Ask) -> str:
+    """What property of a call an exception refuses, in words; "" where it is a fault.
+
+    It is a refusal when ordinary numbers in the same shape and layout raise the same exception, and in an ordinary one they
+    are answered. Exceptions that no one raises on purpose are faults.
+    """
+    if outcome.type_name in _FAULTS or _ACCIDENTS.search(outcome.message) or batch.x.ndim == 0 or not batch.x.size:
+        return ""
+    same = ask(_ordinary(op, batch, batch.x.shape, batch.layout))
+    if not isinstance(same, Raised) or same.type_name != outcome.type_name:
+        return ""
+    for words, shape, layout in _others(op, batch):
+        if isinstance(ask(_ordinary(op, batch, shape, layout)), Returned):
+            return words
+    return ""
+
+
+def _others(op: Op, batch: Batch) -> Iterator[tuple[str, tuple[int, ...], str]]:
+    """(what was refused, a shape without it, a layout without it): the property that alone makes the difference."""
+    shape = batch.x.shape
+    axis = int(batch.options.get("axis", -1)) % len(shape)
+    n, rows = shape[axis], batch.x.size // shape[axis]
+    shorter = (*shape[:axis], _ORDINARY, *shape[axis + 1 :])
+    if batch.layout != "C":
+        yield f"layout {batch.layout}", shape, "C"
+    yield f"rows of {n}", shorter, batch.layout
+    if op.by_row and len(shape) != 2 and "target" not in op.inputs.values():
+        yield f"{len(shape)}-D input", (rows, n), batch.layout
+    if rows > 2 and len(shape) == 2:
+        yield f"{rows} rows", (2, n) if axis == 1 else (n, 2), batch.layout
+
+
+def _ordinary(op: Op, batch: Batch, shape: tuple[int, ...], layout: str) -> Batch:
+    """A call of that shape on equal rows of numbers in [-1, 1]; of the options those remain that are no arrays."""
+    inputs: dict[str, NDArray[Any]] = {}
+    row = np.linspace(-1.0, 1.0, shape[-1])
+    for name, kind in op.inputs.items():
+        old = batch.inputs[name]
+        if kind == "target" and old.dtype.kind in "iu":
+            inputs[name] = (np.arange(shape[0]) % max(shape[-1], 1)).astype(old.dtype)
+        elif kind == "target":
+            inputs[name] = batch.form.narrow(np.full(shape, 1.0 / max(shape[-1], 1)))
+        else:
+            inputs[name] = batch.form.narrow(np.broadcast_to(row, shape))
+    options = {name: value for name, value in batch.options.items() if not isinstance(value, np.ndarray)}
+    if len(shape) != batch.x.ndim:
+        options.pop("axis", None)
+    return replace(batch, inputs=inputs, options=options, layout=layout)
