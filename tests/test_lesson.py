@@ -7,18 +7,18 @@ from decimal import Decimal, localcontext
 from pathlib import Path
 from typing import Any
 
+import lesson
 import numpy as np
 import pytest
+from lesson import facts, page
+from lesson.arithmetic import careful, correctly_rounded
+from lesson.forms import FORMS, Judged, Question, judge, question
+from lesson.paths import PATHS, failure
 
-from xent_verify import lesson
 from xent_verify.claims_truth import quantity_of, rounded_like
-from xent_verify.cli import run
+from xent_verify.failures import MissingExtraError, UnknownNameError
 from xent_verify.formats import FORMATS
 from xent_verify.implementations import find
-from xent_verify.lesson import facts, page
-from xent_verify.lesson.arithmetic import careful, correctly_rounded
-from xent_verify.lesson.forms import FORMS, Judged, Question, judge, question
-from xent_verify.lesson.paths import PATHS, failure
 
 REPORTS = Path(__file__).parent.parent / "reports"
 PAGES = ("naive-vs-stable.md", "naive-vs-stable.zh.md")
@@ -101,32 +101,27 @@ def test_every_language_has_the_same_phrases() -> None:
     assert keys(page.phrases("en")) == keys(page.phrases("zh"))
 
 
-def test_an_unknown_language_is_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A language without phrases: one line that names those there are, exit 2, nothing written."""
-    assert run(["lesson", "--out", str(tmp_path), "--language", "zz"]) == 2
-    captured = capsys.readouterr()
-    assert captured.err.count("\n") == 1
-    assert "en, zh" in captured.err
-    assert not any(tmp_path.iterdir())
+def test_an_unknown_language_is_wrong_use() -> None:
+    """A language without phrases: one line that names those there are."""
+    with pytest.raises(UnknownNameError, match="en, zh") as caught:
+        lesson.made(["zz"])
+    assert "\n" not in str(caught.value)
 
 
-def test_a_missing_package_is_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without the extra ``report``: one line that names it, exit 2."""
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the extra ``report``: one line that names it."""
     monkeypatch.setattr(lesson, "find_spec", lambda _: None)
-    assert run(["lesson", "--out", str(tmp_path)]) == 2
-    assert capsys.readouterr().err.count("xent-verify[report]") == 1
+    with pytest.raises(MissingExtraError, match=r"xent-verify\[report\]"):
+        lesson.made()
 
 
-def test_the_command_writes_what_is_asked(
-    written: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_all_pages_and_plots_are_written(
+    written: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The command writes the pages and plots into the folder and names each file on stdout."""
+    """Pages and plots go into the folder, and their paths are given back."""
     monkeypatch.setattr(lesson, "made", lambda languages: written if not languages else pytest.fail("none was named"))
-    assert run(["lesson", "--out", str(tmp_path)]) == 0
+    assert lesson.write(tmp_path) == [tmp_path / name for name in written]
     assert {name: (tmp_path / name).read_bytes() for name in written} == written
-    assert capsys.readouterr().out.split() == [str(tmp_path / name) for name in written]
 
 
 def test_claims_are_those_of_the_tutorial() -> None:

@@ -131,6 +131,13 @@ def test_limits_are_finite_where_no_intermediate_overflows(op: str, fmt: str) ->
         assert np.isfinite(limits.error[judged]).all(), call.regime
 
 
+def test_a_sum_over_rows_may_leave_the_range_before_it_is_divided() -> None:
+    """The mean of 1024 losses of M / 1000 is representable; their sum is not, and an infinity is no fault."""
+    x = np.tile(np.array([[0.0, F32.max_finite / 1000]], np.float32), (1024, 1))
+    call = Batch("cross_entropy", "float32", "test", {"logits": x, "target": np.zeros(1024, np.int64)})
+    assert limits_of(OPS["cross_entropy"], call, MACHINE).wild.all()
+
+
 def test_an_exact_power_of_two_costs_nothing() -> None:
     """x / T is exact for T = 2: the limit of a shifted offset does not grow with the offset."""
     x = np.array([[2.0**20, 2.0**20 - 1]], np.float32)

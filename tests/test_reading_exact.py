@@ -51,11 +51,13 @@ SPECIAL = [
     (lambda a, x: a.softmax(x), [0.0, -math.inf], [1.0, 0.0]),
     (lambda a, x: a.log_softmax(x), [0.0, -math.inf], [0.0, -math.inf]),
     (lambda a, x: a.softmax(x), [-math.inf, -math.inf], [math.nan, math.nan]),
-    (lambda a, x: a.softmax(x), [0.0, math.inf], [0.0, math.nan]),
+    (lambda a, x: a.softmax(x), [0.0, math.inf], [math.nan, math.nan]),
     (lambda a, x: a.softmax(x), [0.0, math.nan], [math.nan, math.nan]),
     (lambda a, x: a.exp(x) * 0, [0.0, math.inf], [0.0, math.nan]),
     (lambda a, x: 1 / x, [0.0, math.inf], [math.inf, 0.0]),
     (lambda a, x: a.log(x), [0.0, -1.0], [-math.inf, math.nan]),
+    (lambda a, x: a.logsumexp(x) + 0 * a.maximum(x, 0), [-math.inf, -math.inf], [-math.inf, -math.inf]),
+    (lambda a, x: a.logsumexp(x) + a.softplus(-x), [0.0, math.inf], [math.inf, math.inf]),
 ]
 
 

@@ -220,10 +220,10 @@ def test_judging_answers_is_auditing_the_same_calls(softmax: Vectors, target: st
     found = report.targets[0].dtypes[0]
     with open_candidate(target, "softmax", isolated=False) as candidate:
         asker = Asker(OPS["softmax"], candidate.call, Rules(), "t")
-        ledger = Ledger(OPS["softmax"])
+        ledger = Ledger(OPS["softmax"], softmax.cases[0].batch.fmt)
         for case in softmax.cases:
             if candidate.supports(case.batch):
-                ledger.add(case.batch, *asker.judged(case.batch))
+                asker.observe(ledger, case.batch)
         ledger.close()
         expected = build(asker, ledger)
     assert [(f.kind, f.severity, f.message, f.count, f.cases, f.regimes) for f in found.findings] == [
@@ -234,7 +234,9 @@ def test_judging_answers_is_auditing_the_same_calls(softmax: Vectors, target: st
         assert theirs.worst is not None
         assert mine.worst.observed == theirs.worst.observed or np.isnan(theirs.worst.observed)
         assert mine.worst.true_digits == theirs.worst.true_digits
-        assert mine.diagnosis == theirs.diagnosis
+        assert (
+            mine.diagnosis.split(" on ")[0] == theirs.diagnosis.split(" on ")[0]
+        )  # recorded answers cannot be asked again
     assert (found.cases, found.max_ulp, found.max_bound_ratio, dict(found.classes)) == (
         ledger.cases, ledger.max_ulp, ledger.max_ratio, ledger.classes(),
     )  # fmt: skip

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from xent_verify import companions
 from xent_verify.candidates import Candidate, open_candidate
 from xent_verify.candidates.opening import name_of
@@ -22,6 +24,7 @@ from xent_verify.judge import Hit
 from xent_verify.ledger import Ledger, Lost, Patience
 from xent_verify.model import Batch, DtypeResult, Report, Returned, TargetResult
 from xent_verify.ops import OPS, Op, op_named
+from xent_verify.ops.tape import UPSTREAM
 from xent_verify.policies import Policy, parse_policy
 from xent_verify.regimes import REGIMES, borrowed, plan
 from xent_verify.settings import Settings
@@ -199,7 +202,7 @@ def audit_dtype(
     candidate: Candidate, op: Op, fmt: str, settings: Settings, progress: Progress | None = None
 ) -> DtypeResult:
     """One target, one op, one dtype: plan, call, certify, judge, count; then companions, laws, findings."""
-    ledger = Ledger(op)
+    ledger = Ledger(op, fmt)
     asker = Asker(op, candidate.call, settings.rules, candidate.name, candidate.expression, begin=candidate.begin)
     skipped: dict[str, int] = {}
     patience = Patience()
@@ -255,9 +258,24 @@ def _cases(op: Op, fmt: str, settings: Settings) -> Iterator[Batch]:
     kept = [name for name in settings.regimes or REGIMES if name not in settings.without]
     amount: dict[str, Any] = {"profile": settings.profile, "seed": settings.seed}
     amount |= {"sizes": settings.sizes, "regimes": kept if settings.without else settings.regimes}
+    if op.differentiates is not None:
+        return upstreams(op, fmt, plan(op.differentiates.name, fmt, **amount), settings.seed)
     if op.name in OPS:
         return plan(op.name, fmt, **amount)
     return borrowed(op, settings.op or op.name, plan(op.regimes_of, fmt, **amount))
+
+
+def upstreams(op: Op, fmt: str, batches: Iterator[Batch], seed: int) -> Iterator[Batch]:
+    """The calls of an operation with an upstream gradient: ordinary numbers, ones, or a single one; none of many logits."""
+    form, base = format_named(fmt), op.differentiates
+    assert base is not None
+    for number, batch in enumerate(batch for batch in batches if batch.x.size <= _LARGEST_COMPARED):
+        rng, shape = np.random.default_rng((seed, number)), base.result_shape(batch)
+        grad = np.ones(shape) if number % 4 == 1 else rng.normal(size=shape)
+        if number % 4 == 3 and grad.size:
+            grad = np.zeros(shape)
+            grad.reshape(-1)[rng.integers(grad.size)] = 1.0
+        yield replace(batch, op=op.name, inputs={**batch.inputs, UPSTREAM: form.narrow(grad)})
 
 
 _COMPARED = {"quick": 6, "standard": 14, "deep": 40}

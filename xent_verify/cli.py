@@ -29,7 +29,6 @@ VERBS = {
     "explain": "work one row through: truth, every implementation, its error",
     "gate": "check every target of the settings file; fail on what is new or worse",
     "init": "write a starting settings file for the gate from the functions of a package",
-    "lesson": "write the pages on naive against stable: what fails first, where and why",
     "list": "list ops, implementations, regimes, policies, formats, targets",
     "merge": "join the results of several audits",
     "power": "run somebody's own check over the zoo: which faults would it let through?",

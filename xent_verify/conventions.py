@@ -79,15 +79,11 @@ def situations(op: Op, batch: Batch, observed: FloatArray, truth_hi: FloatArray)
         if op.result == "elements" and op.by_row and len(op.inputs) == 1:
             return _row_situations(op, batch, observed, truth_hi)
         found = _loss_situations(op, batch, observed, truth_hi) if op.name == "cross_entropy" else []
-        return found + _unsound(op, batch, observed, truth_hi, found)
+        return found + _unsound(batch, observed, truth_hi, found)
 
 
-def _unsound(
-    op: Op, batch: Batch, observed: FloatArray, truth_hi: FloatArray, found: list[Situation]
-) -> list[Situation]:
+def _unsound(batch: Batch, observed: FloatArray, truth_hi: FloatArray, found: list[Situation]) -> list[Situation]:
     """Results that would need the softmax of a row that has none (+inf, or nothing finite), without a NaN anywhere."""
-    if op.result == "rows" and len(op.inputs) == 1:
-        return []  # logsumexp is defined on every row
     if any(np.isnan(value.astype(np.float64)).any() for value in batch.inputs.values()):
         return []
     mask = np.isnan(truth_hi)

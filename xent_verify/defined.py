@@ -115,8 +115,11 @@ def _second(op: Op, batch: Batch) -> str:
     for (name, kind), value in list(zip(op.inputs.items(), batch.inputs.values(), strict=True))[1:]:
         if kind == "target" and value.dtype.kind in "iu":
             return _labels(op, batch, value)
-        if value.shape != batch.x.shape:
-            return f"{name} has shape {value.shape}, not {batch.x.shape}"
+        wanted = batch.x.shape
+        if kind == "upstream" and op.differentiates is not None:
+            wanted = op.differentiates.result_shape(batch)
+        if value.shape != wanted:
+            return f"{name} has shape {value.shape}, not {wanted}"
         if value.dtype != batch.form.dtype:
             return f"{name} has dtype {value.dtype.name}, not {batch.fmt}"
     return ""

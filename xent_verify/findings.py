@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify import companions, diagnose, laws
+from xent_verify.causes import Causes
 from xent_verify.defined import undefined
 from xent_verify.diagnose.conduct import changing, conduct
 from xent_verify.enclosure import Enclosure
@@ -21,13 +22,18 @@ from xent_verify.ledger import Entry, Ledger, Lost, WorstCall
 from xent_verify.minimise import minimise
 from xent_verify.model import Batch, Example, Finding, Outcome, Raised, Returned
 from xent_verify.ops import Op
+from xent_verify.policies import POLICIES
+from xent_verify.rungs import UNSOUND
 from xent_verify.scripts import script
 from xent_verify.truth import certify
 from xent_verify.truth.decimals import digits
 
-__all__ = ["Asker", "build", "focus", "inferred", "worst_examples"]
+__all__ = ["OF_MANY_CALLS", "Asker", "build", "focus", "inferred", "worst_examples"]
 
 Ask = Callable[[Batch], Outcome]
+
+OF_MANY_CALLS = ("convention", "bias")
+"""Relations that compare calls with one another: one call cannot show them."""
 
 _EXAMPLE_LIMIT = 300
 _EVIDENCE_LIMIT = 300_000
@@ -63,7 +69,7 @@ class Asker:
         batch = self.rules.of_call(batch)
         try:
             outcome, truth, judgement = self.judged(batch)
-            ledger.add(as_answered(batch, outcome), outcome, truth, judgement)
+            ledger.add(as_answered(batch, outcome), outcome, truth, judgement, self.rules)
         except Exception as error:  # noqa: BLE001  (said in the report)
             ledger.lost(f"a call of {batch.regime} was not judged", error)
             return None
@@ -84,7 +90,7 @@ class Asker:
     def hits(self, batch: Batch, relation: str = "") -> tuple[tuple[Hit, ...], Outcome]:
         """All hits of a plain call (relation ""), or those of one companion or law; and the call's outcome."""
         outcome, _, judgement = self.judged(batch)
-        if relation in ("", "convention") or not isinstance(outcome, Returned) or judgement.errors is None:
+        if relation in ("", *OF_MANY_CALLS) or not isinstance(outcome, Returned) or judgement.errors is None:
             return judgement.hits, outcome
         return self.related(batch, outcome, relation, self.limit(batch)), outcome
 
@@ -118,7 +124,9 @@ def focus(op: Op, batch: Batch, index: int | None) -> Batch:
     if op.result == "elements":
         del outer[axis]
     inputs = {
-        name: np.ascontiguousarray(np.moveaxis(value, axis, -1)[tuple(outer)])[None]
+        name: np.ascontiguousarray(
+            (np.moveaxis(value, axis, -1) if value.ndim == batch.x.ndim else value)[tuple(outer)]
+        )[None]
         for name, value in batch.inputs.items()
     }
     options = {name: value for name, value in batch.options.items() if name != "axis"}
@@ -138,27 +146,37 @@ def _element(batch: Batch, index: int) -> Batch:
 
 def build(asker: Asker, ledger: Ledger) -> tuple[Finding, ...]:
     """Every entry of the ledger as a finding, gravest first."""
-    return tuple(_finding(asker, entry, ledger.cases) for entry in ledger.ordered())
+    causes = Causes(asker.op, asker.judged, ledger.failing_calls)
+    return tuple(_finding(asker, causes, entry, ledger) for entry in ledger.ordered())
 
 
-def _finding(asker: Asker, entry: Entry, cases: int) -> Finding:
+def _sized(entry: Entry, keeps: str) -> str:
+    """The message; of errors of size also which class the target keeps, and the word that accepts it."""
+    if entry.kind != "inaccurate" or entry.severity != "fail" or entry.relation or not keeps:
+        return entry.hit.message
+    if keeps == UNSOUND:
+        return f"{entry.hit.message}; no class is kept"
+    return f"{entry.hit.message}; class {keeps} is kept ({POLICIES[keeps].about}): --policy {keeps} accepts it"
+
+
+def _finding(asker: Asker, causes: Causes, entry: Entry, ledger: Ledger) -> Finding:
     """What raises while a finding is worked out costs that part of it, which its notes say."""
     lost = Lost()
     worst_batch = lost.unless("not reduced to a row", lambda: _focused(asker, entry), entry.batch)
     worst = lost.unless("no numbers", lambda: _example(asker, worst_batch, entry), _blank(worst_batch))
     minimal = worst
-    if entry.severity != "info" and entry.relation != "convention" and entry.kind != "timeout":
+    if entry.severity != "info" and entry.relation not in OF_MANY_CALLS and entry.kind != "timeout":
         minimal = lost.unless("not minimised", lambda: _minimal(asker, worst_batch, entry, lost), worst)
     return Finding(
         kind=entry.kind,
         severity=entry.severity,
-        message=entry.hit.message,
+        message=_sized(entry, ledger.rungs.name),
         count=entry.count,
-        cases=max(cases, entry.count),
+        cases=max(ledger.cases, entry.count),
         regimes=tuple(sorted(entry.regimes)),
         minimal=minimal,
         worst=worst,
-        diagnosis=lost.unless("no cause looked for", lambda: _diagnosis(asker, entry, worst_batch), ""),
+        diagnosis=lost.unless("no cause looked for", lambda: _diagnosis(asker, causes, entry, worst_batch), ""),
         script=lost.unless("no script", lambda: _script(asker, entry, minimal), ""),
         relation=entry.relation,
         raised=entry.raised,
@@ -232,42 +250,37 @@ def _example(asker: Asker, batch: Batch, entry: Entry) -> Example:
     )
 
 
-def _diagnosis(asker: Asker, entry: Entry, single: Batch) -> str:
-    """What the answer's conduct tells, or what the wrong values agree with: in the whole worst call, or in its row."""
+def _diagnosis(asker: Asker, causes: Causes, entry: Entry, single: Batch) -> str:
+    """What the answer's conduct tells, or the likely cause of the wrong values of the worst call, or of its row."""
     if KINDS[entry.kind].group == "outcome" or entry.severity == "info" or entry.relation:
         return ""
     if KINDS[entry.kind].group in ("form", "conduct"):
         if not isinstance(entry.outcome, Returned):
             return ""
         return conduct(entry.kind, entry.batch, entry.outcome, asker.op.result_shape(entry.batch))
+    told = _changing(asker, single)
     most = _EVIDENCE_LIMIT if asker.op.by_row else _EVIDENCE_LIMIT_ELEMENTWISE
-    for batch in (entry.batch, single):
+    for batch in () if told else (entry.batch, single):
         if batch.x.size > most and (batch is not single or not asker.op.by_row):
             continue
-        text = _evidence(asker, batch)
-        if text:
-            return text
-    return ""
+        told = causes.text(batch)
+        if told:
+            break
+    return told
 
 
-def _evidence(asker: Asker, batch: Batch) -> str:
-    """The same for the values of one call, which is asked twice."""
+def _changing(asker: Asker, batch: Batch) -> str:
+    """What differs between two answers to the same call; "" where they are alike."""
     batch = asker.rules.of_call(batch)
     outcome, truth, judgement = asker.judged(batch)
     if not isinstance(outcome, Returned) or judgement.errors is None or outcome.value.size != truth.size:
         return ""
-    failing = judgement.errors.ratio > 1
-    if not failing.any():
+    failing, again = judgement.errors.ratio > 1, asker.ask(batch)
+    if not failing.any() or not isinstance(again, Returned):
         return ""
     batch = as_answered(batch, outcome)
-    again = asker.ask(batch)
-    if isinstance(again, Returned):
-        first, second = (batch.result_form.widen(answer.value) for answer in (outcome, again))
-        told = changing(first, second, int(np.argmax(failing)))
-        if told:
-            return told
-    found = diagnose.explain(asker.op, batch, outcome.value.reshape(truth.shape), failing, truth)
-    return "" if found is None else found.text
+    first, second = (batch.result_form.widen(answer.value) for answer in (outcome, again))
+    return changing(first, second, int(np.argmax(failing)))
 
 
 def worst_examples(op: Op, ledger: Ledger) -> None:

@@ -14,9 +14,10 @@ import numpy as np
 from xent_verify.conventions import PROFILES
 from xent_verify.enclosure import Enclosure
 from xent_verify.failures import one_line
-from xent_verify.judge import Hit, Judgement
+from xent_verify.formats import format_named
+from xent_verify.judge import Hit, Judgement, Rules
 from xent_verify.kinds import KINDS, Severity, rank
-from xent_verify.measure import Tally
+from xent_verify.measure import CODE, Tally
 from xent_verify.model import (
     Batch,
     Died,
@@ -31,10 +32,15 @@ from xent_verify.model import (
 from xent_verify.ops import Op
 from xent_verify.refusals import refusal as properties_refused
 from xent_verify.rowwise import added, beside_ulps
+from xent_verify.rungs import Bias, Rungs
 
 __all__ = ["Entry", "Ledger", "Lost", "Patience", "WorstCall", "capabilities"]
 
 T = TypeVar("T")
+_INACCURATE = CODE["inaccurate"]
+_EVIDENCE, _LARGEST_EVIDENCE = 4, 50_000
+"""Failing calls that are kept to confirm causes, and logits of such a call."""
+
 _ASKED_ABOUT = 40
 """Kinds of calls that raised, at most, of which it is found out whether they are refused."""
 _CONSISTENT = ("all -inf", "mean over nothing")
@@ -166,8 +172,9 @@ class Lost:
 class Ledger:
     """Everything learned about one target on one (op, dtype)."""
 
-    def __init__(self, op: Op) -> None:
+    def __init__(self, op: Op, fmt: str) -> None:
         self.op = op
+        self.rungs, self.bias = Rungs(op, format_named(fmt)), Bias()
         self.lost = Lost()
         self.cases = 0
         self.max_ulp = 0.0
@@ -181,13 +188,22 @@ class Ledger:
         self._answered: set[str] = set()  # layouts and lengths
         self._properties: dict[str, bool] = {}
         self._words: dict[str, dict[str, Batch]] = {}
+        self._failing: dict[str, tuple[int, Batch]] = {}
+
+    @property
+    def failing_calls(self) -> list[Batch]:
+        """Of the regimes with failing numbers the call with most of them, those with most first."""
+        ordered = sorted(self._failing.values(), key=lambda item: -item[0])
+        return [batch for _, batch in ordered[:_EVIDENCE]]
 
     @property
     def failed(self) -> bool:
         return any(severity == "fail" for _, severity, _ in self.entries)
 
-    def add(self, batch: Batch, outcome: Outcome, truth: Enclosure, judgement: Judgement) -> None:
+    def add(self, batch: Batch, outcome: Outcome, truth: Enclosure, judgement: Judgement, rules: Rules) -> None:
         """Count one judged call."""
+        self.rungs.add(batch, outcome, truth, judgement, rules)
+        self.bias.add(batch, outcome, truth, judgement)
         refused = [hit for hit in judgement.hits if hit.kind == "exception"]
         asked = capabilities(self.op, batch)
         if refused:
@@ -225,6 +241,9 @@ class Ledger:
         if place is not None and isinstance(outcome, Returned):
             answer, ratio = float(outcome.value.reshape(-1)[place]), float(errors.ratio.flat[place])
             self.worst_calls[batch.regime] = WorstCall(batch, place, answer, ratio)
+        numbers = int(np.count_nonzero((errors.code == _INACCURATE) & np.isfinite(errors.ulp)))
+        if numbers > self._failing.get(batch.regime, (0, batch))[0] and batch.x.size <= _LARGEST_EVIDENCE:
+            self._failing[batch.regime] = numbers, batch
         self.max_ulp = max(self.max_ulp, tally.max_ulp)
         self.max_ratio = max(self.max_ratio, tally.max_ratio)
 
@@ -233,6 +252,8 @@ class Ledger:
         raised = ""
         if isinstance(outcome, Raised) and hit.kind in ("exception", "unsupported"):
             raised = outcome.identity if hit.kind == "exception" else outcome.type_name
+        if relation == "bias":
+            raised = relation  # a failure of its own, beside errors of another cause
         key = (hit.kind, hit.severity, raised)
         entry = self.entries.get(key)
         if entry is None:
@@ -261,6 +282,9 @@ class Ledger:
                 self._properties[what] = False
             else:
                 self.note(refusal.hit, refusal.batch, refusal.outcome)
+        if self.bias.text and self.bias.beyond_half is not None:
+            hit = Hit("inaccurate", "fail", self.bias.text, self.bias.count, self.bias.index)
+            self.note(hit, self.bias.beyond_half, None, "bias")
         for situation in _CONSISTENT:
             words = self._words.get(situation, {})
             if len(words) > 1:
@@ -320,7 +344,7 @@ class Ledger:
         """The frozen record of everything counted here."""
         return DtypeResult(
             fmt, self.cases, self.max_ulp, self.max_ratio, self.classes(), findings, self.regimes(), offered, notes,
-            unasked=unasked, incomplete=self.lost.lines(),
+            unasked=unasked, incomplete=self.lost.lines(), keeps=self.rungs.name,
         )  # fmt: skip
 
     def ordered(self) -> list[Entry]:

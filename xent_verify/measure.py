@@ -122,8 +122,8 @@ def _ratio(observed: FloatArray, truth: Enclosure, limit: FloatArray, form: Floa
 
 
 def _defined(truth: Enclosure) -> NDArray[np.bool_]:
-    """Values that follow from a definition: special values, and zeros of masked or ignored elements."""
-    return np.asarray(~np.isfinite(truth.hi) | ((truth.tier == 0) & (truth.radius == 0)))
+    """Values that must be met exactly: infinities, NaN, and zeros of masked or ignored elements."""
+    return np.asarray(~np.isfinite(truth.hi) | ((truth.tier == 0) & (truth.hi == 0)))
 
 
 def _classify(op: str, observed: FloatArray, truth: Enclosure, ratio: FloatArray, form: FloatFormat) -> NDArray[Any]:

@@ -12,7 +12,7 @@ from xent_verify.audit import opened
 from xent_verify.defined import undefined
 from xent_verify.enclosure import Enclosure
 from xent_verify.failures import AuditIncompleteError, UnknownNameError, UsageError
-from xent_verify.findings import Asker
+from xent_verify.findings import OF_MANY_CALLS, Asker
 from xent_verify.judge import Hit, Judgement, as_answered
 from xent_verify.kinds import SEVERITIES
 from xent_verify.model import (
@@ -70,7 +70,7 @@ def replay(item: Placed, *, target: str = "", isolated: bool = True) -> Replayed
     settings = _settings(item, isolated)
     op = op_named(settings.op or item.target.op)
     batch = Batch(settings.op or op.name, item.result.dtype, "replay", example.inputs, example.options, example.layout)
-    if finding.relation == "convention":
+    if finding.relation in OF_MANY_CALLS:
         raise AuditIncompleteError("this finding compares calls with one another: 'audit' shows it, one call cannot")
     why = undefined(op, batch)
     if why:

@@ -67,7 +67,7 @@ def search_worst(
         )
         for name in dtypes:
             form = format_named(name)
-            ledger = Ledger(operation)
+            ledger = Ledger(operation, form.name)
             drawn = partial(_judged, asker, ledger)
             hypothesis_search(operation.name, form, drawn, seed=settings.seed, examples=examples)
             rows = _rows_judge(asker, ledger, operation, form.name)

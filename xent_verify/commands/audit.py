@@ -17,12 +17,14 @@ __all__ = ["command"]
 @click.command(name="audit")
 @click.argument("targets", nargs=-1, required=True)
 @click.option("--op", required=True, help="The operation the targets implement (see 'list ops'), or module:attribute.")
+@click.option("--grad", is_flag=True, help="TARGETS are gradients: f(*inputs, grad) by the first input.")
 @settings_options(plan=True)
 @click.option("--json", "json_to", default="", help="Write the JSON here; '-' for stdout.")
 @out_option
 def command(
     targets: tuple[str, ...],
     op: str,
+    grad: bool,
     dtypes: tuple[str, ...] | None,
     settings: Settings,
     json_to: str,
@@ -36,10 +38,11 @@ def command(
     \b
     xent-verify audit naive --op softmax --dtype float32 --profile quick
     xent-verify audit scipy.special:softmax --op softmax --dtype float64,float32 --json result.json
+    xent-verify audit my_kernels.py:softmax_backward --op softmax --grad
     """
     from xent_verify.audit import audited
 
     with progress() as show:
-        report = audited(targets, op, dtypes, settings, show)
+        report = audited(targets, f"vjp({op})" if grad else op, dtypes, settings, show)
     deliver(report, json_to=json_to, out=out)
     return status_of(report)

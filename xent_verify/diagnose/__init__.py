@@ -22,7 +22,7 @@ from xent_verify.enclosure import Enclosure
 from xent_verify.model import Batch
 from xent_verify.ops import Op
 
-__all__ = ["MISTAKES", "Diagnosis", "Mistake", "explain", "infer"]
+__all__ = ["MISTAKES", "Diagnosis", "Mistake", "Suspect", "explain", "infer", "region_of", "suspects"]
 
 MISTAKES: tuple[Mistake, ...] = (
     values.ROUNDED_P,
@@ -52,6 +52,55 @@ class Diagnosis:
 
     mistake: str
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A mistake that one call's failing values agree with: how it is told, and on how many values."""
+
+    key: str
+    sentence: str
+    words: str
+    hits: int
+    failing: int
+    telling: int
+    exact: float
+
+
+def suspects(
+    op: Op,
+    batch: Batch,
+    observed: NDArray[Any],
+    failing: NDArray[np.bool_],
+    truth: Enclosure,
+    only: frozenset[str] = frozenset(),
+) -> list[Suspect]:
+    """All mistakes that agree with one call, the best first; ``only``: those of these keys, whether or not best."""
+    with np.errstate(all="ignore"):
+        case = Case.of(op, batch, observed, failing, truth)
+        found = [] if case is None else _found(case, only)
+    return [
+        Suspect(
+            match.mistake.key,
+            match.mistake.sentence,
+            match.words,
+            match.agreement.hits,
+            match.agreement.failing,
+            match.agreement.telling,
+            match.agreement.exact,
+        )
+        for match in found
+    ]
+
+
+def region_of(op: Op, batch: Batch, observed: NDArray[Any], failing: NDArray[np.bool_], truth: Enclosure) -> str:
+    """Where the values of one call fail, in words; "" where nothing sets them apart."""
+    with np.errstate(all="ignore"):
+        case = Case.of(op, batch, observed, failing, truth)
+        if case is None:
+            found = _empty(op, batch, observed)
+            return "" if found is None else found.text
+        return region.describe(case)
 
 
 def explain(
@@ -103,19 +152,19 @@ class _Match:
         return self.score, self.agreement.exact
 
 
-def _found(case: Case) -> list[_Match]:
+def _found(case: Case, only: frozenset[str] = frozenset()) -> list[_Match]:
     """The best match, and (where the case is small enough to try everything) other mistakes that do as well."""
     matches: dict[str, _Match] = {}
     sample = case.sampled()
     wrong = case.observed[case.failing]
     telling = bool((np.isfinite(wrong) & (wrong != 0)).any())
-    for mistake, words, agreement in _tried(case, sample):
+    for mistake, words, agreement in _tried(case, sample, only):
         match = _Match(mistake, words, agreement)
         if agreement.share < _SHARE or agreement.others < _OTHERS:
             continue
         if mistake.key not in matches or match.rank > matches[mistake.key].rank:
             matches[mistake.key] = match
-        if telling and match.rank >= (2, 0.5) and sample.batch.x.size > _TRY_ALL:
+        if not only and telling and match.rank >= (2, 0.5) and sample.batch.x.size > _TRY_ALL:
             break
     ranked = sorted(
         matches.values(),
@@ -126,10 +175,10 @@ def _found(case: Case) -> list[_Match]:
             -match.agreement.exact,
         ),
     )
-    return [match for match in ranked if match.score == ranked[0].score]
+    return [match for match in ranked if only or match.score == ranked[0].score]
 
 
-def _tried(case: Case, sample: Case) -> Iterator[tuple[Mistake, str, Agreement]]:
+def _tried(case: Case, sample: Case, only: frozenset[str]) -> Iterator[tuple[Mistake, str, Agreement]]:
     """Every prediction: in the usual precision, then (where ranges matter) in the logits' own and in float64."""
     reduced = case.observed.ndim == 0
     particular = (*reductions.MISTAKES, *losses.MISTAKES)
@@ -140,6 +189,8 @@ def _tried(case: Case, sample: Case) -> Iterator[tuple[Mistake, str, Agreement]]
         usual = dtype == case.dtype
         whole, part = (case, sample) if usual else (case.computed_in(dtype), sample.computed_in(dtype))
         for mistake in table:
+            if only and mistake.key not in only:
+                continue
             if (mistake.ops and case.op.name not in mistake.ops) or not (usual or mistake.everywhere):
                 continue
             if mistake.rows and case.op.name in ELEMENTWISE:

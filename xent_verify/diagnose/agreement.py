@@ -17,12 +17,17 @@ _LOOKED_AT = 4000
 
 @dataclass(frozen=True)
 class Agreement:
-    """How many failing values a prediction meets, which share of the others it leaves, which share it meets to the bit."""
+    """How many failing values a prediction meets, which share of the others it leaves, which share it meets to the bit.
+
+    ``telling``: how many of the values met are numbers that chance does not give: neither 0 nor infinite nor NaN, and of
+    more than 8 bits.
+    """
 
     hits: int
     failing: int
     others: float
     exact: float = 0.0
+    telling: int = 0
 
     @property
     def share(self) -> float:
@@ -74,7 +79,14 @@ class Evidence:
             met = same | (np.abs(value - self.observed) <= self.tolerance)
         others = met[~self.failing]
         exact = float(same[self.failing].mean()) if count else 0.0
-        return Agreement(int(met[self.failing].sum()), count, float(others.mean()) if others.size else 1.0, exact)
+        telling = met & self.failing & np.isfinite(self.observed) & (self.observed != 0)
+        return Agreement(
+            int(met[self.failing].sum()),
+            count,
+            float(others.mean()) if others.size else 1.0,
+            exact,
+            int(telling.sum()) if self.form.bits > 8 else 0,
+        )
 
 
 def spread(index: IntArray, most: int) -> IntArray:

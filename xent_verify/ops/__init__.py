@@ -22,6 +22,7 @@ from xent_verify.ops import (
 )
 from xent_verify.ops.op import Op, Option
 from xent_verify.ops.page import op_of
+from xent_verify.ops.tape import vjp_of
 from xent_verify.outside import outside
 
 __all__ = ["OPS", "Op", "Option", "op_named", "op_of"]
@@ -49,6 +50,8 @@ def op_named(name: str | Op) -> Op:
     """The operation of that name, or the ``Op`` at ``module:attribute``; ``UnknownNameError``/``UsageError`` otherwise."""
     if isinstance(name, Op):
         return name
+    if name.startswith(_VJP) and name.endswith(")"):
+        return _vjp(name)
     if ":" not in name:
         if name not in OPS:
             raise UnknownNameError("op", name, OPS)
@@ -59,6 +62,14 @@ def op_named(name: str | Op) -> Op:
     if not callable(found):
         raise UsageError(f"--op {name}: is a {type(found).__name__}, neither an Op nor a formula f(a, x)")
     return _page(found, name.rpartition(":")[2])
+
+
+_VJP = "vjp("
+
+
+@cache
+def _vjp(name: str) -> Op:
+    return vjp_of(op_named(name[len(_VJP) : -1]), name)
 
 
 @cache

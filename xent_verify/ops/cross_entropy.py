@@ -110,6 +110,7 @@ OP = Op(
     result="loss",
     formula=formula,
     algorithms={name: composed(form) for name, form in LOG_SOFTMAX.items()},
+    adjoints={"backward": composed(lambda a, x: a.log_softmax(x))},
     widest=("exp2",),
     denominator=denominator,
     laws=("shift", "one_hot", "not_negative"),

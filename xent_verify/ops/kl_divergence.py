@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xent_verify.formats import FloatArray
-from xent_verify.ops.forms import LOG_SOFTMAX, SOFTMAX
+from xent_verify.ops.forms import LOG_SOFTMAX, SOFTMAX, Form
 from xent_verify.ops.op import AXIS, Arithmetic, Op, RowInputs
 
 __all__ = ["OP"]
@@ -35,17 +35,19 @@ def _same_distribution(a: Arithmetic, first: FloatArray, second: FloatArray) -> 
     return all((a.number(first[i]) - a.number(second[i]) - shift).is_zero for i in live)
 
 
-def composed(form: str) -> Callable[..., Any]:
+def composed(softmax: Form, log_softmax: Form) -> Callable[..., Any]:
     """sum_i p_i (log p_i - log q_i) of stored log-softmaxes; p_i = 0 contributes nothing."""
 
     def run(a: Any, logits_p: Any, logits_q: Any) -> Any:
-        log_p, log_q = (a.store(LOG_SOFTMAX[form](a, x)) for x in (logits_p, logits_q))
-        return a.sum(a.weigh(SOFTMAX[form](a, logits_p), log_p - log_q))
+        log_p, log_q = (a.store(log_softmax(a, x)) for x in (logits_p, logits_q))
+        return a.sum(a.weigh(softmax(a, logits_p), log_p - log_q))
 
     return run
 
 
-ALGORITHMS: Mapping[str, Callable[..., Any]] = {form: composed(form) for form in LOG_SOFTMAX}
+ALGORITHMS: Mapping[str, Callable[..., Any]] = {
+    form: composed(SOFTMAX[form], LOG_SOFTMAX[form]) for form in LOG_SOFTMAX
+}
 
 OP = Op(
     name="kl_divergence",
@@ -55,6 +57,7 @@ OP = Op(
     result="rows",
     formula=formula,
     algorithms=ALGORITHMS,
+    adjoints={"backward": composed(lambda a, x: a.softmax(x), lambda a, x: a.log_softmax(x))},
     widest=("exp2",),
     laws=("shift", "not_negative"),
     formats=("float64", "float32", "float16", "bfloat16"),

@@ -65,7 +65,9 @@ def _placed(op: Op, view: Rows, result: Approximate | Number, values: Any, shape
 
 
 def _reading(op: Op, call: Batch, machine: Machine) -> Errors:
-    special, reach = False, float(max(Rows.of_call(op, call).n, 1))
+    view = Rows.of_call(op, call)
+    terms = view.n * view.count if op.result == "loss" else view.n  # added up at most
+    special, reach = False, float(max(terms, 1))
     for name, value in (*call.inputs.items(), *call.options.items()):
         kind = op.inputs.get(name) or op.options[name].kind
         if kind in ("axis", "ignored_label", "reduction") or value is None:
@@ -100,7 +102,9 @@ def arguments_of(op: Op, call: Batch, a: Any, rows: slice | None = None) -> dict
     found: dict[str, Any] = {}
     for name, kind in op.inputs.items():
         array = call.inputs[name]
-        if kind == "target" and array.dtype.kind in "iub":
+        if kind == "upstream":
+            found[name] = a.input(_upstream(op, view, array)[some])
+        elif kind == "target" and array.dtype.kind in "iub":
             found[name] = array.astype(np.int64).reshape(-1, 1)[some]
         else:
             found[name] = (a.row if kind == "row" else a.input)(view.of(array)[some])
@@ -108,6 +112,13 @@ def arguments_of(op: Op, call: Batch, a: Any, rows: slice | None = None) -> dict
         if option.kind != "axis":
             found[name] = _option(op.option(call, name), option.kind, view, a, some)
     return found
+
+
+def _upstream(op: Op, view: Rows, array: NDArray[Any]) -> NDArray[Any]:
+    """A gradient in the result's shape of the operation that is differentiated, as rows [R, n] or [R, 1]."""
+    if op.differentiates is not None and op.differentiates.result != "elements":
+        return np.broadcast_to(array.reshape(-1, 1) if array.ndim else array, (view.count, 1))
+    return view.of(array)
 
 
 def _option(value: Any, kind: str, view: Rows, a: Any, rows: slice) -> Any:

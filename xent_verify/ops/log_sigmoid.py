@@ -35,6 +35,7 @@ OP = Op(
     result="elements",
     formula=formula,
     algorithms={"two-sided": two_sided, "exp2": exp2_log_sigmoid},
+    adjoints={"backward": lambda a, x: -a.softplus(-x)},
     widest=("exp2",),
     by_row=False,
     laws=("not_positive",),

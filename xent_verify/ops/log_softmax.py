@@ -25,6 +25,7 @@ OP = Op(
     result="elements",
     formula=formula,
     algorithms=LOG_SOFTMAX,
+    adjoints={"backward": lambda a, x: a.log_softmax(x)},
     widest=("exp2",),
     laws=("shift", "permutation", "exp_sums_to_one", "not_positive", "monotone"),
 )

@@ -25,6 +25,7 @@ OP = Op(
     result="rows",
     formula=formula,
     algorithms=LOGSUMEXP,
+    adjoints={"backward": lambda a, x: a.logsumexp(x)},
     widest=("exp2",),
     laws=("shift_adds", "permutation", "at_least_max", "concatenation"),
 )

@@ -16,8 +16,9 @@ from xent_verify.model import Batch
 
 __all__ = ["AXIS", "Arithmetic", "ExpSum", "Op", "Option", "Real", "RowInputs"]
 
-InputKind = Literal["row", "target", "probabilities"]
-"""row: logits along the axis; target: class labels [R] or probabilities [R, n]; probabilities: like the first input."""
+InputKind = Literal["row", "target", "probabilities", "upstream"]
+"""row: logits along the axis; target: class labels [R] or probabilities [R, n]; probabilities: like the first input;
+upstream: the gradient of a loss by the result, in the result's shape."""
 
 OptionKind = Literal[
     "axis", "class_weights", "element_weights", "ignored_label", "reduction", "share", "divisor", "number"
@@ -105,6 +106,10 @@ class Op:
     ``widest`` names the algorithms whose limits contain those of the others, where that is known (a test compares them);
     empty: all of them are read.
 
+    ``adjoints``: the algorithms that are differentiated, where they are not ``algorithms`` (those of softmax and its kin
+    subtract a maximum, which a backward kernel does not differentiate). ``differentiates``: the operation of which this
+    one is the vector-Jacobian product.
+
     ``like`` names the operation of the table whose regimes it takes (for operations from outside; default: the one of the
     same shape). ``laws`` name entries of ``laws.LAWS`` (or a ``Law`` at ``module:attribute``); ``formats`` those of
     ``FORMATS`` that it is defined in.
@@ -118,6 +123,8 @@ class Op:
     formula: Formula | None
     algorithms: Mapping[str, Callable[..., Any]]
     widest: tuple[str, ...] = ()
+    adjoints: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    differentiates: Op | None = None
     by_row: bool = True
     denominator: Callable[[Any, Batch], Any] | None = None
     laws: tuple[str, ...] = field(default=())

@@ -66,6 +66,8 @@ def _kind(name: str, parameter: inspect.Parameter, kinds: Any, default: Any) -> 
     word = said.strip("'\"")
     if word in get_args(kinds):
         return word
+    if word == said:  # a type, under postponed evaluation of annotations
+        return default
     raise UsageError(f"operation {name}: {parameter.name} is annotated {word!r}; kinds: {', '.join(get_args(kinds))}")
 
 

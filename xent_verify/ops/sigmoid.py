@@ -35,6 +35,7 @@ OP = Op(
     result="elements",
     formula=formula,
     algorithms={"two-sided": sigmoid, "exp2": exp2_sigmoid, "exp of log": exp_of_log},
+    adjoints={"backward": lambda a, x: a.sigmoid(x)},
     widest=("exp2", "exp of log"),
     by_row=False,
     laws=("range",),

@@ -25,6 +25,7 @@ OP = Op(
     result="elements",
     formula=formula,
     algorithms=SOFTMAX,
+    adjoints={"backward": lambda a, x: a.softmax(x)},
     widest=("reciprocal", "exp of log"),
     laws=("shift", "permutation", "sum_to_one", "range", "monotone"),
 )

@@ -39,5 +39,6 @@ OP = Op(
     result="elements",
     formula=formula,
     algorithms={"divided": divided, "multiplied": multiplied},
+    adjoints={"backward": lambda a, x, temperature: a.softmax(x / temperature)},
     laws=("permutation", "sum_to_one", "range", "monotone"),
 )

@@ -92,7 +92,7 @@ def report_of(plan: Plan, made: dict[str, Any], *, interrupted: bool = False) ->
     counts = {item["kind"]: item.get("elements", item.get("rows", 1)) for item in failing}
     if failing:
         with opened(plan.target, op, plan.settings) as candidate:
-            ledger = Ledger(op)
+            ledger = Ledger(op, plan.domain.fmt)
             asker = Asker(
                 op, candidate.call, plan.settings.rules, candidate.name, candidate.expression, begin=candidate.begin
             )

@@ -151,6 +151,7 @@ def _dtype(node: Node) -> DtypeResult:
         change=node.text("change") if "change" in node.fields else "",
         unasked=node.texts("unasked") if "unasked" in node.fields else (),
         incomplete=node.texts("incomplete") if "incomplete" in node.fields else (),
+        keeps=node.text("class") if "class" in node.fields else "",
     )
 
 

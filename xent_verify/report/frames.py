@@ -43,6 +43,7 @@ def summary_frame(report: Report) -> pd.DataFrame:
         *_KEYS,
         *policy,
         "verdict",
+        "class",
         "cases",
         "max_ulp",
         *_PROVED,
@@ -161,7 +162,7 @@ def _summary(target: TargetResult, result: DtypeResult, classes: Sequence[str]) 
     histogram = histogram_of(result.regimes)
     rounded = sum(regime.correctly_rounded for regime in result.regimes)
     row = _keys(target, result) | {"policy": target.settings.get("policy", "")}
-    row |= {"verdict": verdict(result), "cases": result.cases, "max_ulp": result.max_ulp}
+    row |= {"verdict": verdict(result), "class": result.keeps, "cases": result.cases, "max_ulp": result.max_ulp}
     row |= _proved(result)
     row |= _quantiles(histogram, result.max_ulp) | _share(rounded, sum(regime.cases for regime in result.regimes))
     row |= {"max_bound_ratio": result.max_bound_ratio}

@@ -4,14 +4,14 @@
 
     {"schema": 1, "ok": bool, "settings": {…}, "bins": {"error_ulp": […], "magnitude": […]},
      "targets": [{"target", "op", "ok", "settings": {…},
-                  "dtypes": [{"dtype", "ok", "cases", "max_ulp", "max_bound_ratio", "classes": {…}, "offered": {…},
+                  "dtypes": [{"dtype", "ok", "class", "cases", "max_ulp", "max_bound_ratio", "classes": {…}, "offered": {…},
                               "measures": {…}, "notes": […], "findings": [FINDING], "regimes": [REGIME]}]}],
      "environment": {…}}
 
 * ``settings`` of a target are those that it was judged by; those at the top are what all targets have in common.
   ``interrupted`` stands at the top where the audit was ended from outside, ``incomplete`` in a format's record: a line
   for each part that could not be completed. ``ok`` is false for what failed and for what is incomplete. ``unasked``: what was
-  left out, and why.
+  left out, and why. ``class``: the strictest policy that every finite answer keeps, or "unsound".
 * FINDING: kind, severity, message, count, cases, share, regimes, minimal, worst (EXAMPLE or null), diagnosis, script;
   where they say something: relation (the companion or law that found it), raised (type and place of an exception),
   limit (in ulps, of a rule other than the policy), waived_by ("baseline"), notes (what could not be found out).
@@ -100,7 +100,7 @@ def _target(target: TargetResult, regimes: bool) -> dict[str, Any]:
 
 
 def _dtype(result: DtypeResult, regimes: bool) -> dict[str, Any]:
-    record: dict[str, Any] = {"dtype": result.dtype, "ok": result.ok, "cases": result.cases}
+    record: dict[str, Any] = {"dtype": result.dtype, "ok": result.ok, "class": result.keeps, "cases": result.cases}
     record |= _number("max_ulp", result.max_ulp) | _number("max_bound_ratio", result.max_bound_ratio)
     record |= {"classes": _counts(result.classes), "offered": dict(sorted(result.offered.items()))}
     record |= {"notes": list(result.notes), "findings": [finding_json(finding) for finding in result.findings]}

@@ -76,7 +76,7 @@ _LEGEND = (
 )
 
 _HEADER = (
-    "target", "dtype", "verdict", "values:", "max ulp:", "p99 ulp:", "p50 ulp:", "correctly rounded:", "error ÷ bound:",
+    "target", "dtype", "verdict", "class", "values:", "max ulp:", "p99 ulp:", "p50 ulp:", "correctly rounded:", "error ÷ bound:",
     "overflow, NaN, beyond the bound …", "worst input",
 )  # fmt: skip
 
@@ -84,7 +84,7 @@ _HEADER = (
 def _row(row: Any) -> list[str]:
     word = row["verdict"]
     cells = [f"`{row['target']}`", row["dtype"], *([row["policy"]] if "policy" in row else [])]
-    cells += [f"{MARKS[word]} {word}", count_text(row["cases"])]
+    cells += [f"{MARKS[word]} {word}", row["class"], count_text(row["cases"])]
     cells += [maximum_text(row), *(number_text(row[name]) for name in ("p99_ulp", "p50_ulp"))]
     cells += [share_text(row["correctly_rounded"]), number_text(row["max_bound_ratio"])]
     return [*cells, frames.row_classes(row), _code(shortened(row["worst_input"])), row["change"]]

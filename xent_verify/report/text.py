@@ -72,6 +72,7 @@ def _tables(report: Report) -> Iterator[Table]:
         if "policy" in rows:
             table.add_column("policy", no_wrap=True)
         table.add_column("verdict", no_wrap=True)
+        table.add_column("class", no_wrap=True)
         for name in ("values", "max ulp", "p99 ulp", "correct", "÷ bound"):
             table.add_column(name, justify="right", no_wrap=True)
         table.add_column("overflow, NaN, beyond the bound …")
@@ -85,7 +86,7 @@ def _tables(report: Report) -> Iterator[Table]:
 def _cells(row: Any) -> list[Text]:
     word = row["verdict"]
     cells = [Text(row["target"]), Text(row["dtype"]), *([Text(row["policy"])] if "policy" in row else [])]
-    cells += [Text(f"{MARKS[word]} {word}", style=_STYLES[word])]
+    cells += [Text(f"{MARKS[word]} {word}", style=_STYLES[word]), Text(row["class"])]
     cells += [Text(count_text(row["cases"])), Text(maximum_text(row)), Text(number_text(row["p99_ulp"]))]
     cells += [Text(share_text(row["correctly_rounded"])), Text(number_text(row["max_bound_ratio"]))]
     return [*cells, Text(frames.row_classes(row)), Text(row["change"])]

@@ -26,7 +26,11 @@ from xent_verify.failures import UsageError
 from xent_verify.floating import sound
 from xent_verify.formats import FloatFormat, IntArray, format_named
 from xent_verify.model import Batch
-from xent_verify.truth import binary, divergence, gradients, losses
+from xent_verify.ops import Op, op_named
+from xent_verify.ops.limits import arguments_of
+from xent_verify.ops.rows import Rows
+from xent_verify.truth import binary, divergence, exact, gradients, losses
+from xent_verify.truth.balls import Ball, Balls, enclosed
 from xent_verify.truth.compose import Problem, RowOp, certify_elements
 from xent_verify.truth.engines import FAST, FLOAT64, FULL, Engine, chain, has_quick, tempered
 from xent_verify.truth.rows import (
@@ -73,6 +77,9 @@ def _certified(batch: Batch, form: FloatFormat, jobs: int, *, quick: bool) -> En
     """All values; ``quick``: by tier 1 where it decides."""
     if not np.asarray(batch.x).ndim:
         return _exact(batch, form, None)
+    operation = op_named(batch.op)
+    if operation.formula is None:
+        return _read(operation, batch, form)
     match batch.op:
         case "softmax" | "log_softmax" | "logsumexp" | "softmax_temperature":
             return _row_op(batch, form, jobs, quick=quick)
@@ -89,6 +96,42 @@ def _certified(batch: Batch, form: FloatFormat, jobs: int, *, quick: bool) -> En
         case "binary_cross_entropy_with_logits":
             return _binary_loss(batch, form, jobs, quick=quick)
     return _exact(batch, form, None)
+
+
+_BLOCK = 1 << 15
+
+
+def _read(op: Op, batch: Batch, form: FloatFormat) -> Enclosure:
+    """The page's first algorithm on double-doubles, by blocks of rows; what that leaves open on exact numbers."""
+    view = Rows.of_call(op, batch)
+    whole = op.result == "loss" and op.result_shape(batch) == ()
+    step = view.count if whole or not view.n else max(_BLOCK // view.n, 1)
+    parts = []
+    with np.errstate(all="ignore"):
+        for start in range(0, view.count, max(step, 1)):
+            reading, rows = Balls(), None if whole else slice(start, start + step)
+            result = next(iter(op.algorithms.values()))(reading, **arguments_of(op, batch, reading, rows))
+            width = view.n if op.result == "elements" else 1
+            count = 1 if whole else min(step, view.count - start)
+            shape = (1,) if whole else (count, width)
+            parts.append(enclosed(reading.add(result, Ball(reading, np.zeros(shape)))))
+    if whole:
+        found = parts[0].reshape(1)
+    elif not parts:
+        return _exact(batch, form, None)
+    else:
+        flat = Enclosure.concatenate(parts)
+        columns = flat if op.result == "elements" and op.by_row else flat[:, 0]
+        placed: list[Any] = [view.back(field) for field in columns.fields]
+        found = Enclosure(*placed).reshape(-1)
+    open_places = np.flatnonzero(~found.decided(form) | (found.radius >= 3.0))
+    if open_places.size:
+        fields: list[Any] = [field.copy() for field in found.fields]
+        patch = exact.evaluate(batch, form, open_places)
+        for field, new in zip(fields, patch.fields, strict=True):
+            field[open_places] = new
+        found = Enclosure(*fields)
+    return found.reshape(op.result_shape(batch))
 
 
 def _elements(problem: Problem, batch: Batch, form: FloatFormat, jobs: int, tried: tuple[Engine, ...]) -> Enclosure:

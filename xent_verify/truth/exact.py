@@ -89,11 +89,11 @@ def intervals_of(batch: Batch, position: int) -> Iterator[Interval]:
 def by_definition(op: Op, batch: Batch) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Special values of the table's operations. Those of a page without a formula come out of its exact reading; other
     formulas have none beyond NaN for rows with a non-finite logit."""
-    if op.name in OPS:
-        return special.resolve(batch)
     if op.formula is None:
         shape = op.result_shape(batch)
         return np.zeros(shape), np.zeros(shape, np.bool_)
+    if op.name in OPS:
+        return special.resolve(batch)
     rows = Rows.of_call(op, batch).of(batch.x)
     bad: NDArray[np.bool_] = np.asarray(~np.isfinite(rows.astype(np.float64)).all(axis=1))
     if op.result == "loss" and op.result_shape(batch) == ():
@@ -237,7 +237,9 @@ def _fields(low: Any, high: Any) -> tuple[float, float, int, float]:
 
 
 def _positive(low: Any, high: Any) -> tuple[float, float, int, float]:
-    """0 < low <= high."""
+    """0 < low <= high. What lies beyond 2**(2**40) is stood for by a number just there: every format overflows at both."""
+    if low[2] + low[3] > -_TINY_EXPONENT:
+        return 1.5, 0.0, -_TINY_EXPONENT, 0.5
     grain = min(low[2], high[2])
     a, b = int(low[1]) << (low[2] - grain), int(high[1]) << (high[2] - grain)
     length = a.bit_length()

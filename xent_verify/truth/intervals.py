@@ -69,6 +69,11 @@ class Interval:
         """True when the number is exactly zero."""
         return bool(self.num == libmp.fzero)
 
+    @property
+    def middle(self) -> float:
+        """A float near the number, for comparisons that need no proof."""
+        return float(libmp.to_float(self.lo))
+
     def __add__(self, other: Interval) -> Interval:
         if isinstance(other, LogSum) and not isinstance(self, LogSum):
             return other + self

@@ -171,7 +171,12 @@ class Exact(Verbs):
         return self._of_rows(x, super().log_softmax, of)
 
     def logsumexp(self, x: Reals) -> Reals:
-        return self._of_rows(x, super().logsumexp, lambda row, _: [row.log_sum_exp()])
+        def general(rows: Reals) -> Reals:
+            top = self.max(rows)
+            infinite = isinstance(top.v[0, 0], float) and math.isinf(top.v[0, 0])
+            return top if infinite else Verbs.logsumexp(self, rows)
+
+        return self._of_rows(x, general, lambda row, _: [row.log_sum_exp()])
 
     def _of_rows(
         self, x: Reals, general: Callable[[Reals], Reals], special: Callable[[IntervalRow, Array], list[Real]]
@@ -197,7 +202,12 @@ class Exact(Verbs):
         return self._function(x, self._exp, lambda value: self._zero if value == -math.inf else value)
 
     def _exp(self, value: Interval) -> Interval:
-        return self.big.number(1) if value.is_zero else self.big.exp(value)
+        if value.is_zero:
+            return self.big.number(1)
+        try:
+            return self.big.exp(value)
+        except OverflowError:  # beyond e**(2**40): larger than every format, and below 2**(2**1100)
+            return Interval(libmp.mpf_shift(libmp.fone, 1 << 40), libmp.mpf_shift(libmp.fone, 1 << 1100), self.big.prec)
 
     def exp2(self, x: Reals) -> Reals:
         return self.exp(self.multiply(x, Reals(self, np.asarray(self.big.log(self.big.number(2)), object))))

@@ -60,7 +60,7 @@ def _group(
     book = _Book(op, cases, answers.outcomes)
     expression = f"answered({str(files[0])!r}, {str(files[1])!r}, {op.name!r})" if files else ""
     asker = Asker(op, book.ask, rules, answers.target, expression, budget=0)
-    ledger, smallest, skipped = Ledger(op), _Smallest(asker), 0
+    ledger, smallest, skipped = Ledger(op, fmt), _Smallest(asker), 0
     for case in cases:
         if answers.outcomes[case.id] is None:
             skipped += 1
@@ -103,7 +103,7 @@ class _Smallest:
         hit, batch, outcome = known
         if hit.index is not None and not self._asker.reproduces(batch, hit.kind, hit.severity):
             return finding
-        ledger = Ledger(self._asker.op)
+        ledger = Ledger(self._asker.op, batch.fmt)
         ledger.note(replace(hit, index=None), batch, outcome)
         (told,) = build(self._asker, ledger)
         return replace(finding, minimal=told.minimal, script=told.script)

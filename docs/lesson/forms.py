@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lesson.arithmetic import careful
 from xent_verify.enclosure import Enclosure
 from xent_verify.formats import FORMATS, FloatFormat
-from xent_verify.lesson.arithmetic import careful
 from xent_verify.model import Batch
 from xent_verify.ops import op_named
 from xent_verify.policies import POLICIES

@@ -9,8 +9,8 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from xent_verify.lesson.forms import FORMS, Judged
-from xent_verify.lesson.paths import PATHS, Scanned, scan, walk
+from lesson.forms import FORMS, Judged
+from lesson.paths import PATHS, Scanned, scan, walk
 from xent_verify.report.plots import Drawing, Plot, rendered
 from xent_verify.report.svg import BAD, INK
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lesson.forms import FORMS, Judged, Question, judge, lost, question
+from lesson.paths import failure
 from xent_verify.enclosure import Enclosure
 from xent_verify.formats import FloatFormat
-from xent_verify.lesson.forms import FORMS, Judged, Question, judge, lost, question
-from xent_verify.lesson.paths import failure
 from xent_verify.recipes import RECIPES, true_quantities
 from xent_verify.truth.decimals import shown
 

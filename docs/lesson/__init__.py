@@ -1,4 +1,4 @@
-"""The lesson: naive against stable, worked from one row, as a page in several languages (``xent-verify lesson``)."""
+"""The lesson: naive against stable, worked from one row, as a page in several languages (``python docs/lesson``)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def made(languages: Sequence[str] = ()) -> dict[str, bytes]:
     for package in ("jinja2", "matplotlib"):
         if find_spec(package) is None:
             raise MissingExtraError(package, "report", "the lesson")
-    from xent_verify.lesson import facts, page, plots
+    from lesson import facts, page, plots
 
     wanted = list(dict.fromkeys(languages)) or list(page.LANGUAGES)
     for language in wanted:

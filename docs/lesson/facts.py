@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from lesson import tables
+from lesson.arithmetic import correctly_rounded
+from lesson.paths import PATHS
 from xent_verify import claims
 from xent_verify.claims_truth import quantity_of
 from xent_verify.formats import FORMATS, FloatFormat
-from xent_verify.lesson import tables
-from xent_verify.lesson.arithmetic import correctly_rounded
-from xent_verify.lesson.paths import PATHS
 from xent_verify.recipes import true_quantities
 from xent_verify.truth import exact
 from xent_verify.truth.decimals import shown_interval

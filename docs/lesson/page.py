@@ -61,4 +61,4 @@ def _line(text: str) -> str:
 
 
 def _resource(name: str) -> str:
-    return (resources.files("xent_verify.lesson") / name).read_text(encoding="utf-8")
+    return (resources.files("lesson") / name).read_text(encoding="utf-8")

@@ -14,8 +14,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from lesson.forms import FORMS, Judged, judge, question
 from xent_verify.formats import FORMATS
-from xent_verify.lesson.forms import FORMS, Judged, judge, question
 
 __all__ = ["PATHS", "Failure", "Path", "Scanned", "failure", "scan", "walk"]
 

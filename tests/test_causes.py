@@ -1,0 +1,134 @@
+"""A cause is named when several calls bear it out, and not on the word of one value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from xent_verify.causes import LEAST, Causes, fresh
+from xent_verify.defined import undefined
+from xent_verify.findings import Asker
+from xent_verify.judge import Rules
+from xent_verify.model import Batch, Outcome, Returned
+from xent_verify.ops import OPS
+from xent_verify.regimes import plan
+
+Function = Callable[..., np.ndarray]
+
+
+def cause(op: str, function: Function, call: Batch, *others: Batch) -> str:
+    """What is said of one failing call of a function."""
+
+    def ask(batch: Batch) -> Outcome:
+        with np.errstate(all="ignore"):
+            value = np.asarray(function(*batch.inputs.values(), **batch.options))
+        return Returned(value, value.dtype.name)
+
+    return Causes(OPS[op], Asker(OPS[op], ask, Rules(), "t").judged, others).text(call)
+
+
+def logits(*rows: Any, fmt: Any = np.float32) -> Batch:
+    return Batch("softmax", np.dtype(fmt).name, "test", {"x": np.array(rows, fmt)})
+
+
+def softmax(x: np.ndarray) -> np.ndarray:
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+def twice(x: np.ndarray) -> np.ndarray:
+    return softmax(softmax(x))
+
+
+def from_logsumexp(x: np.ndarray) -> np.ndarray:
+    m = x.max(axis=-1, keepdims=True)
+    return np.exp(x - (m + np.log(np.exp(x - m).sum(axis=-1, keepdims=True))))
+
+
+@pytest.mark.parametrize(
+    ("function", "row", "words"),
+    [
+        (twice, [0.0, 1.0, 3.0], "softmax(softmax(x))"),
+        (from_logsumexp, [5000.0, 5001.0, 5003.0], "x - logsumexp(x)"),
+    ],
+)
+def test_a_mistake_that_fresh_calls_bear_out_is_named(function: Function, row: Any, words: str) -> None:
+    """One row of three failing values is confirmed by rows like it, and the number of calls is told."""
+    told = cause("softmax", function, logits(row))
+    assert words in told
+    assert "2 calls" in told
+
+
+def test_a_value_that_fits_by_chance_names_nothing() -> None:
+    """A constant that happens to equal softmax(softmax(x)) of one row is not that mistake on others."""
+    one = twice(np.array([[0.0, 1.0, 3.0]], np.float32))
+
+    def constant(x: np.ndarray) -> np.ndarray:
+        return np.broadcast_to(one, x.shape).copy()
+
+    told = cause("softmax", constant, logits([0.0, 1.0, 3.0]))
+    assert "softmax(softmax" not in told
+
+
+def test_nan_and_zero_alone_name_nothing() -> None:
+    """NaN agrees with anything: the finding says what is wrong, and that no cause is known."""
+
+    def broken(x: np.ndarray) -> np.ndarray:
+        return np.where(np.abs(x).max(axis=-1, keepdims=True) > 50, np.nan, softmax(x)).astype(x.dtype)
+
+    assert cause("softmax", broken, logits([100.0, 0.0, 1.0])).startswith("no known cause; ")
+
+
+def test_another_failing_call_with_numbers_confirms_one_with_nan() -> None:
+    """An unshifted softmax gives NaN above the edge; calls near the lower edge hold the numbers that prove it."""
+
+    def unshifted(x: np.ndarray) -> np.ndarray:
+        e = np.exp(x)
+        return e / e.sum(axis=-1, keepdims=True)
+
+    high = logits([100.0, 99.0, 98.5])
+    low = logits(*(np.linspace(-103, -96, 24).reshape(8, 3).tolist()))
+    assert "no maximum is subtracted" in cause("softmax", unshifted, high, low)
+
+
+def test_a_reduced_loss_is_asked_often_enough() -> None:
+    """Single numbers are pooled over fresh calls until there are enough of them."""
+
+    def summed(x: np.ndarray, target: np.ndarray, reduction: str = "mean") -> np.ndarray:
+        p = np.log(softmax(x))[np.arange(len(x)), target]
+        return np.asarray(-p.sum())
+
+    x = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+    call = Batch("cross_entropy", "float32", "test", {"logits": x, "target": np.array([0, 1, 2, 3, 0])})
+    told = cause("cross_entropy", summed, call)
+    assert "sum" in told
+    assert int(told.rsplit(" of ", 1)[1].split()[0]) >= LEAST
+
+
+@pytest.mark.parametrize("op", list(OPS))
+def test_fresh_calls_are_calls_of_the_operation(op: str) -> None:
+    """Whatever the plan asks, what is made of it is defined, and has other numbers or another order."""
+    made = 0
+    for call in plan(op, "float32", profile="quick"):
+        if not 0 < call.x.size <= 500:
+            continue
+        for seed in range(2):
+            batch = fresh(OPS[op], call, np.ones(OPS[op].result_shape(call), np.bool_), seed)
+            if batch is not None:
+                assert undefined(OPS[op], batch) == "", call.regime
+                made += 1
+    assert made > 20
+
+
+def test_labels_follow_their_classes() -> None:
+    """Where classes are put in another order, each label still names its own logit."""
+    x = np.array([[1.0, 2.0, 3.0, 4.0]], np.float32)
+    call = Batch("cross_entropy", "float32", "test", {"logits": x, "target": np.array([2])}, {"reduction": "none"})
+    batch = fresh(OPS["cross_entropy"], call, np.ones(1, np.bool_), 0)
+    assert batch is not None
+    labels = batch.inputs["target"]
+    assert (batch.x[np.arange(len(labels)), labels] == 3.0).all()
+    assert len({tuple(row) for row in batch.x.tolist()}) > 1

@@ -1,0 +1,127 @@
+"""Gradients from the page: truth, limit and implementation of the vector-Jacobian product of every operation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from xent_verify import audit
+from xent_verify.formats import FORMATS
+from xent_verify.model import Batch
+from xent_verify.ops import OPS, op_named
+from xent_verify.ops.limits import limits_of, run
+from xent_verify.policies import POLICIES
+from xent_verify.truth import certify
+
+Function = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    with np.errstate(all="ignore"):
+        yield
+
+
+def softmax(x: np.ndarray) -> np.ndarray:
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+def kl(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    return (softmax(p) * (np.log(softmax(p)) - np.log(softmax(q)))).sum(axis=-1)
+
+
+def bce(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return -(y * np.log(1 / (1 + np.exp(-x))) + (1 - y) * np.log(1 / (1 + np.exp(x))))
+
+
+def loss(x: np.ndarray, target: np.ndarray) -> np.ndarray:
+    return -np.log(softmax(x))[np.arange(len(x)), target]
+
+
+FUNCTIONS: dict[str, tuple[Function, dict[str, Any], tuple[Any, ...]]] = {
+    "softmax": (softmax, {}, ()),
+    "log_softmax": (lambda x: np.log(softmax(x)), {}, ()),
+    "logsumexp": (lambda x: np.log(np.exp(x).sum(axis=-1)), {}, ()),
+    "sigmoid": (lambda x: 1 / (1 + np.exp(-x)), {}, ()),
+    "log_sigmoid": (lambda x: -np.log1p(np.exp(-x)), {}, ()),
+    "softmax_temperature": (lambda x: softmax(x / 0.7), {"temperature": 0.7}, ()),
+    "kl_divergence": (kl, {}, (np.array([[0.0, 1.0, 0.5, 2.0], [1.0, 0.0, -1.0, 0.0]]),)),
+    "cross_entropy": (loss, {"reduction": "none"}, (np.array([2, 0]),)),
+    "binary_cross_entropy_with_logits": (
+        bce,
+        {"reduction": "none"},
+        (np.array([[0.0, 0.25, 0.5, 1.0], [0.5, 0.5, 1.0, 0.0]]),),
+    ),
+}
+
+
+def differences(function: Function, x: np.ndarray, grad: np.ndarray, others: tuple[Any, ...]) -> np.ndarray:
+    """Central differences of sum(grad * function)."""
+    found, step = np.zeros(x.shape), 1e-6
+    for place in np.ndindex(x.shape):
+        up, down = x.copy(), x.copy()
+        up[place] += step
+        down[place] -= step
+        found[place] = (grad * (function(up, *others) - function(down, *others))).sum() / (2 * step)
+    return found
+
+
+def call(op: str) -> Batch:
+    _, options, others = FUNCTIONS[op]
+    x = np.array([[0.5, -1.0, 3.0, 0.25], [-2.0, 1.0, 0.0, 1.5]])
+    inputs = dict(zip(OPS[op].inputs, (x, *others), strict=True))
+    shape = OPS[op].result_shape(Batch(op, "float64", "test", inputs, options))
+    grad = np.linspace(-1.0, 2.0, int(np.prod(shape))).reshape(shape)
+    return Batch(f"vjp({op})", "float64", "test", {**inputs, "grad": grad}, options)
+
+
+@pytest.mark.parametrize("op", [name for name in OPS if name != "cross_entropy_grad"])
+def test_the_truth_is_the_derivative(op: str) -> None:
+    """What the page's adjoint encloses agrees with central differences of an independent function."""
+    function, _, others = FUNCTIONS[op]
+    batch = call(op)
+    truth = certify(batch)
+    wanted = differences(function, batch.x, batch.inputs["grad"], others)
+    assert truth.to_float64() == pytest.approx(wanted, abs=1e-8)
+    assert truth.decided("float64").all()
+
+
+@pytest.mark.parametrize("op", [name for name in OPS if name != "cross_entropy_grad"])
+@pytest.mark.parametrize("fmt", ["float32", "bfloat16"])
+def test_backward_kernels_stay_within_the_limit(op: str, fmt: str) -> None:
+    """Each adjoint run in floats keeps the limit that the machine derives for it."""
+    form, batch = FORMATS[fmt], call(op)
+    inputs = {name: value if value.dtype.kind == "i" else form.narrow(value) for name, value in batch.inputs.items()}
+    batch = Batch(batch.op, fmt, "test", inputs, batch.options)
+    operation, truth = op_named(batch.op), certify(batch).to_float64()
+    limit = limits_of(operation, batch, POLICIES["standard"].machine(form)).error
+    assert np.isfinite(limit).all()
+    for name in operation.algorithms:
+        answer = form.widen(run(operation, name, batch, POLICIES["standard"].machine(form)))
+        assert (np.abs(answer - truth) <= limit).all(), name
+
+
+def backward(x: np.ndarray, grad: np.ndarray, axis: int = -1) -> np.ndarray:
+    """softmax's backward pass."""
+    e = np.exp(x - x.max(axis=axis, keepdims=True))
+    p = e / e.sum(axis=axis, keepdims=True)
+    return p * (grad - (p * grad).sum(axis=axis, keepdims=True))
+
+
+def without_sum(x: np.ndarray, grad: np.ndarray, axis: int = -1) -> np.ndarray:
+    """The diagonal of the Jacobian alone."""
+    e = np.exp(x - x.max(axis=axis, keepdims=True))
+    p = e / e.sum(axis=axis, keepdims=True)
+    return p * (1 - p) * grad
+
+
+@pytest.mark.parametrize(("function", "fine"), [(backward, True), (without_sum, False)])
+def test_a_backward_function_is_audited_like_any_other(function: Function, fine: bool) -> None:
+    """--op "vjp(softmax)": the upstream gradient is an input; a missing term fails."""
+    report = audit(function, op="vjp(softmax)", dtypes=["float32"], profile="quick", regimes=["ordinary", "ties"])
+    assert report.ok == fine
+    assert report.cases > 0

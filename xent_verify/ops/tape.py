@@ -1,0 +1,249 @@
+"""The adjoint: the vector-Jacobian product of an algorithm, as another algorithm over the same arithmetic.
+
+``Tape`` is a reading around another reading ``a``: it runs an algorithm on it and keeps, for each step, how the cotangent of
+its result goes back to its operands. Going back takes steps of ``a`` alone, so the gradient has every reading that its
+operation has: truth, limit, floats. softmax, log-softmax and logsumexp go back by the formulas that backward kernels use::
+
+    softmax       p (g - sum p g)              p as it was stored
+    log_softmax   g - exp(log p) sum g         log p as it was stored
+    logsumexp     p g
+
+Where both branches of a maximum are equal each takes half (|x| at 0: none), so that max(x, 0) + log1p(exp(-|x|)) has
+the derivative 1/2 at 0. The maximum of a row sends its cotangent to the first of the largest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xent_verify.ops.forms import LN_2, LOG2_E
+from xent_verify.ops.op import InputKind, Op
+from xent_verify.ops.verbs import Operators, Verbs
+
+__all__ = ["UPSTREAM", "Tape", "Taped", "vjp_of"]
+
+UPSTREAM = "grad"
+"""Name of the input that holds the upstream gradient."""
+
+Array = NDArray[Any]
+Back = Callable[[Any], Any]
+
+
+class Taped(Operators):
+    """A number of the inner reading and where it came from: operands with the way back to each."""
+
+    __slots__ = ("a", "inner", "parents")
+
+    def __init__(self, a: Tape, inner: Any, parents: tuple[tuple[Taped, Back], ...] = ()) -> None:
+        self.a, self.inner, self.parents = a, inner, parents
+        a.order.append(self)
+
+    @property
+    def v(self) -> Any:
+        return self.inner.v
+
+    def __neg__(self) -> Taped:
+        return Taped(self.a, -self.inner, ((self, lambda g: -g),))
+
+
+class Tape(Verbs):
+    """The reading around ``inner``."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+        self.order: list[Taped] = []
+
+    def lift(self, value: Any) -> Taped:
+        return value if isinstance(value, Taped) else Taped(self, self.inner.lift(value))
+
+    def constant(self, value: float) -> Taped:
+        return Taped(self, self.inner.constant(value))
+
+    def held(self, value: Any) -> Taped:
+        """A number of the inner reading, as one to differentiate by."""
+        return Taped(self, value)
+
+    def _fit(self, g: Any, like: Taped) -> Any:
+        """A cotangent in the shape of its operand: added up over what was repeated."""
+        if np.ndim(like.v) == 0 or like.v.shape == (1,):
+            return g  # a parameter: nothing is asked of it
+        if like.v.shape[-1] == 1 and g.v.shape[-1] > 1:
+            g = self.inner.sum(g)
+        return g
+
+    def add(self, x: Taped, y: Taped) -> Taped:
+        back = (x, lambda g: self._fit(g, x)), (y, lambda g: self._fit(g, y))
+        return Taped(self, x.inner + y.inner, back)
+
+    def subtract(self, x: Taped, y: Taped) -> Taped:
+        back = (x, lambda g: self._fit(g, x)), (y, lambda g: self._fit(-g, y))
+        return Taped(self, x.inner - y.inner, back)
+
+    def multiply(self, x: Taped, y: Taped) -> Taped:
+        back = (x, lambda g: self._fit(g * y.inner, x)), (y, lambda g: self._fit(g * x.inner, y))
+        return Taped(self, x.inner * y.inner, back)
+
+    def weigh(self, q: Taped, x: Taped) -> Taped:
+        a = self.inner
+        back = (
+            (q, lambda g: self._fit(a.weigh(g, x.inner), q)),
+            (x, lambda g: self._fit(a.weigh(q.inner, g), x)),
+        )
+        return Taped(self, a.weigh(q.inner, x.inner), back)
+
+    def divide(self, x: Taped, y: Taped) -> Taped:
+        quotient = x.inner / y.inner
+        back = (
+            (x, lambda g: self._fit(g / y.inner, x)),
+            (y, lambda g: self._fit(-(g * quotient) / y.inner, y)),
+        )
+        return Taped(self, quotient, back)
+
+    def _unary(self, x: Taped, value: Any, back: Back) -> Taped:
+        return Taped(self, value, ((x, back),))
+
+    def exp(self, x: Taped) -> Taped:
+        value = self.inner.exp(x.inner)
+        return self._unary(x, value, lambda g: g * value)
+
+    def exp2(self, x: Taped) -> Taped:
+        return self.exp(x * self.constant(LN_2))
+
+    def log(self, x: Taped) -> Taped:
+        return self._unary(x, self.inner.log(x.inner), lambda g: g / x.inner)
+
+    def log2(self, x: Taped) -> Taped:
+        return self.multiply(self.log(x), self.constant(LOG2_E))
+
+    def log1p(self, x: Taped) -> Taped:
+        return self._unary(x, self.inner.log1p(x.inner), lambda g: g / (1 + x.inner))
+
+    def softmax(self, x: Taped) -> Taped:
+        a = self.inner
+        p = a.store(a.softmax(x.inner))
+        return self._unary(x, p, lambda g: p * (g - a.sum(a.weigh(p, g))))
+
+    def log_softmax(self, x: Taped) -> Taped:
+        a = self.inner
+        log_p = a.store(a.log_softmax(x.inner))
+        return self._unary(x, log_p, lambda g: g - a.exp(log_p) * a.sum(g))
+
+    def logsumexp(self, x: Taped) -> Taped:
+        a = self.inner
+        return self._unary(x, a.logsumexp(x.inner), lambda g: a.softmax(x.inner) * g)
+
+    def sigmoid(self, x: Taped) -> Taped:
+        a, p = self.inner, self.inner.sigmoid(x.inner)
+        return self._unary(x, p, lambda g: g * p * a.sigmoid(-x.inner))
+
+    def softplus(self, x: Taped) -> Taped:
+        return self._unary(x, self.inner.softplus(x.inner), lambda g: g * self.inner.sigmoid(x.inner))
+
+    def sum(self, x: Taped) -> Taped:
+        return self._unary(x, self.inner.sum(x.inner), lambda g: self._wide(g, x))
+
+    def total(self, x: Taped) -> Taped:
+        return self._unary(x, self.inner.total(x.inner), lambda g: self._wide(g, x))
+
+    def _wide(self, g: Any, like: Taped) -> Any:
+        """One number a row for each of its elements."""
+        return self.inner.where(np.ones(np.shape(like.v), np.bool_), g, 0)
+
+    def max(self, x: Taped) -> Taped:
+        top = self.inner.max(x.inner)
+        first = np.arange(self.width(x)) == np.asarray(_argmax(x.v))[..., None]
+        return self._unary(x, top, lambda g: self.inner.where(first, g, 0))
+
+    def take(self, x: Taped, labels: Array) -> Taped:
+        hot = self.hot(labels, self.width(x))
+        return self._unary(x, self.inner.take(x.inner, labels), lambda g: self.inner.where(hot, g, 0))
+
+    def where(self, mask: Array, x: Any, y: Any) -> Taped:
+        first, second, a = self.lift(x), self.lift(y), self.inner
+        back = (
+            (first, lambda g: self._fit(a.where(mask, g, 0), first)),
+            (second, lambda g: self._fit(a.where(mask, 0, g), second)),
+        )
+        return Taped(self, a.where(mask, first.inner, second.inner), back)
+
+    def maximum(self, x: Taped, y: Any) -> Taped:
+        other, a = self.lift(y), self.inner
+        more, less = a.at_least(x.inner - other.inner, 0), a.at_least(other.inner - x.inner, 0)
+
+        def share(g: Any, all_of_it: Array, none: Array) -> Any:
+            return a.where(all_of_it & none, g * 0.5, a.where(all_of_it, g, 0))
+
+        back = (
+            (x, lambda g: self._fit(share(g, more, less), x)),
+            (other, lambda g: self._fit(share(g, less, more), other)),
+        )
+        return Taped(self, a.maximum(x.inner, other.inner), back)
+
+    def abs(self, x: Taped) -> Taped:
+        return self.maximum(x, -x)
+
+    def at_least(self, x: Taped, number: float) -> Array:
+        return np.asarray(self.inner.at_least(x.inner, number))
+
+    def exists(self, x: Taped) -> bool:
+        return bool(self.inner.exists(x.inner))
+
+    def nearly(self, x: Taped, number: float, roundings: int) -> Taped:
+        return self._unary(x, self.inner.nearly(x.inner, number, roundings), lambda g: g)
+
+    def store(self, x: Taped) -> Taped:
+        return self._unary(x, self.inner.store(x.inner), lambda g: g)
+
+    def back(self, result: Taped, upstream: Any, wanted: Taped) -> Any:
+        """The cotangent of ``wanted`` where that of ``result`` is ``upstream``."""
+        cotangents: dict[int, Any] = {id(result): upstream}
+        for node in reversed(self.order):
+            g = cotangents.pop(id(node), None) if node is not wanted else None
+            if g is None:
+                continue
+            for parent, way in node.parents:
+                part = way(g)
+                known = cotangents.get(id(parent))
+                cotangents[id(parent)] = part if known is None else known + part
+        zero = self.inner.where(np.zeros(wanted.v.shape, np.bool_), 1, 0)
+        return cotangents.get(id(wanted), zero)
+
+
+def _argmax(values: Array) -> Array:
+    """Place of the first largest element of each row; objects are compared by their midpoints."""
+    if values.dtype != object:
+        return np.asarray(values.argmax(axis=-1))
+    middles = np.frompyfunc(lambda value: value if isinstance(value, float) else value.middle, 1, 1)(values)
+    return np.asarray(middles.astype(np.float64).argmax(axis=-1))
+
+
+def vjp_of(op: Op, name: str) -> Op:
+    """The operation ``f(*inputs, grad)``: the upstream gradient [shape of the result] times the Jacobian by the first input."""
+    inputs: dict[str, InputKind] = {**op.inputs, UPSTREAM: "upstream"}
+
+    def adjoint(run: Callable[..., Any]) -> Callable[..., Any]:
+        def back(a: Any, grad: Any, **arguments: Any) -> Any:
+            tape = Tape(a)
+            lifted = {
+                key: tape.held(value) if isinstance(value, Operators) else value for key, value in arguments.items()
+            }
+            return tape.back(run(tape, **lifted), grad, lifted[op.first])
+
+        return back
+
+    return Op(
+        name=name,
+        about=f"vector-Jacobian product of {op.name} with respect to {op.first}",
+        inputs=inputs,
+        options=op.options,
+        result="elements",
+        formula=None,
+        algorithms={key: adjoint(run) for key, run in (op.adjoints or op.algorithms).items()},
+        by_row=op.by_row,
+        differentiates=op,
+        formats=tuple(form for form in op.formats if not form.startswith("float8")),
+    )

@@ -1,0 +1,337 @@
+"""The double-double reading: an algorithm evaluated on pairs of doubles with a running radius gives the truth, fast.
+
+A number is hi + lo with |t - (hi + lo)| <= radius; radius 0 means exact. Every step adds the bound of its kernel
+(``truth.doubledouble``) to what its operands' radii come to; radii are kept above their own rounding by ``_UP``. Where a
+radius is infinite nothing is known: values beyond doubles, undefined forms, a sign that is not settled. What is left
+undecided goes to the exact reading (``truth.reading``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xent_verify.enclosure import TIERS, Enclosure
+from xent_verify.ops import forms
+from xent_verify.ops.verbs import Operators, Verbs
+from xent_verify.truth import doubledouble as dd
+
+__all__ = ["Ball", "Balls", "enclosed"]
+
+Array = NDArray[Any]
+_UP = 1 + 2.0**-40
+"""More than the roundings of one radius."""
+
+_TINY = 2.0**-1060
+"""What products lose below 2**-969 (``doubledouble``)."""
+
+_ADD, _MULTIPLY, _DIVIDE, _EXP, _LOG = 2.0**-103, 2.0**-100, 2.0**-98, 2.0**-88, 2.0**-88
+_SMALL = 2.0**-20
+_LN_2 = (0.6931471805599453, 2.3190468138462996e-17)
+_LOG2_E = (1.4426950408889634, 2.0355273740931033e-17)
+
+
+class Ball(Operators):
+    """hi + lo within radius."""
+
+    __slots__ = ("a", "lo", "r", "v")
+
+    def __init__(self, a: Balls, v: Array, lo: Array | float = 0.0, r: Array | float = 0.0) -> None:
+        self.a, self.v = a, np.atleast_1d(np.asarray(v, np.float64))  # kernels take arrays
+        self.lo, self.r = np.asarray(lo, np.float64), np.asarray(r, np.float64)
+
+    def __neg__(self) -> Ball:
+        return Ball(self.a, -self.v, -self.lo, self.r)
+
+    @property
+    def pair(self) -> dd.Pair:
+        return np.broadcast_to(self.v, self.shape).copy(), np.broadcast_to(self.lo, self.shape).copy()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return np.broadcast_shapes(self.v.shape, self.lo.shape, self.r.shape)
+
+
+class Balls(Verbs):
+    """The reading. ``Errors`` has the same verbs, and says what each of them means."""
+
+    def input(self, values: Array) -> Ball:
+        return Ball(self, np.asarray(values).astype(np.float64))
+
+    def row(self, values: Array) -> Ball:
+        return self.input(values)
+
+    def lift(self, value: Any) -> Ball:
+        return value if isinstance(value, Ball) else Ball(self, np.array([float(value)]))
+
+    def constant(self, value: float) -> Ball:
+        """log 2 and log2 e are the numbers that were meant, others what the float holds."""
+        known = {forms.LN_2: _LN_2, forms.LOG2_E: _LOG2_E}.get(value)
+        return self.lift(value) if known is None else Ball(self, np.array([known[0]]), known[1], 2.0**-106)
+
+    def parameter(self, value: float) -> Ball:
+        return self.lift(value)
+
+    def _made(self, pair: dd.Pair, radius: Array, *sources: Ball) -> Ball:
+        """A result that is no number is exact where an operand is none (NaN: an undefined form); else nothing is known."""
+        high, low = pair
+        odd = ~np.isfinite(high) | np.isnan(radius) | np.isnan(low)
+        if not odd.any():
+            return Ball(self, high, low, radius * _UP)
+        given, known = np.zeros(high.shape, np.bool_), np.ones(high.shape, np.bool_)
+        for source in sources:
+            given |= np.broadcast_to(~np.isfinite(source.v) & (source.r == 0), high.shape)
+            known &= np.broadcast_to(np.isfinite(source.r), high.shape)
+        radius = np.where(odd, np.where(given & known & ~np.isfinite(high), 0.0, np.inf), radius * _UP)
+        return Ball(self, high, np.where(odd, 0.0, low), radius)
+
+    def _sum_of_two(self, x: Ball, y: Ball) -> Ball:
+        shape = np.broadcast_shapes(x.shape, y.shape)
+        high, low = dd.add(
+            (np.broadcast_to(x.v, shape), np.broadcast_to(x.lo, shape)),
+            (np.broadcast_to(y.v, shape), np.broadcast_to(y.lo, shape)),
+        )
+        infinite = np.isinf(x.v + y.v)
+        high = np.where(infinite, x.v + y.v, high)
+        error = _ADD * (np.abs(x.v) + np.abs(y.v))
+        exact = (np.broadcast_to(x.lo, shape) == 0) & (np.broadcast_to(y.lo, shape) == 0)  # two_sum: no error
+        return self._made((high, low), x.r + y.r + np.where(exact, 0.0, error), x, y)
+
+    def add(self, x: Ball, y: Ball) -> Ball:
+        return self._sum_of_two(x, y)
+
+    def subtract(self, x: Ball, y: Ball) -> Ball:
+        return self._sum_of_two(x, -y)
+
+    def multiply(self, x: Ball, y: Ball) -> Ball:
+        shape = np.broadcast_shapes(x.shape, y.shape)
+        a, b = ((np.broadcast_to(z.v, shape), np.broadcast_to(z.lo, shape)) for z in (x, y))
+        product = dd.multiply(a, b)
+        error = np.abs(x.v) * y.r + np.abs(y.v) * x.r + x.r * y.r
+        error = error * (1 + 2.0**-50) + _MULTIPLY * np.abs(product[0]) + _TINY
+        zero = (x.v == 0) & (x.r == 0) & np.isfinite(y.v) & np.isfinite(y.r)
+        zero |= (y.v == 0) & (y.r == 0) & np.isfinite(x.v) & np.isfinite(x.r)
+        if np.isinf(x.v).any() or np.isinf(y.v).any():  # infinity times what may be 0 is not known
+            whole = np.broadcast_to(x.v * y.v, shape)
+            unsure = (np.isinf(x.v) & (np.abs(y.v) <= y.r) & (y.r > 0)) | (
+                np.isinf(y.v) & (np.abs(x.v) <= x.r) & (x.r > 0)
+            )
+            product = np.where(np.isfinite(whole), product[0], np.where(unsure, 0.0, whole)), product[1]
+            error = np.where(unsure, np.inf, error)
+        return self._made(product, np.where(zero, 0.0, error), x, y)
+
+    def divide(self, x: Ball, y: Ball) -> Ball:
+        shape = np.broadcast_shapes(x.shape, y.shape)
+        inverse, error = self._reciprocal(y)
+        found = self.multiply(x, Ball(self, inverse[0], inverse[1], error))
+        by_infinity = np.broadcast_to(np.isinf(y.v) & (y.r == 0), shape) & np.isfinite(np.broadcast_to(x.v, shape))
+        zero = by_infinity | np.broadcast_to((x.v == 0) & (x.r == 0) & (np.abs(y.v) > y.r), shape)
+        by_zero = np.broadcast_to((y.v == 0) & (y.r == 0), shape) & (np.abs(x.v) > x.r)
+        nothing = (y.v == 0) & (y.r == 0) & (x.v == 0) & (x.r == 0)
+        nothing = nothing | (np.isnan(y.v) & (y.r == 0) & np.isfinite(x.r))
+        undefined = np.broadcast_to(nothing | (np.isinf(y.v) & np.isinf(x.v) & (x.r == 0) & (y.r == 0)), shape)
+        odd = by_zero | undefined
+        value = np.where(zero, 0.0, np.where(undefined, np.nan, np.where(by_zero, np.copysign(np.inf, x.v), found.v)))
+        return Ball(self, value, np.where(zero | odd, 0.0, found.lo), np.where(zero | odd, 0.0, found.r))
+
+    def _reciprocal(self, y: Ball) -> tuple[dd.Pair, Array]:
+        """1 / y, scaled into [1, 2), and the bound of its error."""
+        high, low = y.pair
+        _, exponent = np.frexp(high)
+        sign = np.where(high < 0, -1.0, 1.0)
+        scaled = (np.ldexp(np.abs(high), 1 - exponent), np.ldexp(low * sign, 1 - exponent))
+        top, rest = dd.reciprocal(scaled)
+        value = np.ldexp(top, 1 - exponent) * sign, np.ldexp(rest, 1 - exponent) * sign
+        room = np.abs(high) - y.r
+        error = np.where(room > 0, np.abs(value[0]) * (y.r / np.where(room > 0, room, 1.0)), np.inf)
+        return value, error * (1 + 2.0**-50) + _DIVIDE * np.abs(value[0]) + _TINY
+
+    def exp(self, x: Ball) -> Ball:
+        high, low = x.pair
+        inside = np.abs(high) <= 20000
+        top, rest, exponent = dd.exp(np.where(inside, high, 0.0), np.where(inside, low, 0.0), full=True)
+        value = np.ldexp(top, exponent), np.ldexp(rest, exponent)
+        error = value[0] * np.expm1(x.r) * (1 + 2.0**-50) + _EXP * value[0] + _TINY
+        below = (high < -20000) & (x.r < 1000)
+        zero = np.isneginf(high) & (x.r == 0)
+        gone = below | zero
+        error = np.where(inside, error, np.where(gone, np.where(zero, 0.0, _TINY), np.inf))
+        one = (high == 0) & (low == 0) & (x.r == 0)
+        same = (np.isnan(high) | np.isposinf(high)) & (x.r == 0)
+        error = np.where(one | same, 0.0, error)
+        top = np.where(gone, 0.0, np.where(same, high, value[0]))
+        return Ball(self, top, np.where(gone | same, 0.0, value[1]), error * _UP)
+
+    def exp2(self, x: Ball) -> Ball:
+        return self.exp(x * self.constant(forms.LN_2))
+
+    def log(self, x: Ball) -> Ball:
+        """log x = k log 2 + log f, x = 2**k f, 0.75 <= f < 1.5."""
+        high, low = x.pair
+        positive = high - x.r > 0
+        safe = np.where(positive & np.isfinite(high), high, 1.0)
+        _, k = np.frexp(safe / 1.5)
+        f = np.ldexp(safe, -k), np.ldexp(np.where(positive, low, 0.0), -k)
+        part = self._log_near_one(dd.add(f, (np.full_like(f[0], -1.0), np.zeros_like(f[0]))))
+        ln_2 = np.full_like(safe, _LN_2[0]), np.full_like(safe, _LN_2[1])
+        times = dd.multiply((k.astype(np.float64), np.zeros_like(safe)), ln_2)
+        value = dd.add(times, part)
+        error = _LOG * np.abs(part[0]) + 2.0**-100 * (np.abs(times[0]) + np.abs(part[0]))
+        error = error + -np.log1p(-np.minimum(x.r / safe, 1 - 2.0**-30)) * (1 + 2.0**-40)
+        error = np.where(positive & (x.r / safe < 0.5), error, np.inf)
+        zero = (high == 0) & (x.r == 0)
+        one = (high == 1) & (low == 0) & (x.r == 0)
+        none = (np.isnan(high) | (high < 0)) & (np.abs(high) > x.r) & np.isfinite(x.r) | (np.isnan(high) & (x.r == 0))
+        same = np.isposinf(high) & (x.r == 0)
+        top = np.where(one, 0.0, np.where(zero, -np.inf, np.where(same, np.inf, np.where(none, np.nan, value[0]))))
+        special = zero | one | same | none
+        return Ball(self, top, np.where(special, 0.0, value[1]), np.where(special, 0.0, error * _UP))
+
+    def _log_near_one(self, t: dd.Pair) -> dd.Pair:
+        """log(1 + t) for -0.25 <= t < 0.5, relative error 2**-88."""
+        small = np.abs(t[0]) < _SMALL
+        negative = (t[0] < 0) & ~small
+        one = np.ones_like(t[0])
+        base = dd.add(
+            (np.where(negative, 1.0, 2.0), np.zeros_like(one)),
+            (np.where(negative, t[0], 0.0), np.where(negative, t[1], 0.0)),
+        )
+        inverse = dd.reciprocal((base[0] * 2, base[1] * 2))
+        turned = dd.multiply((-t[0], -t[1]), (inverse[0] * 2, inverse[1] * 2))
+        high = np.where(small, 1.0, np.where(negative, turned[0], t[0]))
+        low = np.where(small, 0.0, np.where(negative, turned[1], t[1]))
+        usual = dd.log1p((high, low))
+        sign = np.where(negative, -1.0, 1.0)
+        series: dd.Pair = (np.full_like(one, 0.2), np.zeros_like(one))
+        for top, rest in ((-0.25, 0.0), (1 / 3, 1.850371707708594e-17), (-0.5, 0.0), (1.0, 0.0)):
+            series = dd.add((one * top, one * rest), dd.multiply(t, series))
+        near = dd.multiply(t, series)
+        return np.where(small, near[0], sign * usual[0]), np.where(small, near[1], sign * usual[1])
+
+    def log2(self, x: Ball) -> Ball:
+        return self.multiply(self.log(x), self.constant(forms.LOG2_E))
+
+    def log1p(self, x: Ball) -> Ball:
+        """By the kernel where x is small and positive; else log(1 + x)."""
+        whole = self.log(self.add(self.lift(1.0), x))
+        high, low = x.pair
+        fit = (high >= 2.0**-100) & (high < 1) & (x.r < high / 2)
+        kernel = dd.log1p((np.where(fit, high, 0.5), np.where(fit, low, 0.0)))
+        error = _LOG * np.abs(kernel[0]) + x.r * (1 + 2.0**-40)
+        tiny = (np.abs(high) < 2.0**-100) & (x.r < 2.0**-100)  # log(1 + x) = x - x**2/2 + ...
+        error = np.where(tiny, x.r + np.abs(high) * 2.0**-100, error)
+        value = (
+            np.where(tiny, high, np.where(fit, kernel[0], whole.v)),
+            np.where(tiny, low, np.where(fit, kernel[1], whole.lo)),
+        )
+        return self._made(value, np.where(tiny | fit, error, whole.r), x)
+
+    def max(self, x: Ball) -> Ball:
+        if x.v.shape[-1] == 0:
+            return Ball(self, np.full((*x.v.shape[:-1], 1), -np.inf))
+        high, low = x.pair
+        radius = np.broadcast_to(x.r, high.shape)
+        order = high.argmax(axis=-1)[..., None]
+        top, rest, r = (np.take_along_axis(part, order, -1) for part in (high, low, radius))
+        if x.r.any() or x.lo.any():
+            reach = (high + np.abs(low) + radius).max(axis=-1, keepdims=True) * _UP
+            r = np.maximum(r, np.where(np.isfinite(top), reach - top + np.abs(rest) + 2.0**-50 * np.abs(top), r))
+        nan = np.isnan(high).any(axis=-1, keepdims=True)
+        known = np.isfinite(radius).all(axis=-1, keepdims=True)
+        return Ball(
+            self, np.where(nan, np.nan, top), np.where(nan, 0.0, rest), np.where(nan, np.where(known, 0.0, np.inf), r)
+        )
+
+    def sum(self, x: Ball) -> Ball:
+        high, low = x.pair
+        n = high.shape[-1]
+        if n == 1:
+            return x
+        finite = np.isfinite(high)
+        value = dd.tree_sum(np.where(finite, high, 0.0), np.where(finite, low, 0.0), -1)
+        depth = math.ceil(math.log2(max(n, 2))) + 1
+        size = np.abs(np.where(finite, high, 0.0)).sum(axis=-1, keepdims=True)
+        error = np.broadcast_to(x.r, high.shape).sum(axis=-1, keepdims=True) + 4 * depth**2 * 2.0**-106 * size
+        odd = np.where(finite, 0.0, high).sum(axis=-1, keepdims=True)
+        radius = error * (1 + n * 2.0**-52)
+        radius = np.where((odd != 0) & np.isfinite(error), 0.0, radius) * _UP
+        return Ball(self, np.where(odd == 0, value[0], odd), np.where(odd == 0, value[1], 0.0), radius)
+
+    def logsumexp(self, x: Ball) -> Ball:
+        """The limit where the maximum is infinite: -inf of -inf alone, +inf beside one."""
+        top = self.max(x)
+        return self.where(np.isinf(top.v) & (top.r == 0), top, super().logsumexp(x))
+
+    def total(self, x: Ball) -> Ball:
+        high, low = x.pair
+        flat = Ball(self, high.reshape(1, -1), low.reshape(1, -1), np.broadcast_to(x.r, high.shape).reshape(1, -1))
+        return self._each(self.sum(flat), lambda array: array.reshape(1))
+
+    def _each(self, x: Ball, change: Callable[[Array], Array]) -> Ball:
+        return Ball(self, *(change(np.broadcast_to(part, x.shape)) for part in (x.v, x.lo, x.r)))
+
+    def take(self, x: Ball, labels: Array) -> Ball:
+        rows = max(len(labels), x.shape[0])
+        return self._each(x, lambda part: np.take_along_axis(np.broadcast_to(part, (rows, part.shape[-1])), labels, -1))
+
+    def where(self, mask: Array, x: Any, y: Any) -> Ball:
+        first, second = self.lift(x), self.lift(y)
+        pairs = ((first.v, second.v), (first.lo, second.lo), (first.r, second.r))
+        return Ball(self, *(np.where(mask, one, other) for one, other in pairs))
+
+    def maximum(self, x: Ball, y: Any) -> Ball:
+        other = self.lift(y)
+        larger = self.where(x.v >= other.v, x, other)
+        unsure = np.abs(x.v - other.v) <= (x.r + other.r + np.abs(x.lo) + np.abs(other.lo)) * _UP
+        both = np.maximum(x.r, other.r) + np.abs(x.lo) + np.abs(other.lo) + np.abs(x.v - other.v)
+        exact = (x.r == 0) & (other.r == 0) & (x.lo == 0) & (other.lo == 0)
+        made = Ball(self, larger.v, larger.lo, np.where(unsure & ~exact, both * _UP, larger.r))
+        nan = np.isnan(x.v) | np.isnan(other.v)
+        known = nan & np.isfinite(x.r) & np.isfinite(other.r)
+        return Ball(self, np.where(nan, np.nan, made.v), made.lo, np.where(known, 0.0, np.where(nan, np.inf, made.r)))
+
+    def abs(self, x: Ball) -> Ball:
+        negative = x.v < 0
+        return self.where(negative, -x, x)
+
+    def at_least(self, x: Ball, number: float) -> Array:
+        """Where x >= number; the branches of sound algorithms agree where that is not settled."""
+        return np.asarray(x.v >= number)
+
+    @staticmethod
+    def exists(x: Ball) -> bool:
+        return bool(np.any(x.v != 0))
+
+    def weigh(self, q: Ball, x: Ball) -> Ball:
+        return self.where((q.v == 0) & (q.r == 0), 0, q * x)
+
+    @staticmethod
+    def nearly(x: Ball, number: float, roundings: int) -> Ball:  # noqa: ARG004 (the same verb as in other readings)
+        return x
+
+    @staticmethod
+    def store(x: Ball) -> Ball:
+        return x
+
+
+def enclosed(x: Ball) -> Enclosure:
+    """Balls as enclosures: normalised to 1 <= |hi| < 2. Where nothing is known the radius spans the number and 0."""
+    high, low = (np.array(part) for part in x.pair)
+    radius = np.array(np.broadcast_to(x.r, high.shape))
+    special = ~np.isfinite(high) & (radius == 0)
+    known = np.isfinite(high) & np.isfinite(radius)
+    mantissa, exponent = np.frexp(np.where(known, high, 1.0))
+    exponent = np.where(high == 0, 0, exponent - 1).astype(np.int64)
+    hi = np.where(special, high, np.where(known, mantissa * 2, 1.0))
+    shift = np.clip(-exponent, -1074, 1074).astype(np.int32)
+    lo = np.where(known, np.ldexp(np.where(known, low, 0.0), shift), 0.0)
+    r = np.where(special, 0.0, np.where(known, np.ldexp(np.where(known, radius, 0.0), shift) * _UP, 3.0))
+    r = np.where((r > 0) & (r < 2.0**-900), 2.0**-900, r)
+    empty = (hi == 0) & (r > 0)  # an interval around 0: no digit is known
+    lo = np.where(np.abs(lo) < 2.0**-900, 0.0, lo)
+    tier = np.where(special, 0, TIERS.index("double-double")).astype(np.uint8)
+    return Enclosure(np.where(empty, 1.0, hi), np.where(empty, 0.0, lo), exponent, np.where(empty, 3.0, r), tier)
