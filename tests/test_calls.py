@@ -14,6 +14,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+from kernels import overwrites
 
 from xent_verify import audit
 from xent_verify.audit import AuditReport
@@ -28,6 +29,7 @@ from xent_verify.judge import Rules, judge
 from xent_verify.model import Batch, NotOffered, Raised, Returned, TimedOut
 from xent_verify.ops import OPS
 from xent_verify.policies import POLICIES
+from xent_verify.pytest_plugin import _audited as plugin_audited
 from xent_verify.refusals import refusal
 from xent_verify.scaffold import functions, settings_text
 from xent_verify.settings import Settings, command_of
@@ -102,6 +104,17 @@ def test_the_ulp_that_narrow_results_are_allowed_belongs_to_the_result() -> None
     }
     assert limit[""] > 1e-3
     assert limit["float32"] < 1e-6
+
+
+def test_a_finding_of_another_result_format_is_replayed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Replay judges by the recorded result format and shows the value rounded to it."""
+    plain = {"op": "cross_entropy", "dtypes": ["bfloat16"], "options": {"reduction": "none"}, "only": "index labels"}
+    file = tmp_path / "result.json"
+    file.write_text(audited("coarse_losses", **plain, result="float32").to_json())
+    assert run(["replay", str(file), "--in-process"]) == 1
+    shown = capsys.readouterr().out
+    assert "(float32)" in shown
+    assert "still fails" in shown
 
 
 def test_settings_record_and_repeat_what_was_said(tmp_path: Path) -> None:
@@ -486,6 +499,19 @@ def test_the_library_is_told_by_class_annotation_owner_and_partial() -> None:
     annotated.__annotations__ = {"x": tensor | None, "return": tensor}
     for target in (own, annotated, functools.partial(annotated, 1), own.__call__):
         assert likely(target) == ["torch"], target
+
+
+def test_probabilities_that_are_cast_to_labels_are_not_offered() -> None:
+    """A loss that casts whatever comes to whole numbers and flattens it takes labels only."""
+    report = audited("casts_labels", op="cross_entropy", regimes=("ordinary", "probabilities"))
+    assert report.ok
+    assert not report.targets[0].dtypes[0].offered["probability_targets"]
+
+
+def test_the_fixture_of_pytest_takes_the_same_options() -> None:
+    """What ``xent_audit`` passes on reaches the audit."""
+    given = {"op": "softmax", "dtypes": ["float32"], "profile": "quick", "regimes": FEW, "only": "last axis, not empty"}
+    assert plugin_audited(overwrites, given | {"call": "(f(x), x)[1]", "in_place": "x"}).ok
 
 
 def test_a_wider_answer_keeps_the_limit_that_was_due() -> None:

@@ -180,6 +180,24 @@ def test_tensors_of_torch_are_taken() -> None:
     assert_close(loss, op="cross_entropy", inputs=(x, torch.tensor([0, 1])))
 
 
+def test_gradients_go_by_an_upstream_gradient() -> None:
+    """``grad=`` asks for the gradient by the first input: p (g - sum p g) for softmax, within its own limits."""
+    g = np.array([[1.0, 0.0, 0.0], [0.5, -0.5, 2.0]], np.float32)
+    p = np.asarray(reference("softmax", X))
+    wanted = p * (g - (p * g).sum(axis=1, keepdims=True))
+    assert np.allclose(np.asarray(reference("softmax", X, grad=g)), wanted, rtol=1e-12)
+    allowed = limits("softmax", X, grad=g)
+    assert np.array_equal(allowed, limits("vjp(softmax)", X, g))
+    assert allowed.shape == X.shape
+    assert (allowed < 1e-5).all()
+    assert_close(wanted.astype(np.float32), op="softmax", inputs=X, grad=g)
+    assert_close(wanted.astype(np.float32), op="softmax", inputs=X, grad=g.tolist())
+    with pytest.raises(AssertionError, match=r"vjp\(softmax\): \d of 6 elements fail"):
+        assert_close(p.astype(np.float32), op="softmax", inputs=X, grad=g)
+    of_loss = limits("cross_entropy", X, [0, 1], reduction="sum", grad=np.float32(1.0))
+    assert of_loss.shape == X.shape
+
+
 def test_every_policy_judges() -> None:
     """A value one ulp off passes ``faithful``'s neighbours and fails ``exact``."""
     right = reference("logsumexp", X).rounded("float32")

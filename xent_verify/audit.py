@@ -236,7 +236,7 @@ def audit_dtype(
     unasked += [f"not asked (--without): {name}" for name in settings.without]
     notes = [*candidate.met]
     notes += [f"{name}: answers {', '.join(words)}" for name, words in ledger.conventions.items()]
-    if passed and ledger.cases:
+    if passed and ledger.cases and not settings.result:
         notes += ledger.lost.unless("inference", lambda: inferred(asker, fmt), ())
     offered = {**candidate.offered, **ledger.refused}
     return ledger.as_result(fmt, findings, offered, tuple(notes), (*unasked, *patience.notes()))

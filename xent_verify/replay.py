@@ -13,7 +13,7 @@ from xent_verify.defined import undefined
 from xent_verify.enclosure import Enclosure
 from xent_verify.failures import AuditIncompleteError, UnknownNameError, UsageError
 from xent_verify.findings import OF_MANY_CALLS, Asker
-from xent_verify.judge import Hit, Judgement
+from xent_verify.judge import Hit, Judgement, as_answered
 from xent_verify.kinds import SEVERITIES
 from xent_verify.model import (
     Batch,
@@ -75,13 +75,14 @@ def replay(item: Placed, *, target: str = "", isolated: bool = True) -> Replayed
     why = undefined(op, batch)
     if why:
         raise UsageError(f"the recorded call is none that {op.name} defines: {why}")
+    batch = settings.rules.of_call(batch)
     with opened(target or item.target.target, op, settings) as candidate:
         asker = Asker(op, candidate.call, settings.rules, candidate.name, candidate.expression)
         outcome, truth, judgement = asker.judged(batch)
         hits = asker.hits(batch, finding.relation)[0] if finding.relation else judgement.hits
     still = [hit for hit in hits if hit.kind == finding.kind and (hit.severity != "info" or finding.severity == "info")]
     lines = [f"{finding.kind} {item.where}: {finding.text}", f"call      {call_text(example)}"]
-    lines += _numbers(batch, example, outcome, truth, judgement)
+    lines += _numbers(as_answered(batch, outcome), example, outcome, truth, judgement)
     lines += _verdict(finding, still, hits)
     return Replayed(bool(still), tuple(lines))
 

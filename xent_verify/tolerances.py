@@ -40,7 +40,8 @@ def limits(
 
     * ``inputs``: by position or by name (``target=``), arrays of any library; they are taken as the exact numbers they hold
     * ``policy``: docs/policies.md; ``result``: the format of the result, where it is not that of the first input
-    * ``options``: the op's own (``axis``, ``weight``, ``reduction``, ...)
+    * ``options``: the op's own (``axis``, ``weight``, ``reduction``, ...); ``grad``, an upstream gradient in the shape of the
+      result, asks for the limits of the gradient by the first input
 
     float64, in the result's shape; infinite where a sound algorithm promises nothing. ``UsageError`` for what the operation
     does not have.
@@ -49,8 +50,9 @@ def limits(
     >>> limits("softmax", [[0.0, 1.0]]).shape
     (1, 2)
     """
-    operation = op_named(op)
-    batch = _defined(operation, call_of(op, inputs, options, _result(result)))
+    batch = call_of(op, inputs, options, _result(result), one_format=True)
+    operation = op_named(batch.op)
+    batch = _defined(operation, batch)
     return parse_policy(policy).limits(operation, batch, certify(batch)).error
 
 
@@ -67,7 +69,8 @@ def assert_close(
 
     * ``actual``: one array of any library (a number, or a list), in the shape of the result
     * ``inputs``: the first input, or all of them as a tuple or by name as a dict
-    * ``policy``: docs/policies.md; ``options``: the op's own
+    * ``policy``: docs/policies.md; ``options``: the op's own; ``grad``, an upstream gradient: ``actual`` is the gradient by the
+      first input
     * ``result``: the format of the answer. Without it a wider answer than the inputs' format is judged in its own format, and
       a narrower one is an error; Python numbers are judged in the inputs' format
 
@@ -81,9 +84,10 @@ def assert_close(
     >>> assert_close([[0.5, 0.5]], op="softmax", inputs=[[3.0, 3.0]])
     """
     __tracebackhide__ = True
-    operation = op_named(op)
-    positional, named = _given(operation, inputs)
-    batch = _defined(operation, call_of(op, positional, {**named, **options}, _result(result)))
+    positional, named = _given(op_named(op), inputs)
+    batch = call_of(op, positional, {**named, **options}, _result(result), one_format=True)
+    operation = op_named(batch.op)
+    batch = _defined(operation, batch)
     value, batch = _answer(actual, batch, declared=result is not None)
     rules = Rules(parse_policy(policy), result=batch.result)
     truth = certify(batch)

@@ -229,13 +229,21 @@ def _losses(asker: _Asker, style: Style) -> tuple[Style, bool]:
             continue
         answer = index if index is not None else shares
         assert answer is not None
-        if shares is None or (index is not None and shares.shape != index.shape):
+        if shares is None or (
+            index is not None and (shares.shape != index.shape or _as_labels(asker, style, shares, pick))
+        ):
             targets = "index"
         else:
             targets = "any" if index is not None else "probability"
         reduction = _only_reduction(style, answer, _LOGITS.shape[:1]) if not unit else ""
         return replace(style, unit=unit, targets=targets, reduction=reduction), True
     return style, False
+
+
+def _as_labels(asker: _Asker, style: Style, shares: NDArray[Any], pick: Any) -> bool:
+    """Whether probabilities are taken for labels: cast to whole numbers, they have the same answer."""
+    cast = asker.ask(style, _LOGITS[pick], _SHARES[pick].astype(np.int64))
+    return cast is not None and np.array_equal(cast, shares)
 
 
 def _through_a_loss(asker: _Asker, style: Style) -> Style:

@@ -93,12 +93,34 @@ def _as_floats(values: Any, what: str) -> NDArray[Any]:
     raise UsageError(f"{what} has dtype {array.dtype}; formats: {', '.join(FORMATS)}")
 
 
-def call_of(op: str | Op, inputs: Sequence[Any], options: Mapping[str, Any], result: str = "") -> Batch:
+def call_of(
+    op: str | Op, inputs: Sequence[Any], options: Mapping[str, Any], result: str = "", *, one_format: bool = False
+) -> Batch:
     """A call from arrays of any library: ``inputs`` by position, or among the ``options`` by name.
 
-    ``target`` names the second input of every operation that has one. ``UsageError`` for what the operation does not have.
+    ``target`` names the second input of every operation that has one; with ``grad``, an upstream gradient in the shape of the
+    result, it is a call of the gradient by the first input. ``one_format``: Python numbers are rounded to the first input's
+    format. ``UsageError`` for what the operation does not have.
     """
+    name_of_op = op if isinstance(op, str) else op.name
+    if options.get("grad") is not None and "grad" not in op_named(op).inputs:
+        op = name_of_op = f"vjp({name_of_op})"
     known = op_named(op)
+    given, left = _assigned(known, inputs, options)
+    arrays: dict[str, NDArray[Any]] = {}
+    for name in known.inputs:
+        array = _as_array(given[name], name)
+        keep = known.inputs[name] == "target" and array.dtype.kind in "iub"
+        arrays[name] = array if keep else _as_floats(array, name)
+        if one_format and not keep and as_numpy(given[name]) is None:
+            arrays[name] = format_named(arrays[known.first].dtype).narrow(arrays[name])
+    plain = {name: _plain(value) for name, value in left.items()}
+    fmt = format_named(arrays[known.first].dtype).name
+    return Batch(name_of_op, fmt, "reference", arrays, plain, result=result)
+
+
+def _assigned(known: Op, inputs: Sequence[Any], options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(input -> what was given for it, the options proper)."""
     names, left = list(known.inputs), dict(options)
     inputs = [one for one in inputs if one is not None]
     if "target" in left and "target" not in names and len(names) > 1:
@@ -116,14 +138,7 @@ def call_of(op: str | Op, inputs: Sequence[Any], options: Mapping[str, Any], res
         raise UnknownNameError(f"option of {known.name}", unknown[0], known.options)
     if len(inputs) > len(names) or any(name not in given for name in names):
         raise UsageError(f"{known.name} takes {' and '.join(names)}")
-    arrays = {}
-    for name in names:
-        array = _as_array(given[name], name)
-        keep = known.inputs[name] == "target" and array.dtype.kind in "iub"
-        arrays[name] = array if keep else _as_floats(array, name)
-    plain = {name: _plain(value) for name, value in left.items()}
-    fmt = format_named(arrays[names[0]].dtype).name
-    return Batch(op if isinstance(op, str) else op.name, fmt, "reference", arrays, plain, result=result)
+    return given, left
 
 
 def _plain(value: Any) -> Any:
@@ -147,7 +162,8 @@ def reference(
       their format, Python numbers are float64. Labels are class indices [N] of any integer dtype, or floats [N, C]
     * ``fmt``: another format than that of the first input that the enclosures shall decide
     * ``jobs``: processes or threads; the bits of the result do not depend on it
-    * ``options``: the op's own (``axis``, ``weight``, ``reduction``, ...), taken as the real numbers they store
+    * ``options``: the op's own (``axis``, ``weight``, ``reduction``, ...), taken as the real numbers they store; ``grad``, an
+      upstream gradient in the shape of the result, asks for the gradient by the first input
 
     Raises ``UsageError`` for shapes, dtypes, options or class ids that the operation does not have.
 
