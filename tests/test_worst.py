@@ -29,7 +29,7 @@ def test_the_stable_softmax_stays_within_its_bound_and_near_it() -> None:
         "stable", op="softmax", dtypes=("float32",), settings=SETTINGS, evaluations=6000, examples=50
     )
     assert report.ok
-    assert 0.7 < curves["float32"][-1][1] <= 1
+    assert 0.4 < curves["float32"][-1][1] <= 1  # the limit also covers base-2 and division-free forms
 
 
 def test_the_same_seed_finds_the_same(capsys: pytest.CaptureFixture[str]) -> None:
