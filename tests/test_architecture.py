@@ -16,7 +16,7 @@ FLOORS = (
     ("truth",),
     ("candidates", "scripts", "testing"),
     (
-        "policies", "measure", "conventions", "judge", "settings", "properties", "rowwise", "ledger", "companions", "laws",
+        "policies", "measure", "conventions", "judge", "settings", "properties", "rowwise", "ledger", "screen", "companions", "laws",
         "diagnose",
     ),
     ("minimise", "search", "findings", "recipes"),

@@ -23,6 +23,7 @@ from xent_verify.model import Batch, DtypeResult, Report, Returned, TargetResult
 from xent_verify.ops import OPS, Op, op_named
 from xent_verify.policies import Policy, parse_policy
 from xent_verify.regimes import borrowed, plan
+from xent_verify.screen import Screen
 from xent_verify.settings import Settings
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ def audit_dtype(
     ledger = Ledger(op)
     asker = Asker(op, candidate.call, settings.rules, candidate.name, candidate.expression, begin=candidate.begin)
     skipped: dict[str, int] = {}
-    patience = Patience()
+    patience, screen = Patience(), Screen(op, settings.policy)
     answered: list[tuple[Batch, Returned]] = []
     for number, batch in enumerate(ledger.lost.while_drawn(_cases(op, fmt, settings))):
         if progress is not None:
@@ -195,7 +196,9 @@ def audit_dtype(
             continue
         if patience.spent(batch):
             continue
-        seen = asker.observe(ledger, batch)
+        if batch.aspect == "sweep" and not screen.wanted(batch):
+            continue
+        seen = asker.screened(ledger, screen, batch) if batch.aspect == "sweep" else asker.observe(ledger, batch)
         if seen is None:
             continue
         outcome, judgement = seen
@@ -212,6 +215,8 @@ def audit_dtype(
     passed = all(finding.severity != "fail" for finding in findings)
     unasked = [f"not asked (not offered): {name}, {count} call(s)" for name, count in sorted(skipped.items())]
     notes = [f"{name}: answers {', '.join(words)}" for name, words in ledger.conventions.items()]
+    if screen.calls:
+        notes.append(f"{screen.values:,} values of {screen.calls:,} calls compared with float64, judged where they differ")
     if passed and ledger.cases:
         notes += ledger.lost.unless("inference", lambda: inferred(asker, fmt), ())
     offered = {**candidate.offered, **ledger.refused}

@@ -21,6 +21,7 @@ from xent_verify.ledger import Entry, Ledger, Lost, WorstCall
 from xent_verify.minimise import minimise
 from xent_verify.model import Batch, Example, Finding, Outcome, Raised, Returned
 from xent_verify.ops import Op
+from xent_verify.screen import Screen, Suspicion
 from xent_verify.scripts import script
 from xent_verify.truth import certify
 from xent_verify.truth.decimals import digits
@@ -47,22 +48,37 @@ class Asker:
     budget: int = 250
     begin: Callable[[Batch], None] | None = None  # ``Candidate.begin``
 
-    def judged(self, batch: Batch) -> tuple[Outcome, Enclosure, Judgement]:
-        if self.begin is not None:
+    def judged(self, batch: Batch, outcome: Outcome | None = None) -> tuple[Outcome, Enclosure, Judgement]:
+        if self.begin is not None and outcome is None:
             self.begin(batch)
         truth = certify(batch)
-        outcome = self.ask(batch)
+        outcome = self.ask(batch) if outcome is None else outcome
         return outcome, truth, judge(self.op, batch, outcome, truth, self.rules)
 
-    def observe(self, ledger: Ledger, batch: Batch) -> tuple[Outcome, Judgement] | None:
-        """Judge one call and count it; None where that raised, which the ledger then says."""
+    def observe(
+        self, ledger: Ledger, batch: Batch, outcome: Outcome | None = None
+    ) -> tuple[Outcome, Judgement] | None:
+        """Judge one call (its answer, where there is one) and count it; None where that raised, which the ledger says."""
         try:
-            outcome, truth, judgement = self.judged(batch)
+            outcome, truth, judgement = self.judged(batch, outcome)
             ledger.add(batch, outcome, truth, judgement)
         except Exception as error:  # noqa: BLE001  (said in the report)
             ledger.lost(f"a call of {batch.regime} was not judged", error)
             return None
         return outcome, judgement
+
+    def screened(self, ledger: Ledger, screen: Screen, batch: Batch) -> tuple[Outcome, Judgement] | None:
+        """Ask one call of a sweep; judge and count what looks wrong (the suspicious rows, asked again, before all)."""
+        outcome = self.ask(batch)
+        found = ledger.lost.unless("not compared", partial(screen.suspicion, batch, outcome), Suspicion(None))
+        if found is None:
+            return None
+        seen = None if found.rows is None else self.observe(ledger, found.rows)
+        if seen is None or not seen[1].kinds():
+            seen = self.observe(ledger, batch, outcome)
+        if seen is not None and seen[1].kinds():
+            screen.failed(batch)
+        return seen
 
     def limit(self, batch: Batch) -> FloatArray:
         """The policy's largest absolute error for each element of a call's result."""

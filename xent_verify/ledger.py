@@ -18,6 +18,7 @@ from xent_verify.judge import Hit, Judgement
 from xent_verify.kinds import KINDS, Severity, rank
 from xent_verify.measure import Tally
 from xent_verify.model import (
+    UNUSUAL_LAYOUTS,
     Batch,
     Died,
     DtypeResult,
@@ -76,7 +77,7 @@ class WorstCall:
 
 def capabilities(op: Op, batch: Batch) -> frozenset[str]:
     """What a call asks of a target beyond the base case (2-D, last axis, int64 targets, no options)."""
-    asked = set()
+    asked = {f"{batch.layout} arrays"} if batch.layout in UNUSUAL_LAYOUTS else set()
     if batch.x.ndim != 2:
         asked.add(f"{batch.x.ndim}-D input")
     target = batch.inputs.get("target")
