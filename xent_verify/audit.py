@@ -22,7 +22,7 @@ from xent_verify.ledger import Ledger, Lost, Patience
 from xent_verify.model import Batch, DtypeResult, Report, Returned, TargetResult
 from xent_verify.ops import OPS, Op, op_named
 from xent_verify.policies import Policy, parse_policy
-from xent_verify.regimes import borrowed, plan
+from xent_verify.regimes import plan
 from xent_verify.screen import Screen
 from xent_verify.settings import Settings
 
@@ -216,7 +216,9 @@ def audit_dtype(
     unasked = [f"not asked (not offered): {name}, {count} call(s)" for name, count in sorted(skipped.items())]
     notes = [f"{name}: answers {', '.join(words)}" for name, words in ledger.conventions.items()]
     if screen.calls:
-        notes.append(f"{screen.values:,} values of {screen.calls:,} calls compared with float64, judged where they differ")
+        notes.append(
+            f"{screen.values:,} values of {screen.calls:,} calls compared with float64, judged where they differ"
+        )
     if passed and ledger.cases:
         notes += ledger.lost.unless("inference", lambda: inferred(asker, fmt), ())
     offered = {**candidate.offered, **ledger.refused}
@@ -224,12 +226,10 @@ def audit_dtype(
 
 
 def _cases(op: Op, fmt: str, settings: Settings) -> Iterator[Batch]:
-    """The plan's batches; an operation from outside the table borrows those of one of its shape."""
+    """The plan's batches; an operation from outside the table goes by the name under which it is imported."""
     amount: dict[str, Any] = {"profile": settings.profile, "seed": settings.seed}
     amount |= {"sizes": settings.sizes, "regimes": settings.regimes}
-    if op.name in OPS:
-        return plan(op.name, fmt, **amount)
-    return borrowed(op, settings.op or op.name, plan(op.regimes_of, fmt, **amount))
+    return plan(op, fmt, name=op.name if op.name in OPS else settings.op or op.name, **amount)
 
 
 _COMPARED = {"quick": 6, "standard": 14, "deep": 40}

@@ -55,9 +55,7 @@ class Asker:
         outcome = self.ask(batch) if outcome is None else outcome
         return outcome, truth, judge(self.op, batch, outcome, truth, self.rules)
 
-    def observe(
-        self, ledger: Ledger, batch: Batch, outcome: Outcome | None = None
-    ) -> tuple[Outcome, Judgement] | None:
+    def observe(self, ledger: Ledger, batch: Batch, outcome: Outcome | None = None) -> tuple[Outcome, Judgement] | None:
         """Judge one call (its answer, where there is one) and count it; None where that raised, which the ledger says."""
         try:
             outcome, truth, judgement = self.judged(batch, outcome)

@@ -90,6 +90,8 @@ def capabilities(op: Op, batch: Batch) -> frozenset[str]:
         if name == "axis" and value % max(batch.x.ndim, 1) == batch.x.ndim - 1:
             continue  # the last axis, however it is counted
         default = op.options[name].default if name in op.options else None
+        if isinstance(value, np.ndarray) and value.dtype != batch.form.dtype:
+            asked.add(f"{value.dtype.name} {name}")
         if value is not default and not (np.ndim(value) == 0 and value == default):
             asked.add(f"reduction={value}" if name == "reduction" else name)
     return frozenset(asked)

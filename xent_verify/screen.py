@@ -93,7 +93,7 @@ def _proper(op: Op, batch: Batch, outcome: Returned) -> bool:
 
 def _near(policy: Policy, form: FloatFormat) -> float:
     """The distance that passes, in ulps: below what any limit allows."""
-    usual = 0.75 if form.bits < 32 else 2.0
+    usual = 1.02 if form.bits < 32 else 2.0
     return min(usual, policy.ulps * 0.9) if policy.kind == "ulp" else usual
 
 
@@ -110,4 +110,3 @@ def _shares(op: Op, policy: Policy, batch: Batch, found: FloatArray, right: Floa
     with np.errstate(all="ignore"):
         shares = np.where(found == right, 0.0, np.abs(found - right) / limits)
     return np.asarray(np.where(np.isnan(shares), np.inf, shares).max(axis=1, initial=0.0))
-

@@ -158,7 +158,9 @@ class Runner:
         array, name = to_array(value, self._adapter)
         array = native(array)
         kept = batch.inputs.values()
-        mutated = tuple(key for key, held, old in zip(batch.inputs, given, kept, strict=True) if not same(native(held), old))
+        mutated = tuple(
+            key for key, held, old in zip(batch.inputs, given, kept, strict=True) if not same(native(held), old)
+        )
         mutated += tuple(key for key, (held, old) in self._lent.items() if not same(native(self._held(held, old)), old))
         aliases = any(shares_memory(array, held) for held in given)
         kept_too = bool(array.ndim) and array.nbytes * _KEPT_RESULTS <= _KEPT_BYTES
