@@ -68,7 +68,8 @@ class Asker:
     def screened(self, ledger: Ledger, screen: Screen, batch: Batch) -> tuple[Outcome, Judgement] | None:
         """Ask one call of a sweep; judge and count what looks wrong (the suspicious rows, asked again, before all)."""
         outcome = self.ask(batch)
-        found = ledger.lost.unless("not compared", partial(screen.suspicion, batch, outcome), Suspicion(None))
+        whole: Suspicion | None = Suspicion(None)
+        found = ledger.lost.unless("not compared", partial(screen.suspicion, batch, outcome), whole)
         if found is None:
             return None
         seen = None if found.rows is None else self.observe(ledger, found.rows)

@@ -96,7 +96,7 @@ def decode_batch(frame: Frame) -> Batch:
     inputs = {name[6:]: value for name, value in arrays.items() if name.startswith("input:")}
     options = {name: arrays.get(f"option:{name}", value) for name, value in header["options"]}
     options |= {name: options[name][()] for name in header["scalars"]}
-    again = {name: int(header[name]) for name in ("times", "threads")}
+    again: dict[str, Any] = {name: int(header[name]) for name in ("times", "threads")}
     return Batch(header["op"], header["fmt"], "", inputs, options, header["layout"], **again)
 
 

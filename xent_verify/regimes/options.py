@@ -249,7 +249,7 @@ def label_types(context: Context) -> Iterator[Batch]:
     """Labels of every integer type, with the ids in use that a careless conversion changes."""
     largest = 8000 if context.profile.options < 100 else 10**6
     (name,) = named(context.op, "target")
-    forms = ({}, per_row(context.op))
+    forms: tuple[dict[str, Any], ...] = ({}, per_row(context.op))
     for place, (dtype, rows, classes) in enumerate(_TYPED):
         if rows * classes > largest:
             continue

@@ -164,10 +164,15 @@ def named_sizes(context: Context) -> Iterator[Batch]:
             yield context.batch(structured(context.draw, rows, m, first=k * rows))
 
 
+_JUDGED = 20_000
+"""Longer rows are swept, but in the quick profile."""
+
+
 def long_rows(context: Context) -> Iterator[Batch]:
     """Where classes have numbers, the first row asks for the last."""
     for n, rows in context.profile.long:
-        yield context.batch(structured(context.draw, rows, n), plain=True)
+        aspect = "sweep" if n > _JUDGED and context.profile.farthest else None
+        yield context.batch(structured(context.draw, rows, n), plain=True, aspect=aspect)
 
 
 def many_rows(context: Context) -> Iterator[Batch]:
@@ -263,7 +268,8 @@ def ranks(context: Context) -> Iterator[Batch]:
     for shape, names in _RANKS if context.profile.name == "quick" else _RANKS + _LARGE_RANKS:
         for axis in names if context.has_axis else (-1,):
             for x in _in_turn(context, shape, axis):
-                yield context.batch(x, options={} if axis == -1 else {"axis": axis})
+                aspect = "sweep" if x.size > 10_000 else None
+                yield context.batch(x, options={} if axis == -1 else {"axis": axis}, aspect=aspect)
 
 
 def layouts(context: Context) -> Iterator[Batch]:
