@@ -16,8 +16,8 @@ FLOORS = (
     ("truth",),
     ("candidates", "scripts", "testing"),
     (
-        "policies", "measure", "conventions", "judge", "settings", "properties", "rowwise", "ledger", "screen", "companions", "laws",
-        "diagnose",
+        "policies", "measure", "conventions", "judge", "settings", "properties", "rowwise", "ledger", "screen",
+        "companions", "laws", "diagnose",
     ),
     ("minimise", "search", "findings", "recipes"),
     ("report", "claims_truth", "claims", "explain", "lesson"),

@@ -196,9 +196,7 @@ def audit_dtype(
             continue
         if patience.spent(batch):
             continue
-        if batch.aspect == "sweep" and not screen.wanted(batch):
-            continue
-        seen = asker.screened(ledger, screen, batch) if batch.aspect == "sweep" else asker.observe(ledger, batch)
+        seen = asker.seen(ledger, screen, batch)
         if seen is None:
             continue
         outcome, judgement = seen
@@ -208,17 +206,14 @@ def audit_dtype(
         if settings.fail_fast and ledger.failed:
             break
     if not (settings.fail_fast and ledger.failed):
-        _compare(asker, ledger, answered, settings)
+        _compare(replace(asker, ask=patience.watched(asker.ask)), ledger, answered, settings)
     ledger.close()
     findings = build(asker, ledger)
     worst_examples(op, ledger)
     passed = all(finding.severity != "fail" for finding in findings)
     unasked = [f"not asked (not offered): {name}, {count} call(s)" for name, count in sorted(skipped.items())]
     notes = [f"{name}: answers {', '.join(words)}" for name, words in ledger.conventions.items()]
-    if screen.calls:
-        notes.append(
-            f"{screen.values:,} values of {screen.calls:,} calls compared with float64, judged where they differ"
-        )
+    notes += screen.notes
     if passed and ledger.cases:
         notes += ledger.lost.unless("inference", lambda: inferred(asker, fmt), ())
     offered = {**candidate.offered, **ledger.refused}
@@ -242,12 +237,17 @@ _LARGEST_COMPARED = 20_000
 def _compare(asker: Asker, ledger: Ledger, answered: list[tuple[Batch, Returned]], settings: Settings) -> None:
     """Companion calls and laws, on one sound call of each of several regimes; laws alone on the longest rows too."""
     first_of = {
-        batch.regime: (batch, outcome) for batch, outcome in reversed(answered) if 1 < batch.x.size <= _LARGEST_COMPARED
+        batch.regime: (batch, outcome)
+        for batch, outcome in reversed(answered)
+        if 1 < batch.x.size <= _LARGEST_COMPARED and batch.aspect != "sweep"
     }
     chosen = itertools.islice(reversed(first_of.values()), _COMPARED[settings.profile])
+    whens = {"always", "once"} if settings.profile == "quick" else {"always", "once", "lasting"}
     for batch, outcome in chosen:
-        for name, hit in _compared(asker, batch, outcome, companions.COMPANIONS, ledger.lost):
+        others = [one for one in companions.COMPANIONS if one.when in whens]
+        for name, hit in _compared(asker, batch, outcome, others, ledger.lost):
             ledger.note(hit, batch, outcome, name)
+        whens = {"always"}
         if settings.fail_fast and ledger.failed:
             return
     longest = max(answered, key=lambda pair: pair[0].x.shape[-1] if pair[0].x.ndim else 0, default=None)

@@ -65,6 +65,12 @@ class Asker:
             return None
         return outcome, judgement
 
+    def seen(self, ledger: Ledger, screen: Screen, batch: Batch) -> tuple[Outcome, Judgement] | None:
+        """One call of the plan, judged and counted; None where it passed the screen, was not asked, or that raised."""
+        if batch.aspect != "sweep":
+            return self.observe(ledger, batch)
+        return self.screened(ledger, screen, batch) if screen.wanted(batch) else None
+
     def screened(self, ledger: Ledger, screen: Screen, batch: Batch) -> tuple[Outcome, Judgement] | None:
         """Ask one call of a sweep; judge and count what looks wrong (the suspicious rows, asked again, before all)."""
         outcome = self.ask(batch)
@@ -156,7 +162,8 @@ def _finding(asker: Asker, entry: Entry, cases: int) -> Finding:
     worst_batch = lost.unless("not reduced to a row", lambda: _focused(asker, entry), entry.batch)
     worst = lost.unless("no numbers", lambda: _example(asker, worst_batch, entry), _blank(worst_batch))
     minimal = worst
-    if entry.severity != "info" and entry.relation != "convention" and entry.kind != "timeout":
+    lasting = any(one.name == entry.relation and one.when == "lasting" for one in companions.COMPANIONS)
+    if entry.severity != "info" and entry.relation != "convention" and entry.kind != "timeout" and not lasting:
         minimal = lost.unless("not minimised", lambda: _minimal(asker, worst_batch, entry, lost), worst)
     return Finding(
         kind=entry.kind,

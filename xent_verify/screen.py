@@ -46,6 +46,12 @@ class Screen:
         self.calls, self.values = 0, 0
         self._failed: dict[str, int] = {}
 
+    @property
+    def notes(self) -> list[str]:
+        """What has been compared, for people."""
+        told = f"{self.values:,} values of {self.calls:,} calls compared with float64, and judged where they differ"
+        return [told] if self.calls else []
+
     def wanted(self, batch: Batch) -> bool:
         """False once enough of the batch's regime has failed."""
         return self._failed.get(batch.regime, 0) < _ENOUGH

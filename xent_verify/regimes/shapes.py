@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -272,6 +273,10 @@ def ranks(context: Context) -> Iterator[Batch]:
                 yield context.batch(x, options={} if axis == -1 else {"axis": axis}, aspect=aspect)
 
 
+_EQUAL: Mapping[str, Any] = {"broadcast": np.s_[:1], "one_column": np.s_[..., :1]}
+"""Layouts that need equal values along an axis, and where those are taken from."""
+
+
 def layouts(context: Context) -> Iterator[Batch]:
     """The same kinds of numbers as real views: transposed, sliced, strided, reversed, repeated, read-only."""
     shapes: list[tuple[tuple[int, ...], int | None]] = [((5, 7), None)]
@@ -284,12 +289,9 @@ def layouts(context: Context) -> Iterator[Batch]:
     for shape, axis in shapes:
         for layout in LAYOUTS[1:]:
             x = ordinary(context.draw, math.prod(shape), 1).reshape(shape)
-            if layout == "broadcast":
-                x = np.broadcast_to(x[:1], shape)
-            if layout == "one_column":
-                x = np.broadcast_to(x[..., :1], shape)
+            x = np.broadcast_to(x[_EQUAL.get(layout, ...)], shape)
             yield context.batch(x, layout=layout, options={} if axis is None else {"axis": axis})
-    for layout in (name for name in LAYOUTS[1:] if name not in ("broadcast", "one_column")):
+    for layout in (name for name in LAYOUTS[1:] if name not in _EQUAL):
         for x in _in_turn(context, (5, 7), -1):
             yield context.batch(x, layout=layout)
             for name in named(context.op, "class_weights"):

@@ -162,7 +162,9 @@ def far_sizes(context: Context) -> Iterator[Batch]:
     multiples = {n for n in multiples if n <= 20_000} | {n for n in multiples if draw.rng.random() < 0.04}
     tens = {m * 1000 for m in range(3, 20)}
     drawn = {int(n) for n in np.exp(draw.rng.uniform(math.log(every), math.log(most), 40))}
-    drawn |= set(map(int, draw.rng.integers(every, 16_384, 30))) | {8 * int(n) for n in draw.rng.integers(256, 4096, 12)}
+    drawn |= set(map(int, draw.rng.integers(every, 16_384, 30))) | {
+        8 * int(n) for n in draw.rng.integers(256, 4096, 12)
+    }
     for turn, n in enumerate(sorted(n for n in {*multiples, *tens, *drawn, *_VOCABULARIES} if every < n <= most)):
         yield context.batch(_two_rows(draw, n, turn), plain=True)
 
