@@ -87,8 +87,8 @@ def _ignored(draw: Draw, shape: tuple[int, ...]) -> int:
 VALUES: Mapping[str, list[Value]] = {
     "share": [
         *_constants(0.1, 1.0, 0.5, 2.0**-30, 1e-3, 0.01, 0.9, 1.0 - 2.0**-10),
-        lambda draw, _shape: float(draw.rng.random()),
-        lambda draw, _shape: float(2.0 ** draw.rng.uniform(-20.0, 0.0)),
+        *[lambda draw, _shape: float(draw.rng.random())] * 4,
+        *[lambda draw, _shape: float(2.0 ** draw.rng.uniform(-20.0, 0.0))] * 2,
     ],
     "divisor": [*_constants(0.5, 2.0, 0.7, 3.0, 1e-3, 1e3, 2.0**-10, 20.0, -1.0, -2.0, -0.3, 1.0), *[_signed] * 12],
     "reduction": _constants("none", "sum", "mean"),
