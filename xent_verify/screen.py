@@ -27,6 +27,9 @@ _DOUBLE = Machine(FORMATS["float64"], FORMATS["float64"], FORMATS["float64"])
 _ROWS = 24
 """Rows of one call that are judged, those farthest off."""
 
+_LOGITS = 2**17
+"""Logits of one call whose limits are worked out, in the rows that are farthest off."""
+
 _ENOUGH = 8
 """Failing calls of one regime after which its sweep ends."""
 
@@ -73,12 +76,14 @@ class Screen:
     def _doubted(self, batch: Batch, value: FloatArray, wanted: FloatArray, off: NDArray[np.bool_]) -> Suspicion | None:
         """The rows that are off by more than half of their limits."""
         rows = rows_view(self.op, batch)
-        if rows is None:
-            return Suspicion(None)
+        derived = self.policy.kind == "bound"
         found, right, far = (result_rows(self.op, batch, array) for array in (value, wanted, off))
-        index: IntArray = np.flatnonzero(far.any(axis=1))
+        if rows is None:
+            fine = derived and (_shares(self.op, self.policy, batch, found, right) <= 0.5).all()
+            return None if fine else Suspicion(None)
+        index = _farthest(found, right, far, max(_LOGITS // batch.x.shape[-1], 1))
         some = rows.take(index).batch()
-        if self.policy.kind == "bound":
+        if derived:
             shares = _shares(self.op, self.policy, some, found[index], right[index])
             index, shares = index[shares > 0.5], shares[shares > 0.5]
             if not index.size:
@@ -111,6 +116,16 @@ def _far(value: FloatArray, wanted: FloatArray, ulps: float, form: FloatFormat) 
     np.abs(distance, out=distance)
     off = ~(distance <= allowed)
     return off & (value != wanted) if off.any() else off
+
+
+def _farthest(found: FloatArray, right: FloatArray, far: NDArray[np.bool_], most: int) -> IntArray:
+    """The rows with a value that is off; of too many those that are farthest off, relative to the right values."""
+    index: IntArray = np.flatnonzero(far.any(axis=1))
+    if len(index) <= most:
+        return index
+    with np.errstate(all="ignore"):
+        distance = np.where(far[index], np.abs(found[index] / right[index] - 1.0), 0.0)
+    return np.sort(index[np.argsort(-np.where(np.isnan(distance), np.inf, distance).max(axis=1))[:most]])
 
 
 def _shares(op: Op, policy: Policy, batch: Batch, found: FloatArray, right: FloatArray) -> FloatArray:

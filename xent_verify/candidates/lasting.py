@@ -10,7 +10,7 @@ from typing import Any
 
 __all__ = ["at_once", "repeated"]
 
-SECONDS = 1.5
+SECONDS = 1.0
 """Processor time after which a call is not made again."""
 
 _SWITCH = 1e-5
