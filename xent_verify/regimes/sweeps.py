@@ -65,7 +65,7 @@ def profile_exp(context: Context) -> Iterator[Batch]:
     """
     draw, single = context.draw, context.op.result != "elements"
     deepest = min(24.0, _deepest(draw.fmt)) if single else _deepest(draw.fmt)
-    gaps = floats_between(draw, _LOWEST, deepest, context.profile.stride * (4 if single else 1))
+    gaps = floats_between(draw, _LOWEST, deepest, context.profile.stride * (8 if single else 1))
     scale = {name: float(draw.rng.choice((0.5, 2.0))) for name in named(context.op, "divisor")}
     factor = math.prod(scale.values())
     lengths = (2,) if single else (17, 64, 1000, 64, 17, 64, 2)
@@ -197,10 +197,10 @@ def _sizes_of_batches(context: Context) -> IntArray:
     few = np.arange(1, 131)
     if context.profile.every < 1024:
         return few
-    drawn = np.exp(context.draw.rng.uniform(math.log(130), math.log(2**17), 24)).astype(np.int64)
-    near = [2**k + d for k in range(8, 16) for d in (-1, 1, 2, 3)] + [3 * 2**k + 1 for k in range(6, 14)]
+    drawn = np.exp(context.draw.rng.uniform(math.log(130), math.log(2**16), 10)).astype(np.int64)
+    near = [2**k + d for k in range(8, 14) for d in (-1, 1, 3)] + [3 * 2**k + 1 for k in range(6, 13)]
     return np.unique(
-        np.concatenate([few, drawn, near, [1000, 2047, 3333, 10_001, 65_535, 65_536, 65_537, 70_001, 131_075]])
+        np.concatenate([few, drawn, near, [1000, 3333, 10_001, 65_536, 65_537, 70_001, 131_075]])
     )
 
 
