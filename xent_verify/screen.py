@@ -108,14 +108,20 @@ def _near(op: Op, policy: Policy, form: FloatFormat) -> float:
 
 
 def _far(value: FloatArray, wanted: FloatArray, ulps: float, form: FloatFormat) -> NDArray[np.bool_]:
-    """Where a value is farther from another one than so many u of it; a subnormal quantum is always allowed."""
+    """Where a value is farther from another one than so many u of it; a subnormal quantum is always allowed.
+
+    A value of exp(-k) may be k u farther: its argument was rounded.
+    """
     allowed = np.asarray(np.abs(wanted))
     allowed *= ulps * form.unit_roundoff
     allowed += form.smallest_subnormal
     distance = np.asarray(np.subtract(value, wanted))
     np.abs(distance, out=distance)
-    off = ~(distance <= allowed)
-    return off & (value != wanted) if off.any() else off
+    off = np.asarray(~(distance <= allowed) & (value != wanted))
+    if off.any():
+        size, more = np.abs(wanted[off]), form.unit_roundoff
+        off[off] = ~(distance[off] - allowed[off] <= size * np.abs(np.log(size)) * more)
+    return off
 
 
 def _farthest(found: FloatArray, right: FloatArray, far: NDArray[np.bool_], most: int) -> IntArray:
