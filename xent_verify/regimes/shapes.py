@@ -166,13 +166,13 @@ def named_sizes(context: Context) -> Iterator[Batch]:
 
 
 _JUDGED = 20_000
-"""Longer rows are swept, but in the quick profile."""
+"""Longer rows are swept."""
 
 
 def long_rows(context: Context) -> Iterator[Batch]:
     """Where classes have numbers, the first row asks for the last."""
     for n, rows in context.profile.long:
-        aspect = "sweep" if n > _JUDGED and context.profile.farthest else None
+        aspect = "sweep" if n > _JUDGED else None
         yield context.batch(structured(context.draw, rows, n), plain=True, aspect=aspect)
 
 
