@@ -86,9 +86,10 @@ def _misaligned(array: Array) -> Array:
 
 
 def _byteswapped(array: Array) -> Array:
-    """The other byte order: a plain copy of what has none (one byte, and formats that are not NumPy's own)."""
+    """The other byte order: a plain copy of narrow values, and of formats that are not NumPy's own."""
     other = array.dtype.newbyteorder("S")
-    return array.astype(other) if array.dtype.kind in "iuf" and other != array.dtype else array.copy()
+    swapped = array.dtype.kind in "iuf" and array.dtype.itemsize > 2 and other != array.dtype
+    return array.astype(other) if swapped else array.copy()
 
 
 LAYOUT_MAKERS: dict[str, Callable[[Array], Array]] = {

@@ -120,14 +120,14 @@ def every_value(context: Context) -> Iterator[Batch]:
     yield context.batch(np.concatenate([values, [-0.0, np.nan]]))
 
 
-def _two_rows(draw: Draw, n: int, turn: int) -> FloatArray:
-    """Near-uniform terms with the mass at the end, and a peak in the last column (or the first) beyond exp's range."""
+def _telling_rows(draw: Draw, n: int, turn: int) -> FloatArray:
+    """The mass at the end; a peak in the last column (or the first) beyond exp's range; equal logits, whose sum is n."""
     level = 0.25 * draw.rng.random(n) - 2.0 * (turn % 2)
     tail = max(1, min(n // 3, 2 ** int(draw.rng.integers(0, 9))))
     level[-tail:] += 1.0 + math.log(n / tail)
     peak = 0.25 * draw.rng.random(n)
     peak[-1 if turn % 4 else 0] = _peak(draw)
-    return _coarse(np.array([level, peak]))
+    return _coarse(np.array([level, peak, np.zeros(n)]))
 
 
 def _coarse(logits: FloatArray) -> FloatArray:
@@ -141,9 +141,9 @@ def _peak(draw: Draw) -> float:
 
 
 def every_size(context: Context) -> Iterator[Batch]:
-    """Two rows of every length."""
+    """Three rows of every length."""
     for n in range(1, context.profile.every + 1):
-        yield context.batch(_two_rows(context.draw, n, n), plain=True)
+        yield context.batch(_telling_rows(context.draw, n, n), plain=True)
 
 
 _VOCABULARIES = (
@@ -166,7 +166,7 @@ def far_sizes(context: Context) -> Iterator[Batch]:
         8 * int(n) for n in draw.rng.integers(256, 4096, 12)
     }
     for turn, n in enumerate(sorted(n for n in {*multiples, *tens, *drawn, *_VOCABULARIES} if every < n <= most)):
-        yield context.batch(_two_rows(draw, n, turn), plain=True)
+        yield context.batch(_telling_rows(draw, n, turn), plain=True)
 
 
 def spikes(context: Context) -> Iterator[Batch]:
@@ -199,9 +199,7 @@ def _sizes_of_batches(context: Context) -> IntArray:
         return few
     drawn = np.exp(context.draw.rng.uniform(math.log(130), math.log(2**16), 10)).astype(np.int64)
     near = [2**k + d for k in range(8, 14) for d in (-1, 1, 3)] + [3 * 2**k + 1 for k in range(6, 13)]
-    return np.unique(
-        np.concatenate([few, drawn, near, [1000, 3333, 10_001, 65_536, 65_537, 70_001, 131_075]])
-    )
+    return np.unique(np.concatenate([few, drawn, near, [1000, 3333, 10_001, 65_536, 65_537, 70_001, 131_075]]))
 
 
 def batch_sizes(context: Context) -> Iterator[Batch]:

@@ -93,7 +93,7 @@ REGIMES: dict[str, Regime] = {
         Regime("long_rows", "long rows: stalling sums, chunks, tails, shards", shapes.long_rows, "size"),
         Regime("many_rows", "many short rows: grid limits, row counters", shapes.many_rows, "size"),
         Regime("batch_sizes", "every small number of rows, uneven large ones", sweeps.batch_sizes, "sweep"),
-        Regime("every_size", "two rows of every length", sweeps.every_size, "sweep", fits=_by_row),
+        Regime("every_size", "three rows of every length", sweeps.every_size, "sweep", fits=_by_row),
         Regime("spikes", "a peak in every column", sweeps.spikes, "sweep", fits=_by_row),
         Regime("stretches", "all mass in one stretch of a long row", sweeps.stretches, "sweep", fits=_by_row),
         Regime("far_sizes", "vocabularies, multiples, random lengths", sweeps.far_sizes, "sweep", fits=_by_row),
@@ -152,11 +152,9 @@ def plan(
 
 
 _LARGEST_FOREIGN = 400
-"""Logits of a judged call of an operation from outside the table: it has no fast truth."""
+"""Logits of a call of an operation from outside the table: it has no fast truth."""
 
 
 def _answerable(op: Op, batch: Batch) -> bool:
     """Whether the truth of a call of an operation from outside can be had: no empty rows, few logits."""
-    return (
-        batch.x.size > 0 and (batch.aspect == "sweep" or batch.x.size <= _LARGEST_FOREIGN) and not undefined(op, batch)
-    )
+    return 0 < batch.x.size <= _LARGEST_FOREIGN and not undefined(op, batch)
