@@ -2,7 +2,8 @@
 
     python benchmarks/recall.py CORPUS [--profile standard] [--dtype float32] [--only NAME] [--clean] [--json FILE]
 
-CORPUS is a folder with manifests, ``*.json`` ({"entries": [{"name", "kind": "mutant" | "clean", "op", "dtypes",
+CORPUS is a Python file whose META names its faulty functions (as ``tests/data/outsider_faults.py``), or a folder with
+manifests, ``*.json`` ({"entries": [{"name", "kind": "mutant" | "clean", "op", "dtypes",
 "category", "contested"}]}), and Python files that define the named functions. Without a folder, the package's own zoo and its
 sound implementations are the corpus. A faulty entry counts as caught in a dtype when the audit fails (or warns, if
 contested); tightness is the largest error over bound that each clean implementation reached, and, regime by regime, the
@@ -43,16 +44,28 @@ class Item:
     policy: str = "standard"
 
 
+def _names(path: Path) -> dict[str, Any]:
+    """What a Python file defines."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return vars(module)
+
+
+def from_file(path: Path) -> Iterator[Item]:
+    """The faulty functions that a file's META describes."""
+    found = _names(path)
+    for name, entry in found["META"].items():
+        yield Item(name, False, entry["op"], tuple(entry["dtypes"]), entry["kind"], False, found[name])
+
+
 def from_folder(folder: Path) -> Iterator[Item]:
     """The corpus described by a manifest."""
     found: dict[str, Any] = {}
     for path in sorted(folder.glob("*.py")):
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        found |= vars(module)
+        found |= _names(path)
     entries = [entry for path in sorted(folder.glob("*.json")) for entry in json.loads(path.read_text())["entries"]]
     for entry in entries:
         clean = entry["kind"] == "clean"
@@ -60,6 +73,12 @@ def from_folder(folder: Path) -> Iterator[Item]:
             entry["name"], clean, entry["op"], tuple(entry["dtypes"]), "clean" if clean else entry["category"],
             bool(entry.get("contested")), found[entry["name"]],
         )  # fmt: skip
+
+
+def items(corpus: Path | None) -> Iterator[Item]:
+    if corpus is None:
+        return own()
+    return from_file(corpus) if corpus.suffix == ".py" else from_folder(corpus)
 
 
 def own() -> Iterator[Item]:
@@ -156,7 +175,7 @@ def main() -> int:
     wanted = {name for name in arguments.dtype.split(",") if name}
     tally = Tally(arguments.profile)
     start = time.perf_counter()
-    for item in from_folder(arguments.corpus) if arguments.corpus else own():
+    for item in items(arguments.corpus):
         if (arguments.only and arguments.only not in item.name) or (arguments.clean and not item.clean):
             continue
         dtypes = [name for name in item.dtypes if not wanted or name in wanted]

@@ -54,7 +54,7 @@ def test_sound_implementations_keep_every_law_and_companion(entry: object) -> No
     """No companion and no law of the op fails on a sound implementation, in float32 and bfloat16."""
     for fmt in ("float32", "bfloat16"):
         batch = batch_of(entry.op, fmt)
-        for check in [*(c.name for c in COMPANIONS), *OPS[entry.op].laws]:
+        for check in [*(c.name for c in COMPANIONS if c.when != "lasting"), *OPS[entry.op].laws]:
             found = hits_of(entry.call, batch, check)
             assert not [hit for hit in found if hit.severity == "fail"], check
 

@@ -69,7 +69,7 @@ def twice(logits: np.ndarray, target: np.ndarray, reduction: str = "mean") -> np
     """What ``things:OP`` asks for."""
     d = logits - logits.max(axis=1, keepdims=True)
     y = target if target.ndim == 2 else np.eye(logits.shape[1])[target]
-    gaps = np.where(y > 0, np.log(np.exp(d).sum(axis=1, keepdims=True)) - d, 0)
+    gaps = np.where(y != 0, np.log(np.exp(d).sum(axis=1, keepdims=True)) - d, 0)
     loss = 2 * (y * gaps).sum(axis=1)
     return {"none": loss, "sum": loss.sum(), "mean": loss.mean()}[reduction]
 

@@ -9,6 +9,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from xent_verify.defined import undefined
 from xent_verify.failures import UnknownNameError
 from xent_verify.formats import FORMATS, FloatFormat
 from xent_verify.model import LAYOUTS, Batch
@@ -104,35 +105,34 @@ def test_plan_is_a_function_of_its_seed(op: str) -> None:
     assert first != [describe(b) for b in plan(op, "float32", profile="quick", seed=4)]
 
 
-@pytest.mark.parametrize(("profile", "batches", "logits"), [("quick", 365, 420_000), ("standard", 640, 2_200_000)])
-@pytest.mark.parametrize("op", list(OPS))
-def test_budget(op: str, profile: str, batches: int, logits: int) -> None:
-    """A profile costs no more than it says."""
-    sizes = [b.x.size for b in plan(op, "float32", profile=profile, seed=0)]
-    assert len(sizes) <= batches
-    assert sum(sizes) <= logits
+@pytest.mark.parametrize(
+    ("profile", "judged", "swept"),
+    [("quick", (330, 420_000), (900, 1_500_000)), ("standard", (400, 1_500_000), (3600, 60e6))],
+)
+@pytest.mark.parametrize("op", ["softmax", "cross_entropy", "binary_cross_entropy_with_logits"])
+def test_budget(op: str, profile: str, judged: tuple[int, int], swept: tuple[int, float]) -> None:
+    """A profile costs no more than it says: calls and logits that are judged, and those that are swept."""
+    counts = {False: [0, 0], True: [0, 0]}
+    for batch in plan(op, "float32", profile=profile, seed=0):
+        counts[batch.aspect == "sweep"][0] += 1
+        counts[batch.aspect == "sweep"][1] += batch.x.size
+    assert counts[False][0] <= judged[0]
+    assert counts[False][1] <= judged[1]
+    assert counts[True][0] <= swept[0]
+    assert counts[True][1] <= swept[1]
 
 
-@pytest.mark.parametrize("fmt", ["float64", "bfloat16", "float8_e4m3fn"])
-@pytest.mark.parametrize("op", list(OPS))
+@pytest.mark.parametrize(
+    ("op", "fmt"),
+    [(op, fmt) for op in OPS for fmt in ("float64", "bfloat16", "float8_e4m3fn") if fmt in OPS[op].formats],
+)
 def test_batches_are_calls_of_their_operation(op: str, fmt: str) -> None:
     """Inputs in order and of the format's dtype, options known and different from their defaults, targets valid."""
     entry = OPS[op]
     for batch in plan(op, fmt, profile="quick", seed=0):
-        assert tuple(batch.inputs) == entry.inputs
-        assert set(batch.options) <= set(entry.options)
-        assert batch.x.dtype == FORMATS[fmt].dtype
+        assert undefined(entry, batch) == "", batch.regime
         assert all(a.flags.c_contiguous for a in batch.inputs.values())
-        assert REGIMES[batch.regime].applies(op, has_inf=FORMATS[fmt].has_inf)
-        assert batch.layout in LAYOUTS
-        target = batch.inputs.get("target")
-        if target is not None and target.dtype.kind in "iu":
-            ignored = int(batch.options.get("ignore_index", -100))
-            wide = target.astype(object)
-            assert all(0 <= t < batch.x.shape[1] or t == ignored for t in wide), batch.regime
-        elif target is not None and target.size:
-            wide = FORMATS[fmt].widen(target)
-            assert ((wide >= 0) & (wide <= 1)).all()
+        assert REGIMES[batch.regime].applies(entry, has_inf=FORMATS[fmt].has_inf)
 
 
 def test_infinities_and_nan_stay_where_they_are_announced() -> None:
@@ -161,7 +161,8 @@ def test_every_rank_axis_and_view_meets_telling_rows(fmt: str) -> None:
 
 def test_sizes_reach_every_power_of_two() -> None:
     """The standard profile has 2**k - 1, 2**k and 2**k + 1 columns up to 2**13, and longer rows that no tile fits."""
-    widths = {b.x.shape[-1] for b in plan("softmax", "float32", profile="standard") if b.aspect == "size"}
+    names = ("sizes", "long_rows")
+    widths = {b.x.shape[-1] for b in plan("softmax", "float32", profile="standard", regimes=names)}
     assert {2**k + d for k in range(1, 14) for d in (-1, 0, 1)} <= widths
     assert {8195, 10007, 65537, 131075} <= widths
 
@@ -173,10 +174,10 @@ def test_rows_exceed_launch_grids() -> None:
 
 
 def test_layouts_and_axes_are_all_there() -> None:
-    """Every memory layout; one to four dimensions; positive and negative axes other than the last."""
+    """Every memory layout; one to six dimensions; positive and negative axes other than the last."""
     batches = list(plan("logsumexp", "float32", profile="quick"))
     assert {b.layout for b in batches} == set(LAYOUTS)
-    assert {b.x.ndim for b in batches} == {1, 2, 3, 4}
+    assert {b.x.ndim for b in batches} == {1, 2, 3, 4, 5, 6}
     assert {-4, -3, -2, -1, 0, 1, 2} <= {b.options.get("axis") for b in batches}
     broadcast = [b.x for b in batches if b.layout == "broadcast"]
     assert all((x == x[:1]).all() for x in broadcast)
@@ -190,32 +191,133 @@ def test_long_rows_give_their_tail_weight() -> None:
         assert terms[border:].sum() > 0.4 * terms.sum()
 
 
+def drawn(op: str, *regimes: str, profile: str = "standard", fmt: str = "float32") -> list[Batch]:
+    """The batches of some regimes."""
+    return list(plan(op, fmt, profile=profile, regimes=regimes))
+
+
 def test_options_meet_in_pairs() -> None:
-    """Every two core levels of different options occur together with everything else at its default."""
-    batches = [b for b in plan("cross_entropy", "float32", profile="quick") if b.regime == "options"]
-    seen = {frozenset(b.options) for b in batches}
+    """Every two options of a loss occur together, and each value of an option also without any other."""
+    seen = [frozenset(b.options) for b in drawn("cross_entropy", "crossed")]
     names = ("reduction", "label_smoothing", "weight", "ignore_index")
-    assert {frozenset(pair) for pair in combinations(names, 2)} <= seen
-    assert frozenset() in seen
+    for pair in combinations(names, 2):
+        assert any(set(pair) <= options for options in seen), pair
+    assert {frozenset([name]) for name in names} | {frozenset()} <= {
+        frozenset(b.options) for b in drawn("cross_entropy", "options")
+    }
+
+
+def test_options_come_from_their_whole_range() -> None:
+    """Tiny shares and 1, divisors of both signs and all sizes, weights of all sizes, shapes and formats."""
+    losses = drawn("cross_entropy", "options", "crossed")
+    shares = {b.options["label_smoothing"] for b in losses if "label_smoothing" in b.options}
+    assert min(shares) < 1e-6
+    assert max(shares) == 1
+    assert len(shares) > 40
+    weights = [b.options["weight"] for b in losses if "weight" in b.options]
+    assert {w.dtype.name for w in weights} == {"float64", "float32", "float16"}
+    assert max(w.max() for w in weights) > 1e10
+    temperatures = {b.options.get("temperature") for b in drawn("softmax_temperature", "options", "crossed")}
+    assert min(temperatures) < -1 < 1 < max(temperatures)
+    assert min(map(abs, temperatures)) <= 1e-3
+    shapes = {np.shape(b.options.get("pos_weight", 1.0)) for b in drawn("binary_cross_entropy_with_logits", "options")}
+    assert {(), (5,), (5, 1), (5, 5)} <= shapes
+
+
+def test_the_defining_option_is_never_left_out() -> None:
+    """A softmax with a temperature is always asked for one."""
+    assert all("temperature" in b.options for b in plan("softmax_temperature", "float32", profile="quick"))
+
+
+def test_targets_that_are_no_distribution() -> None:
+    """Probability targets sum to less and to more than 1, and some entries are negative."""
+    for op in ("cross_entropy", "cross_entropy_grad"):
+        rows = [b.inputs["target"] for b in drawn(op, "options") if b.inputs["target"].ndim == 2]
+        sums = np.concatenate([row.sum(axis=1) for row in rows])
+        assert sums.min() < 0.5
+        assert sums.max() > 1.5
+        assert min(row.min() for row in rows) < 0
+
+
+@pytest.mark.parametrize("op", ["softmax", "log_softmax"])
+def test_a_profile_has_a_point_in_every_band_of_32_floats(op: str) -> None:
+    """The gaps of all rows, from 2**-26 to 104, leave no 32 neighbouring floats without one."""
+    form = FORMATS["float32"]
+    gaps = np.concatenate([(b.x[:, :1] - b.x[:, 1:]).ravel() for b in drawn(op, "profile_exp")])
+    ordinals = np.unique(form.ordinal(gaps))
+    assert np.diff(ordinals).max() <= 32
+    assert gaps.min() < 2.0**-26 * (1 + 2.0**-17)
+    assert gaps.max() > 103.99
+
+
+def test_profiles_of_other_formats() -> None:
+    """All gaps of 16 bits, every binade of float64, and elements of both signs."""
+    half = np.concatenate([(b.x[:, :1] - b.x[:, 1:]).ravel() for b in drawn("softmax", "profile_exp", fmt="bfloat16")])
+    assert np.diff(np.unique(FORMATS["bfloat16"].ordinal(half))).max() == 1
+    double = np.concatenate([b.x[:, 1:].ravel() for b in drawn("softmax", "profile_exp", fmt="float64")])
+    assert len(np.unique(np.frexp(double)[1])) > 30
+    elements = np.concatenate([b.x for b in drawn("sigmoid", "profile_x", profile="quick")])
+    assert (elements > 50).any()
+    assert (elements < -50).any()
+
+
+def test_sums_between_all_small_whole_numbers_are_met() -> None:
+    """The logarithm is asked for sums in each tenth of (k, k + 1]."""
+    met = set()
+    for batch in drawn("log_softmax", "profile_log", profile="quick"):
+        met |= set(np.floor(10 * np.exp(batch.x.astype(np.float64)).sum(axis=1)).astype(int).tolist())
+    assert set(range(10, 900)) - met == set()
+
+
+def test_every_length_and_every_number_of_rows() -> None:
+    """Three rows of each length up to 2048, known vocabularies beyond; 1 to 130 rows, and more than 2**16."""
+    assert [b.x.shape for b in drawn("softmax", "every_size")] == [(3, n) for n in range(1, 2049)]
+    assert {32_000, 50_257, 128_256, 151_936, 262_144} <= {b.x.shape[1] for b in drawn("softmax", "far_sizes")}
+    rows = {len(b.x) for b in drawn("softmax", "batch_sizes")}
+    assert set(range(1, 131)) <= rows
+    assert max(rows) > 131_000
+
+
+def test_lengths_beyond_depend_on_the_seed() -> None:
+    """Another seed has other long rows."""
+    first, second = (
+        {b.x.shape[1] for b in plan("logsumexp", "float32", regimes=("far_sizes",), seed=seed)} for seed in (0, 1)
+    )
+    assert len(first - second) > 20
+
+
+def test_every_column_has_a_peak_and_every_stretch_the_mass() -> None:
+    """Of rows of 300 and 1025 each column is the maximum once; of long rows each column is in a heavy stretch."""
+    for batch in drawn("softmax", "spikes"):
+        assert (batch.x.argmax(axis=1) == np.arange(len(batch.x))).all()
+    heavy: dict[int, np.ndarray] = {}
+    for batch in drawn("softmax", "stretches"):
+        found = (batch.x == batch.x.max(axis=1, keepdims=True)).any(axis=0)
+        heavy[batch.x.shape[1]] = heavy.get(batch.x.shape[1], np.zeros_like(found)) | found
+    assert len(heavy) == 3
+    assert all(columns.all() for columns in heavy.values())
 
 
 def test_targets_of_every_integer_type() -> None:
     """Class indices come in all eight integer types, with ids that 8, 11 and 16 bits do not hold."""
-    batches = [b for b in plan("cross_entropy", "float32", profile="standard") if b.regime == "index_types"]
+    batches = drawn("cross_entropy", "index_types")
     targets = [b.inputs["target"] for b in batches]
     assert {t.dtype.name for t in targets} == {f"{s}int{k}" for s in ("", "u") for k in (8, 16, 32, 64)}
     assert any(t.dtype == np.uint8 and (t == 156).any() for t in targets)
     assert max(int(t.max()) for t in targets) > 2048
-    long = [b for b in plan("cross_entropy", "float32", profile="standard") if b.regime == "long_rows"]
+    long = drawn("cross_entropy", "long_rows")
     assert max(int(b.inputs["target"].max()) for b in long) > 65536
 
 
 def test_ignored_rows_of_every_kind() -> None:
     """The default ignored index, class 0, another class, -1, one that never occurs, and nothing left."""
-    batches = [b for b in plan("cross_entropy", "float32", profile="quick") if b.regime == "options"]
-    assert {b.options.get("ignore_index") for b in batches} == {None, 0, 4, -1, 255}
-    assert any((b.inputs["target"] == -100).all() for b in batches if b.inputs["target"].ndim == 1)
-    assert any(0 < (b.inputs["target"] == -100).sum() < len(b.x) for b in batches if b.inputs["target"].ndim == 1)
+    batches = [b for b in drawn("cross_entropy", "options", "crossed") if b.inputs["target"].ndim == 1]
+    ignored = [(b.options.get("ignore_index", -100), b) for b in batches]
+    assert {-100, 0, 4, 5, -1, 255} <= {index for index, _ in ignored}
+    assert min(index for index, _ in ignored) < -100
+    shares = [(b.inputs["target"] == index).mean() for index, b in ignored]
+    assert {0.0, 1.0} <= set(shares)
+    assert any(0 < share < 1 for share in shares)
 
 
 def test_a_narrow_total_overflows() -> None:

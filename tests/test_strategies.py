@@ -48,7 +48,7 @@ def test_batches_are_valid_calls(op: str, fmt: str) -> None:
     @QUICK
     @given(xs.batches(op, fmt))
     def check(batch: Batch) -> None:
-        assert tuple(batch.inputs) == OPS[op].inputs
+        assert tuple(batch.inputs) == tuple(OPS[op].inputs)
         assert set(batch.options) <= set(OPS[op].options)
         target = batch.inputs.get("target")
         if target is not None and target.dtype.kind in "iu":

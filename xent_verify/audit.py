@@ -26,7 +26,8 @@ from xent_verify.model import Batch, DtypeResult, Report, Returned, TargetResult
 from xent_verify.ops import OPS, Op, op_named
 from xent_verify.ops.tape import UPSTREAM
 from xent_verify.policies import Policy, parse_policy
-from xent_verify.regimes import REGIMES, borrowed, plan
+from xent_verify.regimes import REGIMES, plan
+from xent_verify.screen import Screen
 from xent_verify.settings import Settings
 
 if TYPE_CHECKING:
@@ -205,7 +206,7 @@ def audit_dtype(
     ledger = Ledger(op, fmt)
     asker = Asker(op, candidate.call, settings.rules, candidate.name, candidate.expression, begin=candidate.begin)
     skipped: dict[str, int] = {}
-    patience = Patience()
+    patience, screen = Patience(), Screen(op, settings.policy)
     answered: list[tuple[Batch, Returned]] = []
     for number, batch in enumerate(ledger.lost.while_drawn(_cases(op, fmt, settings))):
         if progress is not None:
@@ -217,7 +218,7 @@ def audit_dtype(
             continue
         if patience.spent(batch):
             continue
-        seen = asker.observe(ledger, batch)
+        seen = asker.seen(ledger, screen, batch)
         if seen is None:
             continue
         outcome, judgement = seen
@@ -227,7 +228,7 @@ def audit_dtype(
         if settings.fail_fast and ledger.failed:
             break
     if not (settings.fail_fast and ledger.failed):
-        _compare(asker, ledger, answered, settings)
+        _compare(replace(asker, ask=patience.watched(asker.ask)), ledger, answered, settings)
     ledger.close(asker.ask)
     findings = build(asker, ledger)
     worst_examples(op, ledger)
@@ -236,6 +237,7 @@ def audit_dtype(
     unasked += [f"not asked (--without): {name}" for name in settings.without]
     notes = [*candidate.met]
     notes += [f"{name}: answers {', '.join(words)}" for name, words in ledger.conventions.items()]
+    notes += screen.notes
     if passed and ledger.cases and not settings.result:
         notes += ledger.lost.unless("inference", lambda: inferred(asker, fmt), ())
     offered = {**candidate.offered, **ledger.refused}
@@ -254,15 +256,14 @@ def _left_out(candidate: Candidate, op: Op, batch: Batch) -> str:
 
 
 def _cases(op: Op, fmt: str, settings: Settings) -> Iterator[Batch]:
-    """The plan's batches; an operation from outside the table borrows those of one of its shape."""
+    """The plan's batches; an operation from outside the table goes by the name under which it is imported."""
     kept = [name for name in settings.regimes or REGIMES if name not in settings.without]
     amount: dict[str, Any] = {"profile": settings.profile, "seed": settings.seed}
     amount |= {"sizes": settings.sizes, "regimes": kept if settings.without else settings.regimes}
     if op.differentiates is not None:
-        return upstreams(op, fmt, plan(op.differentiates.name, fmt, **amount), settings.seed)
-    if op.name in OPS:
-        return plan(op.name, fmt, **amount)
-    return borrowed(op, settings.op or op.name, plan(op.regimes_of, fmt, **amount))
+        base = op.differentiates
+        return upstreams(op, fmt, plan(base, fmt, name=base.name, **amount), settings.seed)
+    return plan(op, fmt, name=op.name if op.name in OPS else settings.op or op.name, **amount)
 
 
 def upstreams(op: Op, fmt: str, batches: Iterator[Batch], seed: int) -> Iterator[Batch]:
@@ -288,12 +289,17 @@ _LARGEST_COMPARED = 20_000
 def _compare(asker: Asker, ledger: Ledger, answered: list[tuple[Batch, Returned]], settings: Settings) -> None:
     """Companion calls and laws, on one sound call of each of several regimes; laws alone on the longest rows too."""
     first_of = {
-        batch.regime: (batch, outcome) for batch, outcome in reversed(answered) if 1 < batch.x.size <= _LARGEST_COMPARED
+        batch.regime: (batch, outcome)
+        for batch, outcome in reversed(answered)
+        if 1 < batch.x.size <= _LARGEST_COMPARED and batch.aspect != "sweep"
     }
     chosen = itertools.islice(reversed(first_of.values()), _COMPARED[settings.profile])
+    whens = {"always", "once"} if settings.profile == "quick" else {"always", "once", "lasting"}
     for batch, outcome in chosen:
-        for name, hit in _compared(asker, batch, outcome, companions.COMPANIONS, ledger.lost):
+        others = [one for one in companions.COMPANIONS if one.when in whens]
+        for name, hit in _compared(asker, batch, outcome, others, ledger.lost):
             ledger.note(hit, batch, outcome, name)
+        whens = {"always"}
         if settings.fail_fast and ledger.failed:
             return
     longest = max(answered, key=lambda pair: pair[0].x.shape[-1] if pair[0].x.ndim else 0, default=None)

@@ -24,6 +24,7 @@ from xent_verify.model import Batch, Example, Finding, Outcome, Raised, Returned
 from xent_verify.ops import Op
 from xent_verify.policies import POLICIES
 from xent_verify.rungs import UNSOUND
+from xent_verify.screen import Screen, Suspicion
 from xent_verify.scripts import script
 from xent_verify.truth import certify
 from xent_verify.truth.decimals import digits
@@ -53,27 +54,47 @@ class Asker:
     budget: int = 250
     begin: Callable[[Batch], None] | None = None  # ``Candidate.begin``
 
-    def judged(self, batch: Batch) -> tuple[Outcome, Enclosure, Judgement]:
+    def judged(self, batch: Batch, outcome: Outcome | None = None) -> tuple[Outcome, Enclosure, Judgement]:
         batch = self.rules.of_call(batch)
-        if self.begin is not None:
+        if self.begin is not None and outcome is None:
             self.begin(batch)
         truth = certify(batch)
-        outcome = self.ask(batch)
+        outcome = self.ask(batch) if outcome is None else outcome
         seen = as_answered(batch, outcome)
         if seen is not batch:
             truth = certify(seen)
         return outcome, truth, judge(self.op, seen, outcome, truth, self.rules)
 
-    def observe(self, ledger: Ledger, batch: Batch) -> tuple[Outcome, Judgement] | None:
-        """Judge one call and count it; None where that raised, which the ledger then says."""
+    def observe(self, ledger: Ledger, batch: Batch, outcome: Outcome | None = None) -> tuple[Outcome, Judgement] | None:
+        """Judge one call (its answer, where there is one) and count it; None where that raised, which the ledger says."""
         batch = self.rules.of_call(batch)
         try:
-            outcome, truth, judgement = self.judged(batch)
+            outcome, truth, judgement = self.judged(batch, outcome)
             ledger.add(as_answered(batch, outcome), outcome, truth, judgement, self.rules)
         except Exception as error:  # noqa: BLE001  (said in the report)
             ledger.lost(f"a call of {batch.regime} was not judged", error)
             return None
         return outcome, judgement
+
+    def seen(self, ledger: Ledger, screen: Screen, batch: Batch) -> tuple[Outcome, Judgement] | None:
+        """One call of the plan, judged and counted; None where it passed the screen, was not asked, or that raised."""
+        if batch.aspect != "sweep":
+            return self.observe(ledger, batch)
+        return self.screened(ledger, screen, batch) if screen.wanted(batch) else None
+
+    def screened(self, ledger: Ledger, screen: Screen, batch: Batch) -> tuple[Outcome, Judgement] | None:
+        """Ask one call of a sweep; judge and count what looks wrong (the suspicious rows, asked again, before all)."""
+        outcome = self.ask(batch)
+        whole: Suspicion | None = Suspicion(None)
+        found = ledger.lost.unless("not compared", partial(screen.suspicion, batch, outcome), whole)
+        if found is None:
+            return None
+        seen = None if found.rows is None else self.observe(ledger, found.rows)
+        if seen is None or not seen[1].kinds():
+            seen = self.observe(ledger, batch, outcome)
+        if seen is not None and seen[1].kinds():
+            screen.failed(batch)
+        return seen
 
     def limit(self, batch: Batch) -> FloatArray:
         """The policy's largest absolute error for each element of a call's result."""
@@ -165,7 +186,8 @@ def _finding(asker: Asker, causes: Causes, entry: Entry, ledger: Ledger) -> Find
     worst_batch = lost.unless("not reduced to a row", lambda: _focused(asker, entry), entry.batch)
     worst = lost.unless("no numbers", lambda: _example(asker, worst_batch, entry), _blank(worst_batch))
     minimal = worst
-    if entry.severity != "info" and entry.relation not in OF_MANY_CALLS and entry.kind != "timeout":
+    lasting = any(one.name == entry.relation and one.when == "lasting" for one in companions.COMPANIONS)
+    if entry.severity != "info" and entry.relation not in OF_MANY_CALLS and entry.kind != "timeout" and not lasting:
         minimal = lost.unless("not minimised", lambda: _minimal(asker, worst_batch, entry, lost), worst)
     return Finding(
         kind=entry.kind,

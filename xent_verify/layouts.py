@@ -58,6 +58,40 @@ def _readonly(array: Array) -> Array:
     return copy
 
 
+def _upside_down(array: Array) -> Array:
+    """A reversed view of a reversed copy: negative stride along the first axis."""
+    return array[::-1].copy()[::-1] if array.ndim else array.copy()
+
+
+def _mixed(array: Array) -> Array:
+    """The last two axes exchanged in memory, the others in their order."""
+    if array.ndim < 2:
+        return array.copy()
+    return np.swapaxes(np.swapaxes(array, -1, -2).copy(), -1, -2)
+
+
+def _one_column(array: Array) -> Array:
+    """Zero stride along the last axis, where the values of each row are equal (else a plain copy)."""
+    if not array.ndim or not array.size or not _rows_equal(np.moveaxis(array, -1, 0)):
+        return array.copy()
+    return np.broadcast_to(array[..., :1].copy(), array.shape)
+
+
+def _misaligned(array: Array) -> Array:
+    """The values begin one byte beyond an address that fits the dtype."""
+    memory = np.empty(array.nbytes + 1, np.uint8)[1:]
+    view = memory.view(array.dtype).reshape(array.shape)
+    view[...] = array
+    return view
+
+
+def _byteswapped(array: Array) -> Array:
+    """The other byte order: a plain copy of narrow values, and of formats that are not NumPy's own."""
+    other = array.dtype.newbyteorder("S")
+    swapped = array.dtype.kind in "iuf" and array.dtype.itemsize > 2 and other != array.dtype
+    return array.astype(other) if swapped else array.copy()
+
+
 LAYOUT_MAKERS: dict[str, Callable[[Array], Array]] = {
     "C": lambda array: np.array(array, order="C", copy=True),
     "F": lambda array: np.array(array, order="F", copy=True),
@@ -66,6 +100,11 @@ LAYOUT_MAKERS: dict[str, Callable[[Array], Array]] = {
     "negative": _negative,
     "broadcast": _broadcast,
     "readonly": _readonly,
+    "upside_down": _upside_down,
+    "mixed": _mixed,
+    "one_column": _one_column,
+    "misaligned": _misaligned,
+    "byteswapped": _byteswapped,
 }
 
 

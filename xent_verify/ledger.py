@@ -19,10 +19,12 @@ from xent_verify.judge import Hit, Judgement, Rules
 from xent_verify.kinds import KINDS, Severity, rank
 from xent_verify.measure import CODE, Tally
 from xent_verify.model import (
+    UNUSUAL_LAYOUTS,
     Batch,
     Died,
     DtypeResult,
     Finding,
+    NotOffered,
     Outcome,
     Raised,
     RegimeResult,
@@ -85,7 +87,7 @@ class WorstCall:
 
 def capabilities(op: Op, batch: Batch) -> frozenset[str]:
     """What a call asks of a target beyond the base case (2-D, last axis, int64 targets, no options)."""
-    asked = set()
+    asked = {f"{batch.layout} arrays"} if batch.layout in UNUSUAL_LAYOUTS else set()
     if batch.x.ndim != 2:
         asked.add(f"{batch.x.ndim}-D input")
     target = batch.inputs.get("target")
@@ -98,6 +100,8 @@ def capabilities(op: Op, batch: Batch) -> frozenset[str]:
         if name == "axis" and value % max(batch.x.ndim, 1) == batch.x.ndim - 1:
             continue  # the last axis, however it is counted
         default = op.options[name].default if name in op.options else None
+        if isinstance(value, np.ndarray) and value.dtype != batch.form.dtype:
+            asked.add(f"{value.dtype.name} {name}")
         if value is not default and not (np.ndim(value) == 0 and value == default):
             asked.add(f"reduction={value}" if name == "reduction" else name)
     return frozenset(asked)
@@ -106,24 +110,40 @@ def capabilities(op: Op, batch: Batch) -> frozenset[str]:
 class Patience:
     """What a target that ends or blocks its process is still asked.
 
-    Each such call costs a start of a process or the whole timeout: after three in one regime the rest of that regime is
-    left out, and after five in a row before any answer the rest of the plan. What was left out is told.
+    Each such call costs a start of a process or the whole time limit. After three in one regime the rest of that regime
+    is left out, and after five in a row before any answer, or eight calls out of time in all, the rest of the plan. Before
+    that, once two calls took too long, those of their kind are left out: where every slow call has a trait, such as its
+    largest logit or its length, at a size that no answered call has reached, calls of that size. What was left out is told.
     """
 
-    IN_REGIME, IN_A_ROW = 3, 5
+    IN_REGIME, IN_A_ROW, SLOW = 3, 5, 8
 
     def __init__(self) -> None:
+        self.late = 0
         self._lost: dict[str, int] = {}
         self._answers = 0
         self._left_out: dict[str, int] = {}
+        self._answered: dict[str, float] = {}  # trait -> its largest size in an answered call
+        self._slow: dict[str, float] = {}  # trait -> its smallest size in a slow one
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether so many calls have taken too long that none is made any more."""
+        return self.late >= self.SLOW
 
     def spent(self, batch: Batch) -> bool:
         """True when the batch is not to be asked."""
         hopeless = not self._answers and sum(self._lost.values()) >= self.IN_A_ROW
-        if hopeless or self._lost.get(batch.regime, 0) >= self.IN_REGIME:
+        if hopeless or self.exhausted or self._lost.get(batch.regime, 0) >= self.IN_REGIME or self._like_slow(batch):
             self._left_out[batch.regime] = self._left_out.get(batch.regime, 0) + 1
             return True
         return False
+
+    def _like_slow(self, batch: Batch) -> bool:
+        if self.late < 2:
+            return False
+        telling = {name: size for name, size in self._slow.items() if size > self._answered.get(name, -np.inf)}
+        return any(size >= telling[name] for name, size in _traits(batch).items() if name in telling)
 
     def saw(self, batch: Batch, outcome: Outcome) -> None:
         """Take note of an outcome."""
@@ -131,6 +151,26 @@ class Patience:
             self._lost[batch.regime] = self._lost.get(batch.regime, 0) + 1
         else:
             self._answers += 1
+        if isinstance(outcome, TimedOut):
+            self.late += 1
+            for name, size in _traits(batch).items():
+                self._slow[name] = min(size, self._slow.get(name, np.inf))
+        elif self.late or isinstance(outcome, Returned):
+            for name, size in _traits(batch).items():
+                self._answered[name] = max(size, self._answered.get(name, -np.inf))
+
+    def watched(self, ask: Callable[[Batch], Outcome]) -> Callable[[Batch], Outcome]:
+        """``ask`` for companion calls: two of them may take too long, then nothing is asked any more."""
+        last = self.late + 2
+
+        def call(batch: Batch) -> Outcome:
+            if self.late >= last:
+                return NotOffered("no more calls after so many timeouts")
+            outcome = ask(batch)
+            self.late += isinstance(outcome, TimedOut)
+            return outcome
+
+        return call
 
     def notes(self) -> list[str]:
         """A line for each regime that was cut short."""
@@ -138,6 +178,16 @@ class Patience:
             f"not asked (after repeated crashes or timeouts): {regime}, {count} call(s)"
             for regime, count in sorted(self._left_out.items())
         ]
+
+
+def _traits(batch: Batch) -> dict[str, float]:
+    """Sizes of a call that may make it slow."""
+    wide = batch.form.widen(batch.x)
+    if not wide.size:
+        return {}
+    high, low = float(np.fmax.reduce(wide, axis=None)), float(np.fmin.reduce(wide, axis=None))
+    found = {"largest": high, "lowest": -low, "length": wide.shape[-1] if wide.ndim else 1, "logits": wide.size}
+    return {name: float(size) for name, size in found.items() if not np.isnan(size)}
 
 
 class Lost:

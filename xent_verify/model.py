@@ -13,6 +13,8 @@ from xent_verify.formats import FORMATS, FloatFormat
 from xent_verify.kinds import Severity
 
 __all__ = [
+    "LAYOUTS",
+    "UNUSUAL_LAYOUTS",
     "Batch",
     "Died",
     "DtypeResult",
@@ -36,7 +38,15 @@ LAYOUTS = (
     "negative",  # last axis reversed twice: negative stride
     "broadcast",  # zero stride along the first axis (needs equal rows)
     "readonly",  # C-contiguous, not writeable
+    "upside_down",  # first axis reversed twice: negative stride
+    "mixed",  # the last two axes exchanged in memory, the others in order
+    "one_column",  # zero stride along the last axis (needs rows of equal values)
+    "misaligned",  # begins one byte beyond an address that fits
+    "byteswapped",  # the other byte order, where the dtype has one
 )
+
+UNUSUAL_LAYOUTS = ("misaligned", "byteswapped")
+"""Views that a target may refuse with an exception."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +57,11 @@ class Batch:
     C-ordered; floating inputs carry the format's dtype. ``options`` holds keyword arguments of the op's full signature
     that differ from their defaults (``axis``, ``weight``, ``reduction`` …). ``layout`` says how the arrays among both are
     laid out in memory when the candidate sees them. ``regime`` names the generator; ``aspect`` what the batch is there to
-    show ("values", "layout", "state" …). ``result``: the format of the right answer ("": the inputs' own).
+    show ("values", "layout", "state" …; "sweep": one of many, compared with float64 and judged only where it looks wrong).
+
+    ``times``, ``threads``: the call is made that often, in so many threads at once, each on its own rows; the outcome is
+    the first answer that differs from the first one to the same rows, else the last. ``result``: the format of the right answer
+    ("": the inputs' own).
     """
 
     op: str
@@ -58,6 +72,8 @@ class Batch:
     layout: str = "C"
     aspect: str = "values"
     result: str = ""
+    times: int = 1
+    threads: int = 1
 
     @property
     def x(self) -> NDArray[Any]:

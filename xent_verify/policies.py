@@ -28,7 +28,7 @@ __all__ = ["CLASSES", "POLICIES", "Policy", "across_memory", "parse_policy"]
 def across_memory(batch: Batch) -> bool:
     """True when rows do not lie along the fast axis: another axis than the last, or the strides turned round."""
     last = int(batch.options.get("axis", -1)) in (-1, batch.x.ndim - 1)
-    return batch.x.ndim > 1 and (batch.layout in ("F", "broadcast") or not last)
+    return batch.x.ndim > 1 and (batch.layout in ("F", "broadcast", "mixed", "one_column") or not last)
 
 
 @dataclass(frozen=True, slots=True)

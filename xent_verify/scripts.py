@@ -49,6 +49,11 @@ _LAYOUT_LINES = {
     "strided": "np.repeat({x}, 2, axis=-1)[..., ::2]",
     "negative": "{x}[..., ::-1].copy()[..., ::-1]",
     "broadcast": "np.broadcast_to({x}[:1], {x}.shape)",
+    "upside_down": "{x}[::-1].copy()[::-1]",
+    "mixed": "np.swapaxes(np.swapaxes({x}, -1, -2).copy(), -1, -2)",
+    "one_column": "np.broadcast_to({x}[..., :1], {x}.shape)",
+    "misaligned": "np.frombuffer(b' ' + {x}.tobytes(), np.uint8)[1:].view({x}.dtype).reshape({x}.shape)",
+    "byteswapped": "{x}.astype({x}.dtype.newbyteorder('S'))",
 }
 
 
@@ -93,9 +98,14 @@ def _before(names: Iterable[str], expression: str) -> list[str]:
     ]
 
 
+def _plain(value: NDArray[Any], view: NDArray[Any]) -> bool:
+    """Whether the view is an ordinary array after all."""
+    return view.dtype == value.dtype and view.flags.aligned and view.strides == np.empty_like(value, order="C").strides
+
+
 def _layout(layout: str, name: str, value: NDArray[Any]) -> list[str]:
-    if layout == "broadcast" and 0 not in layouts.apply(value, layout).strides:
-        return []  # rows that differ stay as they are
+    if layout not in ("C", "readonly") and _plain(value, layouts.apply(value, layout)):
+        return []  # an array that has no such view stays as it is
     if layout == "readonly":
         return [f"{name}.flags.writeable = False"]
     return [f"{name} = {_LAYOUT_LINES[layout].format(x=name)}"] if layout in _LAYOUT_LINES else []

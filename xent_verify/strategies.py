@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 from xent_verify.failures import UnknownNameError
 from xent_verify.formats import FloatArray, FloatFormat, format_named
 from xent_verify.model import Batch
+from xent_verify.ops import op_named
 from xent_verify.regimes import row_makers
-from xent_verify.regimes.calls import CALLS
+from xent_verify.regimes.calls import dress, named, per_row
 from xent_verify.regimes.draw import Draw, edges_of, stream
 
 __all__ = ["batches", "calls", "logits", "rows", "targets", "values"]
@@ -215,9 +216,7 @@ _MATRIX_ONLY = 48
 @st.composite
 def batches(draw: Any, op: str, fmt: Format, *, regime: str | None = None, special: bool = False) -> Batch:
     """A call of an operation with valid arguments and options, as a ``Batch``."""
-    if op not in CALLS:
-        raise UnknownNameError("op", op, CALLS)
-    form, call = format_named(fmt), CALLS[op]
+    form, known = format_named(fmt), op_named(op)
     narrow_only = op == "cross_entropy"
     length: Length = st.one_of(st.integers(*_USUAL), st.integers(7, _MATRIX_ONLY)) if narrow_only else None
     matrix = draw(rows(form, n=length, regime=regime, special=special))
@@ -227,10 +226,10 @@ def batches(draw: Any, op: str, fmt: Format, *, regime: str | None = None, speci
     elif op == "cross_entropy_grad":
         inputs = {"logits": matrix, "target": draw(targets(form, *matrix.shape, dtypes=("int64",)))}
     else:
-        inputs = call.dress(Draw(form, stream(draw(st.integers(0, 2**16)))), matrix)
-        options = dict(call.options or {})
-        if op == "softmax_temperature":
-            options["temperature"] = draw(st.sampled_from([1.0, 2.0, 0.5, 0.7, 3.0, 1e-3, 1e3]))
+        inputs = dress(known, Draw(form, stream(draw(st.integers(0, 2**16)))), matrix)
+        options = per_row(known)
+        for name in named(known, "divisor"):
+            options[name] = draw(st.sampled_from([1.0, 2.0, 0.5, 0.7, 3.0, 1e-3, 1e3, -1.0]))
     return Batch(op, form.name, regime or "hypothesis", inputs, options)
 
 

@@ -13,7 +13,7 @@ from xent_verify.candidates.adapters import Adapter
 from xent_verify.candidates.codec import is_number
 from xent_verify.model import Malformed, Raised
 
-__all__ = ["NotAnArray", "ProgramEnded", "raised", "same", "shares_memory", "to_array", "type_name"]
+__all__ = ["NotAnArray", "ProgramEnded", "native", "raised", "same", "shares_memory", "to_array", "type_name"]
 
 _MESSAGE_LIMIT = 500
 _RESULT_LIMIT = 2**30
@@ -92,6 +92,11 @@ def raised(error: BaseException) -> Raised:
     except BaseException:  # noqa: BLE001  source files may be gone or unreadable
         where = ""
     return Raised(type_name(error), message, where)
+
+
+def native(array: NDArray[Any]) -> NDArray[Any]:
+    """The same numbers in this machine's byte order."""
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def same(a: NDArray[Any], b: NDArray[Any]) -> bool:

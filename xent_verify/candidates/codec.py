@@ -85,7 +85,7 @@ def batch_frame(batch: Batch, number: int) -> list[Any]:
     scalars = [name for name in bits if isinstance(batch.options[name], np.generic)]
     header = {
         "number": number, "op": batch.op, "fmt": batch.fmt, "layout": batch.layout,
-        "options": options, "scalars": scalars,
+        "times": batch.times, "threads": batch.threads, "options": options, "scalars": scalars,
     }  # fmt: skip
     return pack(header, arrays)
 
@@ -96,7 +96,8 @@ def decode_batch(frame: Frame) -> Batch:
     inputs = {name[6:]: value for name, value in arrays.items() if name.startswith("input:")}
     options = {name: arrays.get(f"option:{name}", value) for name, value in header["options"]}
     options |= {name: options[name][()] for name in header["scalars"]}
-    return Batch(header["op"], header["fmt"], "", inputs, options, header["layout"])
+    again: dict[str, Any] = {name: int(header[name]) for name in ("times", "threads")}
+    return Batch(header["op"], header["fmt"], "", inputs, options, header["layout"], **again)
 
 
 def outcome_frame(outcome: Outcome, number: int) -> list[Any]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify import layouts
-from xent_verify.candidates import state
+from xent_verify.candidates import lasting, state
 from xent_verify.candidates.adapters import Adapter
-from xent_verify.candidates.answers import NotAnArray, ProgramEnded, raised, same, shares_memory, to_array
+from xent_verify.candidates.answers import NotAnArray, ProgramEnded, native, raised, same, shares_memory, to_array
 from xent_verify.candidates.style import Style
 from xent_verify.model import Batch, Died, Outcome, Returned
 
@@ -88,10 +89,29 @@ class Runner:
         if unit:
             return self._by_unit(batch, arrays, keywords, unit), arrays
         given = [self._adapter.to_target(array) for array in arrays]
-        value = self._function(*self._positionals(batch, given), **self._named(given), **keywords)
+        value = self._again(batch, arrays, given, keywords)
         return value, [
             array if held is array else self._held(held, array) for array, held in zip(arrays, given, strict=True)
         ]
+
+    def _again(self, batch: Batch, arrays: Arrays, given: list[Any], keywords: dict[str, Any]) -> Any:
+        """The answer; of a call made again and again the first that differs, else the last."""
+
+        def call(held: list[Any]) -> Any:
+            return self._function(*self._positionals(batch, held), **self._named(held), **keywords)
+
+        if batch.times == batch.threads == 1:
+            return call(given)
+
+        def bits(value: Any) -> bytes:
+            return np.ascontiguousarray(to_array(value, self._adapter)[0]).tobytes()
+
+        if batch.threads == 1:
+            return lasting.repeated(lambda: call(given), bits, batch.times)
+        # each thread has the same rows in another order, so that what they share shows
+        turned = [[self._adapter.to_target(np.roll(a, k, axis=0)) for a in arrays] for k in range(batch.threads)]
+        turns, value = lasting.at_once([partial(call, held) for held in turned], bits, batch.times)
+        return np.roll(to_array(value, self._adapter)[0], -turns, axis=0)
 
     def _positionals(self, batch: Batch, given: list[Any]) -> tuple[Any, ...]:
         return () if self.style.names else (*given, *self.style.positionals_of(batch))
@@ -106,7 +126,7 @@ class Runner:
     def _option(self, name: str, value: Any, layout: str) -> Any:
         if isinstance(value, np.ndarray) and value.ndim:
             held = self._adapter.to_target(layouts.apply(value, layout))
-            self._lent[name] = held, np.array(self._held(held, value))
+            self._lent[name] = held, np.array(native(self._held(held, value)))
             return held
         return value[()] if isinstance(value, np.ndarray) else value
 
@@ -139,10 +159,13 @@ class Runner:
         if earlier:
             self._earlier.clear()
         array, name = to_array(value, self._adapter)
+        array = native(array)
         kept = batch.inputs.values()
-        mutated = tuple(key for key, held, old in zip(batch.inputs, given, kept, strict=True) if not same(held, old))
+        mutated = tuple(
+            key for key, held, old in zip(batch.inputs, given, kept, strict=True) if not same(native(held), old)
+        )
         mutated = tuple(key for key in mutated if key not in self._in_place)
-        mutated += tuple(key for key, (held, old) in self._lent.items() if not same(self._held(held, old), old))
+        mutated += tuple(key for key, (held, old) in self._lent.items() if not same(native(self._held(held, old)), old))
         aliases = any(shares_memory(array, held) for held in given)
         kept_too = bool(array.ndim) and array.nbytes * _KEPT_RESULTS <= _KEPT_BYTES
         copy = np.array(array, order="C") if kept_too or not self._alone else array  # alone, it is written out at once

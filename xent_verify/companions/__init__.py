@@ -1,12 +1,13 @@
 """Companion calls: a second question whose answer must agree with the first, and needs no truth.
 
 A companion makes a few calls around one that was answered: the same again, with other calls between, each row alone,
-beside other rows, in other places and layouts. One entry of ``COMPANIONS`` each.
+beside other rows, in other places and layouts; once also many thousand times and from several threads. One
+entry of ``COMPANIONS`` each.
 """
 
 from __future__ import annotations
 
-from xent_verify.companions import calls, places, rows
+from xent_verify.companions import calls, lasting, places, rows
 from xent_verify.companions.known import Companion
 
 __all__ = ["COMPANIONS", "Companion"]
@@ -18,4 +19,7 @@ COMPANIONS: tuple[Companion, ...] = (
     Companion("neighbours", "batch_dependence", rows.neighbours),
     Companion("layouts", "layout_dependence", places.layouts),
     Companion("axis", "layout_dependence", places.along_axis),
+    Companion("formats", "stateful", lasting.formats, "once"),
+    Companion("soak", "stateful", lasting.soak, "lasting"),
+    Companion("threads", "stateful", lasting.threads, "lasting"),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -23,11 +24,13 @@ class Companion:
     """One companion: ``run(ask, op, batch, outcome, limit)`` gives hits of ``kind`` (or a crash, a timeout).
 
     ``outcome`` is the answer to ``batch``; ``limit`` the largest absolute error allowed per element of its result.
+    ``when``: around every chosen call, around the first one, or ("lasting") around the first one unless time is short.
     """
 
     name: str
     kind: str
     run: Run
+    when: Literal["always", "once", "lasting"] = "always"
 
 
 @dataclass(frozen=True, slots=True)

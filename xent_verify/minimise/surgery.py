@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from xent_verify.formats import FloatArray, IntArray
 from xent_verify.model import Batch
-from xent_verify.regimes.calls import CALLS
+from xent_verify.ops import op_named
+from xent_verify.regimes.calls import labelled
 
 __all__ = [
     "cost",
@@ -40,9 +41,9 @@ def _arguments(batch: Batch) -> dict[str, NDArray[Any]]:
 
 
 def takes(batch: Batch) -> tuple[bool, bool]:
-    """Whether the batch's op works on rows, and whether it takes any number of dimensions (as far as is known)."""
-    call = CALLS.get(batch.op)
-    return (call.by_row, call.any_shape) if call else (True, False)
+    """Whether the batch's op works on rows, and whether it takes any number of dimensions."""
+    op = op_named(batch.op)
+    return op.by_row, not labelled(op)
 
 
 def keep(batch: Batch, axis: int, indices: ArrayLike) -> Batch:

@@ -110,8 +110,7 @@ class Op:
     subtract a maximum, which a backward kernel does not differentiate). ``differentiates``: the operation of which this
     one is the vector-Jacobian product.
 
-    ``like`` names the operation of the table whose regimes it takes (for operations from outside; default: the one of the
-    same shape). ``laws`` name entries of ``laws.LAWS`` (or a ``Law`` at ``module:attribute``); ``formats`` those of
+    ``laws`` name entries of ``laws.LAWS`` (or a ``Law`` at ``module:attribute``); ``formats`` those of
     ``FORMATS`` that it is defined in.
     """
 
@@ -128,25 +127,12 @@ class Op:
     by_row: bool = True
     denominator: Callable[[Any, Batch], Any] | None = None
     laws: tuple[str, ...] = field(default=())
-    like: str = ""
     formats: tuple[str, ...] = tuple(FORMATS)
 
     @property
     def first(self) -> str:
         """Name of the first input."""
         return next(iter(self.inputs))
-
-    @property
-    def regimes_of(self) -> str:
-        """The operation of the table whose regimes fit this one's inputs."""
-        if self.like:
-            return self.like
-        shapes = {"elements": "softmax", "rows": "logsumexp", "loss": "cross_entropy"}
-        return (
-            shapes[self.result]
-            if self.by_row
-            else {"loss": "binary_cross_entropy_with_logits"}.get(self.result, "sigmoid")
-        )
 
     def option(self, batch: Batch, name: str) -> Any:
         """The batch's value of an option, or its default."""

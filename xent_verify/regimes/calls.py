@@ -1,43 +1,64 @@
-"""How rows of logits become the arguments of each operation: its other inputs, and the options that show single rows.
-
-A new operation that takes the arguments of an existing one needs one entry in ``CALLS``.
-"""
+"""How rows of logits become the arguments of an operation: its other inputs by their kind, and options that show single rows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify.formats import FloatArray, IntArray
+from xent_verify.ops import Op
 from xent_verify.regimes.draw import Draw
 
-__all__ = ["CALLS", "Call", "class_targets", "probability_targets"]
+__all__ = ["class_targets", "dress", "has_axis", "labelled", "named", "per_row", "probability_targets"]
 
 Inputs = dict[str, NDArray[Any]]
-Dress = Callable[[Draw, NDArray[Any]], Inputs]
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """The shape of one operation's call: ``dress(draw, logits)`` makes its inputs, ``options`` go with every batch.
+def named(op: Op, kind: str) -> tuple[str, ...]:
+    """The names of the inputs and options of a kind."""
+    return tuple(
+        [name for name, own in op.inputs.items() if own == kind]
+        + [name for name, option in op.options.items() if option.kind == kind]
+    )
 
-    ``axis``: takes one; ``by_row``: works on rows (not elementwise); ``any_shape``: takes more than [N, C].
-    """
 
-    dress: Dress
-    axis: bool = False
-    by_row: bool = True
-    any_shape: bool = True
-    options: Mapping[str, Any] | None = None
+def labelled(op: Op) -> bool:
+    """Whether an input holds class labels (or a probability for each class), so that logits are [N, C]."""
+    return bool(named(op, "target"))
+
+
+def has_axis(op: Op) -> bool:
+    return bool(named(op, "axis"))
+
+
+def per_row(op: Op) -> dict[str, Any]:
+    """The options that make every row (or element) show in the result."""
+    return dict.fromkeys(named(op, "reduction"), "none")
+
+
+def dress(op: Op, draw: Draw, logits: NDArray[Any], *, plain: bool = False) -> Inputs:
+    """The inputs of a call around logits; ``plain``: quickly, labels at random, the last class first."""
+    first, *others = op.inputs.items()
+    inputs = {first[0]: logits}
+    for name, kind in others:
+        if kind == "target" and plain:
+            inputs[name] = draw.rng.integers(0, max(logits.shape[-1], 1), len(logits))
+            inputs[name][:1] = logits.shape[-1] - 1
+        elif kind == "row" and plain:
+            inputs[name] = draw.narrow(0.5 * np.roll(draw.fmt.widen(logits), 1, axis=-1))
+        else:
+            inputs[name] = _SECOND[kind](draw, logits)
+    return inputs
 
 
 def class_targets(draw: Draw, logits: NDArray[Any]) -> IntArray:
     """For each row the class of its largest, smallest or of a random finite logit (0 where there is none)."""
     wide = draw.fmt.widen(logits)
+    if not wide.shape[-1]:
+        return np.zeros(len(wide), np.int64)
     finite = np.isfinite(wide)
     with np.errstate(invalid="ignore"):
         keys = [wide, -wide, draw.rng.random(wide.shape), draw.rng.random(wide.shape)]
@@ -61,23 +82,14 @@ def probability_targets(draw: Draw, logits: NDArray[Any]) -> NDArray[Any]:
     return draw.narrow(chosen / np.where(total > 0, total, 1.0))
 
 
-def _plain(draw: Draw, logits: NDArray[Any]) -> Inputs:  # noqa: ARG001  (the table's signature)
-    return {"x": logits}
-
-
-def _with_class(draw: Draw, logits: NDArray[Any]) -> Inputs:
-    return {"logits": logits, "target": class_targets(draw, logits)}
-
-
-def _with_probability(draw: Draw, logits: NDArray[Any]) -> Inputs:
+def _probabilities(draw: Draw, logits: NDArray[Any]) -> NDArray[Any]:
     """Elementwise targets in [0, 1], both ends among them."""
     target = draw.rng.random(logits.shape)
     kind = draw.rng.integers(0, 4, logits.shape)
-    target = np.where(kind == 0, 0.0, np.where(kind == 1, 1.0, target))
-    return {"logits": logits, "target": draw.narrow(target)}
+    return draw.narrow(np.where(kind == 0, 0.0, np.where(kind == 1, 1.0, target)))
 
 
-def _with_second(draw: Draw, logits: NDArray[Any]) -> Inputs:
+def _second_row(draw: Draw, logits: NDArray[Any]) -> NDArray[Any]:
     """A second set of logits: the same, neighbours of the first, its order turned, or mass where the first has none."""
     wide: FloatArray = draw.fmt.widen(logits)
     finite = np.isfinite(wide)
@@ -87,20 +99,12 @@ def _with_second(draw: Draw, logits: NDArray[Any]) -> Inputs:
     below = draw.rng.choice(np.array([0.0, 1.0, 20.0, 60.0]), top.shape)
     more = np.where(np.isneginf(wide), np.maximum(top - below, draw.lowest), wide)
     kind = draw.rng.integers(0, 4, (*wide.shape[:-1], 1))
-    return {"logits_p": logits, "logits_q": draw.narrow(np.choose(kind, [wide, near, turned, more]))}
+    return draw.narrow(np.choose(kind, [wide, near, turned, more]))
 
 
-_PER_ROW = {"reduction": "none"}
-
-CALLS: dict[str, Call] = {
-    "softmax": Call(_plain, axis=True),
-    "log_softmax": Call(_plain, axis=True),
-    "logsumexp": Call(_plain, axis=True),
-    "cross_entropy": Call(_with_class, any_shape=False, options=_PER_ROW),
-    "cross_entropy_grad": Call(_with_class, any_shape=False),
-    "sigmoid": Call(_plain, by_row=False),
-    "log_sigmoid": Call(_plain, by_row=False),
-    "binary_cross_entropy_with_logits": Call(_with_probability, by_row=False, options=_PER_ROW),
-    "softmax_temperature": Call(_plain, axis=True),
-    "kl_divergence": Call(_with_second, axis=True),
+_SECOND: Mapping[str, Callable[[Draw, NDArray[Any]], NDArray[Any]]] = {
+    "row": _second_row,
+    "target": class_targets,
+    "probabilities": _probabilities,
 }
+"""What is drawn beside the logits, by the kind of input."""

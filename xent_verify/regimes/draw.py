@@ -67,8 +67,13 @@ class Draw:
 
     def narrow(self, values: ArrayLike) -> NDArray[Any]:
         """Round to the format, once; finite values beyond it become the largest finite one."""
-        wide = np.asarray(values, dtype=np.float64)
+        given = np.asarray(values)
+        if given.dtype == self.fmt.dtype:
+            return given
+        wide = np.asarray(given, dtype=np.float64)
         top = self.fmt.max_finite
+        if self.fmt.bits == 32:  # the conversion of the hardware rounds once, to nearest even
+            return np.where(np.abs(wide) < np.inf, np.clip(wide, -top, top), wide).astype(self.fmt.dtype)
         return self.fmt.narrow(np.where(np.isfinite(wide), np.clip(wide, -top, top), wide))
 
     def within(self, values: Sequence[float]) -> FloatArray:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from xent_verify.formats import FloatArray
 from xent_verify.model import Batch
-from xent_verify.regimes.calls import CALLS, Call
+from xent_verify.ops import Op
+from xent_verify.regimes.calls import dress, has_axis, labelled, named, per_row
 from xent_verify.regimes.draw import Draw
 
 __all__ = ["PROFILES", "Context", "Profile", "Regime"]
@@ -22,8 +23,9 @@ class Profile:
     """How much of everything: a budget for one (op, format).
 
     ``rows`` per batch at each of ``widths`` (the value regimes), one batch of a few rows at each of ``sizes``,
-    ``long`` rows as (n, how many), ``many`` rows of two or three logits, option tables up to ``options``
-    simultaneous changes; ``named``: row lengths that the caller asked for.
+    ``long`` rows as (n, how many), ``many`` rows of two or three logits, ``options`` drawn calls of a loss; of the sweeps
+    ``every`` row length up to there, further lengths up to ``farthest``, every ``stride``-th float; ``named``: row lengths
+    that the caller asked for.
     """
 
     name: str
@@ -34,6 +36,9 @@ class Profile:
     long: tuple[tuple[int, int], ...]
     many: tuple[int, ...]
     options: int
+    every: int
+    farthest: int
+    stride: int
     named: tuple[int, ...] = ()
 
 
@@ -55,13 +60,13 @@ PROFILES: dict[str, Profile] = {
             rows=36,
             widths=(3, 17),
             mask_widths=(11, 140),
-            sizes=_sizes(8),
-            long=(
-                (300, 3), (512, 3), (513, 3), (1024, 2), (1027, 3), (2049, 3), (4096, 2), (4099, 3), (6001, 1),
-                (8195, 4), (98307, 1),
-            ),
-            many=(255, 256, 257, 1025, 65537),
-            options=2,
+            sizes=_sizes(7),
+            long=((300, 3), (513, 3), (1027, 3), (2049, 3), (4099, 3), (8195, 4), (98307, 1)),
+            many=(256, 1025, 65537),
+            options=40,
+            every=256,
+            farthest=0,
+            stride=1024,
         ),
         Profile(
             "standard",
@@ -69,12 +74,12 @@ PROFILES: dict[str, Profile] = {
             widths=(2, 16, 67),
             mask_widths=(5, 19, 67, 300, 1100, 4200),
             sizes=_sizes(13),
-            long=(
-                (257, 9), (300, 9), (1000, 9), (2049, 9), (4097, 6), (5000, 6), (6000, 6), (8195, 6),
-                (10007, 6), (65537, 3), (131075, 3),
-            ),
-            many=(1, 2, 3, 63, 64, 65, 127, 128, 129, 255, 256, 257, 1025, 2049, 4097, 65537),
-            options=3,
+            long=((257, 9), (1000, 9), (2049, 9), (4097, 6), (6000, 6), (8195, 6), (10007, 6), (65537, 3), (131075, 2)),
+            many=(257, 1025, 4097, 65537),
+            options=400,
+            every=2048,
+            farthest=2**18,
+            stride=32,
         ),
         Profile(
             "deep",
@@ -87,7 +92,10 @@ PROFILES: dict[str, Profile] = {
                 (10007, 18), (32771, 9), (65537, 9), (131075, 9), (262147, 9), (1000003, 3),
             ),
             many=(1, 2, 3, 63, 64, 65, 127, 128, 129, 255, 256, 257, 1025, 2049, 4097, 32769, 65537, 131073),
-            options=4,
+            options=2000,
+            every=4096,
+            farthest=2**20,
+            stride=4,
         ),
     )
 }  # fmt: skip
@@ -95,17 +103,23 @@ PROFILES: dict[str, Profile] = {
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Where a regime builds: one op, one format, one profile, its own random stream."""
+    """Where a regime builds: one op (and the name it goes by), one format, one profile, its own random stream."""
 
-    op: str
+    op: Op
+    name: str
     regime: str
     aspect: str
     profile: Profile
     draw: Draw
 
     @property
-    def call(self) -> Call:
-        return CALLS[self.op]
+    def any_shape(self) -> bool:
+        """Whether the operation takes more than [N, C]."""
+        return not labelled(self.op)
+
+    @property
+    def has_axis(self) -> bool:
+        return has_axis(self.op)
 
     def batch(
         self,
@@ -114,11 +128,17 @@ class Context:
         layout: str = "C",
         aspect: str | None = None,
         options: Mapping[str, Any] | None = None,
+        plain: bool = False,
     ) -> Batch:
-        """A batch around logits (rounded to the format here); ``options`` go over the call's own."""
-        inputs = self.call.dress(self.draw, self.draw.narrow(logits))
-        merged = {**(self.call.options or {}), **(options or {})}
+        """A batch around logits (rounded to the format here); ``options`` go over those that every call needs."""
+        inputs = dress(self.op, self.draw, self.draw.narrow(logits), plain=plain)
+        merged = {**per_row(self.op), **self.divisors(), **(options or {})}
         return self.around(inputs, layout=layout, aspect=aspect, options=merged)
+
+    def divisors(self) -> dict[str, Any]:
+        """A value for each option that the operation is named after: powers of two mostly, both signs, never left out."""
+        choice = (0.5, 2.0, 0.5, 2.0, -1.0, 0.7, 1.0)
+        return {name: float(self.draw.rng.choice(choice)) for name in named(self.op, "divisor")}
 
     def around(
         self,
@@ -130,14 +150,14 @@ class Context:
     ) -> Batch:
         """A batch of finished inputs and exactly these options."""
         tidy = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in inputs.items()}
-        return Batch(self.op, self.draw.fmt.name, self.regime, tidy, options or {}, layout, aspect or self.aspect)
+        return Batch(self.name, self.draw.fmt.name, self.regime, tidy, options or {}, layout, aspect or self.aspect)
 
 
 @dataclass(frozen=True, slots=True)
 class Regime:
     """One named reason to try inputs.
 
-    ``about`` says what it shows; ``applies(op)`` to which operations it belongs; ``needs_inf`` that the format must
+    ``about`` says what it shows; ``fits(op)`` to which operations it belongs; ``needs_inf`` that the format must
     have an infinity; ``build(context)`` yields its batches, the most telling first.
     """
 
@@ -146,8 +166,8 @@ class Regime:
     build: Callable[[Context], Iterator[Batch]]
     aspect: str = "values"
     needs_inf: bool = False
-    ops: tuple[str, ...] = tuple(CALLS)
+    fits: Callable[[Op], bool] = lambda op: True  # noqa: ARG005
 
-    def applies(self, op: str, *, has_inf: bool) -> bool:
+    def applies(self, op: Op, *, has_inf: bool) -> bool:
         """Whether the regime has anything to say about an op in a format."""
-        return op in self.ops and (has_inf or not self.needs_inf)
+        return self.fits(op) and (has_inf or not self.needs_inf)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from xent_verify.formats import FORMATS, FloatArray
 from xent_verify.model import LAYOUTS, Batch
+from xent_verify.regimes.calls import named
 from xent_verify.regimes.draw import Draw
 from xent_verify.regimes.regime import Context
 from xent_verify.regimes.rows import (
@@ -163,13 +165,15 @@ def named_sizes(context: Context) -> Iterator[Batch]:
             yield context.batch(structured(context.draw, rows, m, first=k * rows))
 
 
+_JUDGED = 20_000
+"""Longer rows are swept."""
+
+
 def long_rows(context: Context) -> Iterator[Batch]:
     """Where classes have numbers, the first row asks for the last."""
     for n, rows in context.profile.long:
-        batch = context.batch(structured(context.draw, rows, n))
-        if context.op in ("cross_entropy", "cross_entropy_grad"):
-            batch.inputs["target"][:1] = n - 1
-        yield batch
+        aspect = "sweep" if n > _JUDGED else None
+        yield context.batch(structured(context.draw, rows, n), plain=True, aspect=aspect)
 
 
 def many_rows(context: Context) -> Iterator[Batch]:
@@ -186,21 +190,25 @@ _SHAPES: tuple[tuple[tuple[int, ...], tuple[int | None, ...]], ...] = (
     ((4, 3), (None, 0, 1, -2)),
     ((3, 3), (0, -1)),
     ((2, 3, 4), (None, 0, 1, -2, -3)),
-    ((3, 3, 3), (1,)),
+    ((3, 3, 3), (0, 1)),
     ((2, 3, 4, 5), (None, 0, 1, 2, -2, -3, -4)),
     ((1, 5), (None, 0)),
     ((5, 1), (None, 0)),
     ((2, 1, 3), (1, -1)),
+    ((2, 2, 2, 3, 3), (None, 0, 2, -2)),
+    ((2, 1, 2, 3, 2, 2), (None, 3)),
 )
 """Shapes and axes (None: not given)."""
 
 
 def axes(context: Context) -> Iterator[Batch]:
-    """One to four dimensions, every axis by both of its names, squares and axes of size 1."""
+    """No dimension to six, every axis by both of its names, squares and axes of size 1."""
+    if not context.op.by_row:
+        yield context.batch(np.full((), 1.5))
     for shape, names in _SHAPES:
-        if len(shape) != 2 and not context.call.any_shape:
+        if len(shape) != 2 and not context.any_shape:
             continue
-        for axis in names if context.call.axis else (None,):
+        for axis in names if context.has_axis else (None,):
             x = ordinary(context.draw, math.prod(shape), 1).reshape(shape)
             yield context.batch(x, options={} if axis is None else {"axis": axis})
 
@@ -219,9 +227,9 @@ _TELLING: tuple[Maker, ...] = (
 _DRAWN = 12
 
 
-def telling(draw: Draw, rows: int, n: int, batches: int = 1) -> list[FloatArray]:
+def telling(draw: Draw, rows: int, n: int, batches: int = 1, *, masked: bool = True) -> list[FloatArray]:
     """Batches of rows of the makers above, in turn and from batch to batch: each among others of another level."""
-    makers = [maker for maker in _TELLING if draw.fmt.has_inf or maker is not masks]
+    makers = [maker for maker in _TELLING if maker is not masks or (masked and draw.fmt.has_inf)]
     each = max(_DRAWN, -(-rows * batches // len(makers)))
     drawn = [draw.rng.permutation(maker(draw, each, n)) for maker in makers]
     chosen = [drawn[k % len(makers)][k // len(makers)] for k in range(rows * batches)]
@@ -242,6 +250,9 @@ _RANKS: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (
     ((2, 3, 5), (-1, 0, 1, -2)),
     ((4, 2, 300), (-1,)),
     ((2, 3, 2, 4), (-1, 1, -3, -4)),
+    ((3, 3, 3), (0, 1)),
+    ((2, 2, 2, 2, 4), (-1, 0)),
+    ((2, 2, 2, 2, 3, 3), (-1, -2)),
 )
 _LARGE_RANKS: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (
     ((2, 300, 111), (-1,)),
@@ -252,38 +263,40 @@ _LARGE_RANKS: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (
 
 
 def ranks(context: Context) -> Iterator[Batch]:
-    """One to four dimensions and every axis again, with rows that an unshifted or wrongly shared step would destroy."""
-    if not context.call.any_shape:
+    """One to six dimensions and every axis again, with rows that an unshifted or wrongly shared step would destroy."""
+    if not context.any_shape:
         return
     for shape, names in _RANKS if context.profile.name == "quick" else _RANKS + _LARGE_RANKS:
-        for axis in names if context.call.axis else (-1,):
+        for axis in names if context.has_axis else (-1,):
             for x in _in_turn(context, shape, axis):
-                yield context.batch(x, options={} if axis == -1 else {"axis": axis})
+                aspect = "sweep" if x.size > 10_000 else None
+                yield context.batch(x, options={} if axis == -1 else {"axis": axis}, aspect=aspect)
+
+
+_EQUAL: Mapping[str, Any] = {"broadcast": np.s_[:1], "one_column": np.s_[..., :1]}
+"""Layouts that need equal values along an axis, and where those are taken from."""
 
 
 def layouts(context: Context) -> Iterator[Batch]:
     """The same kinds of numbers as real views: transposed, sliced, strided, reversed, repeated, read-only."""
     shapes: list[tuple[tuple[int, ...], int | None]] = [((5, 7), None)]
-    if context.call.any_shape:
-        shapes += [((3, 4, 6), 1 if context.call.axis else None), ((12,), None)]
-    if context.call.axis:
+    if context.any_shape:
+        shapes += [((3, 4, 6), 1 if context.has_axis else None), ((12,), None)]
+    if context.has_axis:
         shapes += [((7, 5), 0)]
     if context.profile.name != "quick":
         shapes += [((33, 65), None), ((3, 2050), None)]
     for shape, axis in shapes:
         for layout in LAYOUTS[1:]:
             x = ordinary(context.draw, math.prod(shape), 1).reshape(shape)
-            if layout == "broadcast":
-                x = np.broadcast_to(x[:1], shape)
+            x = np.broadcast_to(x[_EQUAL.get(layout, ...)], shape)
             yield context.batch(x, layout=layout, options={} if axis is None else {"axis": axis})
-    for layout in (name for name in LAYOUTS[1:] if name != "broadcast"):
+    for layout in (name for name in LAYOUTS[1:] if name not in _EQUAL):
         for x in _in_turn(context, (5, 7), -1):
-            options = (
-                {"weight": context.draw.narrow(np.linspace(0.25, 2.0, 7))} if context.op == "cross_entropy" else {}
-            )
             yield context.batch(x, layout=layout)
-            if options:
-                yield context.batch(x, layout=layout, options=options)
+            for name in named(context.op, "class_weights"):
+                weight = context.draw.narrow(np.linspace(0.25, 2.0, 7))
+                yield context.batch(x, layout=layout, options={name: weight})
 
 
 def state(context: Context) -> Iterator[Batch]:
@@ -307,7 +320,7 @@ def state(context: Context) -> Iterator[Batch]:
 def empty(context: Context) -> Iterator[Batch]:
     """No rows, or rows of no logits."""
     shapes: list[tuple[int, ...]] = [(0, 5)]
-    if context.call.any_shape:
-        shapes += [(2, 0), (0,), (2, 0, 3)]
+    if context.any_shape:
+        shapes += [(2, 0), (0,), (2, 0, 3), (0, 2, 3), (2, 3, 0)]
     for shape in shapes:
         yield context.batch(np.zeros(shape))

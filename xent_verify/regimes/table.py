@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
+from xent_verify.defined import undefined
 from xent_verify.failures import UnknownNameError
 from xent_verify.formats import FloatFormat, format_named
 from xent_verify.model import Batch
+from xent_verify.ops import OPS, Op, op_named
 from xent_verify.outside import is_outside, outside
-from xent_verify.regimes import crossed, losses, rows, shapes, siblings, specials
-from xent_verify.regimes.calls import CALLS
+from xent_verify.regimes import losses, options, rows, shapes, specials, sweeps
+from xent_verify.regimes.calls import labelled, named
 from xent_verify.regimes.draw import Draw, stream
 from xent_verify.regimes.regime import PROFILES, Context, Regime
 from xent_verify.regimes.rows import Maker
@@ -18,17 +21,28 @@ from xent_verify.regimes.shapes import Over
 
 __all__ = ["REGIMES", "plan", "regimes_named", "row_makers"]
 
-_ENTROPY = ("cross_entropy",)
-_INDEXED = ("cross_entropy", "cross_entropy_grad")
-_BINARY = ("binary_cross_entropy_with_logits",)
-_TEMPERED = ("softmax_temperature",)
-_ELEMENTWISE = tuple(op for op, call in CALLS.items() if not call.by_row)
+
+def _by_row(op: Op) -> bool:
+    return op.by_row
+
+
+def _elementwise(op: Op) -> bool:
+    return not op.by_row
+
+
+def _row_loss(op: Op) -> bool:
+    return op.by_row and bool(named(op, "reduction")) and labelled(op)
+
+
+def _ignoring(op: Op) -> bool:
+    return labelled(op) and bool(named(op, "ignored_label"))
+
 
 REGIMES: dict[str, Regime] = {
     regime.name: regime
     for regime in (
         Regime("ordinary", "normal logits of moderate size", Over(rows.ordinary)),
-        Regime("default_call", "no options, one row and a mean over four", losses.default_call, ops=_ENTROPY),
+        Regime("default_call", "no options, one row and a mean over four", losses.default_call, fits=_row_loss),
         Regime("overflow_edge", "terms and sums just below and above exp's overflow", Over(rows.overflow_edge)),
         Regime("underflow_edge", "gaps and whole rows at exp's underflow", Over(rows.underflow_edge)),
         Regime("dominated", "one class far above the others: loss near 0, tiny probabilities", Over(rows.dominated)),
@@ -50,36 +64,49 @@ REGIMES: dict[str, Regime] = {
         Regime("normalised", "rounded log-probabilities: logsumexp near 0", Over(rows.normalised)),
         Regime("integers", "small whole numbers", Over(rows.integers)),
         Regime("any_bits", "any bit pattern of a finite value", Over(rows.any_bits)),
-        Regime("every_value", "all values of the format, or a sweep", siblings.every_value, ops=_ELEMENTWISE),
-        Regime("temperature", "temperatures of all sizes", siblings.temperatures, "options", ops=_TEMPERED),
-        Regime("element_options", "elementwise weights, reductions", siblings.element_options, "options", ops=_BINARY),
-        Regime("masked_classes", "-inf beside the target", losses.masked_classes, needs_inf=True, ops=_ENTROPY),
-        Regime("masked_target", "-inf at the target", losses.masked_target, "special", needs_inf=True, ops=_INDEXED),
-        Regime("ignored_rows", "anything in rows to ignore", losses.ignored_rows, "special", ops=_ENTROPY),
-        Regime("probabilities", "probability targets", losses.probabilities, "options", ops=_INDEXED),
-        Regime("square", "as many rows as classes", losses.square, "options", ops=_INDEXED),
-        Regime("options", "options alone, in pairs, in triples", losses.option_table, "options", ops=_ENTROPY),
-        Regime("crossed", "options over telling rows", crossed.options_over_values, "options", ops=_ENTROPY),
-        Regime("index_types", "integer types of targets, large class ids", losses.index_types, "options", ops=_INDEXED),
-        Regime("wide_options", "smoothing and weights over wide rows", losses.wide_options, "options", ops=_ENTROPY),
-        Regime("axes", "one to four dimensions, every axis", shapes.axes, "shape"),
-        Regime("ranks", "telling rows in one to four dimensions, along every axis", shapes.ranks, "shape"),
+        Regime("every_value", "all values of the format, or an even sweep", sweeps.every_value, fits=_elementwise),
+        Regime("masked_classes", "-inf beside the label", losses.masked_classes, needs_inf=True, fits=_row_loss),
+        Regime("masked_target", "-inf at the label", losses.masked_label, "special", needs_inf=True, fits=labelled),
+        Regime("ignored_rows", "anything in rows to ignore", losses.ignored_rows, "special", fits=_ignoring),
+        Regime("probabilities", "probability targets", losses.probabilities, "options", fits=labelled),
+        Regime("square", "as many rows as classes", losses.square, "options", fits=labelled),
+        Regime(
+            "options",
+            "each value of each option and second input alone",
+            options.alone,
+            "options",
+            fits=options.has_options,
+        ),
+        Regime("crossed", "any options together, telling rows", options.crossed, "sweep", fits=options.has_options),
+        Regime(
+            "index_types", "integer types of labels, large class ids", options.label_types, "options", fits=labelled
+        ),
+        Regime("axes", "no dimension to six, every axis", shapes.axes, "shape"),
+        Regime("ranks", "telling rows in one to six dimensions, along every axis", shapes.ranks, "shape"),
         Regime("layouts", "transposed, sliced, strided, reversed, repeated, read-only views", shapes.layouts, "layout"),
         Regime("state", "calls that differ from the one before in one thing", shapes.state, "state"),
         Regime("empty", "no rows, or no logits", shapes.empty, "shape"),
         Regime("named_sizes", "the row lengths that the caller named, one more, one less", shapes.named_sizes, "size"),
         Regime("sizes", "widths at, below and above powers of two, and uneven ones", shapes.sizes, "size"),
-        Regime("reductions", "means and sums over many rows", losses.reductions, "size", ops=_ENTROPY),
-        Regime("sum_leaves_format", "losses whose sum overflows", losses.sum_leaves_format, "options", ops=_ENTROPY),
+        Regime("reductions", "means and sums over many rows", losses.reductions, "size", fits=_row_loss),
+        Regime("sum_leaves_format", "losses whose sum overflows", losses.sum_leaves_format, "options", fits=_row_loss),
         Regime("long_rows", "long rows: stalling sums, chunks, tails, shards", shapes.long_rows, "size"),
         Regime("many_rows", "many short rows: grid limits, row counters", shapes.many_rows, "size"),
+        Regime("batch_sizes", "every small number of rows, uneven large ones", sweeps.batch_sizes, "sweep"),
+        Regime("every_size", "three rows of every length", sweeps.every_size, "sweep", fits=_by_row),
+        Regime("spikes", "a peak in every column", sweeps.spikes, "sweep", fits=_by_row),
+        Regime("stretches", "all mass in one stretch of a long row", sweeps.stretches, "sweep", fits=_by_row),
+        Regime("far_sizes", "vocabularies, multiples, random lengths", sweeps.far_sizes, "sweep", fits=_by_row),
+        Regime("profile_exp", "exp on a stride of its arguments", sweeps.profile_exp, "sweep", fits=_by_row),
+        Regime("profile_log", "the logarithm by way of the sums", sweeps.profile_log, "sweep", fits=_by_row),
+        Regime("profile_x", "elements on a stride of the floats", sweeps.profile_x, "sweep", fits=_elementwise),
     )
 }
 
 
 def row_makers(fmt: FloatFormat, *, special: bool = False) -> dict[str, Maker]:
     """The regimes that are a matter of row values alone, by name; ``special`` adds all-masked, +inf and NaN rows."""
-    chosen = (r for r in REGIMES.values() if isinstance(r.build, Over) and r.applies("softmax", has_inf=fmt.has_inf))
+    chosen = (r for r in REGIMES.values() if isinstance(r.build, Over) and (fmt.has_inf or not r.needs_inf))
     return {r.name: r.build.maker for r in chosen if isinstance(r.build, Over) and (special or r.aspect == "values")}
 
 
@@ -94,27 +121,40 @@ def regimes_named(names: Sequence[str]) -> list[Regime]:
 
 
 def plan(
-    op: str,
+    op: str | Op,
     fmt: FloatFormat | str,
     *,
+    name: str = "",
     profile: str = "standard",
     seed: int = 0,
     sizes: tuple[int, ...] = (),
     regimes: Sequence[str] = (),
 ) -> Iterator[Batch]:
-    """The batches of one audit, the cheapest and most telling first. ``sizes``: row lengths to try besides.
+    """The batches of one audit, the cheapest and most telling first.
 
-    ``regimes``: only these (names, or a ``Regime`` at ``module:attribute``); none named: all of the table.
+    ``name``: what an operation from outside the table goes by (``module:attribute``). ``sizes``: row lengths to try
+    besides. ``regimes``: only these (names, or a ``Regime`` at ``module:attribute``); none named: all of the table.
 
     Deterministic: each regime draws from its own stream, keyed by (seed, op, format, regime), so that one regime's
     batches do not depend on which others ran. ``UnknownNameError`` for an unknown op, format or profile.
     """
-    form = format_named(fmt)
-    for what, name, table in (("op", op, CALLS), ("profile", profile, PROFILES)):
-        if name not in table:
-            raise UnknownNameError(what, name, table)
+    form, known = format_named(fmt), op_named(op)
+    if profile not in PROFILES:
+        raise UnknownNameError("profile", profile, PROFILES)
     amount = replace(PROFILES[profile], named=sizes)
+    goes_by = name or (op if isinstance(op, str) else known.name)
+    foreign = known.name not in OPS
     for regime in regimes_named(regimes) or REGIMES.values():
-        if regime.applies(op, has_inf=form.has_inf):
-            draw = Draw(form, stream(seed, op, form.name, regime.name))
-            yield from regime.build(Context(op, regime.name, regime.aspect, amount, draw))
+        if regime.applies(known, has_inf=form.has_inf):
+            draw = Draw(form, stream(seed, known.name, form.name, regime.name))
+            batches = regime.build(Context(known, goes_by, regime.name, regime.aspect, amount, draw))
+            yield from filter(partial(_answerable, known), batches) if foreign else batches
+
+
+_LARGEST_FOREIGN, _LARGEST_SLOW = 20_000, 400
+"""Logits of a call of an operation from outside the table; of one with a formula for exact numbers alone, which is slow."""
+
+
+def _answerable(op: Op, batch: Batch) -> bool:
+    """Whether the truth of a call of an operation from outside can be had: no empty rows, few logits."""
+    return 0 < batch.x.size <= (_LARGEST_FOREIGN if op.formula is None else _LARGEST_SLOW) and not undefined(op, batch)

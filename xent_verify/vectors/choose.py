@@ -23,7 +23,7 @@ __all__ = ["STANDARD", "STANDARD_DTYPES", "STANDARD_OPS", "Selection", "chosen"]
 STANDARD_OPS = ("softmax", "log_softmax", "logsumexp", "cross_entropy", "cross_entropy_grad")
 STANDARD_DTYPES = ("float32", "float16", "bfloat16", "float64")
 
-_MEMORY_ASPECTS = ("layout", "state")
+_MEMORY_ASPECTS = ("layout", "state", "sweep")
 """What a call looks like in memory, or follows, does not survive being written down."""
 
 _BY_WIDTH = ("sizes", "long_rows", "named_sizes")

@@ -1,0 +1,72 @@
+"""The same call tens of thousands of times, from several threads at once, and after calls in other formats."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from xent_verify.companions.known import Known, gravest, known_rows
+from xent_verify.formats import FORMATS, FloatArray, IntArray
+from xent_verify.judge import Hit
+from xent_verify.model import Batch, Died, Outcome, Returned
+from xent_verify.ops import Op
+from xent_verify.properties import Ask, answer, result_rows, trouble
+
+__all__ = ["formats", "soak", "threads"]
+
+_TIMES = 20_100
+_THREADS, _TURNS = 4, 100
+_SHARED = 20_000
+"""Logits of a call that threads make: enough for one of them to be interrupted."""
+_FORMATS = ("float64", "bfloat16", "float16", "float32")
+
+
+def soak(ask: Ask, op: Op, batch: Batch, outcome: Returned, limit: FloatArray) -> list[Hit]:
+    """Two rows, asked again and again: counters that run over, caches that fill, one bad answer in thousands."""
+    known = known_rows(ask, op, batch, outcome, limit)
+    if known is None:
+        return []
+    index = np.unique([0, len(known.rows.x) - 1])
+    few = known.rows.take(index).batch()
+    reply = ask(replace(few, times=_TIMES))
+    return _compared(known, op, few, reply, f"one of {_TIMES:,} equal calls", index)
+
+
+def threads(ask: Ask, op: Op, batch: Batch, outcome: Returned, limit: FloatArray) -> list[Hit]:
+    """The rows, several times over, in another order in each of several threads."""
+    known = known_rows(ask, op, batch, outcome, limit)
+    if known is None:
+        return []
+    index = np.tile(np.arange(len(known.rows.x)), -(-_SHARED // known.rows.x.size))
+    rows = known.rows.take(index).batch()
+    reply = ask(replace(rows, times=_TURNS, threads=_THREADS))
+    return _compared(known, op, rows, reply, f"in one of {_THREADS} threads at once", index)
+
+
+def _compared(known: Known, op: Op, asked: Batch, reply: Outcome, words: str, index: IntArray) -> list[Hit]:
+    """Of a reply that took too long nothing is said: it took the time of many calls."""
+    found = answer(op, asked, reply)
+    if found is None:
+        return trouble(words, reply) if isinstance(reply, Died) else []
+    return known.compare("stateful", words, asked.form, index, result_rows(op, asked, found))
+
+
+def formats(ask: Ask, op: Op, batch: Batch, outcome: Returned, limit: FloatArray) -> list[Hit]:
+    """The call again after an equal one in another format, where that is answered."""
+    known = known_rows(ask, op, batch, outcome, limit)
+    if known is None:
+        return []
+    rows = known.rows.batch()
+
+    def after(name: str) -> list[Hit]:
+        form = FORMATS[name]
+        inputs = {
+            key: form.narrow(batch.form.widen(value)) if value.dtype == batch.form.dtype else value
+            for key, value in rows.inputs.items()
+        }
+        if not isinstance(ask(replace(rows, fmt=name, inputs=inputs)), Returned):
+            return []
+        return _compared(known, op, rows, ask(rows), f"after an equal call in {name}", np.arange(len(rows.x)))
+
+    return gravest(after(name) for name in _FORMATS if name in op.formats and name != batch.fmt)

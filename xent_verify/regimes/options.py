@@ -1,0 +1,262 @@
+"""Options and second inputs drawn from their whole ranges, by kind: each notable value alone, then anything with anything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xent_verify.defined import undefined
+from xent_verify.model import Batch
+from xent_verify.ops import Op
+from xent_verify.regimes.calls import dress, named, per_row, probability_targets
+from xent_verify.regimes.draw import Draw
+from xent_verify.regimes.regime import Context
+from xent_verify.regimes.shapes import telling
+
+__all__ = ["alone", "crossed", "has_options", "label_types"]
+
+Array = NDArray[Any]
+Value = Callable[[Draw, tuple[int, ...]], Any]
+"""A value of an option for logits of a shape."""
+
+
+def has_options(op: Op) -> bool:
+    """Whether there is anything to draw but logits and an axis."""
+    return len(op.inputs) > 1 or any(option.kind != "axis" for option in op.options.values())
+
+
+def _constants(*values: Any) -> list[Value]:
+    return [lambda _draw, _shape, value=value: value for value in values]  # type: ignore[misc]
+
+
+def _signed(draw: Draw, _: tuple[int, ...]) -> float:
+    return float(draw.rng.choice((1.0, -1.0)) * np.exp(draw.rng.uniform(math.log(1e-4), math.log(1e4))))
+
+
+def _fills() -> list[Callable[[Draw, int], Any]]:
+    """Weights: near 1, of all sizes, some or all but one of them 0, very small, very large, equal, increasing."""
+    return [
+        lambda draw, n: draw.rng.uniform(0.25, 4.0, n),
+        lambda draw, n: np.exp(draw.rng.uniform(-9.0, 12.0, n)),
+        lambda draw, n: draw.rng.uniform(0.25, 4.0, n) * (np.arange(n) % 2 == 0),
+        lambda draw, n: 3.0 * (np.arange(n) == draw.rng.integers(0, max(n, 1))),
+        lambda draw, n: draw.rng.uniform(0.25, 4.0, n) * 2.0 ** (draw.fmt.e_min // 2),
+        lambda draw, n: draw.rng.uniform(0.25, 4.0, n) * 2.0 ** (draw.fmt.e_max // 2),
+        lambda _draw, n: np.full(n, 2.5),
+        lambda _draw, n: np.linspace(0.5, 2.0, n),
+    ]
+
+
+_OTHER_FORMATS = ("float64", "float32", "float16")
+
+
+def _weights(shaped: Callable[[Draw, tuple[int, ...]], tuple[int, ...]]) -> list[Value]:
+    """Weights of each filling in the format, and in other float formats."""
+
+    def value(fill: Callable[[Draw, int], Any], dtype: str) -> Value:
+        def make(draw: Draw, shape: tuple[int, ...]) -> Array:
+            wanted = shaped(draw, shape)
+            values = np.asarray(fill(draw, math.prod(wanted)), np.float64).reshape(wanted)
+            return values.astype(dtype) if dtype else draw.narrow(values)
+
+        return make
+
+    first, last = _fills()[0], _fills()[-1]
+    return [value(fill, "") for fill in _fills()] + [
+        value(fill, dtype) for dtype in _OTHER_FORMATS for fill in (first, last)
+    ]
+
+
+def _broadcasting(draw: Draw, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape that broadcasts to another one: axes of 1, leading axes left out, or none at all."""
+    kept = tuple(n if draw.rng.random() < 0.6 else 1 for n in shape)
+    choices = (shape, kept, kept, shape[-1:], (*shape[:-1], 1)[: len(shape)], ())
+    return choices[int(draw.rng.integers(0, len(choices)))]
+
+
+def _ignored(draw: Draw, shape: tuple[int, ...]) -> int:
+    classes, number = shape[-1], draw.rng.integers
+    choices = (int(number(0, classes)), classes + int(number(0, 300)), -int(number(1, 100)), -int(number(101, 2**31)))
+    return choices[int(number(0, len(choices)))]
+
+
+VALUES: Mapping[str, list[Value]] = {
+    "share": [
+        *_constants(0.1, 1.0, 0.5, 2.0**-30, 1e-3, 0.01, 0.9, 1.0 - 2.0**-10),
+        *[lambda draw, _shape: float(draw.rng.random())] * 4,
+        *[lambda draw, _shape: float(2.0 ** draw.rng.uniform(-20.0, 0.0))] * 2,
+    ],
+    "divisor": [*_constants(0.5, 2.0, 0.7, 3.0, 1e-3, 1e3, 2.0**-10, 20.0, -1.0, -2.0, -0.3, 1.0), *[_signed] * 12],
+    "reduction": _constants("none", "sum", "mean"),
+    "class_weights": _weights(lambda _draw, shape: shape[-1:]),
+    "element_weights": [*_weights(lambda _draw, shape: shape), *_weights(_broadcasting)],
+    "ignored_label": [
+        *_constants(0, -1, -7, 255),
+        lambda _draw, shape: shape[-1] - 1,
+        lambda _draw, shape: shape[-1],
+        *[_ignored] * 4,
+    ],
+}
+"""For each kind of option the notable values, and makers of any others."""
+
+
+_LABEL_TYPES = ("int64", "int32", "uint8", "int8", "int16", "uint16", "uint32", "uint64")
+
+
+def _labels(dtype: str) -> Value:
+    return lambda draw, shape: draw.rng.integers(0, min(shape[-1], np.iinfo(dtype).max + 1), shape[0]).astype(dtype)
+
+
+def _probabilities(scale: Callable[[Draw, tuple[int, ...]], Any]) -> Value:
+    """Probabilities times ``scale`` in each row: they need not sum to 1, nor lie in [0, 1]."""
+    return lambda draw, shape: draw.narrow(
+        draw.fmt.widen(probability_targets(draw, np.zeros(shape, draw.fmt.dtype))) * scale(draw, shape)
+    )
+
+
+TARGETS: Mapping[str, list[Value]] = {
+    "target": [
+        lambda draw, shape: probability_targets(draw, np.zeros(shape, draw.fmt.dtype)),
+        _probabilities(lambda draw, shape: draw.rng.uniform(0.0, 1.0, (shape[0], 1))),
+        _probabilities(lambda draw, shape: draw.rng.uniform(1.0, 3.0, (shape[0], 1))),
+        _probabilities(lambda draw, shape: np.where(draw.rng.random(shape) < 0.4, -1.0, 1.5)),
+        _probabilities(lambda draw, shape: draw.rng.integers(0, 2, (shape[0], 1))),
+        *map(_labels, _LABEL_TYPES),
+    ],
+    "probabilities": [
+        lambda draw, shape: draw.narrow(draw.rng.random(shape)),
+        lambda draw, shape: draw.narrow(draw.rng.integers(0, 2, shape)),
+        lambda draw, shape: draw.narrow(draw.rng.choice((1e-3, 1.0 - 2.0**-6, 0.5), shape)),
+        lambda draw, shape: draw.narrow(draw.rng.uniform(-1.0, 2.0, shape)),
+    ],
+}
+"""For each kind of second input what it may hold."""
+
+
+def _call(context: Context, logits: Array, targets: Mapping[str, Value], options: Mapping[str, Value]) -> Batch | None:
+    """A call with these second inputs and options; None where the operation does not define it."""
+    draw, shape = context.draw, logits.shape
+    inputs = dress(context.op, draw, draw.narrow(logits))
+    inputs |= {name: make(draw, shape) for name, make in targets.items()}
+    drawn = {name: make(draw, shape) for name, make in options.items()}
+    for name in named(context.op, "ignored_label"):
+        for target in named(context.op, "target"):
+            inputs[target] = _with_ignored(draw, inputs[target], drawn.get(name, context.op.options[name].default))
+    batch = context.around(inputs, options=drawn)
+    return None if undefined(context.op, batch) else batch
+
+
+def _with_ignored(draw: Draw, labels: Array, ignored: int) -> Array:
+    """Labels some of which are the ignored one, where their type holds it; sometimes all of them are."""
+    if labels.dtype.kind not in "iu" or not np.iinfo(labels.dtype).min <= ignored <= np.iinfo(labels.dtype).max:
+        return labels
+    share = draw.rng.choice((0.0, 0.3, 0.3, 0.6, 1.0))
+    result = labels.copy()
+    result[draw.rng.random(len(labels)) < share] = ignored
+    return result
+
+
+def _settable(op: Op) -> dict[str, Sequence[Value]]:
+    return {name: VALUES[option.kind] for name, option in op.options.items() if option.kind in VALUES}
+
+
+def _defining(context: Context, options: dict[str, Value]) -> dict[str, Value]:
+    """The options with a value for those that the operation is named after."""
+    missing = [name for name in named(context.op, "divisor") if name not in options]
+    return options | {name: _one_of(context.draw, VALUES["divisor"]) for name in missing}
+
+
+def _one_of(draw: Draw, values: Sequence[Value]) -> Value:
+    return values[int(draw.rng.integers(0, len(values)))]
+
+
+def _logits(draw: Draw, rows: int, n: int) -> Array:
+    return draw.narrow(3.0 * draw.rng.standard_normal((rows, n)))
+
+
+def alone(context: Context) -> Iterator[Batch]:
+    """No option at all; then each notable value of each option, and each form of the second input, alone."""
+    draw, single = context.draw, {name: _constants(value)[0] for name, value in per_row(context.op).items()}
+    plain = [_call(context, _logits(draw, rows, n), {}, _defining(context, {})) for rows, n in ((1, 3), (4, 3), (5, 5))]
+    for batch in plain:
+        if batch is not None:
+            yield batch
+    quick = context.profile.options < 100
+    for name, values in _settable(context.op).items():
+        for place, make in enumerate(values):
+            forms = [single, {}] if place < 4 and not quick else [({}, single)[place % 2]]
+            for form in forms:
+                batch = _call(context, _logits(draw, 5, 5), {}, _defining(context, {**form, name: make}))
+                if batch is not None:
+                    yield batch
+    for name, kind in list(context.op.inputs.items())[1:]:
+        for place, make in enumerate(TARGETS.get(kind, ())):
+            form = (single, {})[place % 2]
+            batch = _call(context, _logits(draw, 6, 4), {name: make}, _defining(context, dict(form)))
+            if batch is not None:
+                yield batch
+
+
+_WIDTHS = (2, 3, 5, 5, 8, 17, 150)
+
+
+def crossed(context: Context) -> Iterator[Batch]:
+    """Any options with any second inputs over telling rows: what needs several of them at once."""
+    draw, settable = context.draw, _settable(context.op)
+    rows_of = {n: iter(telling(draw, 8, n, max(context.profile.options, 8), masked=False)) for n in set(_WIDTHS)}
+    for _ in range(context.profile.options):
+        n = int(draw.rng.choice(_WIDTHS))
+        rows = n if n < 8 and draw.rng.random() < 0.4 else int(draw.rng.integers(1, 9))
+        source = next(rows_of[n]) if draw.rng.random() < 0.5 else 3.0 * draw.rng.standard_normal((8, n))
+        options = {name: _one_of(draw, values) for name, values in settable.items() if draw.rng.random() < 0.5} | {
+            name: _constants(value)[0] for name, value in per_row(context.op).items() if draw.rng.random() < 0.6
+        }
+        targets = {
+            name: _one_of(draw, TARGETS[kind])
+            for name, kind in list(context.op.inputs.items())[1:]
+            if kind in TARGETS and draw.rng.random() < 0.6
+        }
+        batch = _call(context, draw.narrow(source[:rows]), targets, _defining(context, options))
+        if batch is not None:
+            yield batch
+
+
+_TYPED: tuple[tuple[str, int, int], ...] = (
+    ("int8", 4, 128),
+    ("uint8", 4, 256),
+    ("int16", 4, 300),
+    ("uint16", 3, 2100),
+    ("int32", 3, 2100),
+    ("uint32", 4, 300),
+    ("int64", 4, 300),
+    ("uint64", 4, 300),
+    ("int8", 300, 5),
+    ("uint8", 300, 5),
+    ("int16", 7000, 5),
+    ("uint16", 2, 65440),
+)
+"""dtype, rows, classes. 300 x 5 does not fit an 8-bit product, 7000 x 5 no 16-bit one; 65440 holds 2**16 - 100."""
+
+_TELLING_IDS = (2049, 2**8 - 100, 2**16 - 100, 255, 256, 127, 128, 200)
+"""Class ids that a conversion to a narrower type, or of the default ignore_index, would change."""
+
+
+def label_types(context: Context) -> Iterator[Batch]:
+    """Labels of every integer type, with the ids in use that a careless conversion changes."""
+    largest = 8000 if context.profile.options < 100 else 10**6
+    (name,) = named(context.op, "target")
+    forms: tuple[dict[str, Any], ...] = ({}, per_row(context.op))
+    for place, (dtype, rows, classes) in enumerate(_TYPED):
+        if rows * classes > largest:
+            continue
+        logits = _logits(context.draw, rows, classes)
+        ids = [k for k in _TELLING_IDS if k < min(classes, np.iinfo(dtype).max + 1)]
+        labels = context.draw.rng.integers(0, classes, rows)
+        known = [classes - 1, *ids][:rows]
+        labels[: len(known)] = known
+        first = next(iter(context.op.inputs))
+        yield context.around({first: logits, name: labels.astype(dtype)}, options=forms[place % 2])
