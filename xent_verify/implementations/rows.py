@@ -56,8 +56,9 @@ class AxisCall(Protocol):
 
 
 def working_dtype(dtype: DTypeLike) -> np.dtype[Any]:
-    """float64 for float64, float32 for every narrower format."""
-    return np.dtype(np.float64 if np.dtype(dtype) == np.float64 else np.float32)
+    """float64 for float64 (in either byte order), float32 for every narrower format."""
+    double = np.dtype(dtype).newbyteorder("=") == np.float64  # in either byte order
+    return np.dtype(np.float64 if double else np.float32)
 
 
 def as_rows(x: Array, axis: int, dtype: DTypeLike | None = None) -> Array:
