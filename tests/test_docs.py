@@ -158,7 +158,8 @@ def execute(text: str, request: pytest.FixtureRequest) -> None:
 
 def script_exists(words: list[str]) -> None:
     """Benchmarks take minutes: the script is there and knows the options."""
-    source = (ROOT / words[1]).read_text()
+    path = ROOT / words[1]
+    source = (path / "__main__.py" if path.is_dir() else path).read_text()
     assert all(f'"{word}"' in source for word in words[2:] if word.startswith("--")), words
 
 

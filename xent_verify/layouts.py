@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from xent_verify.failures import UnknownNameError
 
-__all__ = ["LAYOUT_MAKERS", "apply"]
+__all__ = ["LAYOUT_MAKERS", "UNWRITABLE", "apply"]
 
 Array = NDArray[Any]
 
@@ -68,6 +68,10 @@ def _mixed(array: Array) -> Array:
     if array.ndim < 2:
         return array.copy()
     return np.swapaxes(np.swapaxes(array, -1, -2).copy(), -1, -2)
+
+
+UNWRITABLE = ("readonly", "broadcast", "one_column")
+"""Views that cannot be written to, or whose elements share memory."""
 
 
 def _one_column(array: Array) -> Array:

@@ -16,6 +16,7 @@ import numpy as np
 
 from xent_verify.candidates.domain import Domain
 from xent_verify.failures import UnknownNameError, UsageError
+from xent_verify.layouts import UNWRITABLE
 from xent_verify.model import Batch
 from xent_verify.ops import Op
 
@@ -185,7 +186,7 @@ class Calling:
 
     def outside(self, batch: Batch) -> str:
         """The condition of the target's domain that a call does not meet; "" where it meets all."""
-        if self.in_place and batch.layout in ("readonly", "broadcast"):
+        if self.in_place and batch.layout in UNWRITABLE:
             return f"not {batch.layout} (overwritten in place)"
         return self.domain.outside(batch)
 

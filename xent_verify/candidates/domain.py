@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from xent_verify.failures import UnknownNameError, UsageError
+from xent_verify.layouts import UNWRITABLE
 from xent_verify.model import Batch
 from xent_verify.ops import Op
 
@@ -110,7 +111,7 @@ def _floats(batch: Batch) -> list[Any]:
 
 WORDS: Mapping[str, Holds] = {
     "contiguous": lambda batch: batch.layout in ("C", "readonly"),
-    "writeable": lambda batch: batch.layout != "readonly",
+    "writeable": lambda batch: batch.layout not in UNWRITABLE,
     "last axis": lambda batch: int(batch.options.get("axis", -1)) in (-1, batch.x.ndim - 1),
     "index labels": lambda batch: _label_kind(batch) in ("", "index"),
     "probability labels": lambda batch: _label_kind(batch) in ("", "probability"),
