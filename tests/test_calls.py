@@ -292,7 +292,7 @@ result = "float32"
 call = "f(logits, target)"
 options = {{reduction = "none"}}
 only = "index labels"
-without = ["long_rows", "many_rows", "sizes", "options", "crossed", "wide_options", "reductions", "any_bits"]
+without = ["long_rows", "many_rows", "sizes", "options", "crossed", "reductions", "any_bits"]
 """
     file = tmp_path / "xent-verify.toml"
     file.write_text(text)

@@ -55,7 +55,7 @@ def ignoring_by_weight(logits, target, weight=None, ignore_index=-100, reduction
         raise TypeError("indices only")
     classes = logits.shape[1]
     weights = np.ones(classes, logits.dtype) if weight is None else weight.copy()
-    if -classes <= ignore_index < classes:
+    if ignore_index != -100 and -classes <= ignore_index < classes:
         weights[ignore_index] = 0
     with np.errstate(all="ignore"):
         inside = (target >= 0) & (target < classes)

@@ -161,7 +161,7 @@ def test_a_view_may_be_refused() -> None:
 
     plain = sweep()
     assert capabilities(OP, plain) == frozenset()
-    ledger = Ledger(OP)
+    ledger = Ledger(OP, "float32")
     with open_candidate(refusing, "softmax", isolated=False) as candidate:
         asker = Asker(OP, candidate.call, Rules(), "refusing")
         for layout in ("C", "misaligned", "byteswapped"):

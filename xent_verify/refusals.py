@@ -70,7 +70,7 @@ def _others(op: Op, batch: Batch) -> Iterator[tuple[str, tuple[int, ...], str]]:
 def _ordinary(op: Op, batch: Batch, shape: tuple[int, ...], layout: str) -> Batch:
     """A call of that shape on equal rows of numbers in [-1, 1]; of the options those remain that are no arrays."""
     inputs: dict[str, NDArray[Any]] = {}
-    row = np.linspace(-1.0, 1.0, shape[-1])
+    row = np.zeros(shape[-1]) if layout == "one_column" else np.linspace(-1.0, 1.0, shape[-1])
     for name, kind in op.inputs.items():
         old = batch.inputs[name]
         if kind == "target" and old.dtype.kind in "iu":

@@ -241,9 +241,10 @@ def _losses(asker: _Asker, style: Style) -> tuple[Style, bool]:
 
 
 def _as_labels(asker: _Asker, style: Style, shares: NDArray[Any], pick: Any) -> bool:
-    """Whether probabilities are taken for labels: cast to whole numbers, they have the same answer."""
-    cast = asker.ask(style, _LOGITS[pick], _SHARES[pick].astype(np.int64))
-    return cast is not None and np.array_equal(cast, shares)
+    """Whether probabilities are taken for labels: cast to whole numbers, they have the same answer, and others another."""
+    labels = _SHARES[pick].astype(np.int64)
+    cast, other = (asker.ask(style, _LOGITS[pick], one) for one in (labels, labels + 1))
+    return cast is not None and np.array_equal(cast, shares) and (other is None or not np.array_equal(cast, other))
 
 
 def _through_a_loss(asker: _Asker, style: Style) -> Style:

@@ -60,7 +60,7 @@ def _ignored(batch: Batch) -> bool:
 
 
 def _dtype(batch: Batch, got: str) -> str:
-    if got not in FORMATS or FORMATS[got].bits <= batch.form.bits or batch.result == got:
+    if got not in FORMATS or FORMATS[got].bits <= batch.form.bits:
         return ""
     about = ["a vector"] if batch.x.ndim == 1 else []
     about += [name for name in ("weight", "label_smoothing") if batch.options.get(name) is not None]

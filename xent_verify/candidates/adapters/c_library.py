@@ -211,6 +211,7 @@ def _caller(function: Any, declared: Declared, op: str) -> Callable[..., Any]:
     def call(x: NDArray[Any], target: Any = None, axis: int = -1) -> Any:
         if not declared.many and x.ndim != 1:
             raise ValueError(f"one row at a time, not {x.ndim} dimensions")
+        x = np.require(x, dtype, ["ALIGNED"])  # C reads numbers of this machine's byte order, at their own alignment
         rows = _rows(x, axis, strided="stride" in declared.roles)
         per_row = op in ("logsumexp", "cross_entropy")
         whole, inside, out = _guarded((rows.shape[0],) if per_row else rows.shape, dtype)
