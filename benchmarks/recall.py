@@ -111,6 +111,9 @@ class Tally:
     profile: str
     categories: dict[str, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
     diagnosed: int = 0
+    named: int = 0
+    findings: int = 0
+    signs: int = 0
     misses: list[str] = field(default_factory=list)
     alarms: list[str] = field(default_factory=list)
     ratios: list[tuple[str, float]] = field(default_factory=list)
@@ -118,7 +121,7 @@ class Tally:
     record: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, item: Item, result: DtypeResult) -> None:
-        kinds = sorted({finding.kind for finding in result.findings if finding.severity == "fail"})
+        kinds = sorted({finding.kind for finding in result.signs if finding.severity == "fail"})
         label = f"{item.name} {result.dtype}"
         self.record.append({"name": item.name, "dtype": result.dtype, "kinds": kinds, "ratio": result.max_bound_ratio})
         good = not kinds if item.clean else caught(item, result)
@@ -130,6 +133,9 @@ class Tally:
         elif good:
             diagnoses = [finding.diagnosis for finding in result.findings if finding.diagnosis]
             self.diagnosed += bool(diagnoses)
+            self.named += any(not text.startswith("no known cause") for text in diagnoses)
+            self.findings += sum(finding.severity == "fail" for finding in result.findings)
+            self.signs += sum(finding.severity == "fail" for finding in result.signs)
             print(f"  {label}: {kinds} | {(diagnoses or ['(no diagnosis)'])[0][:150]}")
         else:
             self.misses.append(label)
@@ -146,7 +152,10 @@ class Tally:
         for category, (hits, count) in sorted(self.categories.items()):
             print(f"{category:28} {hits:4}/{count}")
         faults = sum(hits for name, (hits, _) in self.categories.items() if name != "clean")
-        print(f"diagnosed: {self.diagnosed}/{faults} of the caught")
+        print(f"diagnosed: {self.diagnosed}/{faults} of the caught, {self.named} by a named cause")
+        print(
+            f"findings: {self.findings} ({self.findings / max(faults, 1):.2f} a fault), of {self.signs} kinds of failure"
+        )
         print("missed:", *(self.misses or ["none"]), sep="\n  ")
         print("false alarms:", *(self.alarms or ["none"]), sep="\n  ")
         print(

@@ -100,7 +100,7 @@ def dtype_result(dtype: str, rng: np.random.Generator, *, naive: bool, regimes=R
         max_ulp=max(part.max_ulp for part in parts),
         max_bound_ratio=max(part.max_bound_ratio for part in parts),
         classes=classes,
-        findings=(finding(), finding("inaccurate", "warn", minimal=None)) if naive else (),
+        signs=(finding(), finding("inaccurate", "warn", minimal=None)) if naive else (),
         regimes=tuple(parts),
         offered={"axis": True, "weight": False},
         unasked=("no subnormal result was reached",),

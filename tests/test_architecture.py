@@ -20,7 +20,7 @@ FLOORS = (
     ("candidates", "scripts", "testing"),
     (
         "policies", "measure", "conventions", "judge", "rungs", "tolerances", "settings", "properties", "rowwise",
-        "refusals", "ledger", "screen", "companions", "laws", "diagnose", "causes",
+        "refusals", "ledger", "screen", "companions", "laws", "diagnose", "causes", "defects",
     ),
     ("minimise", "search", "findings", "recipes"),
     ("report", "claims_truth", "claims", "explain"),

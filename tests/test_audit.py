@@ -21,7 +21,7 @@ TARGETS = str(Path(__file__).parent / "targets.py")
 
 
 def failing(report: xent_verify.Report) -> dict[str, Finding]:
-    return {finding.kind: finding for finding in report.findings if finding.severity == "fail"}
+    return {finding.kind: finding for finding in report.signs if finding.severity == "fail"}
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
@@ -108,7 +108,7 @@ def test_the_script_of_a_loss_reproduces_it(tmp_path: Path) -> None:
         "    return {'none': each, 'sum': each.sum(), 'mean': each.mean()}[reduction]\n"
     )
     report = audit(f"{source}:loss", op="cross_entropy", dtypes=["float32"], profile="quick")
-    found = [finding for finding in report.findings if finding.severity == "fail" and finding.kind != "property"]
+    found = [finding for finding in report.signs if finding.severity == "fail" and finding.kind != "property"]
     assert found
     for finding in found:
         alone = tmp_path / "reproduce.py"
@@ -176,7 +176,7 @@ def test_a_crash_in_one_regime_leaves_the_others(tmp_path: Path) -> None:
     )
     report = audit(f"{source}:softmax", op="softmax", dtypes=["float32"], profile="quick")
     (result,) = report.targets[0].dtypes
-    assert "crash" in {finding.kind for finding in result.findings}
+    assert "crash" in {finding.kind for finding in result.signs}
     assert {"ordinary", "masks"} <= {regime.regime for regime in result.regimes}
 
 

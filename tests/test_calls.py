@@ -47,7 +47,7 @@ def audited(name: str, op: str = "softmax", **options: Any) -> AuditReport:
 
 
 def kinds(report: AuditReport) -> set[str]:
-    return {finding.kind for finding in report.findings if finding.severity == "fail"}
+    return {finding.kind for finding in report.signs if finding.severity == "fail"}
 
 
 def call(**options: Any) -> Batch:
@@ -64,7 +64,7 @@ def test_a_declared_result_format_is_no_fault() -> None:
     assert audited("wide_losses", **plain, result="float32").ok
     report = audited("wide_losses", **plain)
     assert kinds(report) == {"dtype"}
-    assert "--result float32" in next(finding.message for finding in report.findings if finding.kind == "dtype")
+    assert "--result float32" in next(finding.message for finding in report.signs if finding.kind == "dtype")
 
 
 def test_a_declared_result_is_held_to_its_own_format() -> None:
@@ -274,7 +274,7 @@ def test_the_script_of_a_finding_calls_as_the_audit_did(tmp_path: Path) -> None:
         "into_all_but_one", isolated=True, call="(f(out := empty(x), x), out)[1]", only="last axis, not empty"
     )
     script = tmp_path / "script.py"
-    script.write_text(next(finding.script for finding in report.findings if finding.kind == "nan"))
+    script.write_text(next(finding.script for finding in report.signs if finding.kind == "nan"))
     path = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False, env=path)
     assert done.returncode == 1, done.stderr
@@ -431,7 +431,7 @@ def test_a_refused_length_is_unsupported() -> None:
     """Without a declared domain, too, an exception that refuses a length is no failure, and a layout likewise."""
     report = audited("short_rows", regimes=("ordinary", "long_rows", "layouts"))
     assert not kinds(report)
-    told = {finding.message for finding in report.findings if finding.kind == "unsupported"}
+    told = {finding.message for finding in report.signs if finding.kind == "unsupported"}
     assert any("rows of" in text and "at most 100" in text for text in told)
     assert any("layout" in text and "contiguous" in text for text in told)
 

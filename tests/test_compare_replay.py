@@ -89,14 +89,14 @@ def test_replay_shows_every_digit_and_tells_when_fixed(
     path.write_text(to_json(naive))
     assert run(["replay", str(path), "--kind", "inaccurate", "--in-process"]) == 1
     text = capsys.readouterr().out
-    (minimal,) = (one.minimal for one in naive.findings if one.kind == "inaccurate")
+    (minimal,) = (one.minimal for one in naive.signs if one.kind == "inaccurate")
     assert minimal is not None
     assert len(minimal.true_digits) > 30
     shown = (minimal.true_digits, minimal.rounded.hex()[:8], minimal.observed.hex()[:8])
     for name, digits in zip(("true      ", "rounded   ", "observed  "), shown, strict=True):
         assert name + digits in text
     assert "still fails" in text
-    failing = [one for one in naive.findings if one.severity == "fail"]
+    failing = [one for found in naive.findings for one in (found, *found.parts) if one.severity == "fail"]
     for index, one in enumerate(failing):
         assert run(["replay", str(path), "--index", str(index), "--in-process"]) == 1, one.kind
         assert capsys.readouterr().out.startswith(f"{one.kind} naive softmax float32")
@@ -127,12 +127,12 @@ def test_replay_of_what_is_not_there(
 def test_replay_of_a_relative_gates_finding(naive: Report, tmp_path: Path) -> None:
     """What was beyond another implementation's error is held against the same limit again, under a gate's settings."""
     result = naive.targets[0].dtypes[0]
-    (one,) = [found for found in result.findings if found.kind == "inaccurate"]
+    (one,) = [found for found in result.signs if found.kind == "inaccurate"]
     assert one.minimal is not None
     for limit, status in ((1.0, 1), (one.minimal.error_ulp or 0.0, 0)):
         told = replace(one, message="relative: 20 ulp, allowed 1 ulp", limit=limit)
         settings = {**naive.targets[0].settings, "relative": {"target": "stable"}}
-        kept = replace(naive.targets[0], dtypes=(replace(result, findings=(told,)),), settings=settings)
+        kept = replace(naive.targets[0], dtypes=(replace(result, signs=(told,)),), settings=settings)
         path = tmp_path / "relative.json"
         path.write_text(to_json(replace(naive, targets=(kept,))))
         assert run(["replay", str(path), "--in-process"]) == status

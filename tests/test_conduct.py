@@ -12,7 +12,7 @@ from xent_verify.implementations.rows import Array
 
 def diagnoses(function: object, op: str, kind: str) -> str:
     report = audit(function, op=op, dtypes=["float32"], profile="quick")  # type: ignore[arg-type]
-    return " | ".join(f.diagnosis for f in report.findings if f.severity == "fail" and f.kind == kind)
+    return " | ".join(f.diagnosis for f in report.signs if f.severity == "fail" and f.kind == kind)
 
 
 @pytest.mark.parametrize(

@@ -223,7 +223,7 @@ def test_relative_gate(listed: Callable[..., Path], capsys: pytest.CaptureFixtur
     listed("shifted", more=more.format(1.0, 2.0))
     assert run(["gate", "--json", "gate.json"]) == 1
     assert "losses.py:stable's error there" in capsys.readouterr().out
-    (found,) = (one for one in from_json(Path("gate.json").read_text()).findings if one.kind == "inaccurate")
+    (found,) = (one for one in from_json(Path("gate.json").read_text()).signs if one.kind == "inaccurate")
     assert found.message.startswith("relative: ")
     assert "ordinary" in found.regimes
     assert run(["replay", "gate.json", "--kind", "inaccurate"]) == 1

@@ -131,7 +131,7 @@ def plain(report: Any) -> Kinds:
     checks = {*LAWS, *(companion.name for companion in COMPANIONS)}
     return {
         (finding.kind, finding.severity)
-        for finding in report.findings
+        for finding in report.signs
         if finding.severity != "info" and finding.message.partition(": ")[0] not in checks
     }
 
@@ -195,7 +195,7 @@ def test_the_same_calls_get_the_same_findings_in_every_way(
     assert plain(report) == FOUND[name]
     for target, options in targets(built, name).items():
         other = judged(made, asked(target, options, made))
-        assert [_facts(finding) for finding in other.findings] == [_facts(finding) for finding in report.findings]
+        assert [_facts(finding) for finding in other.signs] == [_facts(finding) for finding in report.signs]
 
 
 def _facts(finding: Finding) -> tuple[Any, ...]:
@@ -229,4 +229,4 @@ def test_a_million_terms_are_judged_the_same_in_every_way(built: Path, name: str
     assert plain(judgement) == ({("inaccurate", "fail")} if name == "narrow" else set())  # their logits are moderate
     for target, options in (library, program):
         other = judged(made, asked(target, options, made))
-        assert [_facts(finding) for finding in other.findings] == [_facts(finding) for finding in judgement.findings]
+        assert [_facts(finding) for finding in other.signs] == [_facts(finding) for finding in judgement.signs]

@@ -189,9 +189,9 @@ def test_a_loss_that_ignores_by_weight_is_audited_to_the_end() -> None:
     report = quick(ignoring_by_weight, "cross_entropy")
     assert report.failed
     assert not report.incomplete
-    assert any("ignore_index" in one.minimal.options for one in report.findings if one.minimal)
+    assert any("ignore_index" in one.minimal.options for one in report.signs if one.minimal)
     again = from_json(to_json(report))
-    for finding in again.findings:
+    for finding in again.signs:
         assert finding.minimal is not None
         batch = Batch("cross_entropy", "float32", "", finding.minimal.inputs, finding.minimal.options)
         assert not undefined(OPS["cross_entropy"], batch)
@@ -200,7 +200,7 @@ def test_a_loss_that_ignores_by_weight_is_audited_to_the_end() -> None:
 def test_the_products_own_refusal_is_no_failure_of_the_target() -> None:
     """An exception shrinks to a call that is offered and raises the same; what is not offered is an outcome of its own."""
     report = quick(below_one, "cross_entropy")
-    (found,) = (one for one in report.findings if one.kind == "exception")
+    (found,) = (one for one in report.signs if one.kind == "exception")
     assert found.raised.startswith("ArithmeticError")
     assert found.minimal is not None
     assert found.minimal.options["label_smoothing"] == 1.0
@@ -208,12 +208,12 @@ def test_the_products_own_refusal_is_no_failure_of_the_target() -> None:
     with open_candidate(below_one, "cross_entropy") as candidate:
         refused = candidate.call(replace(PLAIN, options={"reduction": "sum"}))
     assert isinstance(refused, NotOffered)
-    assert item.finding is found
+    assert item.finding == found
 
 
 def test_exceptions_of_different_types_are_different_findings() -> None:
     """Each type has its own finding, message and minimal call."""
-    found = {one.raised.split()[0]: one for one in quick(two_faults).findings if one.kind == "exception"}
+    found = {one.raised.split()[0]: one for one in quick(two_faults).signs if one.kind == "exception"}
     assert {"TypeError", "OverflowError"} == set(found)
     for name, width in (("TypeError", 3), ("OverflowError", 8)):
         assert name in found[name].message
@@ -224,7 +224,7 @@ def test_exceptions_of_different_types_are_different_findings() -> None:
 def test_a_mean_over_nothing_is_no_wrong_loss_of_an_ignored_row() -> None:
     """A loss that only averages is asked row by row; NaN of an ignored row is its mean over nothing, not its loss."""
     report = quick(mean_alone, "cross_entropy")
-    assert not [one for one in report.findings if one.kind in ("special_value", "nan") and one.severity == "fail"]
+    assert not [one for one in report.signs if one.kind in ("special_value", "nan") and one.severity == "fail"]
     with open_candidate(mean_alone, "cross_entropy") as candidate:
         ignored = replace(
             PLAIN, inputs={"logits": LOGITS, "target": np.array([-100, 0])}, options={"reduction": "none"}
@@ -264,9 +264,9 @@ def test_what_raises_in_a_finding_costs_that_part(name: str, note: str, monkeypa
     monkeypatch.setattr(findings_module, name, broken)
     found = quick(naive, regimes=("overflow_edge",))
     assert found.failed
-    notes = [line for one in found.findings for line in one.notes]
+    notes = [line for one in found.signs for line in one.notes]
     assert f"{note}: IndexError: beyond the end" in notes
-    assert from_json(to_json(found)).findings[0].notes == found.findings[0].notes
+    assert from_json(to_json(found)).signs[0].notes == found.signs[0].notes
 
 
 def test_a_call_that_cannot_be_judged_costs_that_call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -120,8 +120,8 @@ def test_only_the_regimes_that_are_named_are_tried() -> None:
 def test_an_operation_from_outside_is_asked_only_what_it_defines() -> None:
     """A sound loss of one's own passes: no infinities, no empty rows, no class to ignore; its own law is checked."""
     report = audit(twice, op="things:OP", dtypes=["float64"], profile="quick")
-    assert {finding.kind for finding in report.findings if finding.severity == "fail"} == {"property"}
-    assert any("things:LAW: a law that nothing keeps" in finding.text for finding in report.findings)
+    assert {finding.kind for finding in report.signs if finding.severity == "fail"} == {"property"}
+    assert any("things:LAW: a law that nothing keeps" in finding.text for finding in report.signs)
 
 
 def test_a_finding_of_an_operation_from_outside_can_be_replayed(

@@ -117,7 +117,7 @@ def test_a_page_of_one_line_has_everything(tmp_path: Any, monkeypatch: pytest.Mo
     with np.errstate(all="ignore"):
         assert audit(sound, **options).ok
         found = audit(naive, **options)
-    assert {finding.kind for finding in found.findings if finding.severity == "fail"} >= {"overflow"}
+    assert {finding.kind for finding in found.signs if finding.severity == "fail"} >= {"overflow"}
     assert "penalty" in replace(OPS["softmax"], about="the penalty").about
 
 

@@ -106,7 +106,7 @@ def test_a_folder_without_certificates_is_an_error(tmp_path):
 def test_changes_name_what_appeared_vanished_and_moved():
     """Each result is held against the same place of the earlier report."""
     old = stable()
-    new = changed_everywhere(old, findings=(finding("overflow"),), max_ulp=old.targets[0].dtypes[0].max_ulp + 1)
+    new = changed_everywhere(old, signs=(finding("overflow"),), max_ulp=old.targets[0].dtypes[0].max_ulp + 1)
     appeared = with_changes(new, old).targets[0].dtypes[0].change
     assert appeared.startswith("appeared: overflow; max ulp was ")
     assert with_changes(old, new).targets[0].dtypes[0].change.startswith("vanished: overflow")
@@ -146,7 +146,7 @@ def test_report_renders_again_against_an_earlier_one(tmp_path, monkeypatch, caps
     """``report RESULT --against OLD -o page.html`` runs no audit and tells what changed."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "old.json").write_text(to_json(stable()))
-    new = changed_everywhere(stable(), findings=(finding("overflow"),))
+    new = changed_everywhere(stable(), signs=(finding("overflow"),))
     (tmp_path / "new.json").write_text(to_json(new))
     with pytest.raises(SystemExit) as ended:
         main(["report", "new.json", "--against", "old.json", "-o", "page.html"])

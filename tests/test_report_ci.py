@@ -88,8 +88,8 @@ def test_sarif_fingerprints_outlive_regimes():
     before = json.loads(render_sarif(made))["runs"][0]["results"]
     target, *others = made.targets
     first = target.dtypes[0]
-    more = tuple(replace(one, regimes=("all_masked", *one.regimes)) for one in first.findings)
-    target = replace(target, dtypes=(replace(first, findings=more), *target.dtypes[1:]))
+    more = tuple(replace(one, regimes=("all_masked", *one.regimes)) for one in first.signs)
+    target = replace(target, dtypes=(replace(first, signs=more), *target.dtypes[1:]))
     after = json.loads(render_sarif(replace(made, targets=(target, *others))))["runs"][0]["results"]
     assert [one["partialFingerprints"] for one in before] == [one["partialFingerprints"] for one in after]
 
@@ -143,7 +143,7 @@ def test_step_summary_stays_under_the_limit():
     made = report()
     target = made.targets[0]
     many = tuple(finding(script="x = 1\n" * 4000, message=f"case {i} " * 40) for i in range(3000))
-    big = Report((replace(target, dtypes=(replace(target.dtypes[0], findings=many),)),), {})
+    big = Report((replace(target, dtypes=(replace(target.dtypes[0], signs=many),)),), {})
     text = render_step_summary(big)
     assert len(text.encode()) < 2**20
     assert "Cut here" in text

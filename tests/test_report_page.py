@@ -113,7 +113,7 @@ def test_page_stays_small(text):
     made = report()
     target = made.targets[0]
     many = tuple(finding(script="x = 1\n" * 3000, message=f"case {i}") for i in range(60))
-    results = tuple(replace(result, findings=many) for result in target.dtypes)
+    results = tuple(replace(result, signs=many) for result in target.dtypes)
     big = Report((replace(target, dtypes=results), *made.targets[1:]), made.environment)
     written = render_html(big)
     assert len(written.encode()) < 1_000_000
@@ -126,7 +126,7 @@ def test_empty_and_odd_reports_have_a_page():
     assert "Nothing was checked." in render_html(Report((), {}))
     made = passing()
     found = tuple(finding(minimal=odd_example(name)) for name in FORMATS)
-    result = replace(made.targets[0].dtypes[0], findings=found)
+    result = replace(made.targets[0].dtypes[0], signs=found)
     odd = Report((replace(made.targets[0], dtypes=(result,)),), {})
     assert Page(render_html(odd)).open == []
 

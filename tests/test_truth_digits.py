@@ -59,7 +59,7 @@ def examples(op: str, target: str) -> Iterator[Example]:
     report = report_of(audit(target, **options).to_json(), "test")
     for result in report.targets:
         for dtype in result.dtypes:
-            found = [finding.minimal for finding in dtype.findings] + [finding.worst for finding in dtype.findings]
+            found = [finding.minimal for finding in dtype.signs] + [finding.worst for finding in dtype.signs]
             found += [regime.worst for regime in dtype.regimes]
             yield from (example for example in found if example is not None and example.true_digits)
 

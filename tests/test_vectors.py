@@ -80,7 +80,7 @@ def as_document(vectors: Vectors, outcomes: Mapping[str, Outcome | None]) -> dic
 
 
 def kinds(report: Any) -> set[tuple[str, str]]:
-    return {(finding.kind, finding.severity) for finding in report.findings}
+    return {(finding.kind, finding.severity) for finding in report.signs}
 
 
 def test_files_are_what_the_schema_says(softmax: Vectors, losses: Vectors, tmp_path: Path) -> None:
@@ -226,10 +226,10 @@ def test_judging_answers_is_auditing_the_same_calls(softmax: Vectors, target: st
                 asker.observe(ledger, case.batch)
         ledger.close()
         expected = build(asker, ledger)
-    assert [(f.kind, f.severity, f.message, f.count, f.cases, f.regimes) for f in found.findings] == [
+    assert [(f.kind, f.severity, f.message, f.count, f.cases, f.regimes) for f in found.signs] == [
         (f.kind, f.severity, f.message, f.count, f.cases, f.regimes) for f in expected
     ]
-    for mine, theirs in zip(found.findings, expected, strict=True):
+    for mine, theirs in zip(found.signs, expected, strict=True):
         assert mine.worst is not None
         assert theirs.worst is not None
         assert mine.worst.observed == theirs.worst.observed or np.isnan(theirs.worst.observed)
@@ -248,7 +248,7 @@ def test_the_minimal_case_is_the_smallest_given_row_that_fails(softmax: Vectors)
     report = judged(softmax, Answers("t", answers_to(softmax, "naive")))
     along = [np.moveaxis(case.batch.x, case.batch.options.get("axis", -1), -1) for case in softmax.cases]
     rows = {row.tobytes() for x in along for row in x.reshape(-1, x.shape[-1])}
-    for finding in report.findings:
+    for finding in report.signs:
         if finding.severity != "fail":
             continue
         assert finding.minimal is not None
@@ -265,7 +265,7 @@ def test_scripts_of_findings_look_the_answers_up(softmax: Vectors, tmp_path: Pat
     write_vectors(softmax, vectors)
     answers.write_text(json.dumps(as_document(softmax, answers_to(softmax, "naive"))))
     report = judged(softmax, read_answers(answers, softmax), files=(vectors, answers))
-    finding = next(f for f in report.findings if f.kind == "nan" and f.severity == "fail")
+    finding = next(f for f in report.signs if f.kind == "nan" and f.severity == "fail")
     done = subprocess.run([sys.executable, "-c", finding.script], capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
     assert "observed nan" in done.stdout

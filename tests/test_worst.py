@@ -17,7 +17,7 @@ def test_the_naive_softmax_shrinks_to_a_logit_past_the_edge() -> None:
     report, _ = search_worst(
         "naive", op="softmax", dtypes=("float32",), settings=SETTINGS, evaluations=2000, examples=200
     )
-    found = {finding.kind: finding for finding in report.findings if finding.severity == "fail"}
+    found = {finding.kind: finding for finding in report.signs if finding.severity == "fail"}
     assert found["nan"].minimal is not None
     assert found["nan"].minimal.inputs["x"].ravel().tolist() == [89.0]
     assert {"underflow"} <= set(found)
@@ -39,9 +39,7 @@ def test_the_same_seed_finds_the_same(capsys: pytest.CaptureFixture[str]) -> Non
         for _ in range(2)
     )
     assert one[1] == two[1]
-    assert [(f.kind, f.count, f.message) for f in one[0].findings] == [
-        (f.kind, f.count, f.message) for f in two[0].findings
-    ]
+    assert [(f.kind, f.count, f.message) for f in one[0].signs] == [(f.kind, f.count, f.message) for f in two[0].signs]
 
 
 def test_the_verb_prints_the_curve(capsys: pytest.CaptureFixture[str]) -> None:

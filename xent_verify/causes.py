@@ -31,6 +31,7 @@ LEAST = 8
 _ROWS = 32
 _LONGEST = 1 << 16
 _NARROW = "narrow-work"
+_AGREES = ": agrees with "
 
 Judged = Callable[[Batch], tuple[Outcome, Enclosure, Judgement]]
 
@@ -51,6 +52,7 @@ class Causes:
     def __init__(self, op: Op, judged: Judged, calls: Sequence[Batch] = ()) -> None:
         self._op, self._judged, self._calls = op, judged, calls
         self._known: dict[int, _Seen | None] = {}
+        self._named: dict[str, str] = {}  # sentence -> key of the mistake
 
     def text(self, batch: Batch) -> str:
         """What one failing call and others agree with, or where its values fail; "" where nothing can be said."""
@@ -64,6 +66,19 @@ class Causes:
                 return told
         where = diagnose.region_of(self._op, seen.batch, seen.observed, seen.failing, seen.truth)
         return f"no known cause; {where}" if where else ""
+
+    def named(self, text: str) -> str:
+        """The mistake that a text of this object names; "" where it names none."""
+        sentence = text.partition(_AGREES)[0]
+        return sentence if sentence in self._named else ""
+
+    def explains(self, mistake: str, batch: Batch) -> bool:
+        """Whether a mistake that was named predicts the failing values of another call."""
+        seen = self._seen(batch)
+        if seen is None or mistake not in self._named:
+            return False
+        keys = frozenset((self._named[mistake],))
+        return bool(diagnose.suspects(self._op, seen.batch, seen.observed, seen.failing, seen.truth, keys))
 
     def _seen(self, batch: Batch) -> _Seen | None:
         if id(batch) not in self._known:
@@ -96,7 +111,8 @@ class Causes:
         best = next((suspect for suspect in sure if suspect.key == _NARROW and suspect.exact >= sure[0].exact), sure[0])
         calls = met[best.key]
         hits, failing = sum(call.hits for call in calls), sum(call.failing for call in calls)
-        return f"{best.sentence}: agrees with {best.words} on {hits} of {failing} failing values of {len(calls)} calls"
+        self._named[best.sentence] = best.key
+        return f"{best.sentence}{_AGREES}{best.words} on {hits} of {failing} failing values of {len(calls)} calls"
 
     def _others(self, seen: _Seen) -> Iterator[Batch]:
         for seed in range(2 if seen.failing.size > 1 else LEAST + 1):  # a reduced loss is one value a call
@@ -137,7 +153,8 @@ def fresh(op: Op, batch: Batch, failing: NDArray[np.bool_], seed: int) -> Batch 
             continue
         taken = np.take_along_axis(view.of(value)[rows].astype(np.float64), order, 1)
         if number == 0 and not shuffle:
-            taken = taken * (1 + rng.uniform(-0.05, 0.05, taken.shape))
+            with np.errstate(over="ignore"):
+                taken = taken * (1 + rng.uniform(-0.05, 0.05, taken.shape))
         inputs[name] = batch.form.narrow(taken if view.axis is not None else taken[:, 0])
     options = {
         name: view.of(np.asarray(value))[rows][:, 0] if op.options[name].kind == "element_weights" else value

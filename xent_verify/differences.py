@@ -116,13 +116,13 @@ def _places(report: Report) -> Mapping[Place, DtypeResult]:
 
 
 def _kinds(result: DtypeResult) -> list[str]:
-    return [finding.kind for finding in result.findings]
+    return [finding.kind for finding in result.signs]
 
 
 def _difference(old: DtypeResult, new: DtypeResult, kind: str, factor: float) -> Difference | None:
     """One kind in one place; None where nothing differs."""
-    was = [finding for finding in old.findings if finding.kind == kind]
-    now = [finding for finding in new.findings if finding.kind == kind]
+    was = [finding for finding in old.signs if finding.kind == kind]
+    now = [finding for finding in new.signs if finding.kind == kind]
     if not was:
         seen = _Seen.of(now)
         return Difference("appeared", kind, seen.told, seen.severity != "info")

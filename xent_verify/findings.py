@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from xent_verify import companions, diagnose, laws
 from xent_verify.causes import Causes
+from xent_verify.defects import Sign, by_defect
 from xent_verify.defined import undefined
 from xent_verify.diagnose.conduct import changing, conduct
 from xent_verify.enclosure import Enclosure
@@ -22,6 +24,7 @@ from xent_verify.ledger import Entry, Ledger, Lost, WorstCall
 from xent_verify.minimise import minimise
 from xent_verify.model import Batch, Example, Finding, Outcome, Raised, Returned
 from xent_verify.ops import Op
+from xent_verify.ops.rows import Rows
 from xent_verify.policies import POLICIES
 from xent_verify.rungs import UNSOUND
 from xent_verify.screen import Screen, Suspicion
@@ -115,16 +118,20 @@ class Asker:
             return judgement.hits, outcome
         return self.related(batch, outcome, relation, self.limit(batch)), outcome
 
-    def reproduces(self, batch: Batch, kind: str, severity: str, relation: str = "", raised: str = "") -> bool:
+    def reproduces(
+        self, batch: Batch, kind: str, severity: str, relation: str = "", raised: str = "", least: float = 0.0
+    ) -> bool:
         """True when a call that the operation defines shows a hit of that kind and severity.
 
-        ``raised``: for exceptions, the same type raised in the same place.
+        ``raised``: for exceptions, the same type raised in the same place. ``least``: error over limit, at least.
         """
         if undefined(self.op, self.rules.of_call(batch)):
             return False
         hits, outcome = self.hits(batch, relation)
         same = not raised or (isinstance(outcome, Raised) and outcome.identity == raised)
-        return same and any(hit.kind == kind and hit.severity == severity for hit in hits)
+        return same and any(
+            hit.kind == kind and hit.severity == severity and (not least or (hit.ratio or 0.0) >= least) for hit in hits
+        )
 
 
 def focus(op: Op, batch: Batch, index: int | None) -> Batch:
@@ -166,9 +173,11 @@ def _element(batch: Batch, index: int) -> Batch:
 
 
 def build(asker: Asker, ledger: Ledger) -> tuple[Finding, ...]:
-    """Every entry of the ledger as a finding, gravest first."""
+    """Every entry of the ledger as a finding, labelled with its defect; the gravest first."""
     causes = Causes(asker.op, asker.judged, ledger.failing_calls)
-    return tuple(_finding(asker, causes, entry, ledger) for entry in ledger.ordered())
+    signs = [_sign(asker, causes, entry, ledger) for entry in ledger.ordered()]
+    plain = tuple(sign.finding for sign in signs)
+    return ledger.lost.unless("not grouped by defect", lambda: by_defect(signs, causes), plain)
 
 
 def _sized(entry: Entry, keeps: str) -> str:
@@ -180,7 +189,7 @@ def _sized(entry: Entry, keeps: str) -> str:
     return f"{entry.hit.message}; class {keeps} is kept ({POLICIES[keeps].about}): --policy {keeps} accepts it"
 
 
-def _finding(asker: Asker, causes: Causes, entry: Entry, ledger: Ledger) -> Finding:
+def _sign(asker: Asker, causes: Causes, entry: Entry, ledger: Ledger) -> Sign:
     """What raises while a finding is worked out costs that part of it, which its notes say."""
     lost = Lost()
     worst_batch = lost.unless("not reduced to a row", lambda: _focused(asker, entry), entry.batch)
@@ -189,7 +198,8 @@ def _finding(asker: Asker, causes: Causes, entry: Entry, ledger: Ledger) -> Find
     lasting = any(one.name == entry.relation and one.when == "lasting" for one in companions.COMPANIONS)
     if entry.severity != "info" and entry.relation not in OF_MANY_CALLS and entry.kind != "timeout" and not lasting:
         minimal = lost.unless("not minimised", lambda: _minimal(asker, worst_batch, entry, lost), worst)
-    return Finding(
+    alone = (worst_batch is not entry.batch or _one_row(asker.op, worst_batch)) and minimal.layout == "C"
+    finding = Finding(
         kind=entry.kind,
         severity=entry.severity,
         message=_sized(entry, ledger.rungs.name),
@@ -204,6 +214,11 @@ def _finding(asker: Asker, causes: Causes, entry: Entry, ledger: Ledger) -> Find
         raised=entry.raised,
         notes=lost.lines(),
     )
+    return Sign(finding, worst_batch, alone)
+
+
+def _one_row(op: Op, batch: Batch) -> bool:
+    return not op.by_row or batch.x.ndim < 2 or Rows.of_call(op, batch).count == 1
 
 
 def _script(asker: Asker, entry: Entry, minimal: Example) -> str:
@@ -222,18 +237,33 @@ def _focused(asker: Asker, entry: Entry) -> Batch:
     return single if asker.reproduces(single, entry.kind, entry.severity) else entry.batch
 
 
+_FEW, _LONG = 64, 4096
+"""Logits of a small example; and of one from which no small one with half the error comes: it grows with the length."""
+
+
 def _minimal(asker: Asker, start: Batch, entry: Entry, lost: Lost) -> Example:
-    def fails(batch: Batch) -> bool:
-        return lost.unless(
-            "a smaller call was not judged",
-            lambda: asker.reproduces(batch, entry.kind, entry.severity, entry.relation, entry.raised),
-            False,
-        )
+    """The simplest call that fails by half the worst ratio; where that is not small, by its square root."""
+
+    def smaller(call: Batch, least: float) -> Batch:
+        def fails(batch: Batch) -> bool:
+            return lost.unless(
+                "a smaller call was not judged",
+                lambda: asker.reproduces(batch, entry.kind, entry.severity, entry.relation, entry.raised, least),
+                False,
+            )
+
+        return minimise(call, fails, budget=budget)
 
     budget = asker.budget if start.x.size <= 200_000 else asker.budget // 4
     if KINDS[entry.kind].group == "outcome":
         budget = min(budget, 60)
-    return _example(asker, minimise(start, fails, budget=budget), entry)
+    worst = entry.hit.ratio or 0.0
+    graded = entry.kind == "inaccurate" and not entry.relation and math.isfinite(worst) and worst > 1
+    long = start.x.size > _LONG
+    found = start if graded and long else smaller(start, worst / 2 if graded else 0.0)
+    if graded and found.x.size > _FEW:
+        found = smaller(found, math.sqrt(worst))
+    return _example(asker, found, entry)
 
 
 def _blank(batch: Batch) -> Example:

@@ -151,11 +151,11 @@ def _relative(target: TargetResult, result: DtypeResult, peer: DtypeResult, rule
         result = replace(result, incomplete=(*result.incomplete, *why))
     limits = {regime.regime: max(rule.floor, rule.factor * regime.max_ulp) for regime in peer.regimes}
     over = [one for one in result.regimes if one.max_ulp > limits.get(one.regime, float("inf"))]
-    kept = [finding for finding in result.findings if finding.kind != "inaccurate"]
+    kept = [finding for finding in result.signs if finding.kind != "inaccurate"]
     if over:
         kept.insert(0, _beyond(target, result, over, limits, rule))
     told = f"relative gate: {len(over)} of {len(limits)} regimes beyond {rule.factor:g} times {rule.target}'s error"
-    return replace(result, findings=tuple(kept), notes=(*result.notes, told))
+    return replace(result, signs=tuple(kept), notes=(*result.notes, told))
 
 
 def _beyond(
@@ -167,7 +167,7 @@ def _beyond(
     if worst is not None and worst.error_ulp is not None:
         worst = replace(worst, bound_ratio=worst.error_ulp / limit if limit else float("inf"))
     minimal = worst if worst is not None and not worst.length else None
-    old = next((finding for finding in result.findings if finding.kind == "inaccurate"), None)
+    old = next((finding for finding in result.signs if finding.kind == "inaccurate"), None)
     allowed = f"the larger of {rule.floor:g} and {rule.factor:g} times {rule.target}'s error there"
     return Finding(
         kind="inaccurate",
@@ -219,7 +219,7 @@ def _entries(results: Iterable[TargetResult], measured: Mapping[Place, str]) -> 
     for target in results:
         for result in target.dtypes:
             place = (target.target, target.op, result.dtype)
-            failing = [finding for finding in result.findings if finding.severity == "fail"]
+            failing = [finding for finding in result.signs if finding.severity == "fail"]
             yield from entries_of(place, failing, instruction_set=machine, measured=measured.get(place, ""))
 
 
@@ -244,8 +244,7 @@ def _excused(target: TargetResult, excused: set[tuple[str, ...]]) -> TargetResul
         return replace(finding, severity="warn", waived_by="baseline")
 
     dtypes = [
-        replace(result, findings=tuple(seen(result, finding) for finding in result.findings))
-        for result in target.dtypes
+        replace(result, signs=tuple(seen(result, finding) for finding in result.signs)) for result in target.dtypes
     ]
     return replace(target, dtypes=tuple(dtypes))
 
@@ -257,7 +256,7 @@ def _mapped(report: Report, change: Any) -> Report:
             dtypes=tuple(
                 replace(
                     result,
-                    findings=tuple(new for old in result.findings if (new := change(old)) is not None),
+                    signs=tuple(new for old in result.signs if (new := change(old)) is not None),
                     change="",
                 )
                 for result in target.dtypes

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify.formats import FORMATS, FloatFormat
-from xent_verify.kinds import Severity
+from xent_verify.kinds import Severity, rank
 
 __all__ = [
     "LAYOUTS",
     "UNUSUAL_LAYOUTS",
     "Batch",
+    "Defect",
     "Died",
     "DtypeResult",
     "Example",
@@ -28,6 +29,7 @@ __all__ = [
     "Returned",
     "TargetResult",
     "TimedOut",
+    "joined",
 ]
 
 LAYOUTS = (
@@ -187,6 +189,8 @@ class Finding:
     or law that found it ("convention" for calls that contradict each other, "" for one plain call). ``raised``: for an
     exception its type and where it was raised. ``limit``: the largest error in ulps that a rule other than the policy
     allowed. ``waived_by``: what makes a failure a warning ("baseline"). ``notes``: what could not be found out about it.
+    ``defect``: what failure of the target's this is a sign of, in words; signs of one defect are one finding, and the
+    others are its ``parts``.
     """
 
     kind: str
@@ -204,6 +208,13 @@ class Finding:
     limit: float | None = None
     waived_by: str = ""
     notes: tuple[str, ...] = ()
+    defect: str = ""
+    parts: tuple[Finding, ...] = ()
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of failure under this defect, its own first."""
+        return tuple(dict.fromkeys([self.kind, *(part.kind for part in self.parts)]))
 
     @property
     def text(self) -> str:
@@ -220,6 +231,40 @@ class Finding:
     def share(self) -> float:
         """Share of the checked cases that were hit."""
         return self.count / self.cases if self.cases else 0.0
+
+
+def joined(signs: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Signs of one defect as one finding: the gravest leads, the first of equals; the others are its parts."""
+    groups: dict[tuple[str, int], list[Finding]] = {}
+    for number, sign in enumerate(signs):
+        groups.setdefault((sign.defect, -1 if sign.defect else number), []).append(sign)
+    found = []
+    for group in groups.values():
+        lead, *others = sorted(group, key=lambda sign: rank(sign.severity))
+        found.append(replace(lead, parts=tuple(others)))
+    return tuple(sorted(found, key=lambda finding: rank(finding.severity)))
+
+
+@dataclass(frozen=True, slots=True)
+class Defect:
+    """One defect of a target on one op: its findings by dtype. The gravest finding tells it, the first of equals."""
+
+    target: str
+    op: str
+    found: Mapping[str, Finding]
+
+    @property
+    def finding(self) -> Finding:
+        return min(self.found.values(), key=lambda finding: rank(finding.severity))
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(kind for finding in [self.finding, *self.found.values()] for kind in finding.kinds))
+
+    @property
+    def regimes(self) -> tuple[str, ...]:
+        every = (sign for finding in self.found.values() for sign in (finding, *finding.parts))
+        return tuple(sorted({name for sign in every for name in sign.regimes}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +302,7 @@ class DtypeResult:
     max_ulp: float
     max_bound_ratio: float
     classes: Mapping[str, int]
-    findings: tuple[Finding, ...]
+    signs: tuple[Finding, ...]  # one kind of failure each; ``findings`` has them by defect
     regimes: tuple[RegimeResult, ...] = ()
     offered: Mapping[str, bool] = field(default_factory=dict)  # parts of the op's signature
     notes: tuple[str, ...] = ()  # what was inferred, which conventions it keeps
@@ -268,6 +313,11 @@ class DtypeResult:
     incomplete: tuple[str, ...] = ()  # what of the audit could not be completed, and why
 
     @property
+    def findings(self) -> tuple[Finding, ...]:
+        """One for each defect."""
+        return joined(self.signs)
+
+    @property
     def ok(self) -> bool:
         """Nothing failed, and all that was to be asked was asked; there may be warnings."""
         return not self.failed and not self.incomplete
@@ -275,7 +325,7 @@ class DtypeResult:
     @property
     def failed(self) -> bool:
         """Something failed."""
-        return any(finding.severity == "fail" for finding in self.findings)
+        return any(sign.severity == "fail" for sign in self.signs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +336,17 @@ class TargetResult:
     op: str
     dtypes: tuple[DtypeResult, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def defects(self) -> tuple[Defect, ...]:
+        """What is wrong, each defect once over all formats; the gravest first."""
+        groups: dict[tuple[str, ...], dict[str, Finding]] = {}
+        for result in self.dtypes:
+            for finding in result.findings:
+                key = (finding.defect,) if finding.defect else (finding.kind, finding.severity, finding.raised)
+                groups.setdefault(key, {}).setdefault(result.dtype, finding)
+        found = (Defect(self.target, self.op, group) for group in groups.values())
+        return tuple(sorted(found, key=lambda defect: rank(defect.finding.severity)))
 
     @property
     def ok(self) -> bool:
@@ -340,4 +401,15 @@ class Report:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
+        """One for each defect of each target, op and dtype."""
         return tuple(finding for target in self.targets for result in target.dtypes for finding in result.findings)
+
+    @property
+    def defects(self) -> tuple[Defect, ...]:
+        """One for each defect of each target and op, over all formats."""
+        return tuple(defect for target in self.targets for defect in target.defects)
+
+    @property
+    def signs(self) -> tuple[Finding, ...]:
+        """One for each kind of failure of each target, op and dtype."""
+        return tuple(sign for target in self.targets for result in target.dtypes for sign in result.signs)

@@ -48,8 +48,13 @@ class Replayed:
 
 def chosen(report: Report, index: int | None, kind: str) -> Placed:
     """The finding that is meant: failures come first, then warnings, then the rest."""
-    found = [item for severity in SEVERITIES for item in placed(report, severity)]
-    found = [item for item in found if item.finding.minimal is not None and item.finding.minimal.inputs]
+    found = [
+        replace(item, finding=sign)
+        for severity in SEVERITIES
+        for item in placed(report, severity)
+        for sign in (item.finding, *item.finding.parts)
+        if sign.minimal is not None and sign.minimal.inputs
+    ]
     if not found:
         raise UsageError("the result holds no finding with a minimal case")
     if kind:

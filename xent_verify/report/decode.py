@@ -74,6 +74,9 @@ class Node:
     def optional_number(self, key: str) -> float | None:
         return None if self.get(key) is None else self.number(key)
 
+    def optional_text(self, key: str) -> str:
+        return self.text(key) if key in self.fields else ""
+
     def child(self, key: str) -> Node:
         return Node(self.typed(key, dict, "an object"), f"{self.where}.{key}")
 
@@ -143,20 +146,26 @@ def _dtype(node: Node) -> DtypeResult:
         max_ulp=node.number("max_ulp"),
         max_bound_ratio=node.number("max_bound_ratio"),
         classes=node.counts("classes"),
-        findings=tuple(_finding(item) for item in node.children("findings")),
+        signs=tuple(sign for item in node.children("findings") for sign in _signs(item)),
         regimes=tuple(_regime(item) for item in node.children("regimes")) if "regimes" in node.fields else (),
         offered=node.child("offered").fields,
         notes=node.texts("notes"),
         proved=tuple(_proved(item) for item in node.children("proved")) if "proved" in node.fields else (),
-        change=node.text("change") if "change" in node.fields else "",
+        change=node.optional_text("change"),
         unasked=node.texts("unasked") if "unasked" in node.fields else (),
         incomplete=node.texts("incomplete") if "incomplete" in node.fields else (),
-        keeps=node.text("class") if "class" in node.fields else "",
+        keeps=node.optional_text("class"),
     )
 
 
 def _proved(node: Node) -> Proved:
     return Proved(node.text("domain"), node.count("rows"), node.number("max_ulp"))
+
+
+def _signs(node: Node) -> list[Finding]:
+    """A finding's own kind, then its other kinds."""
+    others = node.children("parts") if "parts" in node.fields else ()
+    return [_finding(node), *map(_finding, others)]
 
 
 def _finding(node: Node) -> Finding:
@@ -178,7 +187,10 @@ def _finding(node: Node) -> Finding:
         script=node.text("script"),
         limit=node.number("limit") if "limit" in node.fields else None,
         notes=node.texts("notes") if "notes" in node.fields else (),
-        **{name: node.text(name) for name in ("relation", "raised", "waived_by") if name in node.fields},
+        relation=node.optional_text("relation"),
+        raised=node.optional_text("raised"),
+        waived_by=node.optional_text("waived_by"),
+        defect=node.optional_text("defect"),
     )
 
 

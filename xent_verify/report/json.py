@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 
 from xent_verify.measure import ERROR_EDGES, MAGNITUDE_EDGES
-from xent_verify.model import DtypeResult, Example, Finding, RegimeResult, Report, TargetResult
+from xent_verify.model import Defect, DtypeResult, Example, Finding, RegimeResult, Report, TargetResult
 from xent_verify.report.arrays import encode_array, plain
 from xent_verify.report.decode import SCHEMA, report_of
 from xent_verify.rowwise import added
@@ -95,8 +95,16 @@ def _target(target: TargetResult, regimes: bool) -> dict[str, Any]:
         "op": target.op,
         "ok": target.ok,
         "settings": _free(target.settings),
+        "defects": [_defect(defect) for defect in target.defects],
         "dtypes": [_dtype(result, regimes) for result in target.dtypes],
     }
+
+
+def _defect(defect: Defect) -> dict[str, Any]:
+    """What is wrong in a line; the evidence stands with the findings of each dtype."""
+    finding = defect.finding
+    record: dict[str, Any] = {"severity": finding.severity, "kinds": list(defect.kinds), "dtypes": list(defect.found)}
+    return record | {"message": finding.text, "cause": finding.diagnosis, "regimes": list(defect.regimes)}
 
 
 def _dtype(result: DtypeResult, regimes: bool) -> dict[str, Any]:
@@ -131,11 +139,14 @@ def finding_json(finding: Finding) -> dict[str, Any]:
     }
     record |= _number("share", finding.share)
     record |= {"regimes": list(finding.regimes), "diagnosis": finding.diagnosis}
-    told = {"relation": finding.relation, "raised": finding.raised, "waived_by": finding.waived_by}
+    names = ("relation", "raised", "waived_by", "defect")
+    told = {name: getattr(finding, name) for name in names}
     record |= {name: value for name, value in told.items() if value}
     record |= {} if finding.limit is None else _number("limit", finding.limit)
     record |= {"notes": list(finding.notes)} if finding.notes else {}
     record |= {"minimal": _example(finding.minimal), "worst": _example(finding.worst), "script": finding.script}
+    if finding.parts:
+        record |= {"kinds": list(finding.kinds), "parts": [finding_json(part) for part in finding.parts]}
     return record
 
 

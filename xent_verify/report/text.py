@@ -42,12 +42,11 @@ def render_text(report: Report, *, color: bool | None = None, width: int | None 
         made.print(table)
         made.print()
     informed = 0
-    for target in report.targets:
-        for result in target.dtypes:
-            informed += sum(finding.severity == "info" for finding in result.findings)
-            for finding in result.findings:
-                if finding.severity != "info":
-                    made.print(_finding(finding, f"{target.target} · {target.op} · {result.dtype}"))
+    for defect in report.defects:
+        if defect.finding.severity == "info":
+            informed += len(defect.found)
+        else:
+            made.print(_finding(defect.finding, f"{defect.target} · {defect.op} · {', '.join(defect.found)}"))
     for line in report.incomplete:
         made.print(Text(f"not completed: {line}", style=_STYLES["warn"]))
     if informed:

@@ -250,9 +250,16 @@ def fact_lines(finding: Finding) -> list[tuple[str, str]]:
         ("hit", f"{count_text(finding.count)} of {count_text(finding.cases)} cases ({share_text(finding.share)})"),
         ("regimes", regimes_text(finding)),
         ("likely cause", finding.diagnosis),
+        ("also", "; ".join(map(_part_text, finding.parts))),
         *(("note", note) for note in finding.notes),
     ]
     return [(label, text) for label, text in lines if text]
+
+
+def _part_text(part: Finding) -> str:
+    """Another kind of the same defect: ``underflow (12 values)``."""
+    name = f"{part.kind} ({part.relation})" if part.relation else part.kind
+    return f"{name.replace('_', ' ')}, {count_text(part.count)} of {count_text(part.cases)}"
 
 
 def examples(finding: Finding) -> list[tuple[str, Example]]:
