@@ -55,8 +55,9 @@ def by_defect(signs: Sequence[Sign], causes: Causes) -> tuple[Finding, ...]:
             label = _COMPANY if company and not sign.alone else _NUMBERS
         labels[id(sign)] = label
     main = next((one for sign in failing if (one := labels.get(id(sign), _COMPANY)) != _COMPANY), "")
+    shared = next((labels[id(sign)] for sign in numbers if id(sign) in labels and not sign.alone), _COMPANY)
     for sign in company:
-        labels[id(sign)] = main if main and sign.finding.kind == "property" else _COMPANY
+        labels[id(sign)] = main if main and sign.finding.kind == "property" else shared
     labelled = [replace(sign.finding, defect=labels.get(id(sign), "")) for sign in signs]
     return tuple(sorted(labelled, key=lambda one: _telling(one, causes)))
 

@@ -21,7 +21,7 @@ from xent_verify.kinds import CLASSES
 from xent_verify.model import Batch, Example, RegimeResult
 from xent_verify.ops.limits import Limits
 
-__all__ = ["ERROR_EDGES", "MAGNITUDE_EDGES", "NO_DIGIT", "Errors", "Tally", "measure", "ulp_error"]
+__all__ = ["ERROR_EDGES", "ILL_CONDITIONED", "MAGNITUDE_EDGES", "NO_DIGIT", "Errors", "Tally", "measure", "ulp_error"]
 
 CODE = {name: code for code, name in enumerate(CLASSES)}
 
@@ -75,6 +75,9 @@ def measure(batch: Batch, value: NDArray[Any], truth: Enclosure, limits: Limits)
         code = np.where(limits.free & np.isin(code, _UNDEFINED), CODE["tolerated_overflow"], code)
     return Errors(ulp, ratio, code.astype(np.uint8))
 
+
+ILL_CONDITIONED = 100.0
+"""Limit in ulps of the true value beyond which an error in ulps says nothing: a sound algorithm loses as many there."""
 
 NO_DIGIT = 1.0 - 2.0**-20
 """An error of this share of the value: the answer is 0, twice the value, or of the other sign."""
@@ -154,6 +157,7 @@ class Tally:
     __slots__ = (
         "cases",
         "classes",
+        "conditioned_ulp",
         "correctly_rounded",
         "histogram",
         "length_max",
@@ -168,6 +172,7 @@ class Tally:
         self.cases = 0
         self.correctly_rounded = 0
         self.max_ulp = 0.0
+        self.conditioned_ulp = 0.0
         self.max_ratio = 0.0
         self.histogram = np.zeros((len(ERROR_EDGES) - 1, len(MAGNITUDE_EDGES) - 1), np.int64)
         self.classes: dict[str, int] = {}
@@ -191,6 +196,8 @@ class Tally:
         self._count(ulp, magnitude)
         ratios = errors.ratio[numeric]
         self.max_ratio = max(self.max_ratio, float(ratios.max(initial=0.0)))
+        steady = ulp <= ILL_CONDITIONED * ratios
+        self.conditioned_ulp = max(self.conditioned_ulp, float(ulp.max(initial=0.0, where=steady)))
         top = float(ulp.max(initial=0.0))
         self.length_max[length] = max(self.length_max.get(length, 0.0), top)
         if not top > self.max_ulp:
@@ -220,6 +227,7 @@ class Tally:
             self.worst,
             lengths,
             dict(sorted(self.measures.items())),
+            self.conditioned_ulp,
         )
 
 

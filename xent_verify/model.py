@@ -217,6 +217,11 @@ class Finding:
         return tuple(dict.fromkeys([self.kind, *(part.kind for part in self.parts)]))
 
     @property
+    def identity(self) -> tuple[str, ...]:
+        """What tells one defect of a target from another, in any format."""
+        return (self.defect,) if self.defect else (self.kind, self.severity, self.raised)
+
+    @property
     def text(self) -> str:
         """The message as it is shown: with the relation that found it, and what excuses it."""
         known = f"known ({self.waived_by}): " if self.waived_by else ""
@@ -282,6 +287,7 @@ class RegimeResult:
     worst: Example | None = None
     length_max: Mapping[int, float] = field(default_factory=dict)  # row length -> largest error_ulp
     measures: Mapping[str, float] = field(default_factory=dict)  # beside ulps: ``rowwise.MEASURES``
+    conditioned_ulp: float = 0.0  # largest error_ulp where the limit is below ``measure.ILL_CONDITIONED`` ulps
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,6 +329,11 @@ class DtypeResult:
         return not self.failed and not self.incomplete
 
     @property
+    def conditioned_ulp(self) -> float:
+        """The largest error in ulps where an error in ulps says something (``max_ulp`` without results by regime)."""
+        return max((regime.conditioned_ulp for regime in self.regimes), default=self.max_ulp)
+
+    @property
     def failed(self) -> bool:
         """Something failed."""
         return any(sign.severity == "fail" for sign in self.signs)
@@ -343,8 +354,7 @@ class TargetResult:
         groups: dict[tuple[str, ...], dict[str, Finding]] = {}
         for result in self.dtypes:
             for finding in result.findings:
-                key = (finding.defect,) if finding.defect else (finding.kind, finding.severity, finding.raised)
-                groups.setdefault(key, {}).setdefault(result.dtype, finding)
+                groups.setdefault(finding.identity, {}).setdefault(result.dtype, finding)
         found = (Defect(self.target, self.op, group) for group in groups.values())
         return tuple(sorted(found, key=lambda defect: rank(defect.finding.severity)))
 

@@ -178,8 +178,27 @@ def _logits(draw: Draw, rows: int, n: int) -> Array:
     return draw.narrow(3.0 * draw.rng.standard_normal((rows, n)))
 
 
+_LARGE = ((4, 600), (4, 2100), (700, 3), (2, 33_000))
+"""Rows and logits of the larger calls that the first values of each option are tried on: blocks and shards begin there.
+
+Every second row is sorted, so that its parts differ in the mean."""
+
+
+def _larger(context: Context, name: str, values: Sequence[Value], forms: Sequence[dict[str, Value]]) -> Iterator[Batch]:
+    """An option's first values on larger calls, in each form."""
+    draw = context.draw
+    for place, (rows, n) in enumerate(_LARGE[: 3 if context.profile.options < 100 else None]):
+        for form in forms:
+            logits = _logits(draw, rows, n)
+            logits[::2] = np.sort(logits[::2], axis=-1)
+            options = _defining(context, {**form, name: values[place % len(values)]})
+            batch = _call(context, logits, {}, options)
+            if batch is not None:
+                yield batch
+
+
 def alone(context: Context) -> Iterator[Batch]:
-    """No option at all; then each notable value of each option, and each form of the second input, alone."""
+    """No option at all; then each notable value of each option, on larger calls any, and each form of the second input."""
     draw, single = context.draw, {name: _constants(value)[0] for name, value in per_row(context.op).items()}
     plain = [_call(context, _logits(draw, rows, n), {}, _defining(context, {})) for rows, n in ((1, 3), (4, 3), (5, 5))]
     for batch in plain:
@@ -193,6 +212,7 @@ def alone(context: Context) -> Iterator[Batch]:
                 batch = _call(context, _logits(draw, 5, 5), {}, _defining(context, {**form, name: make}))
                 if batch is not None:
                     yield batch
+        yield from _larger(context, name, values, (single, {}))
     for name, kind in list(context.op.inputs.items())[1:]:
         for place, make in enumerate(TARGETS.get(kind, ())):
             form = (single, {})[place % 2]

@@ -207,6 +207,7 @@ def _regime(node: Node) -> RegimeResult:
         worst=node.optional("worst", _example),
         length_max=dict(_length(item, node) for item in node.typed("length_max", list, "a list")),
         measures=_measures(node.child("measures")) if "measures" in node.fields else {},
+        conditioned_ulp=node.number("conditioned_ulp"),
     )
 
 

@@ -2,8 +2,8 @@
 
 Percentiles come from the histogram: the upper edge of the bin that holds the quantile, never above the maximum, so
 they are not understated. They and ``max_ulp`` are over finite cases; overflow, NaN and the like are counted in columns
-of their own (docs/reading.md). ``max_ulp`` is the largest error searched for and seen; ``proved_ulp`` the exact
-maximum over the whole domains named in ``proved_over``, from certificates.
+of their own (docs/reading.md). ``conditioned_ulp`` leaves out values that are ill-conditioned. ``max_ulp`` is the
+largest error searched for and seen; ``proved_ulp`` the exact maximum over the whole domains named in ``proved_over``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from xent_verify.enclosure import TIERS
 from xent_verify.kinds import CLASSES, KINDS
 from xent_verify.measure import ERROR_EDGES, MAGNITUDE_EDGES
 from xent_verify.model import DtypeResult, Example, Finding, RegimeResult, Report, TargetResult
-from xent_verify.report.words import call_text, classes_text, policies_differ, verdict
+from xent_verify.report.words import call_text, classes_text, coverage, policies_differ, verdict
 from xent_verify.rowwise import MEASURES, added
 
 __all__ = [
@@ -43,9 +43,11 @@ def summary_frame(report: Report) -> pd.DataFrame:
         *_KEYS,
         *policy,
         "verdict",
+        "coverage",
         "class",
         "cases",
         "max_ulp",
+        "conditioned_ulp",
         *_PROVED,
         "p99_ulp",
         "p50_ulp",
@@ -57,11 +59,18 @@ def summary_frame(report: Report) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=pd.Index(columns))
 
 
+def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows as mappings, by column name."""
+    return [
+        dict(zip(map(str, frame.columns), values, strict=True)) for values in frame.itertuples(index=False, name=None)
+    ]
+
+
 def regime_frame(report: Report) -> pd.DataFrame:
     """One row per target × op × dtype × regime."""
     classes = class_columns(report)
-    columns = [*_KEYS, "regime", "cases", "max_ulp", "p99_ulp", "p50_ulp", "correctly_rounded", "max_bound_ratio"]
-    columns += [*MEASURES, *classes, *(f"by_{tier}" for tier in TIERS), *_WORST]
+    columns = [*_KEYS, "regime", "cases", "max_ulp", "conditioned_ulp", "p99_ulp", "p50_ulp", "correctly_rounded"]
+    columns += ["max_bound_ratio", *MEASURES, *classes, *(f"by_{tier}" for tier in TIERS), *_WORST]
     rows = [
         _keys(target, result) | _regime(regime, classes)
         for target, result in _results(report)
@@ -163,6 +172,7 @@ def _summary(target: TargetResult, result: DtypeResult, classes: Sequence[str]) 
     rounded = sum(regime.correctly_rounded for regime in result.regimes)
     row = _keys(target, result) | {"policy": target.settings.get("policy", "")}
     row |= {"verdict": verdict(result), "class": result.keeps, "cases": result.cases, "max_ulp": result.max_ulp}
+    row |= {"coverage": ", ".join(coverage(result)), "conditioned_ulp": result.conditioned_ulp}
     row |= _proved(result)
     row |= _quantiles(histogram, result.max_ulp) | _share(rounded, sum(regime.cases for regime in result.regimes))
     row |= {"max_bound_ratio": result.max_bound_ratio}
@@ -185,6 +195,7 @@ def _proved(result: DtypeResult) -> dict[str, Any]:
 
 def _regime(regime: RegimeResult, classes: Sequence[str]) -> dict[str, Any]:
     row: dict[str, Any] = {"regime": regime.regime, "cases": regime.cases, "max_ulp": regime.max_ulp}
+    row |= {"conditioned_ulp": regime.conditioned_ulp}
     row |= _quantiles(regime.histogram, regime.max_ulp) | _share(regime.correctly_rounded, regime.cases)
     row |= {"max_bound_ratio": regime.max_bound_ratio}
     row |= _measures(regime.measures)

@@ -28,6 +28,9 @@ from xent_verify.settings import command_of
 
 __all__ = ["render_html"]
 
+_FEW = 8
+"""Results up to which all their figures are shown at once."""
+
 PAGE_LIMIT = 1_000_000
 """Bytes of the page."""
 
@@ -59,6 +62,10 @@ class Told:
     @property
     def example(self) -> Any:
         return self.finding.minimal or self.finding.worst
+
+    @property
+    def remedy(self) -> str:
+        return KINDS[self.finding.kind].remedy
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +106,7 @@ def _page(report: Report, drawn: Sequence[plots.Drawing], budget: Budget, alone:
             caveats=_caveats(report),
             observed=_observed(report),
             ops=_ops(report),
+            figures_open=sum(len(target.dtypes) for target in report.targets) <= _FEW,
             changed=any(result.change for target in report.targets for result in target.dtypes),
             fails=[item for item in told if item.finding.severity == "fail"],
             failures=_failures(told),
@@ -167,12 +175,11 @@ def _cases(told: Sequence[Told], shown: int) -> list[Told]:
 
 
 def _failures(told: Sequence[Told]) -> list[tuple[Told, list[Told]]]:
-    """Failures, those of one target that differ only in the format together: (first, all)."""
+    """Defects: (the first of its findings, all of them by format)."""
     groups: dict[tuple[str, ...], list[Told]] = {}
     for item in told:
         if item.finding.severity == "fail":
-            key = (item.target.target, item.target.op, item.finding.kind, item.finding.diagnosis)
-            groups.setdefault(key, []).append(item)
+            groups.setdefault((item.target.target, item.target.op, *item.finding.identity), []).append(item)
     return [(items[0], items) for items in groups.values()]
 
 

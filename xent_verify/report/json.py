@@ -39,6 +39,7 @@ from xent_verify.measure import ERROR_EDGES, MAGNITUDE_EDGES
 from xent_verify.model import Defect, DtypeResult, Example, Finding, RegimeResult, Report, TargetResult
 from xent_verify.report.arrays import encode_array, plain
 from xent_verify.report.decode import SCHEMA, report_of
+from xent_verify.report.words import coverage
 from xent_verify.rowwise import added
 
 __all__ = ["as_json", "compact", "finding_json", "from_json", "to_json"]
@@ -109,7 +110,13 @@ def _defect(defect: Defect) -> dict[str, Any]:
 
 def _dtype(result: DtypeResult, regimes: bool) -> dict[str, Any]:
     record: dict[str, Any] = {"dtype": result.dtype, "ok": result.ok, "class": result.keeps, "cases": result.cases}
-    record |= _number("max_ulp", result.max_ulp) | _number("max_bound_ratio", result.max_bound_ratio)
+    record |= _number("max_ulp", result.max_ulp) | _number("conditioned_ulp", result.conditioned_ulp)
+    record |= _number("max_bound_ratio", result.max_bound_ratio)
+    record["coverage"] = {
+        "lacks": list(coverage(result)),
+        "parts": sorted(name for name, offered in result.offered.items() if offered),
+        "regimes": [regime.regime for regime in result.regimes],
+    }
     record |= {"classes": _counts(result.classes), "offered": dict(sorted(result.offered.items()))}
     record |= {"notes": list(result.notes), "findings": [finding_json(finding) for finding in result.findings]}
     record["measures"] = _measures(reduce(added, (regime.measures for regime in result.regimes), {}))
@@ -162,6 +169,7 @@ def _regime(regime: RegimeResult) -> _Line:
     record: dict[str, Any] = {"regime": regime.regime, "cases": regime.cases}
     record["correctly_rounded"] = regime.correctly_rounded
     record |= _number("max_ulp", regime.max_ulp) | _number("max_bound_ratio", regime.max_bound_ratio)
+    record |= _number("conditioned_ulp", regime.conditioned_ulp)
     record["histogram"] = [
         [error, int(used[0]), *row[used[0] : used[-1] + 1].tolist()]
         for error, row in enumerate(regime.histogram)

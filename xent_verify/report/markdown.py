@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from xent_verify.kinds import rank
-from xent_verify.model import DtypeResult, Finding, Report, TargetResult
+from xent_verify.model import Finding, Report
 from xent_verify.report import frames
 from xent_verify.report.words import (
-    MARKS,
+    ILL_CONDITIONED_LEGEND,
     count_text,
     finding_lines,
     headline,
@@ -18,6 +18,7 @@ from xent_verify.report.words import (
     share_text,
     shortened,
     verdict,
+    verdict_text,
 )
 
 __all__ = ["render_findings", "render_markdown", "table"]
@@ -72,7 +73,7 @@ _LEGEND = (
     "Errors are in units in the last place of the true value (0.5 or less: correctly rounded); maximum and percentiles "
     "are over finite cases; a maximum is the largest *searched* for and seen unless it says *proved*, which is the exact one "
     "over a whole domain. Overflow, NaN and the like are counted apart. "
-    "*error ÷ bound* above 1 breaks the policy's a-priori bound."
+    f"*error ÷ bound* above 1 breaks the policy's a-priori bound. {ILL_CONDITIONED_LEGEND}."
 )
 
 _HEADER = (
@@ -82,9 +83,8 @@ _HEADER = (
 
 
 def _row(row: Any) -> list[str]:
-    word = row["verdict"]
     cells = [f"`{row['target']}`", row["dtype"], *([row["policy"]] if "policy" in row else [])]
-    cells += [f"{MARKS[word]} {word}", row["class"], count_text(row["cases"])]
+    cells += [verdict_text(row), row["class"], count_text(row["cases"])]
     cells += [maximum_text(row), *(number_text(row[name]) for name in ("p99_ulp", "p50_ulp"))]
     cells += [share_text(row["correctly_rounded"]), number_text(row["max_bound_ratio"])]
     return [*cells, frames.row_classes(row), _code(shortened(row["worst_input"])), row["change"]]
@@ -92,18 +92,12 @@ def _row(row: Any) -> list[str]:
 
 def _failures(report: Report) -> list[str]:
     lines = [
-        f"- **{finding.kind}** `{target.target}` {target.op} {result.dtype}: {finding.text}"
-        for target, result, finding in _failing(report)
+        f"- **{defect.kinds[0]}** `{defect.target}` {defect.op} {', '.join(defect.found)}: "
+        + (defect.finding.diagnosis or defect.finding.text)
+        for defect in report.defects
+        if defect.finding.severity == "fail"
     ]
     return ["## What failed", "\n".join(lines)] if lines else []
-
-
-def _failing(report: Report) -> Iterable[tuple[TargetResult, DtypeResult, Finding]]:
-    for target in report.targets:
-        for result in target.dtypes:
-            for finding in result.findings:
-                if finding.severity == "fail":
-                    yield target, result, finding
 
 
 def _finding(finding: Finding) -> str:

@@ -13,17 +13,21 @@ from xent_verify.model import Finding, Report
 from xent_verify.report import frames
 from xent_verify.report.terminal import console, written
 from xent_verify.report.words import (
-    MARKS,
+    ILL_CONDITIONED_LEGEND,
     count_text,
     finding_lines,
     headline,
+    ill_conditioned,
     maximum_text,
     number_text,
     padded,
     share_text,
+    verdict_text,
 )
 
 __all__ = ["render_finding", "render_text"]
+
+_VERDICT_WIDTH = 34
 
 _STYLES = {
     "pass": "green",
@@ -41,6 +45,8 @@ def render_text(report: Report, *, color: bool | None = None, width: int | None 
     for table in _tables(report):
         made.print(table)
         made.print()
+    if any(map(ill_conditioned, frames.rows(frames.summary_frame(report)))):
+        made.print(Text(f"{ILL_CONDITIONED_LEGEND}\n", style="dim"))
     informed = 0
     for defect in report.defects:
         if defect.finding.severity == "info":
@@ -70,7 +76,7 @@ def _tables(report: Report) -> Iterator[Table]:
         table.add_column("dtype", no_wrap=True)
         if "policy" in rows:
             table.add_column("policy", no_wrap=True)
-        table.add_column("verdict", no_wrap=True)
+        table.add_column("verdict", overflow="fold", max_width=_VERDICT_WIDTH)
         table.add_column("class", no_wrap=True)
         for name in ("values", "max ulp", "p99 ulp", "correct", "÷ bound"):
             table.add_column(name, justify="right", no_wrap=True)
@@ -85,7 +91,7 @@ def _tables(report: Report) -> Iterator[Table]:
 def _cells(row: Any) -> list[Text]:
     word = row["verdict"]
     cells = [Text(row["target"]), Text(row["dtype"]), *([Text(row["policy"])] if "policy" in row else [])]
-    cells += [Text(f"{MARKS[word]} {word}", style=_STYLES[word]), Text(row["class"])]
+    cells += [Text(verdict_text(row), style=_STYLES[word]), Text(row["class"])]
     cells += [Text(count_text(row["cases"])), Text(maximum_text(row)), Text(number_text(row["p99_ulp"]))]
     cells += [Text(share_text(row["correctly_rounded"])), Text(number_text(row["max_bound_ratio"]))]
     return [*cells, Text(frames.row_classes(row)), Text(row["change"])]

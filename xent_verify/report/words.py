@@ -16,12 +16,14 @@ from xent_verify.kinds import BENIGN
 from xent_verify.model import DtypeResult, Example, Finding, RegimeResult, Report
 
 __all__ = [
+    "ILL_CONDITIONED_LEGEND",
     "MARKS",
     "array_text",
     "bits_text",
     "call_text",
     "classes_text",
     "count_text",
+    "coverage",
     "digits_text",
     "error_text",
     "example_lines",
@@ -29,6 +31,7 @@ __all__ = [
     "fact_lines",
     "finding_lines",
     "headline",
+    "ill_conditioned",
     "lengths_text",
     "maximum_text",
     "number_text",
@@ -43,6 +46,7 @@ __all__ = [
     "tile_text",
     "value_text",
     "verdict",
+    "verdict_text",
 ]
 
 MARKS = {"pass": "✓", "warn": "!", "fail": "✗", "incomplete": "?", "unchecked": "–"}
@@ -73,6 +77,32 @@ def verdict(result: DtypeResult) -> str:
     if result.cases == 0:
         return "unchecked"
     return "warn" if "warn" in severities else "pass"
+
+
+_LACKS = {
+    "index_targets": "probability targets only",
+    "probability_targets": "index labels only",
+    "axis": "last axis only",
+    "nd": "one row a call",
+    "batched": "one row a call",
+}
+"""What is said where a part of the signature is not offered."""
+
+
+def coverage(result: DtypeResult) -> tuple[str, ...]:
+    """What the verdict says nothing about, a few words each: ``index labels only``, ``without weight``."""
+    missing = [name for name, offered in result.offered.items() if not offered]
+    found = [_LACKS[name] for name in missing if name in _LACKS]
+    lengths = sorted(int(name.removeprefix("rows of ")) for name in missing if name.startswith("rows of "))
+    found += [f"no rows of {count_text(lengths[0])}{' or more' if len(lengths) > 1 else ''}"] if lengths else []
+    layouts = [name.removeprefix("layout ") for name in missing if name.startswith("layout ")]
+    found += [f"not as {', '.join(layouts)}" if len(layouts) < 4 else "contiguous only"] if layouts else []
+    others = [name for name in missing if name not in _LACKS and not name.startswith(("rows of ", "layout "))]
+    found += [f"without {', '.join(name.replace('_', ' ') for name in others)}"] if others else []
+    declared = [line.partition("): ")[2].partition(", ")[0] for line in result.unasked if "(declared domain)" in line]
+    found += [f"only {text}" for text in dict.fromkeys(declared)]
+    left_out = [line.partition("): ")[2] for line in result.unasked if line.startswith("not asked (--without)")]
+    return tuple(dict.fromkeys([*found, *(f"without the regime {name}" for name in left_out)]))
 
 
 def headline(report: Report) -> str:
@@ -110,8 +140,25 @@ def error_text(value: float | None) -> str:
 
 def maximum_text(row: Mapping[str, Any]) -> str:
     """The largest error of a row of the summary; with the proved one, where there is a certificate."""
-    seen = number_text(row["max_ulp"])
+    seen = number_text(row["conditioned_ulp"]) + (" †" if ill_conditioned(row) else "")
     return f"{seen} (proved {proved_text(row)})" if row["proved_over"] else seen
+
+
+ILL_CONDITIONED_LEGEND = (
+    "† larger only on ill-conditioned values, where the limit of a sound algorithm is above 100 ulp, too"
+)
+
+
+def verdict_text(row: Mapping[str, Any]) -> str:
+    """``✓ pass, index labels only``: the verdict of a row of the summary, and what a pass leaves open."""
+    word = str(row["verdict"])
+    limited = f", {row['coverage']}" if row["coverage"] and word in ("pass", "warn") else ""
+    return f"{MARKS[word]} {word}{limited}"
+
+
+def ill_conditioned(row: Mapping[str, Any]) -> bool:
+    """Whether larger errors in ulps are left out: the true value is ill-conditioned there, and the limit as large."""
+    return bool(row["max_ulp"] > max(row["conditioned_ulp"], 1.0))
 
 
 def proved_text(row: Mapping[str, Any]) -> str:
@@ -185,7 +232,8 @@ def tile(regime: RegimeResult) -> tuple[int, str]:
     shade = sum(regime.max_bound_ratio > step for step in (0.5, 1.0, 100.0))
     if any(count for name, count in regime.classes.items() if name not in BENIGN):
         shade = max(shade, 2)
-    return shade, f"{'✗ ' if shade > 1 else ''}{tile_text(regime.max_ulp)}"
+    mark = " †" if ill_conditioned({"max_ulp": regime.max_ulp, "conditioned_ulp": regime.conditioned_ulp}) else ""
+    return shade, f"{'✗ ' if shade > 1 else ''}{tile_text(regime.conditioned_ulp)}{mark}"
 
 
 def classes_text(classes: Mapping[str, int]) -> str:
