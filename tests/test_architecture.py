@@ -19,10 +19,10 @@ FLOORS = (
     ("truth",),
     ("candidates", "scripts", "testing"),
     (
-        "policies", "measure", "conventions", "judge", "rungs", "tolerances", "settings", "properties", "rowwise",
+        "policies", "requirements", "measure", "conventions", "judge", "rungs", "tolerances", "settings", "properties", "rowwise",
         "refusals", "ledger", "screen", "companions", "laws", "diagnose", "causes",
     ),
-    ("minimise", "search", "findings", "recipes"),
+    ("minimise", "search", "findings", "relations", "recipes"),
     ("report", "claims_truth", "claims", "explain"),
     ("audit", "power"),
     (

@@ -7,6 +7,7 @@ difference is information; beyond that one of the two is wrong, whatever the tru
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,7 +22,18 @@ from xent_verify.ops import Op
 from xent_verify.ops.limits import limits_of
 from xent_verify.policies import POLICIES
 
-__all__ = ["Ask", "Rows", "answer", "compare", "excused", "result_places", "result_rows", "rows_view", "trouble"]
+__all__ = [
+    "Ask",
+    "Rows",
+    "answer",
+    "apart",
+    "compare",
+    "excused",
+    "result_places",
+    "result_rows",
+    "rows_view",
+    "trouble",
+]
 
 Ask = Callable[[Batch], Outcome]
 
@@ -144,8 +156,28 @@ def compare(
     text = f"{words}: {before:.{digits}g} became {after:.{digits}g}"
     if beyond:
         return [Hit(kind, "fail", text, beyond, int(places.flat[worst]), None, float(excess.flat[worst]))]
-    count = int(np.count_nonzero(differ))
-    return [Hit(kind, "info", f"{text} (bits differ, within the limit)", count, int(places.flat[worst]))]
+    far = apart(form, first[differ], second[differ])
+    told = f"{text} (bits differ by up to {far:.4g} ulp, within the limit)"
+    return [Hit(kind, "info", told, int(np.count_nonzero(differ)), int(places.flat[worst]), apart=far)]
+
+
+def apart(form: FloatFormat, first: FloatArray, second: FloatArray) -> float:
+    """The largest distance between two arrays, in steps of the format; NaN against a number is infinitely far.
+
+    Values that differ by less than a step, in a format wider than this one, are one step apart.
+
+    >>> from xent_verify.formats import FORMATS
+    >>> apart(FORMATS["float16"], np.array([1.0, -0.0]), np.array([1.0 - 2.0**-11, 0.0]))
+    1.0
+    """
+    lost = np.isnan(first) != np.isnan(second)
+    if lost.any():
+        return math.inf
+    pairs = ~np.isnan(first)
+    with np.errstate(all="ignore"):
+        steps = form.ulp_distance(first[pairs].astype(form.dtype), second[pairs].astype(form.dtype))
+    least = float((first[pairs] != second[pairs]).any())
+    return max(float(steps.max(initial=0)), least)
 
 
 def _excess(first: FloatArray, second: FloatArray, limit: FloatArray, form: FloatFormat) -> FloatArray:

@@ -61,6 +61,7 @@ def settings_of(options: dict[str, Any]) -> Settings:
         "sizes": sizes_of,
         "regimes": names_of,
         "without": names_of,
+        "require": names_of,
         "options": options_of,
     }
     made: dict[str, Any] = {name: readers[name](value) if name in readers else value for name, value in options.items()}
@@ -96,11 +97,15 @@ _PLANNED = [
     click.option("--sizes", default="", help="Row lengths to try besides, comma-separated (a vocabulary's)."),
     click.option("--regimes", default="", help="Only these, comma-separated ('list regimes', or module:attribute)."),
     click.option("--without", default="", help="Not these regimes, comma-separated."),
+    click.option(
+        "--require", default="", help="Asked besides: invariance, invariance:K (ulps) or a class, comma-separated."
+    ),
     click.option("--fail-fast", is_flag=True, help="Stop at the first failure."),
 ]
 _NAMES = (
     "policy", "special", "flush", "seed", "arrays", "kwargs", "device", "timeout", "in_process", "profile", "sizes",
     "regimes", "fail_fast", "result", "call", "options", "in_place", "only", "without",
+    "require",
 )  # fmt: skip
 
 out_option = click.option(

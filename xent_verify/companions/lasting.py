@@ -49,7 +49,7 @@ def _compared(known: Known, op: Op, asked: Batch, reply: Outcome, words: str, in
     found = answer(op, asked, reply)
     if found is None:
         return trouble(words, reply) if isinstance(reply, Died) else []
-    return known.compare("stateful", words, asked.form, index, result_rows(op, asked, found))
+    return known.compare("stateful", words, asked.result_form, index, result_rows(op, asked, found))
 
 
 def formats(ask: Ask, op: Op, batch: Batch, outcome: Returned, limit: FloatArray) -> list[Hit]:
