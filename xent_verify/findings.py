@@ -234,6 +234,8 @@ def _minimal(asker: Asker, start: Batch, entry: Entry, lost: Lost) -> Example:
     budget = asker.budget if start.x.size <= 200_000 else asker.budget // 4
     if KINDS[entry.kind].group == "outcome":
         budget = min(budget, 60)
+    if any(one.name == entry.relation and one.when == "longest" for one in companions.COMPANIONS):
+        budget = min(budget, 30)  # many calls each
     return _example(asker, minimise(start, fails, budget=budget), entry)
 
 
