@@ -38,6 +38,8 @@ __all__ = [
     "audit",
     "audit_dtype",
     "audited",
+    "cases",
+    "left_out",
     "merged",
     "opened",
     "unfinished",
@@ -209,11 +211,11 @@ def audit_dtype(
     unasked = [f"not asked (--without): {name}" for name in settings.without]
     patience, screen = Patience(), Screen(op, settings.policy)
     answered: list[tuple[Batch, Returned]] = []
-    for number, batch in enumerate(ledger.lost.while_drawn(_cases(op, fmt, settings))):
+    for number, batch in enumerate(ledger.lost.while_drawn(cases(op, fmt, settings))):
         if progress is not None:
             progress(f"{candidate.name} {op.name} {fmt}: {batch.regime}", number)
         batch = settings.rules.of_call(batch)
-        why = _left_out(candidate, op, batch)
+        why = left_out(candidate, op, batch)
         if why:
             skipped[why] = skipped.get(why, 0) + 1
             continue
@@ -244,7 +246,7 @@ def audit_dtype(
     return ledger.as_result(fmt, findings, offered, tuple(notes), (*unasked, *patience.notes()))
 
 
-def _left_out(candidate: Candidate, op: Op, batch: Batch) -> str:
+def left_out(candidate: Candidate, op: Op, batch: Batch) -> str:
     """Why a call of the plan is not asked, in words; "" where it is."""
     declared = candidate.outside(batch)
     if declared:
@@ -255,7 +257,7 @@ def _left_out(candidate: Candidate, op: Op, batch: Batch) -> str:
     return "" if candidate.supports(batch) else f"not offered): {batch.regime}"
 
 
-def _cases(op: Op, fmt: str, settings: Settings) -> Iterator[Batch]:
+def cases(op: Op, fmt: str, settings: Settings) -> Iterator[Batch]:
     """The plan's batches; an operation from outside the table goes by the name under which it is imported."""
     kept = [name for name in settings.regimes or REGIMES if name not in settings.without]
     amount: dict[str, Any] = {"profile": settings.profile, "seed": settings.seed}

@@ -33,8 +33,11 @@ __all__ = [
 ]
 
 
-def settings_options(*, plan: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The options that become the ``settings`` and ``dtypes`` of a verb; with ``plan`` those on how much to try too."""
+def settings_options(*, plan: bool, verdict: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The options that become the ``settings`` and ``dtypes`` of a verb.
+
+    With ``plan`` those on how much to try too, and with ``verdict`` those on what fails or ends an audit.
+    """
 
     def decorated(function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
@@ -43,7 +46,7 @@ def settings_options(*, plan: bool) -> Callable[[Callable[..., Any]], Callable[.
             own = {name: options.pop(name) for name in _NAMES if name in options}
             return function(dtypes=dtypes, settings=settings_of(own), **options)
 
-        for option in reversed([*_CALLED, *(_PLANNED if plan else [])]):
+        for option in reversed([*_CALLED, *(_PLANNED if plan else []), *(_ENDED if plan and verdict else [])]):
             given = option(given)
         return given
 
@@ -97,6 +100,8 @@ _PLANNED = [
     click.option("--sizes", default="", help="Row lengths to try besides, comma-separated (a vocabulary's)."),
     click.option("--regimes", default="", help="Only these, comma-separated ('list regimes', or module:attribute)."),
     click.option("--without", default="", help="Not these regimes, comma-separated."),
+]
+_ENDED = [
     click.option(
         "--require", default="", help="Asked besides: invariance, invariance:K (ulps) or a class, comma-separated."
     ),
