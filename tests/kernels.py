@@ -124,6 +124,7 @@ def splits_alike(x: Any, axis: int = -1) -> Any:
 
 
 def narrow_sums(x: Any, axis: int = -1) -> Any:
-    """Sums in float16, whatever the format."""
+    """Running sums in float16, whatever the format."""
     e = np.exp(x - x.max(axis=axis, keepdims=True, initial=-np.inf))
-    return e / e.sum(axis=axis, keepdims=True, dtype=np.float16).astype(x.dtype)
+    sums = np.add.accumulate(np.moveaxis(e, axis, -1).astype(np.float16), axis=-1)[..., -1:]
+    return e / np.moveaxis(sums, -1, axis).astype(x.dtype)

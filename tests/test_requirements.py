@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import kernels
@@ -24,6 +25,7 @@ from xent_verify.replay import chosen, replay
 from xent_verify.report import from_json, to_json
 from xent_verify.requirements import Requirements, words_of
 from xent_verify.settings import Settings, command_of
+from xent_verify.settings_file import read_settings
 from xent_verify.truth import certify
 
 LONG = np.random.default_rng(3).standard_normal((3, 700)).astype(np.float32)
@@ -185,6 +187,18 @@ def test_a_class_may_be_required() -> None:
     assert found.worst is not None
     assert found.worst.error_ulp > 0.5
     assert audited("stable", "textbook").ok
+
+
+def test_a_gate_may_require_words(tmp_path: Path) -> None:
+    """In the gate's settings, as one word or a list; a wrong one is told with its place."""
+    file = tmp_path / "xent-verify.toml"
+    text = '[[target]]\ntarget = "stable"\nop = "softmax"\nrequire = {}\n'
+    for given in ('"invariance,stored"', '["invariance", "stored"]'):
+        file.write_text(text.format(given))
+        assert read_settings(file).targets[0].settings.require == ("invariance", "stored")
+    file.write_text(text.format('"sometimes"'))
+    with pytest.raises(UsageError, match=r"1 \(stable\): unknown requirement 'sometimes'"):
+        read_settings(file)
 
 
 def test_invariance_that_could_not_be_looked_at_is_told() -> None:

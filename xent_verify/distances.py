@@ -128,5 +128,5 @@ def _nearer(first: Errors, second: Errors, compared: NDArray[np.bool_]) -> dict[
     a, b = (size.reshape(-1)[compared] for size in sizes)
     found: dict[str, Any] = {"judged": a.size, "nearer_a": int((a < b).sum()), "nearer_b": int((b < a).sum())}
     for name, one in (("ratio_a", first), ("ratio_b", second)):
-        found[name] = float(np.nan_to_num(one.ratio, nan=np.inf).max(initial=0.0))
+        found[name] = float(np.nan_to_num(one.ratio, nan=np.inf, posinf=np.inf).max(initial=0.0))
     return found

@@ -261,7 +261,7 @@ class _Compared:
         yield from self._order()
         seen = [_by_subject(diagnose.infer(self.op, self.fmt, one.call)) for one in self.both]
         for subject in dict.fromkeys([*seen[0], *seen[1]]):
-            a, b = (one.get(subject, "nothing seen") for one in seen)
+            a, b = (one.get(subject, "not recognised") for one in seen)
             if a != b:
                 yield f"{subject}: a {a}; b {b}"
         for situation in sorted(self.words[0].keys() & self.words[1].keys()):

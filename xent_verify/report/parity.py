@@ -51,7 +51,7 @@ def _facts(one: DtypeParity) -> Iterator[tuple[str, str]]:
         )
     if total.judged:
         nearer = [share_text(count / total.judged) for count in (total.nearer_a, total.nearer_b)]
-        yield "nearer", f"the truth: a in {nearer[0]}, b in {nearer[1]} of the values"
+        yield "nearer", f"the truth: a in {nearer[0]}, b in {nearer[1]} of {count_text(total.judged)} values judged"
         ratios = f"a {number_text(total.ratio_a)}, b {number_text(total.ratio_b)}"
         yield "÷ limit", f"largest error ÷ limit: {ratios}; class: a {one.class_a or '–'}, b {one.class_b or '–'}"
     yield from (("differ in", line) for line in one.differ_in)
