@@ -17,9 +17,11 @@ PAGE = Path(__file__).parent / "api.md"
 SECTIONS = {
     "Audit and oracle": (
         "xent_verify",
-        ("audit", "assert_accurate", "assert_close", "limits", "reference", "ulp_error"),
+        ("audit", "assert_accurate", "assert_close", "limits", "parity", "reference", "ulp_error"),
     ),
     "What an audit gives": ("xent_verify.audit", ("AuditReport",)),
+    "What a comparison gives": ("xent_verify.parity", ("Parity", "DtypeParity", "Farthest")),
+    "Counters of a comparison": ("xent_verify.distances", ("Distances",)),
     "What is in it": ("xent_verify.model", ("Report", "TargetResult", "DtypeResult", "Finding", "Example")),
     "What the oracle gives": ("xent_verify.truth.reference", ("Reference",)),
     "Enclosures": ("xent_verify", ("Enclosure",)),

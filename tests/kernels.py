@@ -98,3 +98,33 @@ def short_rows(x: Any, axis: int = -1) -> Any:
     if not x.flags.c_contiguous:
         raise RuntimeError("contiguous arrays only")
     return softmax(x, axis)
+
+
+def _split(x: Any, axis: int, block: int) -> Any:
+    """A softmax whose sums are made in blocks of that many terms, one after the other."""
+    if x.shape[axis] == 0:
+        return np.empty_like(x)
+    wide = np.moveaxis(x.astype(np.float32) if x.dtype.itemsize < 4 else x, axis, -1)
+    e = np.exp(wide - wide.max(axis=-1, keepdims=True))
+    padded = np.zeros((*e.shape[:-1], -(-e.shape[-1] // block) * block), e.dtype)
+    padded[..., : e.shape[-1]] = e
+    parts = np.add.accumulate(padded.reshape(*e.shape[:-1], -1, block), axis=-1)[..., -1]
+    total = np.add.accumulate(parts, axis=-1)[..., -1:]
+    return np.moveaxis(e / total, -1, axis).astype(x.dtype)
+
+
+def splits_by_batch(x: Any, axis: int = -1) -> Any:
+    """Like a kernel that gives each row more blocks where there are few rows."""
+    return _split(x, axis, 8 if x.size >= 32 * x.shape[axis] else 64)
+
+
+def splits_alike(x: Any, axis: int = -1) -> Any:
+    """The same split whatever the batch."""
+    return _split(x, axis, 64)
+
+
+def narrow_sums(x: Any, axis: int = -1) -> Any:
+    """Running sums in float16, whatever the format."""
+    e = np.exp(x - x.max(axis=axis, keepdims=True, initial=-np.inf))
+    sums = np.add.accumulate(np.moveaxis(e, axis, -1).astype(np.float16), axis=-1)[..., -1:]
+    return e / np.moveaxis(sums, -1, axis).astype(x.dtype)

@@ -19,12 +19,13 @@ FLOORS = (
     ("truth",),
     ("candidates", "scripts", "testing"),
     (
-        "policies", "measure", "conventions", "judge", "rungs", "tolerances", "settings", "properties", "rowwise",
+        "policies", "requirements",
+        "measure", "conventions", "judge", "rungs", "tolerances", "settings", "properties", "distances", "rowwise",
         "refusals", "ledger", "screen", "companions", "laws", "diagnose", "causes", "defects",
     ),
-    ("minimise", "search", "findings", "recipes"),
+    ("minimise", "search", "findings", "relations", "recipes"),
     ("report", "claims_truth", "claims", "explain"),
-    ("audit", "power"),
+    ("audit", "parity", "power"),
     (
         "harvest", "worst", "prove", "baseline", "settings_file", "gate", "differences", "replay", "scaffold", "vectors",
         "pytest_plugin",

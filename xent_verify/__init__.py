@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from xent_verify.measure import ulp_error
     from xent_verify.model import Finding, Report
     from xent_verify.ops import OPS
+    from xent_verify.parity import parity
     from xent_verify.tolerances import assert_close, limits
     from xent_verify.truth.reference import reference
 
@@ -36,6 +37,7 @@ __all__ = [
     "assert_close",
     "audit",
     "limits",
+    "parity",
     "reference",
     "ulp_error",
 ]
@@ -55,6 +57,7 @@ _HOME = {
     "assert_close": "tolerances",
     "audit": "audit",
     "limits": "tolerances",
+    "parity": "parity",
     "reference": "truth.reference",
     "ulp_error": "measure",
 }

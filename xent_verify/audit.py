@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xent_verify import companions
 from xent_verify.candidates import Candidate, open_candidate
 from xent_verify.candidates.opening import name_of
 from xent_verify.defined import undefined
@@ -20,13 +17,14 @@ from xent_verify.failures import AuditIncompleteError, UnknownNameError, UsageEr
 from xent_verify.findings import Asker, build, inferred, worst_examples
 from xent_verify.floating import default_mode
 from xent_verify.formats import format_named
-from xent_verify.judge import Hit
-from xent_verify.ledger import Ledger, Lost, Patience
+from xent_verify.ledger import Ledger, Patience
 from xent_verify.model import Batch, DtypeResult, Report, Returned, TargetResult
 from xent_verify.ops import OPS, Op, op_named
 from xent_verify.ops.tape import UPSTREAM
 from xent_verify.policies import Policy, parse_policy
 from xent_verify.regimes import REGIMES, plan
+from xent_verify.relations import LARGEST_COMPARED, lengths, relations
+from xent_verify.requirements import words_of
 from xent_verify.screen import Screen
 from xent_verify.settings import Settings
 
@@ -40,6 +38,8 @@ __all__ = [
     "audit",
     "audit_dtype",
     "audited",
+    "cases",
+    "left_out",
     "merged",
     "opened",
     "unfinished",
@@ -100,6 +100,7 @@ def audit(
     in_place: str | Sequence[str] = (),
     only: str = "",
     without: Sequence[str] = (),
+    require: str | Sequence[str] = (),
     progress: Progress | None = None,
 ) -> AuditReport:
     """Audit targets (names as on the command line, or callables) as implementations of ``op``.
@@ -117,6 +118,7 @@ def audit(
     * ``result``: the format of results, where it is not that of the inputs
     * ``call``: the expression by which targets are called; ``in_place``: inputs that they overwrite by contract;
       ``options``: set inside them; ``only``: the calls that they are built for (docs/kernels.md)
+    * ``require``: asked besides: "invariance", "invariance:K" (ulps), the name of a class (docs/relations.md)
 
     Raises ``UsageError`` for anything that cannot be asked; whatever the target does is in the report, and so is what
     could not be completed (``incomplete``). A ``KeyboardInterrupt`` ends the audit and returns what it has, with
@@ -127,7 +129,7 @@ def audit(
         kwargs=dict(kwargs or {}), timeout=timeout, isolated=True if isolated is None else isolated, device=device,
         fail_fast=fail_fast, sizes=tuple(sizes), regimes=tuple(regimes), result=result,
         call=call, options=dict(options or {}), in_place=(in_place,) if isinstance(in_place, str) else tuple(in_place),
-        only=only, without=tuple(without), op=op if isinstance(op, str) else "",
+        only=only, without=tuple(without), require=words_of(require), op=op if isinstance(op, str) else "",
     )  # fmt: skip
     if isinstance(op, Op) and op.name not in OPS:
         raise UsageError(f"operation {op.name!r} is not in the table: name it as module:attribute")
@@ -206,13 +208,14 @@ def audit_dtype(
     ledger = Ledger(op, fmt)
     asker = Asker(op, candidate.call, settings.rules, candidate.name, candidate.expression, begin=candidate.begin)
     skipped: dict[str, int] = {}
+    unasked = [f"not asked (--without): {name}" for name in settings.without]
     patience, screen = Patience(), Screen(op, settings.policy)
     answered: list[tuple[Batch, Returned]] = []
-    for number, batch in enumerate(ledger.lost.while_drawn(_cases(op, fmt, settings))):
+    for number, batch in enumerate(ledger.lost.while_drawn(cases(op, fmt, settings))):
         if progress is not None:
             progress(f"{candidate.name} {op.name} {fmt}: {batch.regime}", number)
         batch = settings.rules.of_call(batch)
-        why = _left_out(candidate, op, batch)
+        why = left_out(candidate, op, batch)
         if why:
             skipped[why] = skipped.get(why, 0) + 1
             continue
@@ -228,13 +231,12 @@ def audit_dtype(
         if settings.fail_fast and ledger.failed:
             break
     if not (settings.fail_fast and ledger.failed):
-        _compare(replace(asker, ask=patience.watched(asker.ask)), ledger, answered, settings)
-    ledger.close(asker.ask)
+        unasked += relations(replace(asker, ask=patience.watched(asker.ask)), ledger, answered, settings)
+    ledger.close(asker.ask, settings.rules.require)
     findings = build(asker, ledger)
     worst_examples(op, ledger)
     passed = all(finding.severity != "fail" for finding in findings)
-    unasked = [f"not asked ({why}, {count} call(s)" for why, count in sorted(skipped.items())]
-    unasked += [f"not asked (--without): {name}" for name in settings.without]
+    unasked[:0] = [f"not asked ({why}, {count} call(s)" for why, count in sorted(skipped.items())]
     notes = [*candidate.met]
     notes += [f"{name}: answers {', '.join(words)}" for name, words in ledger.conventions.items()]
     notes += screen.notes
@@ -244,7 +246,7 @@ def audit_dtype(
     return ledger.as_result(fmt, findings, offered, tuple(notes), (*unasked, *patience.notes()))
 
 
-def _left_out(candidate: Candidate, op: Op, batch: Batch) -> str:
+def left_out(candidate: Candidate, op: Op, batch: Batch) -> str:
     """Why a call of the plan is not asked, in words; "" where it is."""
     declared = candidate.outside(batch)
     if declared:
@@ -255,11 +257,12 @@ def _left_out(candidate: Candidate, op: Op, batch: Batch) -> str:
     return "" if candidate.supports(batch) else f"not offered): {batch.regime}"
 
 
-def _cases(op: Op, fmt: str, settings: Settings) -> Iterator[Batch]:
+def cases(op: Op, fmt: str, settings: Settings) -> Iterator[Batch]:
     """The plan's batches; an operation from outside the table goes by the name under which it is imported."""
     kept = [name for name in settings.regimes or REGIMES if name not in settings.without]
     amount: dict[str, Any] = {"profile": settings.profile, "seed": settings.seed}
-    amount |= {"sizes": settings.sizes, "regimes": kept if settings.without else settings.regimes}
+    amount["sizes"] = lengths(settings)
+    amount["regimes"] = kept if settings.without else settings.regimes
     if op.differentiates is not None:
         base = op.differentiates
         return upstreams(op, fmt, plan(base, fmt, name=base.name, **amount), settings.seed)
@@ -270,56 +273,13 @@ def upstreams(op: Op, fmt: str, batches: Iterator[Batch], seed: int) -> Iterator
     """The calls of an operation with an upstream gradient: ordinary numbers, ones, or a single one; none of many logits."""
     form, base = format_named(fmt), op.differentiates
     assert base is not None
-    for number, batch in enumerate(batch for batch in batches if batch.x.size <= _LARGEST_COMPARED):
+    for number, batch in enumerate(batch for batch in batches if batch.x.size <= LARGEST_COMPARED):
         rng, shape = np.random.default_rng((seed, number)), base.result_shape(batch)
         grad = np.ones(shape) if number % 4 == 1 else rng.normal(size=shape)
         if number % 4 == 3 and grad.size:
             grad = np.zeros(shape)
             grad.reshape(-1)[rng.integers(grad.size)] = 1.0
         yield replace(batch, op=op.name, inputs={**batch.inputs, UPSTREAM: form.narrow(grad)})
-
-
-_COMPARED = {"quick": 6, "standard": 14, "deep": 40}
-"""Calls that companions and laws are tried on, per profile."""
-
-_LARGEST_COMPARED = 20_000
-"""Logits of such a call."""
-
-
-def _compare(asker: Asker, ledger: Ledger, answered: list[tuple[Batch, Returned]], settings: Settings) -> None:
-    """Companion calls and laws, on one sound call of each of several regimes; laws alone on the longest rows too."""
-    first_of = {
-        batch.regime: (batch, outcome)
-        for batch, outcome in reversed(answered)
-        if 1 < batch.x.size <= _LARGEST_COMPARED and batch.aspect != "sweep"
-    }
-    chosen = itertools.islice(reversed(first_of.values()), _COMPARED[settings.profile])
-    whens = {"always", "once"} if settings.profile == "quick" else {"always", "once", "lasting"}
-    for batch, outcome in chosen:
-        others = [one for one in companions.COMPANIONS if one.when in whens]
-        for name, hit in _compared(asker, batch, outcome, others, ledger.lost):
-            ledger.note(hit, batch, outcome, name)
-        whens = {"always"}
-        if settings.fail_fast and ledger.failed:
-            return
-    longest = max(answered, key=lambda pair: pair[0].x.shape[-1] if pair[0].x.ndim else 0, default=None)
-    if longest is not None and longest[0].x.size > _LARGEST_COMPARED:
-        for name, hit in _compared(asker, *longest, (), ledger.lost):
-            ledger.note(hit, *longest, name)
-
-
-def _compared(
-    asker: Asker, batch: Batch, outcome: Returned, others: Sequence[companions.Companion], lost: Lost
-) -> list[tuple[str, Hit]]:
-    """(relation, hit) of one call; a relation that cannot be looked at costs itself alone."""
-    found: list[tuple[str, Hit]] = []
-    limit = lost.unless("relations", partial(asker.limit, batch), None)
-    if limit is None:
-        return found
-    for name in [*(one.name for one in others), *asker.op.laws]:
-        hits: Sequence[Hit] = lost.unless(name, partial(asker.related, batch, outcome, name, limit), ())
-        found += [(name, hit) for hit in hits]
-    return found
 
 
 def assert_accurate(target: str | Callable[..., Any], *, op: str | Op, **options: Any) -> None:

@@ -31,6 +31,7 @@ VERBS = {
     "init": "write a starting settings file for the gate from the functions of a package",
     "list": "list ops, implementations, regimes, policies, formats, targets",
     "merge": "join the results of several audits",
+    "parity": "compare two targets on the same inputs: how far apart, which is nearer the truth",
     "power": "run somebody's own check over the zoo: which faults would it let through?",
     "prove": "walk a finite domain to its end: the exact worst case, and a certificate",
     "replay": "run one finding of a result again and show it in all digits",

@@ -36,7 +36,7 @@ __all__ = ["OF_MANY_CALLS", "Asker", "build", "focus", "inferred", "worst_exampl
 
 Ask = Callable[[Batch], Outcome]
 
-OF_MANY_CALLS = ("convention", "bias")
+OF_MANY_CALLS = ("convention", "bias", "class")
 """Relations that compare calls with one another: one call cannot show them."""
 
 _EXAMPLE_LIMIT = 300
@@ -108,7 +108,8 @@ class Asker:
         """The hits of one companion or law around an answered call."""
         for companion in companions.COMPANIONS:
             if companion.name == relation:
-                return tuple(companion.run(self.ask, self.op, batch, outcome, limit))
+                found = companion.run(self.ask, self.op, batch, outcome, limit)
+                return tuple(self.rules.invariant(hit) for hit in found)
         return tuple(laws.law_named(relation).check(self.ask, self.op, batch, outcome.value, limit))
 
     def hits(self, batch: Batch, relation: str = "") -> tuple[tuple[Hit, ...], Outcome]:
@@ -257,6 +258,8 @@ def _minimal(asker: Asker, start: Batch, entry: Entry, lost: Lost) -> Example:
     budget = asker.budget if start.x.size <= 200_000 else asker.budget // 4
     if KINDS[entry.kind].group == "outcome":
         budget = min(budget, 60)
+    if any(one.name == entry.relation and one.when == "longest" for one in companions.COMPANIONS):
+        budget = min(budget, 30)  # many calls each
     worst = entry.hit.ratio or 0.0
     graded = entry.kind == "inaccurate" and not entry.relation and math.isfinite(worst) and worst > 1
     long = start.x.size > _LONG
@@ -283,7 +286,7 @@ def _example(asker: Asker, batch: Batch, entry: Entry) -> Example:
     hits = [hit for hit in judgement.hits if hit.kind == entry.kind and hit.index is not None]
     if not hits and entry.relation:
         hits = [hit for hit in asker.hits(batch, entry.relation)[0] if hit.kind == entry.kind and hit.index is not None]
-    flat = int(hits[0].index or 0) if hits else 0
+    flat = int(hits[0].index or 0) if hits else int(entry.hit.index or 0) if entry.relation in OF_MANY_CALLS else 0
     if flat >= truth.size or outcome.value.dtype.kind in "cOSUM":
         return blank
     place = tuple(int(i) for i in np.unravel_index(flat, truth.shape))

@@ -22,6 +22,7 @@ from xent_verify.measure import CODE, Errors, measure
 from xent_verify.model import Batch, Died, Malformed, NotOffered, Outcome, Raised, Returned, TimedOut
 from xent_verify.ops import Op
 from xent_verify.policies import POLICIES, Policy
+from xent_verify.requirements import Requirements
 
 __all__ = ["FLUSH_CHOICES", "Hit", "Judgement", "Rules", "as_answered", "judge"]
 
@@ -35,7 +36,7 @@ class Rules:
     """What counts as wrong: policy, special-value profile, flush-to-zero rule; and what is known of every call.
 
     ``result``: the declared format of results ("": that of the inputs). ``options``: fixed inside the target, so that its
-    answers are those of calls with them.
+    answers are those of calls with them. ``require``: what is asked beyond the policy.
     """
 
     policy: Policy = POLICIES["standard"]
@@ -43,12 +44,20 @@ class Rules:
     flush: Literal["auto", "forbid", "allow"] = "auto"
     result: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    require: Requirements = Requirements()  # noqa: RUF009  a frozen value
 
     def of_call(self, batch: Batch) -> Batch:
         """The call that the target really answers: in the declared result format, with the fixed options."""
         if self.result == batch.result and not self.options:
             return batch
         return replace(with_options(batch, self.options), result=self.result)
+
+    def invariant(self, hit: Hit) -> Hit:
+        """A change of bits within the limit, as a failure where it exceeds what invariance allows."""
+        allowed = self.require.ulps
+        if allowed is None or hit.apart is None or hit.apart <= allowed:
+            return hit
+        return replace(hit, severity="fail")
 
     def flush_severity(self, form: FloatFormat) -> Severity:
         """Severity of flushing a subnormal result to zero."""
@@ -65,7 +74,10 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One kind of failure in one answer: how many elements, and the worst of them (flat index)."""
+    """One kind of failure in one answer: how many elements, and the worst of them (flat index).
+
+    ``apart``: of two answers to one question whose values agree within the limit, the largest distance in ulps.
+    """
 
     kind: str
     severity: Severity
@@ -74,6 +86,7 @@ class Hit:
     index: int | None = None
     ulp: float | None = None
     ratio: float | None = None
+    apart: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ KINDS: dict[str, Kind] = {
         Kind("batch_dependence", "relation", "A row's result depends on other rows",
              "beyond the limit: a maximum or a sum over the whole batch. Within it (`info`): blocking depends on the "
              "batch size", last_bits=True),
-        Kind("layout_dependence", "relation", "A result depends on the memory layout or the axis",
+        Kind("layout_dependence", "relation", "A result depends on the memory layout, the axis or padding",
              "index by strides, or copy to a contiguous array first", last_bits=True),
         Kind("property", "relation", "A law of the operation does not hold",
              "the message names the law; the other findings usually say why", last_bits=True),

@@ -32,7 +32,9 @@ from xent_verify.model import (
     TimedOut,
 )
 from xent_verify.ops import Op
+from xent_verify.policies import CLASSES
 from xent_verify.refusals import refusal as properties_refused
+from xent_verify.requirements import Requirements
 from xent_verify.rowwise import added, beside_ulps
 from xent_verify.rungs import Bias, Rungs
 
@@ -313,11 +315,16 @@ class Ledger:
         entry.count += hit.count
         entry.regimes[batch.regime] = entry.regimes.get(batch.regime, 0) + hit.count
 
-    def close(self, ask: Callable[[Batch], Outcome] | None = None) -> None:
-        """Turn refusals and conventions into hits, once every call has been made.
+    def close(
+        self,
+        ask: Callable[[Batch], Outcome] | None = None,
+        require: Requirements = Requirements(),  # noqa: B008  a frozen value
+    ) -> None:
+        """Turn refusals, conventions and a missed class into hits, once every call has been made.
 
         ``ask``: the target, to find out whether an exception refuses a length, a layout or a rank.
         """
+        self._require_class(require)
         seen: dict[tuple[Any, ...], str] = {}
         for refusal in self._refusals:
             missing = {name for name in refusal.capabilities if not self._granted.get(name)}
@@ -341,6 +348,17 @@ class Ledger:
                 text = f"{situation}: the same kind of row is answered {' and '.join(sorted(words))}"
                 for batch in words.values():
                     self.note(Hit("special_value", "fail", text), batch, None, "convention")
+
+    def _require_class(self, require: Requirements) -> None:
+        """A class that is asked for and not kept is a failure of its own, unless a value fails anyway."""
+        keeps, broken = self.rungs.name, self.rungs.broken
+        values = any(KINDS[kind].group == "value" and severity == "fail" for kind, severity, _ in self.entries)
+        if require.met_by(keeps) or values:
+            return
+        weaker = CLASSES[CLASSES.index(require.keeps) :]
+        name = next((one for one in weaker if one in broken), max(broken, key=CLASSES.index))
+        text = f"class {require.keeps} is required, {keeps} is kept"
+        self.note(Hit("inaccurate", "fail", text, 1, broken[name][1]), broken[name][0], None, "class")
 
     def _refused_property(
         self, refusal: _Refusal, ask: Callable[[Batch], Outcome] | None, seen: dict[tuple[Any, ...], str]

@@ -21,7 +21,18 @@ from xent_verify.ops import Op
 from xent_verify.ops.limits import limits_of
 from xent_verify.policies import POLICIES
 
-__all__ = ["Ask", "Rows", "answer", "compare", "excused", "result_places", "result_rows", "rows_view", "trouble"]
+__all__ = [
+    "Ask",
+    "Rows",
+    "answer",
+    "apart",
+    "compare",
+    "excused",
+    "result_places",
+    "result_rows",
+    "rows_view",
+    "trouble",
+]
 
 Ask = Callable[[Batch], Outcome]
 
@@ -144,8 +155,29 @@ def compare(
     text = f"{words}: {before:.{digits}g} became {after:.{digits}g}"
     if beyond:
         return [Hit(kind, "fail", text, beyond, int(places.flat[worst]), None, float(excess.flat[worst]))]
-    count = int(np.count_nonzero(differ))
-    return [Hit(kind, "info", f"{text} (bits differ, within the limit)", count, int(places.flat[worst]))]
+    far = float(apart(form, first[differ], second[differ]).max())
+    told = f"{text} (bits differ by up to {far:.4g} ulp, within the limit)"
+    return [Hit(kind, "info", told, int(np.count_nonzero(differ)), int(places.flat[worst]), apart=far)]
+
+
+def apart(form: FloatFormat, first: FloatArray, second: FloatArray) -> FloatArray:
+    """How many steps of the format lie between the elements of two arrays.
+
+    Zeros are equal, and so are NaNs; a NaN is infinitely far from a number. Values that only a wider format tells apart are
+    one step apart.
+
+    >>> from xent_verify.formats import FORMATS
+    >>> apart(FORMATS["float16"], np.array([1.0, -0.0]), np.array([1.0 - 2.0**-11, 0.0]))
+    array([1., 0.])
+    """
+    nan = np.isnan(first), np.isnan(second)
+    numbers = ~(nan[0] | nan[1])
+    steps = np.where(nan[0] != nan[1], np.inf, 0.0)
+    a, b = first[numbers], second[numbers]
+    with np.errstate(all="ignore"):
+        between = form.ulp_distance(a.astype(form.dtype), b.astype(form.dtype)).astype(np.float64)
+    steps[numbers] = np.maximum(between, a != b)
+    return steps
 
 
 def _excess(first: FloatArray, second: FloatArray, limit: FloatArray, form: FloatFormat) -> FloatArray:

@@ -42,6 +42,7 @@ class Rungs:
         self._op = op
         self.left = list(classes_of(form))
         self.answers = 0
+        self.broken: dict[str, tuple[Batch, int]] = {}  # class -> the first call that breaks it, and its worst element
 
     @property
     def name(self) -> str:
@@ -52,6 +53,14 @@ class Rungs:
 
     def add(self, batch: Batch, outcome: Outcome, truth: Enclosure, judgement: Judgement, rules: Rules) -> None:
         """Drop what one judged call breaks."""
+        before = list(self.left)
+        self._drop(batch, outcome, truth, judgement, rules)
+        for name in set(before) - set(self.left):
+            assert judgement.errors is not None
+            sizes = np.nan_to_num(judgement.errors.ulp, nan=math.inf)
+            self.broken[name] = batch, int(np.argmax(sizes))
+
+    def _drop(self, batch: Batch, outcome: Outcome, truth: Enclosure, judgement: Judgement, rules: Rules) -> None:
         errors = judgement.errors
         if errors is None or not isinstance(outcome, Returned) or not errors.ulp.size:
             return

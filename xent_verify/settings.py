@@ -16,6 +16,7 @@ from xent_verify.model import TargetResult
 from xent_verify.ops import Op
 from xent_verify.policies import POLICIES, Policy, parse_policy
 from xent_verify.regimes import PROFILES, regimes_named
+from xent_verify.requirements import Requirements
 
 __all__ = ["Settings", "command_of"]
 
@@ -46,11 +47,13 @@ class Settings:
     in_place: tuple[str, ...] = ()
     only: str = ""
     without: tuple[str, ...] = ()
+    require: tuple[str, ...] = ()  # words of ``requirements``
     op: str = ""  # how an operation from outside the table is named (module:attribute)
 
     @property
     def rules(self) -> Rules:
-        return Rules(self.policy, self.special, self.flush, self.result, self.options)  # type: ignore[arg-type]  # see ``checked``
+        asked = Requirements.of(self.require)
+        return Rules(self.policy, self.special, self.flush, self.result, self.options, asked)  # type: ignore[arg-type]  # see ``checked``
 
     def checked(self) -> Settings:
         """These settings, or a ``UsageError`` naming the first that cannot be."""
@@ -66,6 +69,7 @@ class Settings:
                 raise UsageError(f"size {size}: a row length is between 1 and {LONGEST}")
         regimes_named(self.regimes)
         regimes_named(self.without)
+        Requirements.of(self.require)
         if self.kwargs and self.call:
             raise UsageError("--kwargs with --call: write the arguments in the expression")
         result = "" if self.result in ("", "input") else format_named(self.result).name
@@ -91,7 +95,7 @@ class Settings:
         """The settings back from their record (whatever else it holds is left out); ``UsageError`` where it cannot be."""
         known = {name: value for name, value in record.items() if name in _NAMES}
         known["policy"] = parse_policy(str(known.get("policy", "standard")))
-        for name in ("sizes", "regimes", "in_place", "without"):
+        for name in ("sizes", "regimes", "in_place", "without", "require"):
             known[name] = tuple(known.get(name, ()))
         for name in ("kwargs", "options"):
             given = known.get(name, {})
@@ -138,6 +142,7 @@ _OPTIONS = {
     "in_place": "--in-place",
     "only": "--only",
     "without": "--without",
+    "require": "--require",
     "device": "--device",
     "timeout": "--timeout",
     "isolated": "--in-process",

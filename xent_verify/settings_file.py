@@ -21,6 +21,7 @@ from xent_verify.formats import format_named
 from xent_verify.ops import op_named
 from xent_verify.outside import is_outside
 from xent_verify.policies import parse_policy
+from xent_verify.requirements import words_of
 
 __all__ = ["GateSettings", "GateTarget", "Relative", "find_settings", "read_settings"]
 
@@ -105,6 +106,7 @@ _TARGET_KEYS: Mapping[str, _Key] = {
     "in_place": _Key("a list of inputs", _texts),
     "only": _TEXT,
     "without": _Key("a list of regimes", _texts),
+    "require": _Key("a word or a list of words", lambda v: _text(v) or _texts(v)),
     "relative_to": _TEXT,
     "factor": _Key("a positive number", lambda v: _number(v) and v > 0),
     "floor": _Key("a number of ulps of at least 0", lambda v: _number(v) and v >= 0),
@@ -221,6 +223,7 @@ def _made(merged: Mapping[str, Any]) -> GateTarget:
         in_place=tuple(merged.get("in_place", ())),
         only=merged.get("only", ""),
         without=tuple(merged.get("without", ())),
+        require=words_of(merged.get("require", ())),
         op=merged["op"],
     ).checked()
     settings.calling(op)

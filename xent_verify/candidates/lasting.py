@@ -10,7 +10,7 @@ from typing import Any
 
 __all__ = ["at_once", "repeated"]
 
-SECONDS = 1.0
+SECONDS = 2.0
 """Processor time after which a call is not made again."""
 
 _SWITCH = 1e-5
@@ -36,7 +36,7 @@ def at_once(calls: Sequence[Callable[[], Any]], bits: Callable[[Any], bytes], ti
     known = [bits(value) for value in alone]
     differing: list[tuple[int, Any]] = []
     raised: list[BaseException] = []
-    end = time.perf_counter() + SECONDS
+    end = time.perf_counter() + SECONDS / 2
 
     def run(place: int) -> None:
         try:

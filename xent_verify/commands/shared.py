@@ -33,8 +33,11 @@ __all__ = [
 ]
 
 
-def settings_options(*, plan: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The options that become the ``settings`` and ``dtypes`` of a verb; with ``plan`` those on how much to try too."""
+def settings_options(*, plan: bool, verdict: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The options that become the ``settings`` and ``dtypes`` of a verb.
+
+    With ``plan`` those on how much to try too, and with ``verdict`` those on what fails or ends an audit.
+    """
 
     def decorated(function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
@@ -43,7 +46,7 @@ def settings_options(*, plan: bool) -> Callable[[Callable[..., Any]], Callable[.
             own = {name: options.pop(name) for name in _NAMES if name in options}
             return function(dtypes=dtypes, settings=settings_of(own), **options)
 
-        for option in reversed([*_CALLED, *(_PLANNED if plan else [])]):
+        for option in reversed([*_CALLED, *(_PLANNED if plan else []), *(_ENDED if plan and verdict else [])]):
             given = option(given)
         return given
 
@@ -61,6 +64,7 @@ def settings_of(options: dict[str, Any]) -> Settings:
         "sizes": sizes_of,
         "regimes": names_of,
         "without": names_of,
+        "require": names_of,
         "options": options_of,
     }
     made: dict[str, Any] = {name: readers[name](value) if name in readers else value for name, value in options.items()}
@@ -96,11 +100,17 @@ _PLANNED = [
     click.option("--sizes", default="", help="Row lengths to try besides, comma-separated (a vocabulary's)."),
     click.option("--regimes", default="", help="Only these, comma-separated ('list regimes', or module:attribute)."),
     click.option("--without", default="", help="Not these regimes, comma-separated."),
+]
+_ENDED = [
+    click.option(
+        "--require", default="", help="Asked besides: invariance, invariance:K (ulps) or a class, comma-separated."
+    ),
     click.option("--fail-fast", is_flag=True, help="Stop at the first failure."),
 ]
 _NAMES = (
     "policy", "special", "flush", "seed", "arrays", "kwargs", "device", "timeout", "in_process", "profile", "sizes",
     "regimes", "fail_fast", "result", "call", "options", "in_place", "only", "without",
+    "require",
 )  # fmt: skip
 
 out_option = click.option(

@@ -24,13 +24,15 @@ class Companion:
     """One companion: ``run(ask, op, batch, outcome, limit)`` gives hits of ``kind`` (or a crash, a timeout).
 
     ``outcome`` is the answer to ``batch``; ``limit`` the largest absolute error allowed per element of its result.
-    ``when``: around every chosen call, around the first one, or ("lasting") around the first one unless time is short.
+    ``when``: around every chosen call, around the first one, or ("lasting") around the first one unless time is short;
+    "longest": around the call of the longest rows. Where invariance is required there is time, and "longest" is every chosen
+    call and one of each length of a vocabulary.
     """
 
     name: str
     kind: str
     run: Run
-    when: Literal["always", "once", "lasting"] = "always"
+    when: Literal["always", "once", "lasting", "longest"] = "always"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +81,15 @@ def whole(
 
 
 def gravest(found: Iterator[list[Hit]]) -> list[Hit]:
-    """The first failure (later calls are not made), else the first piece of information."""
+    """The first failure (later calls are not made), else the answers that are farthest apart."""
     kept: list[Hit] = []
     for hits in found:
         if any(hit.severity == "fail" for hit in hits):
             return hits
-        kept = kept or hits
+        if _apart(hits) > _apart(kept):
+            kept = hits
     return kept
+
+
+def _apart(hits: list[Hit]) -> float:
+    return max((hit.apart or 0.0 for hit in hits), default=-1.0)

@@ -11,7 +11,7 @@ from xent_verify.formats import FORMATS, FloatArray, IntArray
 from xent_verify.judge import Hit
 from xent_verify.model import Batch, Died, Outcome, Returned
 from xent_verify.ops import Op
-from xent_verify.properties import Ask, answer, result_rows, trouble
+from xent_verify.properties import Ask, answer, result_rows, rows_view, trouble
 
 __all__ = ["formats", "soak", "threads"]
 
@@ -24,32 +24,48 @@ _FORMATS = ("float64", "bfloat16", "float16", "float32")
 
 def soak(ask: Ask, op: Op, batch: Batch, outcome: Returned, limit: FloatArray) -> list[Hit]:
     """Two rows, asked again and again: counters that run over, caches that fill, one bad answer in thousands."""
-    known = known_rows(ask, op, batch, outcome, limit)
+    rows = rows_view(op, batch)
+    known = None if rows is None else _once(ask, op, batch, outcome, limit, np.unique([0, len(rows.x) - 1]))
     if known is None:
         return []
-    index = np.unique([0, len(known.rows.x) - 1])
-    few = known.rows.take(index).batch()
-    reply = ask(replace(few, times=_TIMES))
-    return _compared(known, op, few, reply, f"one of {_TIMES:,} equal calls", index)
+    few = known.rows.batch()
+    return _compared(known, op, few, ask(replace(few, times=_TIMES)), f"one of {_TIMES:,} equal calls")
 
 
 def threads(ask: Ask, op: Op, batch: Batch, outcome: Returned, limit: FloatArray) -> list[Hit]:
     """The rows, several times over, in another order in each of several threads."""
-    known = known_rows(ask, op, batch, outcome, limit)
+    rows = rows_view(op, batch)
+    if rows is None:
+        return []
+    known = _once(ask, op, batch, outcome, limit, np.tile(np.arange(len(rows.x)), -(-_SHARED // rows.x.size)))
     if known is None:
         return []
-    index = np.tile(np.arange(len(known.rows.x)), -(-_SHARED // known.rows.x.size))
-    rows = known.rows.take(index).batch()
-    reply = ask(replace(rows, times=_TURNS, threads=_THREADS))
-    return _compared(known, op, rows, reply, f"in one of {_THREADS} threads at once", index)
+    many = known.rows.batch()
+    reply = ask(replace(many, times=_TURNS, threads=_THREADS))
+    return _compared(known, op, many, reply, f"in one of {_THREADS} threads at once")
 
 
-def _compared(known: Known, op: Op, asked: Batch, reply: Outcome, words: str, index: IntArray) -> list[Hit]:
+def _once(ask: Ask, op: Op, batch: Batch, outcome: Returned, limit: FloatArray, index: IntArray) -> Known | None:
+    """Rows of the batch as a batch of its own, asked once: what a batch of that size does is no matter of state."""
+    known = known_rows(ask, op, batch, outcome, limit)
+    if known is None:
+        return None
+    part = known.rows.take(index)
+    found = answer(op, part.batch(), ask(part.batch()))
+    if found is None:
+        return None
+    values = result_rows(op, part.batch(), found)
+    return Known(part, values, known.limit[index], known.places[index], known.free[index])
+
+
+def _compared(known: Known, op: Op, asked: Batch, reply: Outcome, words: str) -> list[Hit]:
     """Of a reply that took too long nothing is said: it took the time of many calls."""
     found = answer(op, asked, reply)
     if found is None:
         return trouble(words, reply) if isinstance(reply, Died) else []
-    return known.compare("stateful", words, asked.form, index, result_rows(op, asked, found))
+    return known.compare(
+        "stateful", words, asked.result_form, np.arange(len(known.values)), result_rows(op, asked, found)
+    )
 
 
 def formats(ask: Ask, op: Op, batch: Batch, outcome: Returned, limit: FloatArray) -> list[Hit]:
@@ -67,6 +83,6 @@ def formats(ask: Ask, op: Op, batch: Batch, outcome: Returned, limit: FloatArray
         }
         if not isinstance(ask(replace(rows, fmt=name, inputs=inputs)), Returned):
             return []
-        return _compared(known, op, rows, ask(rows), f"after an equal call in {name}", np.arange(len(rows.x)))
+        return _compared(known, op, rows, ask(rows), f"after an equal call in {name}")
 
     return gravest(after(name) for name in _FORMATS if name in op.formats and name != batch.fmt)

@@ -14,7 +14,7 @@ from xent_verify.model import Batch, Returned
 from xent_verify.ops import Op
 from xent_verify.properties import Ask, Rows, answer, result_rows, trouble
 
-__all__ = ["alone", "neighbours"]
+__all__ = ["alone", "chunks", "neighbours", "telling_rows"]
 
 _COPIES = 9
 
@@ -22,7 +22,7 @@ _COPIES = 9
 _COPIED_LOGITS = 4000
 
 
-def _telling_rows(rows: Rows) -> IntArray:
+def telling_rows(rows: Rows) -> IntArray:
     """First, last, and those of largest and smallest maximum."""
     with np.errstate(all="ignore"):
         peaks = np.nan_to_num(rows.wide.max(axis=1), nan=0.0)
@@ -44,7 +44,31 @@ def alone(ask: Ask, op: Op, batch: Batch, outcome: Returned, limit: FloatArray) 
             return trouble(words, reply)
         return known.compare("batch_dependence", words, batch.result_form, np.array([row]), found)
 
-    return gravest(single(int(row)) for row in _telling_rows(known.rows))
+    return gravest(single(int(row)) for row in telling_rows(known.rows))
+
+
+def chunks(ask: Ask, op: Op, batch: Batch, outcome: Returned, limit: FloatArray) -> list[Hit]:
+    """The batch in chunks, of a half and of three rows: the first, the middle and the last of them."""
+    known = known_rows(ask, op, batch, outcome, limit)
+    if known is None:
+        return []
+    count = len(known.rows.x)
+
+    def chunk(start: int, size: int) -> list[Hit]:
+        index = np.arange(start, min(start + size, count))
+        words = f"rows {index[0]} to {index[-1]} as a batch"
+        part = known.rows.take(index).batch()
+        reply = ask(part)
+        found = answer(op, part, reply)
+        if found is None:
+            return trouble(words, reply)
+        return known.compare("batch_dependence", words, batch.result_form, index, result_rows(op, part, found))
+
+    cuts = []
+    for size in {-(-count // 2), 3}:
+        starts = range(0, count, size)
+        cuts += [(start, size) for start in {starts[0], starts[len(starts) // 2], starts[-1]} if size < count]
+    return gravest(chunk(*cut) for cut in sorted(cuts))
 
 
 def neighbours(ask: Ask, op: Op, batch: Batch, outcome: Returned, limit: FloatArray) -> list[Hit]:
@@ -67,7 +91,7 @@ def neighbours(ask: Ask, op: Op, batch: Batch, outcome: Returned, limit: FloatAr
 def _company(rows: Rows) -> Iterator[tuple[str, Rows, IntArray, IntArray]]:
     """(words, rows to call with, where the known rows are among them, which known rows)."""
     form, n = rows.like.form, rows.x.shape[1]
-    chosen = _telling_rows(rows)
+    chosen = telling_rows(rows)
     kept = 2 * np.arange(len(chosen)) + 1
     spread = np.zeros(2 * len(chosen) + 1, np.int64)
     spread[kept] = chosen

@@ -42,7 +42,7 @@ from xent_verify.report.decode import SCHEMA, report_of
 from xent_verify.report.words import coverage
 from xent_verify.rowwise import added
 
-__all__ = ["as_json", "compact", "finding_json", "from_json", "to_json"]
+__all__ = ["as_json", "as_number", "compact", "finding_json", "free", "from_json", "to_json"]
 
 
 def to_json(report: Report) -> str:
@@ -60,14 +60,14 @@ def as_json(report: Report, *, regimes: bool = True) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "ok": report.ok,
-        "settings": _free(report.settings),
+        "settings": free(report.settings),
         **({"interrupted": True} if report.interrupted else {}),
         "bins": {
             "error_ulp": [plain(edge) for edge in ERROR_EDGES.tolist()],
             "magnitude": [plain(edge) for edge in MAGNITUDE_EDGES.tolist()],
         },
         "targets": [_target(target, regimes) for target in report.targets],
-        "environment": _free(report.environment),
+        "environment": free(report.environment),
     }
 
 
@@ -95,7 +95,7 @@ def _target(target: TargetResult, regimes: bool) -> dict[str, Any]:
         "target": target.target,
         "op": target.op,
         "ok": target.ok,
-        "settings": _free(target.settings),
+        "settings": free(target.settings),
         "defects": [_defect(defect) for defect in target.defects],
         "dtypes": [_dtype(result, regimes) for result in target.dtypes],
     }
@@ -110,8 +110,8 @@ def _defect(defect: Defect) -> dict[str, Any]:
 
 def _dtype(result: DtypeResult, regimes: bool) -> dict[str, Any]:
     record: dict[str, Any] = {"dtype": result.dtype, "ok": result.ok, "class": result.keeps, "cases": result.cases}
-    record |= _number("max_ulp", result.max_ulp) | _number("conditioned_ulp", result.conditioned_ulp)
-    record |= _number("max_bound_ratio", result.max_bound_ratio)
+    record |= as_number("max_ulp", result.max_ulp) | as_number("conditioned_ulp", result.conditioned_ulp)
+    record |= as_number("max_bound_ratio", result.max_bound_ratio)
     record["coverage"] = {
         "lacks": list(coverage(result)),
         "parts": sorted(name for name, offered in result.offered.items() if offered),
@@ -122,7 +122,7 @@ def _dtype(result: DtypeResult, regimes: bool) -> dict[str, Any]:
     record["measures"] = _measures(reduce(added, (regime.measures for regime in result.regimes), {}))
     if result.proved:
         record["proved"] = [
-            {"domain": one.domain, "rows": one.rows} | _number("max_ulp", one.max_ulp) for one in result.proved
+            {"domain": one.domain, "rows": one.rows} | as_number("max_ulp", one.max_ulp) for one in result.proved
         ]
     if result.change:
         record["change"] = result.change
@@ -144,12 +144,12 @@ def finding_json(finding: Finding) -> dict[str, Any]:
         "count": finding.count,
         "cases": finding.cases,
     }
-    record |= _number("share", finding.share)
+    record |= as_number("share", finding.share)
     record |= {"regimes": list(finding.regimes), "diagnosis": finding.diagnosis}
     names = ("relation", "raised", "waived_by", "defect")
     told = {name: getattr(finding, name) for name in names}
     record |= {name: value for name, value in told.items() if value}
-    record |= {} if finding.limit is None else _number("limit", finding.limit)
+    record |= {} if finding.limit is None else as_number("limit", finding.limit)
     record |= {"notes": list(finding.notes)} if finding.notes else {}
     record |= {"minimal": _example(finding.minimal), "worst": _example(finding.worst), "script": finding.script}
     if finding.parts:
@@ -162,14 +162,14 @@ class _Line(dict[str, Any]):
 
 
 def _measures(measures: Mapping[str, float]) -> dict[str, Any]:
-    return {key: item for name, value in sorted(measures.items()) for key, item in _number(name, value).items()}
+    return {key: item for name, value in sorted(measures.items()) for key, item in as_number(name, value).items()}
 
 
 def _regime(regime: RegimeResult) -> _Line:
     record: dict[str, Any] = {"regime": regime.regime, "cases": regime.cases}
     record["correctly_rounded"] = regime.correctly_rounded
-    record |= _number("max_ulp", regime.max_ulp) | _number("max_bound_ratio", regime.max_bound_ratio)
-    record |= _number("conditioned_ulp", regime.conditioned_ulp)
+    record |= as_number("max_ulp", regime.max_ulp) | as_number("max_bound_ratio", regime.max_bound_ratio)
+    record |= as_number("conditioned_ulp", regime.conditioned_ulp)
     record["histogram"] = [
         [error, int(used[0]), *row[used[0] : used[-1] + 1].tolist()]
         for error, row in enumerate(regime.histogram)
@@ -178,7 +178,7 @@ def _regime(regime: RegimeResult) -> _Line:
     record |= {"classes": _counts(regime.classes), "tiers": list(regime.tiers), "worst": _example(regime.worst)}
     record["measures"] = _measures(regime.measures)
     record["length_max"] = [
-        [length, *_number("max_ulp", error).values()] for length, error in sorted(regime.length_max.items())
+        [length, *as_number("max_ulp", error).values()] for length, error in sorted(regime.length_max.items())
     ]
     return _Line(record)
 
@@ -195,11 +195,11 @@ def _example(example: Example | None) -> dict[str, Any] | None:
     }
     record |= {"length": example.length} if example.length else {}
     for name in ("rounded", "observed", "error_ulp", "bound_ratio"):
-        record |= _number(name, getattr(example, name))
+        record |= as_number(name, getattr(example, name))
     return record
 
 
-def _number(name: str, value: float | None) -> dict[str, Any]:
+def as_number(name: str, value: float | None) -> dict[str, Any]:
     if value is None:
         return {name: None, f"{name}_hex": None}
     number = float(value)
@@ -217,23 +217,23 @@ def _option(value: Any) -> Any:
     if isinstance(value, np.generic):
         return _option(value.item())
     if isinstance(value, float):
-        number = _number("value", value)
+        number = as_number("value", value)
         return {"value": number["value"], "hex": number["value_hex"]}
-    return _free(value)
+    return free(value)
 
 
-def _free(value: Any) -> Any:
+def free(value: Any) -> Any:
     """Settings and environment: whatever they hold, as JSON."""
     if isinstance(value, np.generic | np.ndarray):
-        return _free(value.tolist())
+        return free(value.tolist())
     match value:
         case None | bool() | int() | str():
             return value
         case float():
             return plain(value)
         case Mapping():
-            return {str(key): _free(item) for key, item in sorted(value.items(), key=lambda pair: str(pair[0]))}
+            return {str(key): free(item) for key, item in sorted(value.items(), key=lambda pair: str(pair[0]))}
         case Iterable():
-            return [_free(item) for item in value]
+            return [free(item) for item in value]
         case _:
             return str(value)
