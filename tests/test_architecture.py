@@ -19,7 +19,7 @@ FLOORS = (
     ("truth",),
     ("candidates", "scripts", "testing"),
     (
-        "policies", "requirements",
+        "policies", "requirements", "domains",
         "measure", "conventions", "judge", "rungs", "tolerances", "settings", "properties", "distances", "rowwise",
         "refusals", "ledger", "screen", "companions", "laws", "diagnose", "causes", "defects",
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from xent_verify.policies import Policy, parse_policy
 from xent_verify.regimes import REGIMES, plan
 from xent_verify.relations import LARGEST_COMPARED, lengths, relations
 from xent_verify.requirements import words_of
+from xent_verify.rungs import LOST
 from xent_verify.screen import Screen
 from xent_verify.settings import Settings
 
@@ -235,6 +237,7 @@ def audit_dtype(
     ledger.close(asker.ask, settings.rules.require)
     findings = build(asker, ledger)
     worst_examples(op, ledger)
+    domain = "" if ledger.rungs.keeps("standard") else ledger.lost.unless("domain", partial(_domain, asker, ledger), "")
     passed = all(finding.severity != "fail" for finding in findings)
     unasked[:0] = [f"not asked ({why}, {count} call(s)" for why, count in sorted(skipped.items())]
     notes = [*candidate.met]
@@ -243,7 +246,17 @@ def audit_dtype(
     if passed and ledger.cases and not settings.result:
         notes += ledger.lost.unless("inference", lambda: inferred(asker, fmt), ())
     offered = {**candidate.offered, **ledger.refused}
-    return ledger.as_result(fmt, findings, offered, tuple(notes), (*unasked, *patience.notes()))
+    return replace(ledger.as_result(fmt, findings, offered, tuple(notes), (*unasked, *patience.notes())), domain=domain)
+
+
+def _domain(asker: Asker, ledger: Ledger) -> str:
+    """Where "standard" is kept, in words; the target is asked for the edge."""
+
+    def breaks(batch: Batch) -> bool:
+        errors = asker.judged(batch)[2].errors
+        return errors is None or bool(np.isin(errors.code, LOST).any())
+
+    return ledger.rungs.domain.text(breaks)
 
 
 def left_out(candidate: Candidate, op: Op, batch: Batch) -> str:

@@ -316,6 +316,7 @@ class DtypeResult:
     change: str = ""  # against an earlier result or a baseline, in words
     unasked: tuple[str, ...] = ()  # calls that were left out, and why: a pass says nothing of them
     keeps: str = ""  # class: the strictest policy that every finite answer keeps, or "unsound"
+    domain: str = ""  # where "standard" is kept, if not everywhere
     incomplete: tuple[str, ...] = ()  # what of the audit could not be completed, and why
 
     @property

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from xent_verify.domains import Domain
 from xent_verify.enclosure import Enclosure
 from xent_verify.formats import FloatFormat
 from xent_verify.judge import Judgement, Rules, judge
@@ -18,12 +19,14 @@ from xent_verify.model import Batch, Outcome, Returned
 from xent_verify.ops import Op
 from xent_verify.policies import CLASSES, POLICIES
 
-__all__ = ["UNSOUND", "Bias", "Rungs", "classes_of"]
+__all__ = ["LOST", "UNSOUND", "Bias", "Rungs", "classes_of"]
 
 UNSOUND = "unsound"
 """Below every class."""
 
-_LOST = [CODE[name] for name in ("overflow", "underflow", "log_of_zero", "nan", "inaccurate")]
+LOST = [CODE[name] for name in ("overflow", "underflow", "log_of_zero", "nan", "inaccurate")]
+"""Codes of elements that break a class."""
+
 _NUMBERS = [CODE["ok"], CODE["inaccurate"]]
 
 
@@ -42,6 +45,7 @@ class Rungs:
         self._op = op
         self.left = list(classes_of(form))
         self.answers = 0
+        self.domain = Domain(op)
         self.broken: dict[str, tuple[Batch, int]] = {}  # class -> the first call that breaks it, and its worst element
 
     @property
@@ -50,6 +54,10 @@ class Rungs:
         if not self.answers:
             return ""
         return self.left[0] if self.left else UNSOUND
+
+    def keeps(self, name: str) -> bool:
+        """Whether no answer has broken a class so far."""
+        return name in self.left
 
     def add(self, batch: Batch, outcome: Outcome, truth: Enclosure, judgement: Judgement, rules: Rules) -> None:
         """Drop what one judged call breaks."""
@@ -65,6 +73,8 @@ class Rungs:
         if errors is None or not isinstance(outcome, Returned) or not errors.ulp.size:
             return
         self.answers += 1
+        if rules.policy == POLICIES["standard"]:
+            self.domain.add(batch, np.isin(errors.code, LOST))
         ulps = _largest(errors)
         self.left = [name for name in self.left if POLICIES[name].kind != "ulp" or ulps <= POLICIES[name].ulps]
         derived = [name for name in self.left if POLICIES[name].kind == "bound"]
@@ -75,7 +85,7 @@ class Rungs:
             asked = judgement
             if POLICIES[name] != rules.policy:
                 asked = judge(self._op, batch, outcome, truth, replace(rules, policy=POLICIES[name]))
-            return asked.errors is None or bool(np.isin(asked.errors.code, _LOST).any())
+            return asked.errors is None or bool(np.isin(asked.errors.code, LOST).any())
 
         if broken("standard"):
             self.left = [name for name in self.left if name not in derived or (name != "standard" and not broken(name))]
@@ -83,7 +93,7 @@ class Rungs:
 
 def _largest(errors: Errors) -> float:
     """The largest error in ulps; infinite where a number is missing."""
-    if np.isin(errors.code, _LOST[:-1]).any():
+    if np.isin(errors.code, LOST[:-1]).any():
         return math.inf
     numbers = errors.ulp[np.isin(errors.code, _NUMBERS)]
     return float(np.nanmax(numbers, initial=0.0))

@@ -155,6 +155,7 @@ def _dtype(node: Node) -> DtypeResult:
         unasked=node.texts("unasked") if "unasked" in node.fields else (),
         incomplete=node.texts("incomplete") if "incomplete" in node.fields else (),
         keeps=node.optional_text("class"),
+        domain=node.optional_text("domain"),
     )
 
 

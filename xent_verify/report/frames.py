@@ -20,7 +20,7 @@ from xent_verify.enclosure import TIERS
 from xent_verify.kinds import CLASSES, KINDS
 from xent_verify.measure import ERROR_EDGES, MAGNITUDE_EDGES
 from xent_verify.model import DtypeResult, Example, Finding, RegimeResult, Report, TargetResult
-from xent_verify.report.words import call_text, classes_text, coverage, policies_differ, verdict
+from xent_verify.report.words import call_text, class_text, classes_text, coverage, policies_differ, verdict
 from xent_verify.rowwise import MEASURES, added
 
 __all__ = [
@@ -171,7 +171,7 @@ def _summary(target: TargetResult, result: DtypeResult, classes: Sequence[str]) 
     histogram = histogram_of(result.regimes)
     rounded = sum(regime.correctly_rounded for regime in result.regimes)
     row = _keys(target, result) | {"policy": target.settings.get("policy", "")}
-    row |= {"verdict": verdict(result), "class": result.keeps, "cases": result.cases, "max_ulp": result.max_ulp}
+    row |= {"verdict": verdict(result), "class": class_text(result), "cases": result.cases, "max_ulp": result.max_ulp}
     row |= {"coverage": ", ".join(coverage(result)), "conditioned_ulp": result.conditioned_ulp}
     row |= _proved(result)
     row |= _quantiles(histogram, result.max_ulp) | _share(rounded, sum(regime.cases for regime in result.regimes))

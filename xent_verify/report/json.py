@@ -11,7 +11,8 @@
 * ``settings`` of a target are those that it was judged by; those at the top are what all targets have in common.
   ``interrupted`` stands at the top where the audit was ended from outside, ``incomplete`` in a format's record: a line
   for each part that could not be completed. ``ok`` is false for what failed and for what is incomplete. ``unasked``: what was
-  left out, and why. ``class``: the strictest policy that every finite answer keeps, or "unsound".
+  left out, and why. ``class``: the strictest policy that every finite answer keeps, or "unsound"; ``domain``: where
+  "standard" is kept, if not everywhere ("|x| < 2^30").
 * FINDING: kind, severity, message, count, cases, share, regimes, minimal, worst (EXAMPLE or null), diagnosis, script;
   where they say something: relation (the companion or law that found it), raised (type and place of an exception),
   limit (in ulps, of a rule other than the policy), waived_by ("baseline"), notes (what could not be found out).
@@ -109,7 +110,8 @@ def _defect(defect: Defect) -> dict[str, Any]:
 
 
 def _dtype(result: DtypeResult, regimes: bool) -> dict[str, Any]:
-    record: dict[str, Any] = {"dtype": result.dtype, "ok": result.ok, "class": result.keeps, "cases": result.cases}
+    record: dict[str, Any] = {"dtype": result.dtype, "ok": result.ok, "class": result.keeps}
+    record |= ({"domain": result.domain} if result.domain else {}) | {"cases": result.cases}
     record |= as_number("max_ulp", result.max_ulp) | as_number("conditioned_ulp", result.conditioned_ulp)
     record |= as_number("max_bound_ratio", result.max_bound_ratio)
     record["coverage"] = {

@@ -77,7 +77,7 @@ def _tables(report: Report) -> Iterator[Table]:
         if "policy" in rows:
             table.add_column("policy", no_wrap=True)
         table.add_column("verdict", overflow="fold", max_width=_VERDICT_WIDTH)
-        table.add_column("class", no_wrap=True)
+        table.add_column("class", overflow="fold", max_width=_VERDICT_WIDTH)
         for name in ("values", "max ulp", "p99 ulp", "correct", "÷ bound"):
             table.add_column(name, justify="right", no_wrap=True)
         table.add_column("overflow, NaN, beyond the bound …")

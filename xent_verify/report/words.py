@@ -21,6 +21,7 @@ __all__ = [
     "array_text",
     "bits_text",
     "call_text",
+    "class_text",
     "classes_text",
     "count_text",
     "coverage",
@@ -103,6 +104,11 @@ def coverage(result: DtypeResult) -> tuple[str, ...]:
     found += [f"only {text}" for text in dict.fromkeys(declared)]
     left_out = [line.partition("): ")[2] for line in result.unasked if line.startswith("not asked (--without)")]
     return tuple(dict.fromkeys([*found, *(f"without the regime {name}" for name in left_out)]))
+
+
+def class_text(result: DtypeResult) -> str:
+    """``backward; standard for |max x| < 1e+03``: the class that is kept, and where a stricter one is."""
+    return f"{result.keeps}; standard for {result.domain}" if result.domain else result.keeps
 
 
 def headline(report: Report) -> str:
