@@ -103,6 +103,8 @@ _BLOCK = 1 << 15
 
 def _read(op: Op, batch: Batch, form: FloatFormat) -> Enclosure:
     """The page's first algorithm on double-doubles, by blocks of rows; what that leaves open on exact numbers."""
+    if not np.prod(op.result_shape(batch)):
+        return _exact(batch, form, None)
     view = Rows.of_call(op, batch)
     whole = op.result == "loss" and op.result_shape(batch) == ()
     step = view.count if whole or not view.n else max(_BLOCK // view.n, 1)
@@ -117,8 +119,6 @@ def _read(op: Op, batch: Batch, form: FloatFormat) -> Enclosure:
             parts.append(enclosed(reading.add(result, Ball(reading, np.zeros(shape)))))
     if whole:
         found = parts[0].reshape(1)
-    elif not parts:
-        return _exact(batch, form, None)
     else:
         flat = Enclosure.concatenate(parts)
         columns = flat if op.result == "elements" and op.by_row else flat[:, 0]

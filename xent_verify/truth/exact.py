@@ -38,7 +38,7 @@ from xent_verify.failures import UndecidedError
 from xent_verify.floating import sound
 from xent_verify.formats import FloatFormat, IntArray, format_named
 from xent_verify.model import Batch
-from xent_verify.ops import OPS, Op, op_named
+from xent_verify.ops import Op, in_table, op_named
 from xent_verify.ops.limits import arguments_of
 from xent_verify.ops.op import RowInputs
 from xent_verify.ops.rows import Rows
@@ -92,7 +92,7 @@ def by_definition(op: Op, batch: Batch) -> tuple[NDArray[np.float64], NDArray[np
     if op.formula is None:
         shape = op.result_shape(batch)
         return np.zeros(shape), np.zeros(shape, np.bool_)
-    if op.name in OPS:
+    if in_table(op):
         return special.resolve(batch)
     rows = Rows.of_call(op, batch).of(batch.x)
     bad: NDArray[np.bool_] = np.asarray(~np.isfinite(rows.astype(np.float64)).all(axis=1))
