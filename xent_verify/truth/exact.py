@@ -54,6 +54,8 @@ PRECISIONS = (128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 EXACT_TIER = TIERS.index("exact")
 _TINY_EXPONENT = -(2**40)
 _STICKY = 2.0**-900
+_FAR = 4096
+"""Bits between the ends of an interval from which on it is as good as one that begins at 0."""
 
 
 @sound
@@ -230,8 +232,9 @@ def _fields(low: Any, high: Any) -> tuple[float, float, int, float]:
         return -hi, -lo, exponent, radius
     if not high[1] and not low[1]:
         return 0.0, 0.0, 0, 0.0
-    if low[0] or not low[1]:  # the interval reaches zero (from above: (0, 2**e)) or straddles it
-        reach = max(high[2] + high[3], low[2] + low[3] if low[1] else _TINY_EXPONENT)
+    far = low[1] and not low[0] and high[2] + high[3] - low[2] - low[3] > _FAR
+    if low[0] or not low[1] or far:  # the interval reaches zero (from above: (0, 2**e)), nearly does, or straddles it
+        reach = max(high[2] + high[3], low[2] + low[3] if low[1] and not far else _TINY_EXPONENT)
         return 1.0, 0.0, max(reach - 1, _TINY_EXPONENT), 3.0 if low[0] else 1.0
     return _positive(low, high)
 
