@@ -369,9 +369,12 @@ def enclosed(x: Ball) -> Enclosure:
     hi = np.where(special, high, np.where(known, mantissa * 2, 1.0))
     shift = np.clip(-exponent, -1074, 1074).astype(np.int32)
     lo = np.where(known, np.ldexp(np.where(known, low, 0.0), shift), 0.0)
+    dropped = known & (low != 0) & (np.abs(lo) < 2.0**-900)
     r = np.where(special, 0.0, np.where(known, np.ldexp(np.where(known, radius, 0.0), shift) * _UP, 3.0))
-    r = np.where((r > 0) & (r < 2.0**-900), 2.0**-900, r)
-    empty = (hi == 0) & (r > 0)  # an interval around 0: no digit is known
-    lo = np.where(np.abs(lo) < 2.0**-900, 0.0, lo)
+    r = np.where((radius > 0) & (r < 2.0**-900), 2.0**-900, r)  # scaled to 0 it is no 0
+    r = np.where(dropped, 2 * np.maximum(r, 2.0**-900), r)
+    empty = (hi == 0) & (r > 0)  # an interval around 0: no digit is known, but how small it is
+    exponent = np.where(empty & known, np.frexp(np.where(known, radius, 1.0) * _UP)[1], exponent).astype(np.int64)
+    lo = np.where(dropped, 0.0, lo)
     tier = np.where(special, 0, TIERS.index("double-double")).astype(np.uint8)
     return Enclosure(np.where(empty, 1.0, hi), np.where(empty, 0.0, lo), exponent, np.where(empty, 3.0, r), tier)

@@ -99,6 +99,8 @@ def _certified(batch: Batch, form: FloatFormat, jobs: int, *, quick: bool) -> En
 
 
 _BLOCK = 1 << 15
+_VANISHING = 64
+"""Bits below the smallest subnormal from which on nobody asks what a value is."""
 
 
 def _read(op: Op, batch: Batch, form: FloatFormat) -> Enclosure:
@@ -124,7 +126,8 @@ def _read(op: Op, batch: Batch, form: FloatFormat) -> Enclosure:
         columns = flat if op.result == "elements" and op.by_row else flat[:, 0]
         placed: list[Any] = [view.back(field) for field in columns.fields]
         found = Enclosure(*placed).reshape(-1)
-    open_places = np.flatnonzero(~found.decided(form) | (found.radius >= 3.0))
+    vanishes = found.exponent < np.frexp(form.smallest_subnormal)[1] - _VANISHING
+    open_places = np.flatnonzero(~found.decided(form) | ((found.radius >= 3.0) & ~vanishes))
     if open_places.size:
         fields: list[Any] = [field.copy() for field in found.fields]
         patch = exact.evaluate(batch, form, open_places)

@@ -232,10 +232,11 @@ def _fields(low: Any, high: Any) -> tuple[float, float, int, float]:
         return -hi, -lo, exponent, radius
     if not high[1] and not low[1]:
         return 0.0, 0.0, 0, 0.0
-    far = low[1] and not low[0] and high[2] + high[3] - low[2] - low[3] > _FAR
+    beyond = low[1] and not low[0] and low[2] + low[3] > -_TINY_EXPONENT
+    far = low[1] and not low[0] and not beyond and high[2] + high[3] - low[2] - low[3] > _FAR
     if low[0] or not low[1] or far:  # the interval reaches zero (from above: (0, 2**e)), nearly does, or straddles it
         reach = max(high[2] + high[3], low[2] + low[3] if low[1] and not far else _TINY_EXPONENT)
-        return 1.0, 0.0, max(reach - 1, _TINY_EXPONENT), 3.0 if low[0] else 1.0
+        return 1.0, 0.0, min(max(reach - 1, _TINY_EXPONENT), 2**62), 3.0 if low[0] else 1.0
     return _positive(low, high)
 
 
