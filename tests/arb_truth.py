@@ -34,7 +34,9 @@ class Row:
     log: arb
 
     def log_p(self, i: int) -> arb:
-        return (ZERO if i == self.top else self.x[i] - self.x[self.top]) - self.log  # x / T is a ball: it does not cancel
+        return (
+            ZERO if i == self.top else self.x[i] - self.x[self.top]
+        ) - self.log  # x / T is a ball: it does not cancel
 
     def p(self, i: int) -> arb:
         return self.terms[i] / (1 + self.others)
@@ -114,6 +116,18 @@ def _answers(batch: Batch, values: list[np.ndarray], x: list[float], r: int) -> 
         case "kl_divergence":
             p, q = row_of(x), row_of(values[1].astype(np.float64)[r].tolist())
             return [sum((p.p(i) * (p.log_p(i) - q.log_p(i)) for i in range(n) if p.x[i] is not None), ZERO)]
+        case "cross_entropy":
+            return [_loss(row_of(x), _coefficients(values[1][r], n, options))]
+        case "cross_entropy_grad":
+            target = values[1][r]
+            y = target.astype(np.float64) if np.ndim(target) else np.eye(n)[int(target)]
+            return _gradient(row_of(x), y.tolist())
+    return _relatives(batch, values, x, r)
+
+
+def _relatives(batch: Batch, values: list[np.ndarray], x: list[float], r: int) -> list[arb]:
+    n, options = len(x), batch.options
+    match batch.op:
         case "entropy":
             row = row_of(x)
             return [-sum((row.p(i) * row.log_p(i) for i in range(n) if row.x[i] is not None), ZERO)]
@@ -131,12 +145,6 @@ def _answers(batch: Batch, values: list[np.ndarray], x: list[float], r: int) -> 
         case "softmax_one":
             row = row_of([*x, 0.0])
             return [row.p(i) for i in range(n)]
-        case "cross_entropy":
-            return [_loss(row_of(x), _coefficients(values[1][r], n, options))]
-        case "cross_entropy_grad":
-            target = values[1][r]
-            y = target.astype(np.float64) if np.ndim(target) else np.eye(n)[int(target)]
-            return _gradient(row_of(x), y.tolist())
     raise AssertionError(batch.op)
 
 

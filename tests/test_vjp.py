@@ -63,7 +63,11 @@ FUNCTIONS: dict[str, tuple[Function, dict[str, Any], tuple[Any, ...]]] = {
     "token_logprob": (lambda x, target: -loss(x / 0.7, target), {"temperature": 0.7}, (np.array([2, 0]),)),
     "entropy": (lambda x: -(softmax(x) * np.log(softmax(x))).sum(axis=-1), {}, ()),
     "softplus": (lambda x: np.log1p(np.exp(x)), {}, ()),
-    "logaddexp": (lambda x, y: np.log(np.exp(x) + np.exp(y)), {}, (np.array([[0.0, 1.0, 0.5, 2.0], [1.0, 0.0, -1.0, 0.0]]),)),
+    "logaddexp": (
+        lambda x, y: np.log(np.exp(x) + np.exp(y)),
+        {},
+        (np.array([[0.0, 1.0, 0.5, 2.0], [1.0, 0.0, -1.0, 0.0]]),),
+    ),
     "logmeanexp": (lambda x: np.log(np.exp(x).mean(axis=-1)), {}, ()),
     "softmax_one": (one_more, {}, ()),
     "z_loss": (lambda x: np.log(np.exp(x).sum(axis=-1)) ** 2, {}, ()),

@@ -93,7 +93,9 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = (
     _stable("entropy", "gaps", tokens.entropy_gaps),
     _stable("entropy", "chunked", tokens.entropy_chunked),
     _stable("entropy", "wide", tokens.entropy_wide),
-    _naive("softplus", "naive", sums.softplus_naive, "infinite beyond the overflow edge of exp; 0 where 1 + exp(x) is 1"),
+    _naive(
+        "softplus", "naive", sums.softplus_naive, "infinite beyond the overflow edge of exp; 0 where 1 + exp(x) is 1"
+    ),
     _stable("softplus", "stable", sums.softplus_stable),
     _stable("softplus", "two-branches", sums.softplus_two_branches),
     _stable("softplus", "logaddexp", sums.softplus_logaddexp),

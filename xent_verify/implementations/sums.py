@@ -85,7 +85,7 @@ def softplus_wide(x: Array) -> Array:
 @elementwise
 def softplus_naive(x: Array) -> Array:
     """log(1 + exp(x)): infinite beyond the overflow edge of exp, 0 where 1 + exp(x) rounds to 1."""
-    return np.log(1 + np.exp(x))
+    return np.asarray(np.log(1 + np.exp(x)))
 
 
 @elementwise
@@ -110,7 +110,7 @@ def logaddexp_wide(x: Array, y: Array) -> Array:
 @elementwise
 def logaddexp_naive(x: Array, y: Array) -> Array:
     """log(exp(x) + exp(y)): ±inf beyond the edges of exp."""
-    return np.log(np.exp(x) + np.exp(y))
+    return np.asarray(np.log(np.exp(x) + np.exp(y)))
 
 
 def _log_mean(rows: Array, normalise: Normalise = normalisers.shifted) -> Array:
@@ -139,7 +139,7 @@ def logmeanexp_wide(rows: Array) -> Array:
 @row_reduction
 def logmeanexp_naive(rows: Array) -> Array:
     """log(mean(exp(x))): ±inf beyond the edges of exp."""
-    return np.log(np.exp(rows).mean(axis=-1))
+    return np.asarray(np.log(np.exp(rows).mean(axis=-1)))
 
 
 @row_reduction

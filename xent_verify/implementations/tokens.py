@@ -101,9 +101,7 @@ TokenKernel = Callable[[Array, Array, Any], Array]
 def as_token_logprob(kernel: TokenKernel) -> TokenCall:
     """The kernel with the operation's signature: ignored labels give 0, whatever their rows hold."""
 
-    def call(
-        logits: ArrayLike, target: ArrayLike, *, temperature: float = 1.0, ignore_index: int = -100
-    ) -> Array:
+    def call(logits: ArrayLike, target: ArrayLike, *, temperature: float = 1.0, ignore_index: int = -100) -> Array:
         given, labels = np.asarray(logits), np.asarray(target).astype(np.int64)
         if given.size == 0:
             return np.zeros(given.shape[:-1], given.dtype)

@@ -11,7 +11,19 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["LN_2", "LOG2_E", "LOGSUMEXP", "LOG_SOFTMAX", "SOFTMAX", "Form", "base_2", "base_e", "logaddexp", "sigmoid", "softplus"]
+__all__ = [
+    "LN_2",
+    "LOG2_E",
+    "LOGSUMEXP",
+    "LOG_SOFTMAX",
+    "SOFTMAX",
+    "Form",
+    "base_2",
+    "base_e",
+    "logaddexp",
+    "sigmoid",
+    "softplus",
+]
 
 Form = Callable[[Any, Any], Any]
 LOG2_E, LN_2 = math.log2(math.e), math.log(2.0)

@@ -12,7 +12,16 @@ from xent_verify.formats import FloatArray, IntArray
 from xent_verify.ops import Op
 from xent_verify.regimes.draw import Draw
 
-__all__ = ["class_targets", "dress", "has_axis", "labelled", "named", "per_row", "probability_targets", "takes_probabilities"]
+__all__ = [
+    "class_targets",
+    "dress",
+    "has_axis",
+    "labelled",
+    "named",
+    "per_row",
+    "probability_targets",
+    "takes_probabilities",
+]
 
 Inputs = dict[str, NDArray[Any]]
 
@@ -97,7 +106,7 @@ def _probabilities(draw: Draw, logits: NDArray[Any]) -> NDArray[Any]:
 def _second_row(draw: Draw, logits: NDArray[Any]) -> NDArray[Any]:
     """A second set of logits: the same, neighbours of the first, its order turned, or mass where the first has none."""
     if not logits.ndim:
-        return _second_row(draw, logits[None])[0]
+        return _second_row(draw, logits[None]).reshape(())
     wide: FloatArray = draw.fmt.widen(logits)
     finite = np.isfinite(wide)
     near = np.where(finite, draw.nudge(np.where(finite, wide, 0.0)), wide)

@@ -240,7 +240,9 @@ class Balls(Verbs):
         order = high.argmax(axis=-1)[..., None]
         top, rest, r = (np.take_along_axis(part, order, -1) for part in (high, low, radius))
         if x.r.any() or x.lo.any():
-            below = np.where(np.isfinite(top), (high - top) * (1 - 2.0**-50), 0.0)  # at most 0; its own rounding given back
+            below = np.where(
+                np.isfinite(top), (high - top) * (1 - 2.0**-50), 0.0
+            )  # at most 0; its own rounding given back
             above = below + (np.abs(low - rest) + radius) * (1 + 2.0**-50)
             r = np.maximum(r, above.max(axis=-1, keepdims=True) * _UP)
         nan = np.isnan(high).any(axis=-1, keepdims=True)
@@ -281,7 +283,8 @@ class Balls(Verbs):
     def softmax(self, x: Ball) -> Ball:
         """exp(x - c) / (1 + T)."""
         if not x.v.shape[-1]:
-            return super().softmax(x)
+            found: Ball = super().softmax(x)
+            return found
         here, c, _, e, rest = self._about(x)
         usual = self.where(here, 1, e) / (1 + rest)
         return usual if np.isfinite(c.v).all() else self.where(np.isfinite(c.v), usual, super().softmax(x))
@@ -289,7 +292,8 @@ class Balls(Verbs):
     def log_softmax(self, x: Ball) -> Ball:
         """(x - c) - log1p(T)."""
         if not x.v.shape[-1]:
-            return super().log_softmax(x)
+            found: Ball = super().log_softmax(x)
+            return found
         _, c, d, _, rest = self._about(x)
         usual = d - self.log1p(rest)
         return usual if np.isfinite(c.v).all() else self.where(np.isfinite(c.v), usual, super().log_softmax(x))
@@ -297,7 +301,8 @@ class Balls(Verbs):
     def logsumexp(self, x: Ball) -> Ball:
         """c + log1p(T); where the maximum is infinite its limit: -inf of -inf alone, +inf beside one."""
         if not x.v.shape[-1]:
-            return super().logsumexp(x)
+            found: Ball = super().logsumexp(x)
+            return found
         _, c, _, _, rest = self._about(x)
         return self.where(np.isfinite(c.v), c + self.log1p(rest), self.max(x))
 

@@ -181,7 +181,9 @@ class Exact(Verbs):
     def logaddexp(self, x: Reals, y: Reals) -> Reals:
         """The limit where the maximum is infinite, as for ``logsumexp``."""
         top = self.maximum(x, y)
-        infinite = np.asarray(np.frompyfunc(lambda value: isinstance(value, float) and math.isinf(value), 1, 1)(top.v), bool)
+        infinite = np.asarray(
+            np.frompyfunc(lambda value: isinstance(value, float) and math.isinf(value), 1, 1)(top.v), bool
+        )
         return self.where(infinite, top, super().logaddexp(x, y))
 
     def _of_rows(

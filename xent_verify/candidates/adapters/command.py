@@ -36,6 +36,7 @@ from xent_verify.ops import OPS
 
 __all__ = ["load"]
 
+
 class Refused(Exception):  # noqa: N818  the name is what the report shows
     """The program answered with an error."""
 
