@@ -73,12 +73,6 @@ def token_temperature_after(rows: Array, labels: Array, temperature: Any) -> Arr
 
 
 @as_token_logprob
-def token_log_of_softmax(rows: Array, labels: Array, temperature: Any) -> Array:
-    """log of a computed softmax (SGLang's decode path): -inf where the probability underflows."""
-    return np.log(gathered(probabilities(rows / temperature), labels))
-
-
-@as_token_logprob
 def token_floored(rows: Array, labels: Array, temperature: Any) -> Array:
     """Values end at -100."""
     return np.maximum(gathered(log_probabilities(rows / temperature), labels), -100)
@@ -278,8 +272,6 @@ FAULTS: tuple[Fault, ...] = (
           "long rows", "narrow accumulator", on([0.0] * 4096), NARROW),
     Fault("temperature-after", "token_logprob", token_temperature_after, CATEGORY,
           "a temperature", "temperature after the softmax", loss_on([[0.0, 1.0]], [0], temperature=0.5)),
-    Fault("log-of-softmax", "token_logprob", token_log_of_softmax, CATEGORY,
-          "a probability underflows", "log of a rounded p", loss_on([[0.0, 2000.0]], [0])),
     Fault("floored", "token_logprob", token_floored, CATEGORY,
           "log-probabilities below -100", "output floored", loss_on([[0.0, 150.0]], [0])),
     Fault("ids-in-8-bits", "token_logprob", token_ids_in_8_bits, CATEGORY,
