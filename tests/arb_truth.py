@@ -16,6 +16,7 @@ from mpmath import libmp
 from xent_verify.enclosure import Enclosure
 from xent_verify.formats import FORMATS, FloatFormat
 from xent_verify.model import Batch
+from xent_verify.ops import OPS
 from xent_verify.truth.intervals import BigArithmetic, Interval
 
 PRECISIONS = (160, 1600, 20000)
@@ -33,7 +34,9 @@ class Row:
     log: arb
 
     def log_p(self, i: int) -> arb:
-        return (self.x[i] - self.x[self.top]) - self.log
+        return (
+            ZERO if i == self.top else self.x[i] - self.x[self.top]
+        ) - self.log  # x / T is a ball: it does not cancel
 
     def p(self, i: int) -> arb:
         return self.terms[i] / (1 + self.others)
@@ -74,7 +77,7 @@ def elements(batch: Batch, wanted: np.ndarray) -> Iterator[tuple[int, arb]]:
     values = [np.asarray(v) for v in batch.inputs.values()]
     x = values[0].astype(np.float64)
     n = x.shape[1]
-    per_row = batch.op in ("logsumexp", "cross_entropy", "kl_divergence")
+    per_row = OPS[batch.op].result != "elements" and OPS[batch.op].by_row
     for r in range(x.shape[0]):
         chosen = [r] if per_row else [r * n + i for i in range(n)]
         if not wanted[chosen].any():
@@ -119,6 +122,29 @@ def _answers(batch: Batch, values: list[np.ndarray], x: list[float], r: int) -> 
             target = values[1][r]
             y = target.astype(np.float64) if np.ndim(target) else np.eye(n)[int(target)]
             return _gradient(row_of(x), y.tolist())
+    return _relatives(batch, values, x, r)
+
+
+def _relatives(batch: Batch, values: list[np.ndarray], x: list[float], r: int) -> list[arb]:
+    n, options = len(x), batch.options
+    match batch.op:
+        case "entropy":
+            row = row_of(x)
+            return [-sum((row.p(i) * row.log_p(i) for i in range(n) if row.x[i] is not None), ZERO)]
+        case "token_logprob":
+            return [row_of(x, float(options.get("temperature", 1.0))).log_p(int(values[1][r]))]
+        case "softplus":
+            return [row_of([v, 0.0]).lse() if np.isfinite(v) else ZERO for v in x]
+        case "logaddexp":
+            pairs = zip(x, values[1].astype(np.float64)[r].tolist(), strict=True)
+            return [row_of([v, w]).lse() if max(v, w) > -np.inf else ZERO for v, w in pairs]
+        case "logmeanexp":
+            return [row_of(x).lse() - arb(n).log()]
+        case "z_loss":
+            return [row_of(x).lse() ** 2]
+        case "softmax_one":
+            row = row_of([*x, 0.0])
+            return [row.p(i) for i in range(n)]
     raise AssertionError(batch.op)
 
 
@@ -155,7 +181,7 @@ def outside(batch: Batch, enclosure: Enclosure) -> tuple[int, list[int]]:
                 continue
             if value < low or value > high:
                 failed.append(position)
-            elif precision < PRECISIONS[-1] or not _at_an_end(value, low, high):
+            elif precision < PRECISIONS[-1] or not (_at_an_end(value, low, high) or _vanishes(ball, int(e))):
                 unsure[position] = True
         wanted = unsure
         if not wanted.any():
@@ -166,6 +192,11 @@ def outside(batch: Batch, enclosure: Enclosure) -> tuple[int, list[int]]:
 def _at_an_end(value: arb, low: arb, high: arb) -> bool:
     """20,000 bits cannot tell d - exp(-1e308) from d: then d must be an end of the interval, and the ball lie in it."""
     return any(abs(value - end) < arb(2) ** -min(15000, ctx.prec - 4000) for end in (low, high))
+
+
+def _vanishes(ball: arb, exponent: int) -> bool:
+    """exp(-1e318) is below Arb's reach: the enclosure must be as small, and the ball know no more than that it is small."""
+    return exponent < -(2**39) and abs(ball) < arb(2) ** -15000
 
 
 def exactly(raw: Any) -> arb:
@@ -303,9 +334,13 @@ def extreme(op: str, fmt: str, generator: np.random.Generator, rows: int = 6) ->
     match op:
         case "softmax_temperature":
             options["temperature"] = number(generator) or 5e-324
-        case "kl_divergence":
-            other = logits_of_every_size(form, shape, generator)
-            return Batch(op, fmt, "extreme", {"logits_p": x, "logits_q": other})
+        case "kl_divergence" | "logaddexp":
+            inputs = dict(zip(OPS[op].inputs, (x, logits_of_every_size(form, shape, generator)), strict=True))
+            return Batch(op, fmt, "extreme", inputs)
+        case "token_logprob":
+            options["temperature"] = number(generator) or 5e-324
+            labels = generator.integers(0, shape[1], rows) * np.isfinite(x.astype(np.float64)).all(axis=1)
+            return Batch(op, fmt, "extreme", {"logits": x, "target": labels}, options)
         case "cross_entropy" | "cross_entropy_grad":
             target = numbers(*shape) if generator.integers(0, 2) else generator.integers(0, shape[1], rows)
             if op == "cross_entropy":

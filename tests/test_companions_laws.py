@@ -24,6 +24,8 @@ SECOND = {
     "cross_entropy_grad": RNG.integers(0, 9, 6),
     "binary_cross_entropy_with_logits": RNG.uniform(0, 1, (6, 9)),
     "kl_divergence": RNG.standard_normal((6, 9)),
+    "logaddexp": RNG.standard_normal((6, 9)),
+    "token_logprob": RNG.integers(0, 9, 6),
 }
 
 

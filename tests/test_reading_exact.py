@@ -130,7 +130,7 @@ def test_a_function_that_is_no_formula_is_refused_in_one_line() -> None:
 
     for function, words in (
         (lambda a: a, "one input at least"),
-        (oddly, "kinds: row, target, probabilities"),
+        (oddly, "kinds: row, target, label, probabilities"),
         (lambda a, x: a.cosine(x), "AttributeError"),
         (lambda a, x: 3.0, "gives float"),
     ):

@@ -35,6 +35,13 @@ OPS = (
     "binary_cross_entropy_with_logits",
     "softmax_temperature",
     "kl_divergence",
+    "token_logprob",
+    "entropy",
+    "softplus",
+    "logaddexp",
+    "logmeanexp",
+    "softmax_one",
+    "z_loss",
 )
 LOSSES = ("cross_entropy", "binary_cross_entropy_with_logits")
 INF, NAN = np.inf, np.nan

@@ -42,6 +42,10 @@ def loss(x: np.ndarray, target: np.ndarray) -> np.ndarray:
     return -np.log(softmax(x))[np.arange(len(x)), target]
 
 
+def one_more(x: np.ndarray) -> np.ndarray:
+    return np.exp(x) / (1 + np.exp(x).sum(axis=-1, keepdims=True))
+
+
 FUNCTIONS: dict[str, tuple[Function, dict[str, Any], tuple[Any, ...]]] = {
     "softmax": (softmax, {}, ()),
     "log_softmax": (lambda x: np.log(softmax(x)), {}, ()),
@@ -56,6 +60,17 @@ FUNCTIONS: dict[str, tuple[Function, dict[str, Any], tuple[Any, ...]]] = {
         {"reduction": "none"},
         (np.array([[0.0, 0.25, 0.5, 1.0], [0.5, 0.5, 1.0, 0.0]]),),
     ),
+    "token_logprob": (lambda x, target: -loss(x / 0.7, target), {"temperature": 0.7}, (np.array([2, 0]),)),
+    "entropy": (lambda x: -(softmax(x) * np.log(softmax(x))).sum(axis=-1), {}, ()),
+    "softplus": (lambda x: np.log1p(np.exp(x)), {}, ()),
+    "logaddexp": (
+        lambda x, y: np.log(np.exp(x) + np.exp(y)),
+        {},
+        (np.array([[0.0, 1.0, 0.5, 2.0], [1.0, 0.0, -1.0, 0.0]]),),
+    ),
+    "logmeanexp": (lambda x: np.log(np.exp(x).mean(axis=-1)), {}, ()),
+    "softmax_one": (one_more, {}, ()),
+    "z_loss": (lambda x: np.log(np.exp(x).sum(axis=-1)) ** 2, {}, ()),
 }
 
 

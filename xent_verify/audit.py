@@ -20,7 +20,7 @@ from xent_verify.floating import default_mode
 from xent_verify.formats import format_named
 from xent_verify.ledger import Ledger, Patience
 from xent_verify.model import Batch, DtypeResult, Report, Returned, TargetResult
-from xent_verify.ops import OPS, Op, op_named
+from xent_verify.ops import Op, in_table, op_named
 from xent_verify.ops.tape import UPSTREAM
 from xent_verify.policies import Policy, parse_policy
 from xent_verify.regimes import REGIMES, plan
@@ -133,7 +133,7 @@ def audit(
         call=call, options=dict(options or {}), in_place=(in_place,) if isinstance(in_place, str) else tuple(in_place),
         only=only, without=tuple(without), require=words_of(require), op=op if isinstance(op, str) else "",
     )  # fmt: skip
-    if isinstance(op, Op) and op.name not in OPS:
+    if isinstance(op, Op) and not in_table(op):
         raise UsageError(f"operation {op.name!r} is not in the table: name it as module:attribute")
     return audited(targets, op, dtypes, settings, progress)
 
@@ -190,7 +190,7 @@ def unfinished(fmt: str, why: str) -> DtypeResult:
 def opened(target: str | Callable[..., Any], op: Op, settings: Settings) -> Candidate:
     return open_candidate(
         target,
-        op,
+        op if in_table(op) or not settings.op else settings.op,
         arrays=settings.arrays,
         isolated=settings.isolated and isinstance(target, str),
         timeout=settings.timeout,
@@ -279,7 +279,7 @@ def cases(op: Op, fmt: str, settings: Settings) -> Iterator[Batch]:
     if op.differentiates is not None:
         base = op.differentiates
         return upstreams(op, fmt, plan(base, fmt, name=base.name, **amount), settings.seed)
-    return plan(op, fmt, name=op.name if op.name in OPS else settings.op or op.name, **amount)
+    return plan(op, fmt, name=op.name if in_table(op) else settings.op or op.name, **amount)
 
 
 def upstreams(op: Op, fmt: str, batches: Iterator[Batch], seed: int) -> Iterator[Batch]:

@@ -57,14 +57,9 @@ def _arrays(op: Op, batch: Batch) -> str:
         return f"{op.first} has dtype {batch.x.dtype.name}, not {batch.fmt}"
     if batch.layout not in LAYOUTS:
         return f"unknown layout {batch.layout!r}"
-    if _labelled(op) and batch.x.ndim != 2:
+    if op.labels and batch.x.ndim != 2:
         return f"{op.first} has {batch.x.ndim} dimensions, not [N, C]"
     return ""
-
-
-def _labelled(op: Op) -> bool:
-    """Whether the second input holds class labels (or a probability for each class) of rows."""
-    return "target" in op.inputs.values()
 
 
 def _options(op: Op, batch: Batch) -> str:
@@ -113,8 +108,10 @@ def _weights(name: str, op: Op, batch: Batch, value: NDArray[Any]) -> str:
 def _second(op: Op, batch: Batch) -> str:
     """The second input, where there is one: labels or probabilities of rows, or an array like the first."""
     for (name, kind), value in list(zip(op.inputs.items(), batch.inputs.values(), strict=True))[1:]:
-        if kind == "target" and value.dtype.kind in "iu":
+        if kind in ("target", "label") and value.dtype.kind in "iu":
             return _labels(op, batch, value)
+        if kind == "label":
+            return f"{name} has dtype {value.dtype.name}, not that of class labels"
         wanted = batch.x.shape
         if kind == "upstream" and op.differentiates is not None:
             wanted = op.differentiates.result_shape(batch)

@@ -93,7 +93,7 @@ def capabilities(op: Op, batch: Batch) -> frozenset[str]:
     if batch.x.ndim != 2:
         asked.add(f"{batch.x.ndim}-D input")
     target = batch.inputs.get("target")
-    if target is not None and op.name.startswith("cross_entropy"):
+    if target is not None and op.labels:
         if target.ndim == 2:
             asked.add("probability targets")
         elif target.dtype != np.int64:

@@ -148,9 +148,14 @@ def _allclose(rtol: float, atol: float, seed: int) -> Check:
         reference = find("stable", op).call
         for _ in range(_REPEATS):
             x = rng.standard_normal((_ROWS, _CLASSES))
-            more = [rng.integers(0, _CLASSES, _ROWS)] if op.startswith("cross_entropy") else []
-            got = np.asarray(candidate(x.astype(np.float32), *more))
-            wanted = np.asarray(reference(x.astype(np.float32).astype(np.float64), *more))
+            labels = OPS[op].labels
+            more = [
+                rng.integers(0, _CLASSES, _ROWS) if name == labels else rng.standard_normal(x.shape)
+                for name in list(OPS[op].inputs)[1:]
+            ]
+            single = [value if value.dtype.kind == "i" else value.astype(np.float32) for value in (x, *more)]
+            double = [value if value.dtype.kind == "i" else value.astype(np.float64) for value in single]
+            got, wanted = np.asarray(candidate(*single)), np.asarray(reference(*double))
             if got.shape != wanted.shape or not np.allclose(got, wanted, rtol=rtol, atol=atol):
                 return False
         return True

@@ -61,7 +61,7 @@ def _others(op: Op, batch: Batch) -> Iterator[tuple[str, tuple[int, ...], str]]:
     if batch.layout != "C":
         yield f"layout {batch.layout}", shape, "C"
     yield f"rows of {n}", shorter, batch.layout
-    if op.by_row and len(shape) != 2 and "target" not in op.inputs.values():
+    if op.by_row and len(shape) != 2 and not op.labels:
         yield f"{len(shape)}-D input", (rows, n), batch.layout
     if rows > 2 and len(shape) == 2:
         yield f"{rows} rows", (2, n) if axis == 1 else (n, 2), batch.layout
@@ -73,7 +73,7 @@ def _ordinary(op: Op, batch: Batch, shape: tuple[int, ...], layout: str) -> Batc
     row = np.zeros(shape[-1]) if layout == "one_column" else np.linspace(-1.0, 1.0, shape[-1])
     for name, kind in op.inputs.items():
         old = batch.inputs[name]
-        if kind == "target" and old.dtype.kind in "iu":
+        if name == op.labels and old.dtype.kind in "iu":
             inputs[name] = (np.arange(shape[0]) % max(shape[-1], 1)).astype(old.dtype)
         elif kind == "target":
             inputs[name] = batch.form.narrow(np.full(shape, 1.0 / max(shape[-1], 1)))

@@ -27,7 +27,8 @@ MEASURES: Mapping[str, str] = {
     "argmax_flips": "rows whose largest class is another one",
     "losses_to_zero": "positive losses that came out 0",
 }
-_PROBABILITIES = ("softmax", "softmax_temperature")
+_LAWS = {"sum_to_one", "exp_sums_to_one"}
+"""Operations that keep one of them give probabilities or their logarithms."""
 _COUNTED = np.array([CODE["ok"], CODE["inaccurate"]])
 
 
@@ -53,7 +54,7 @@ def beside_ulps(op: Op, batch: Batch, observed: FloatArray, truth: Enclosure, er
         size = np.abs(true[counted])
         relative = np.where(size > 0, absolute / np.where(size > 0, size, 1.0), 0.0)
         found = {"max_absolute_error": _largest(absolute), "max_relative_error": _largest(relative)}
-        if op.result == "elements" and op.by_row and len(op.inputs) == 1:
+        if op.by_row and (_LAWS & set(op.laws)):
             found |= _rows(op, batch, observed, true)
         elif op.result == "loss" or op.name == "kl_divergence":
             lost = (observed == 0) & (true > 0) & (truth.rounded(batch.result_form) > 0)
@@ -63,7 +64,7 @@ def beside_ulps(op: Op, batch: Batch, observed: FloatArray, truth: Enclosure, er
 
 def _rows(op: Op, batch: Batch, observed: FloatArray, true: FloatArray) -> dict[str, float]:
     y, t = result_rows(op, batch, observed), result_rows(op, batch, true)
-    logs = op.name not in _PROBABILITIES
+    logs = "sum_to_one" not in op.laws
     sound = ~np.isnan(t).any(axis=1) & ~np.isnan(y).any(axis=1) & ~np.isinf(y).all(axis=1) & (t.shape[1] > 0)
     y, t = y[sound], t[sound]
     if not y.size:

@@ -31,15 +31,10 @@ _PATTERNS = (
     ("softmax", r"softmax"),
     ("sigmoid", r"sigmoid|(^|_)expit($|_)"),
 )
-"""Operation ("" for none of them) and what a name of it contains; the first that fits counts."""
+"""Operation ("" for none of them) and what a name of it contains; the first that fits counts, before the names of all others."""
 
-_ARGUMENTS = {
-    "cross_entropy": 2,
-    "cross_entropy_grad": 2,
-    "binary_cross_entropy_with_logits": 2,
-    "kl_divergence": 2,
-    "softmax_temperature": 2,
-}
+_OTHERS = tuple((op, rf"^{op.replace('_', '_?')}$") for op in OPS if op not in dict(_PATTERNS))
+"""Operations that go by their own name alone."""
 _PROBABILITIES = frozenset({"p", "q", "prob", "probs", "probabilities", "y_hat", "y_prob"})
 _OUT = ("out", "output", "result", "dst")
 """Names of arguments that a function writes its answer to."""
@@ -122,7 +117,7 @@ def _module(file: Path) -> str:
 def _op(node: ast.FunctionDef) -> str:
     """The operation that the name says, corrected by a temperature that has to be given."""
     name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", node.name).lower()
-    op = next((op for op, pattern in _PATTERNS if re.search(pattern, name)), "")
+    op = next((op for op, pattern in (*_OTHERS, *_PATTERNS) if re.search(pattern, name)), "")
     required = _required(node)
     if op == "softmax" and len(required) == 2 and re.match(r"temp|tau$|t$", required[1].lower()):
         return "softmax_temperature"
@@ -151,9 +146,14 @@ def _called(op: str, node: ast.FunctionDef) -> tuple[str, str]:
     return "", ""
 
 
+def _arguments(op: str) -> int:
+    """How many arguments a call gives by position: the inputs, and the options that are never left out."""
+    return len(OPS[op].inputs) + sum(option.always for option in OPS[op].options.values())
+
+
 def _doubt(op: str, node: ast.FunctionDef) -> str:
     out = [name for name in _required(node) if name in _OUT]
-    required, wanted = [name for name in _required(node) if name not in _OUT], _ARGUMENTS.get(op, 1)
+    required, wanted = [name for name in _required(node) if name not in _OUT], _arguments(op)
     total = len(node.args.posonlyargs) + len(node.args.args) - len(out)
     odd = _PROBABILITIES & {name.lower() for name in required}
     if odd and op != "kl_divergence":

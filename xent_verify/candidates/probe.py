@@ -18,7 +18,7 @@ from xent_verify.candidates.adapters import Adapter, adapter_named, home_of, lik
 from xent_verify.candidates.answers import NotAnArray, raised, to_array
 from xent_verify.candidates.calling import Calling, missing_arguments, suggested
 from xent_verify.candidates.signature import style_of
-from xent_verify.candidates.style import AXIS_NAMES, ELEMENTWISE, LOSSES, ROW_OPS, Style
+from xent_verify.candidates.style import AXIS_NAMES, Style, options_of
 from xent_verify.failures import UsageError
 from xent_verify.model import Batch
 from xent_verify.ops import OPS
@@ -147,29 +147,38 @@ def _words(asker: _Asker) -> str:
     return f"{what.type_name}: {what.message}"[:200]
 
 
+_SMALL: Mapping[str, NDArray[Any]] = {"row": _LOGITS[:, ::-1], "probabilities": _SHARES}
+"""A second input of a small call, by its kind."""
+
+
+def _inputs(op: str) -> tuple[NDArray[Any], ...]:
+    """The arrays of a small call of an operation without labels."""
+    page = OPS.get(op)
+    return (_LOGITS, *(_SMALL[kind] for kind in list(page.inputs.values())[1:])) if page is not None else (_LOGITS,)
+
+
 def without_refused_axis(function: Callable[..., Any], style: Style, extra: Mapping[str, Any]) -> Style:
     """The style of a target from outside Python, its axis left out where it answers for the last one alone."""
     if not style.axis:
         return style
     asker = _Asker(function, adapter_named("numpy"), extra)
-    inputs = (_LOGITS, _LOGITS[:, ::-1]) if style.op == "kl_divergence" else (_LOGITS,)
+    inputs = _inputs(style.op)
     refused = asker.ask(style, *inputs, axis=0) is None and asker.ask(style, *inputs) is not None
     return replace(style, axis="") if refused else style
 
 
 def _found(asker: _Asker, style: Style) -> tuple[Style, bool]:
     """(the style, True when a call in it was answered)."""
-    if style.op in ("cross_entropy", "cross_entropy_grad"):
+    page = OPS.get(style.op)
+    if page is not None and page.labels:
         return _losses(asker, style)
-    if style.op in ROW_OPS:
-        return _rows(asker, style)
-    if style.op in ELEMENTWISE:
-        return _elements(asker, style)
+    if page is not None:
+        return _rows(asker, style) if page.by_row else _elements(asker, style)
     return style, asker.ask(style, _LOGITS) is not None or asker.ask(style, _LOGITS, _LOGITS) is not None
 
 
 def _rows(asker: _Asker, style: Style) -> tuple[Style, bool]:
-    inputs = (_LOGITS, _LOGITS[:, ::-1]) if style.op == "kl_divergence" else (_LOGITS,)
+    inputs = _inputs(style.op)
     style = _with_axis(asker, style, inputs)
     whole = asker.ask(style, *inputs)
     if style.axis and whole is not None:
@@ -202,18 +211,17 @@ def _with_axis(asker: _Asker, style: Style, inputs: tuple[NDArray[Any], ...]) ->
 
 
 def _elements(asker: _Asker, style: Style) -> tuple[Style, bool]:
-    binary = style.op == "binary_cross_entropy_with_logits"
-    inputs = (_LOGITS, _SHARES) if binary else (_LOGITS,)
+    inputs = _inputs(style.op)
     whole = asker.ask(style, *inputs)
     if whole is not None:
         return replace(style, reduction=_only_reduction(style, whole, _LOGITS.shape)), True
     if asker.ask(style, *(value[0, 1] for value in inputs)) is not None:
-        return replace(style, unit="scalar", reduction="none" if binary else ""), True
+        return replace(style, unit="scalar", reduction="none" if options_of(style.op, "reduction") else ""), True
     return style, False
 
 
 def _only_reduction(style: Style, answer: NDArray[Any], unreduced: tuple[int, ...]) -> str:
-    if style.op not in LOSSES or (style.accepts("reduction") and style.keywords is not None):
+    if not options_of(style.op, "reduction") or (style.accepts("reduction") and style.keywords is not None):
         return ""
     if answer.shape == unreduced:
         return "none"

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from xent_verify.candidates.style import AXIS_NAMES, ROW_OPS, Style
+from xent_verify.candidates.style import AXIS_NAMES, Style, options_of
 
 __all__ = ["style_of"]
 
@@ -25,7 +25,7 @@ def style_of(function: Callable[..., Any], op: str) -> Style:
         return Style(op)
     loose = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     keywords = frozenset(name for name, p in parameters.items() if p.kind in _NAMED)
-    axis = next((name for name in AXIS_NAMES if name in parameters), "") if op in ROW_OPS else ""
+    axis = next((name for name in AXIS_NAMES if name in parameters), "") if options_of(op, "axis") else ""
     constants = {"from_logits": True} if "from_logits" in keywords else {}
     return Style(
         op,

@@ -7,18 +7,18 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from xent_verify.model import Batch
+from xent_verify.ops import OPS
 
-__all__ = ["AXIS_NAMES", "ELEMENTWISE", "LOSSES", "OPTIONS", "ROW_OPS", "Style"]
+__all__ = ["AXIS_NAMES", "Style", "options_of"]
 
 AXIS_NAMES = ("axis", "dim", "axes", "dimension")
-ROW_OPS = ("softmax", "log_softmax", "logsumexp", "softmax_temperature", "kl_divergence")
-ELEMENTWISE = ("sigmoid", "log_sigmoid", "binary_cross_entropy_with_logits")
-LOSSES = ("cross_entropy", "binary_cross_entropy_with_logits")
-OPTIONS: Mapping[str, tuple[str, ...]] = {
-    "cross_entropy": ("weight", "ignore_index", "reduction", "label_smoothing"),
-    "binary_cross_entropy_with_logits": ("weight", "pos_weight", "reduction"),
-    "softmax_temperature": ("temperature",),
-}
+
+
+def options_of(op: str, kind: str = "") -> tuple[str, ...]:
+    """Names of the options of an operation of the table (all but the axis, or those of a kind); none for another one."""
+    page = OPS.get(op)
+    kept = {} if page is None else page.options
+    return tuple(name for name, option in kept.items() if (option.kind == kind if kind else option.kind != "axis"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +79,22 @@ class Style:
     def offered(self) -> dict[str, bool]:
         """Part of the signature -> offered."""
         found = {}
-        if self.op in ROW_OPS:
+        if options_of(self.op, "axis"):
             found["axis"] = bool(self.axis)
             found["nd"] = not self.unit
         found["batched"] = self.unit in ("", "single")
-        for name in OPTIONS.get(self.op, ()):
+        for name in options_of(self.op):
             if name not in self.fixed:
                 found[name] = self.accepts(name)
-        if self.op in ("cross_entropy", "cross_entropy_grad"):
+        if self._probabilities_too:
             found["index_targets"] = self.targets != "probability"
             found["probability_targets"] = self.targets != "index"
         return found
+
+    @property
+    def _probabilities_too(self) -> bool:
+        """Whether the operation takes labels or a probability for each class."""
+        return self.op in OPS and "target" in OPS[self.op].inputs.values()
 
     def accepts(self, name: str) -> bool:
         """True when an option of that name can be given, or is set inside the target."""
@@ -125,7 +130,7 @@ class Style:
 
     def _takes_target(self, batch: Batch) -> bool:
         target = batch.inputs.get("target")
-        if target is None or self.op not in ("cross_entropy", "cross_entropy_grad"):
+        if target is None or self.op not in OPS or not OPS[self.op].labels:
             return True
         index = target.dtype.kind in "iu"
         if (
@@ -139,7 +144,7 @@ class Style:
 
     def _takes_reduction(self, batch: Batch) -> bool:
         """A target that only averages is asked for single losses one by one (unless weights would cancel)."""
-        if self.op not in LOSSES or self.accepts("reduction"):
+        if not options_of(self.op, "reduction") or self.accepts("reduction"):
             return True
         asked = batch.options.get("reduction", "mean")
         if self.unit == "vector" or self.reduction == "none":

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from xent_verify.implementations import gradients, naive, siblings, stable
+from xent_verify.implementations import gradients, naive, siblings, stable, sums, tokens
 from xent_verify.implementations.entries import Family, Implementation
 from xent_verify.implementations.faulty import ZOO
 
@@ -81,6 +81,41 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = (
     _stable("kl_divergence", "stable", siblings.kl_divergence_stable),
     _naive("softmax_temperature", "naive", siblings.softmax_temperature_naive, _OVERFLOW),
     _stable("softmax_temperature", "stable", siblings.softmax_temperature_stable),
+    _naive("token_logprob", "log-of-softmax", tokens.token_logprob_log_of_softmax, _LOG_ZERO),
+    _naive("token_logprob", "lse-minus-logit", tokens.token_logprob_lse_minus_logit, _OFFSET),
+    _stable("token_logprob", "stable", tokens.token_logprob_stable),
+    _stable("token_logprob", "log1p", tokens.token_logprob_log1p),
+    _stable("token_logprob", "chunked", tokens.token_logprob_chunked),
+    _stable("token_logprob", "wide", tokens.token_logprob_wide),
+    _naive("entropy", "naive", tokens.entropy_naive, f"{_OVERFLOW}; 0·log 0 where a probability underflows"),
+    _naive("entropy", "lse", tokens.entropy_lse, f"{_OFFSET}; 0·(-inf) where a class is masked"),
+    _stable("entropy", "stable", tokens.entropy_stable),
+    _stable("entropy", "gaps", tokens.entropy_gaps),
+    _stable("entropy", "chunked", tokens.entropy_chunked),
+    _stable("entropy", "wide", tokens.entropy_wide),
+    _naive(
+        "softplus", "naive", sums.softplus_naive, "infinite beyond the overflow edge of exp; 0 where 1 + exp(x) is 1"
+    ),
+    _stable("softplus", "stable", sums.softplus_stable),
+    _stable("softplus", "two-branches", sums.softplus_two_branches),
+    _stable("softplus", "logaddexp", sums.softplus_logaddexp),
+    _stable("softplus", "wide", sums.softplus_wide),
+    _naive("logaddexp", "naive", sums.logaddexp_naive, "±inf beyond the edges of exp"),
+    _stable("logaddexp", "stable", sums.logaddexp_stable),
+    _stable("logaddexp", "numpy", sums.logaddexp_numpy),
+    _stable("logaddexp", "wide", sums.logaddexp_wide),
+    _naive("logmeanexp", "naive", sums.logmeanexp_naive, "±inf beyond the edges of exp"),
+    _stable("logmeanexp", "stable", sums.logmeanexp_stable),
+    _stable("logmeanexp", "difference", sums.logmeanexp_difference),
+    _stable("logmeanexp", "wide", sums.logmeanexp_wide),
+    _naive("softmax_one", "naive", sums.softmax_one_naive, _OVERFLOW),
+    _stable("softmax_one", "stable", sums.softmax_one_stable),
+    _stable("softmax_one", "padded", sums.softmax_one_padded),
+    _stable("softmax_one", "wide", sums.softmax_one_wide),
+    _naive("z_loss", "naive", sums.z_loss_naive, "infinite beyond the edges of exp"),
+    _stable("z_loss", "stable", sums.z_loss_stable),
+    _stable("z_loss", "chunked", sums.z_loss_chunked),
+    _stable("z_loss", "wide", sums.z_loss_wide),
 )
 
 _FAULTY: tuple[Implementation, ...] = tuple(

@@ -12,20 +12,27 @@ from xent_verify.ops import (
     binary_cross_entropy_with_logits,
     cross_entropy,
     cross_entropy_grad,
+    entropy,
     kl_divergence,
     log_sigmoid,
     log_softmax,
+    logaddexp,
+    logmeanexp,
     logsumexp,
     sigmoid,
     softmax,
+    softmax_one,
     softmax_temperature,
+    softplus,
+    token_logprob,
+    z_loss,
 )
 from xent_verify.ops.op import Op, Option
 from xent_verify.ops.page import op_of
 from xent_verify.ops.tape import vjp_of
 from xent_verify.outside import outside
 
-__all__ = ["OPS", "Op", "Option", "op_named", "op_of"]
+__all__ = ["OPS", "Op", "Option", "in_table", "op_named", "op_of"]
 
 OPS: Mapping[str, Op] = MappingProxyType(
     {
@@ -41,9 +48,21 @@ OPS: Mapping[str, Op] = MappingProxyType(
             binary_cross_entropy_with_logits,
             softmax_temperature,
             kl_divergence,
+            token_logprob,
+            entropy,
+            softplus,
+            logaddexp,
+            logmeanexp,
+            softmax_one,
+            z_loss,
         )
     }
 )
+
+
+def in_table(op: Op) -> bool:
+    """Whether it is the table's own operation, not one from outside that has the same name."""
+    return OPS.get(op.name) is op
 
 
 def op_named(name: str | Op) -> Op:

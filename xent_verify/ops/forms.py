@@ -11,7 +11,19 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["LN_2", "LOG2_E", "LOGSUMEXP", "LOG_SOFTMAX", "SOFTMAX", "Form", "base_2", "base_e", "sigmoid", "softplus"]
+__all__ = [
+    "LN_2",
+    "LOG2_E",
+    "LOGSUMEXP",
+    "LOG_SOFTMAX",
+    "SOFTMAX",
+    "Form",
+    "base_2",
+    "base_e",
+    "logaddexp",
+    "sigmoid",
+    "softplus",
+]
 
 Form = Callable[[Any, Any], Any]
 LOG2_E, LN_2 = math.log2(math.e), math.log(2.0)
@@ -77,6 +89,11 @@ def exp2_logsumexp(a: Any, x: Any) -> Any:
 def softplus(a: Any, x: Any, exponential: Form = base_e) -> Any:
     """log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|)): two terms of one sign."""
     return a.maximum(x, 0) + a.log1p(exponential(a, -a.abs(x)))
+
+
+def logaddexp(a: Any, x: Any, y: Any, exponential: Form = base_e) -> Any:
+    """log(exp(x) + exp(y)) = max(x, y) + log1p(exp(-|x - y|))."""
+    return a.maximum(x, y) + a.log1p(exponential(a, -a.abs(x - y)))
 
 
 def sigmoid(a: Any, x: Any, exponential: Form = base_e) -> Any:

@@ -104,7 +104,7 @@ def arguments_of(op: Op, call: Batch, a: Any, rows: slice | None = None) -> dict
         array = call.inputs[name]
         if kind == "upstream":
             found[name] = a.input(_upstream(op, view, array)[some])
-        elif kind == "target" and array.dtype.kind in "iub":
+        elif kind in ("target", "label") and array.dtype.kind in "iub":
             found[name] = array.astype(np.int64).reshape(-1, 1)[some]
         else:
             found[name] = (a.row if kind == "row" else a.input)(view.of(array)[some])

@@ -16,9 +16,9 @@ from xent_verify.model import Batch
 
 __all__ = ["AXIS", "Arithmetic", "ExpSum", "Op", "Option", "Real", "RowInputs"]
 
-InputKind = Literal["row", "target", "probabilities", "upstream"]
-"""row: logits along the axis; target: class labels [R] or probabilities [R, n]; probabilities: like the first input;
-upstream: the gradient of a loss by the result, in the result's shape."""
+InputKind = Literal["row", "target", "label", "probabilities", "upstream"]
+"""row: logits along the axis; target: class labels [R] or probabilities [R, n]; label: class labels [R] alone;
+probabilities: like the first input; upstream: the gradient of a loss by the result, in the result's shape."""
 
 OptionKind = Literal[
     "axis", "class_weights", "element_weights", "ignored_label", "reduction", "share", "divisor", "number"
@@ -81,10 +81,14 @@ Formula = Callable[[Any, RowInputs, Sequence[int]], list[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A keyword argument of an operation: its default, and its kind, which says how it is drawn and read."""
+    """A keyword argument of an operation: its default, and its kind, which says how it is drawn and read.
+
+    ``always``: it makes the operation what it is, and every call gives it.
+    """
 
     default: Any
     kind: OptionKind
+    always: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +134,11 @@ class Op:
     formats: tuple[str, ...] = tuple(FORMATS)
 
     @property
+    def labels(self) -> str:
+        """Name of the input that holds class labels; "" where there is none, so that logits have any shape."""
+        return next((name for name, kind in self.inputs.items() if kind in ("target", "label")), "")
+
+    @property
     def first(self) -> str:
         """Name of the first input."""
         return next(iter(self.inputs))
@@ -145,7 +154,7 @@ class Op:
             case "elements":
                 return shape
             case "rows":
-                axis = int(self.option(batch, "axis")) % len(shape)
+                axis = int(self.option(batch, "axis")) % len(shape) if "axis" in self.options else len(shape) - 1
                 return shape[:axis] + shape[axis + 1 :]
             case "loss":
                 per_row = shape[:1] if self.by_row else shape

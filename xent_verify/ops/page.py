@@ -79,7 +79,9 @@ def _elementwise(
     a = Floats(Machine(form, form, form))
     rows = np.array([[0.0, -1.0, 0.5], [1.0, 2.0, -0.5]])
     arguments: dict[str, Any] = {
-        key: np.array([[1], [0]]) if kind == "target" else a.input(rows if kind == "row" else rows * 0 + 1 / 3)
+        key: np.array([[1], [0]])
+        if kind in ("target", "label")
+        else a.input(rows if kind == "row" else rows * 0 + 1 / 3)
         for key, kind in inputs.items()
     }
     for key, option in options.items():

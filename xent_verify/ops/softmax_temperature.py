@@ -35,7 +35,7 @@ OP = Op(
     name="softmax_temperature",
     about="softmax(x / temperature) along an axis",
     inputs={"x": "row"},
-    options={"temperature": Option(1.0, "divisor"), **AXIS},
+    options={"temperature": Option(1.0, "divisor", always=True), **AXIS},
     result="elements",
     formula=formula,
     algorithms={"divided": divided, "multiplied": multiplied},

@@ -4,7 +4,7 @@
 its result goes back to its operands. Going back takes steps of ``a`` alone, so the gradient has every reading that its
 operation has: truth, limit, floats. softmax, log-softmax and logsumexp go back by the formulas that backward kernels use::
 
-    softmax       p (g - sum p g)              p as it was stored
+    softmax       p (g - sum p g)              p as it was stored; 0 where p is 0
     log_softmax   g - exp(log p) sum g         log p as it was stored
     logsumexp     p g
 
@@ -125,7 +125,7 @@ class Tape(Verbs):
     def softmax(self, x: Taped) -> Taped:
         a = self.inner
         p = a.store(a.softmax(x.inner))
-        return self._unary(x, p, lambda g: p * (g - a.sum(a.weigh(p, g))))
+        return self._unary(x, p, lambda g: a.weigh(p, g - a.sum(a.weigh(p, g))))
 
     def log_softmax(self, x: Taped) -> Taped:
         a = self.inner
@@ -142,6 +142,14 @@ class Tape(Verbs):
 
     def softplus(self, x: Taped) -> Taped:
         return self._unary(x, self.inner.softplus(x.inner), lambda g: g * self.inner.sigmoid(x.inner))
+
+    def logaddexp(self, x: Taped, y: Taped) -> Taped:
+        a = self.inner
+        back = (
+            (x, lambda g: self._fit(g * a.sigmoid(x.inner - y.inner), x)),
+            (y, lambda g: self._fit(g * a.sigmoid(y.inner - x.inner), y)),
+        )
+        return Taped(self, a.logaddexp(x.inner, y.inner), back)
 
     def sum(self, x: Taped) -> Taped:
         return self._unary(x, self.inner.sum(x.inner), lambda g: self._wide(g, x))

@@ -79,6 +79,10 @@ class Verbs:
         """log(1 + exp(x))."""
         return forms.softplus(self, x)
 
+    def logaddexp(self, x: Any, y: Any) -> Any:
+        """log(exp(x) + exp(y))."""
+        return forms.logaddexp(self, x, y)
+
     def sigmoid(self, x: Any) -> Any:
         """1 / (1 + exp(-x))."""
         return forms.sigmoid(self, x)

@@ -12,7 +12,16 @@ from xent_verify.formats import FloatArray, IntArray
 from xent_verify.ops import Op
 from xent_verify.regimes.draw import Draw
 
-__all__ = ["class_targets", "dress", "has_axis", "labelled", "named", "per_row", "probability_targets"]
+__all__ = [
+    "class_targets",
+    "dress",
+    "has_axis",
+    "labelled",
+    "named",
+    "per_row",
+    "probability_targets",
+    "takes_probabilities",
+]
 
 Inputs = dict[str, NDArray[Any]]
 
@@ -27,6 +36,11 @@ def named(op: Op, kind: str) -> tuple[str, ...]:
 
 def labelled(op: Op) -> bool:
     """Whether an input holds class labels (or a probability for each class), so that logits are [N, C]."""
+    return bool(op.labels)
+
+
+def takes_probabilities(op: Op) -> bool:
+    """Whether a probability for each class will do in place of labels."""
     return bool(named(op, "target"))
 
 
@@ -44,7 +58,7 @@ def dress(op: Op, draw: Draw, logits: NDArray[Any], *, plain: bool = False) -> I
     first, *others = op.inputs.items()
     inputs = {first[0]: logits}
     for name, kind in others:
-        if kind == "target" and plain:
+        if name == op.labels and plain:
             inputs[name] = draw.rng.integers(0, max(logits.shape[-1], 1), len(logits))
             inputs[name][:1] = logits.shape[-1] - 1
         elif kind == "row" and plain:
@@ -91,6 +105,8 @@ def _probabilities(draw: Draw, logits: NDArray[Any]) -> NDArray[Any]:
 
 def _second_row(draw: Draw, logits: NDArray[Any]) -> NDArray[Any]:
     """A second set of logits: the same, neighbours of the first, its order turned, or mass where the first has none."""
+    if not logits.ndim:
+        return _second_row(draw, logits[None]).reshape(())
     wide: FloatArray = draw.fmt.widen(logits)
     finite = np.isfinite(wide)
     near = np.where(finite, draw.nudge(np.where(finite, wide, 0.0)), wide)
@@ -105,6 +121,7 @@ def _second_row(draw: Draw, logits: NDArray[Any]) -> NDArray[Any]:
 _SECOND: Mapping[str, Callable[[Draw, NDArray[Any]], NDArray[Any]]] = {
     "row": _second_row,
     "target": class_targets,
+    "label": class_targets,
     "probabilities": _probabilities,
 }
 """What is drawn beside the logits, by the kind of input."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from xent_verify.model import Batch
-from xent_verify.regimes.calls import class_targets, dress, named, per_row, probability_targets
+from xent_verify.regimes.calls import class_targets, dress, named, per_row, probability_targets, takes_probabilities
 from xent_verify.regimes.regime import Context
 from xent_verify.regimes.rows import (
     Maker,
@@ -60,8 +60,8 @@ def square(context: Context) -> Iterator[Batch]:
     first, second = context.op.inputs
     for n in (1, 2, 3, 5):
         logits = context.draw.narrow(ordinary(context.draw, n, n))
-        dense = probability_targets(context.draw, logits)
-        for target in (class_targets(context.draw, logits), np.arange(n)[::-1], dense):
+        dense = [probability_targets(context.draw, logits)] if takes_probabilities(context.op) else []
+        for target in (class_targets(context.draw, logits), np.arange(n)[::-1], *dense):
             yield context.around({first: logits, second: target})
 
 

@@ -127,6 +127,7 @@ TARGETS: Mapping[str, list[Value]] = {
         _probabilities(lambda draw, shape: draw.rng.integers(0, 2, (shape[0], 1))),
         *map(_labels, _LABEL_TYPES),
     ],
+    "label": [*map(_labels, _LABEL_TYPES)],
     "probabilities": [
         lambda draw, shape: draw.narrow(draw.rng.random(shape)),
         lambda draw, shape: draw.narrow(draw.rng.integers(0, 2, shape)),
@@ -143,9 +144,9 @@ def _call(context: Context, logits: Array, targets: Mapping[str, Value], options
     inputs = dress(context.op, draw, draw.narrow(logits))
     inputs |= {name: make(draw, shape) for name, make in targets.items()}
     drawn = {name: make(draw, shape) for name, make in options.items()}
-    for name in named(context.op, "ignored_label"):
-        for target in named(context.op, "target"):
-            inputs[target] = _with_ignored(draw, inputs[target], drawn.get(name, context.op.options[name].default))
+    labels = context.op.labels
+    for name in named(context.op, "ignored_label") if labels else ():
+        inputs[labels] = _with_ignored(draw, inputs[labels], drawn.get(name, context.op.options[name].default))
     batch = context.around(inputs, options=drawn)
     return None if undefined(context.op, batch) else batch
 
@@ -166,7 +167,7 @@ def _settable(op: Op) -> dict[str, Sequence[Value]]:
 
 def _defining(context: Context, options: dict[str, Value]) -> dict[str, Value]:
     """The options with a value for those that the operation is named after."""
-    missing = [name for name in named(context.op, "divisor") if name not in options]
+    missing = [name for name in named(context.op, "divisor") if context.op.options[name].always and name not in options]
     return options | {name: _one_of(context.draw, VALUES["divisor"]) for name in missing}
 
 
@@ -268,7 +269,7 @@ _TELLING_IDS = (2049, 2**8 - 100, 2**16 - 100, 255, 256, 127, 128, 200)
 def label_types(context: Context) -> Iterator[Batch]:
     """Labels of every integer type, with the ids in use that a careless conversion changes."""
     largest = 8000 if context.profile.options < 100 else 10**6
-    (name,) = named(context.op, "target")
+    name = context.op.labels
     forms: tuple[dict[str, Any], ...] = ({}, per_row(context.op))
     for place, (dtype, rows, classes) in enumerate(_TYPED):
         if rows * classes > largest:

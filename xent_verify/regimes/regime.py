@@ -138,7 +138,8 @@ class Context:
     def divisors(self) -> dict[str, Any]:
         """A value for each option that the operation is named after: powers of two mostly, both signs, never left out."""
         choice = (0.5, 2.0, 0.5, 2.0, -1.0, 0.7, 1.0)
-        return {name: float(self.draw.rng.choice(choice)) for name in named(self.op, "divisor")}
+        always = [name for name in named(self.op, "divisor") if self.op.options[name].always]
+        return {name: float(self.draw.rng.choice(choice)) for name in always}
 
     def around(
         self,

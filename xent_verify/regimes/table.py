@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -10,10 +11,10 @@ from xent_verify.defined import undefined
 from xent_verify.failures import UnknownNameError
 from xent_verify.formats import FloatFormat, format_named
 from xent_verify.model import Batch
-from xent_verify.ops import OPS, Op, op_named
+from xent_verify.ops import Op, in_table, op_named
 from xent_verify.outside import is_outside, outside
 from xent_verify.regimes import losses, options, rows, shapes, specials, sweeps
-from xent_verify.regimes.calls import labelled, named
+from xent_verify.regimes.calls import labelled, named, takes_probabilities
 from xent_verify.regimes.draw import Draw, stream
 from xent_verify.regimes.regime import PROFILES, Context, Regime
 from xent_verify.regimes.rows import Maker
@@ -68,7 +69,7 @@ REGIMES: dict[str, Regime] = {
         Regime("masked_classes", "-inf beside the label", losses.masked_classes, needs_inf=True, fits=_row_loss),
         Regime("masked_target", "-inf at the label", losses.masked_label, "special", needs_inf=True, fits=labelled),
         Regime("ignored_rows", "anything in rows to ignore", losses.ignored_rows, "special", fits=_ignoring),
-        Regime("probabilities", "probability targets", losses.probabilities, "options", fits=labelled),
+        Regime("probabilities", "probability targets", losses.probabilities, "options", fits=takes_probabilities),
         Regime("square", "as many rows as classes", losses.square, "options", fits=labelled),
         Regime(
             "options",
@@ -143,18 +144,20 @@ def plan(
         raise UnknownNameError("profile", profile, PROFILES)
     amount = replace(PROFILES[profile], named=sizes)
     goes_by = name or (op if isinstance(op, str) else known.name)
-    foreign = known.name not in OPS
+    answerable = partial(_answerable, known, most=math.inf if in_table(known) else _LARGEST[known.formula is None])
     for regime in regimes_named(regimes) or REGIMES.values():
         if regime.applies(known, has_inf=form.has_inf):
             draw = Draw(form, stream(seed, known.name, form.name, regime.name))
             batches = regime.build(Context(known, goes_by, regime.name, regime.aspect, amount, draw))
-            yield from filter(partial(_answerable, known), batches) if foreign else batches
+            yield from batches if in_table(known) and known.formula else filter(answerable, batches)
 
 
-_LARGEST_FOREIGN, _LARGEST_SLOW = 20_000, 400
-"""Logits of a call of an operation from outside the table; of one with a formula for exact numbers alone, which is slow."""
+_LARGEST = {True: 20_000, False: 400}
+"""Logits of a call of an operation from outside the table, whose first algorithm is its formula, or whose formula is for
+exact numbers alone, which is slow."""
 
 
-def _answerable(op: Op, batch: Batch) -> bool:
-    """Whether the truth of a call of an operation from outside can be had: no empty rows, few logits."""
-    return 0 < batch.x.size <= (_LARGEST_FOREIGN if op.formula is None else _LARGEST_SLOW) and not undefined(op, batch)
+def _answerable(op: Op, batch: Batch, *, most: float) -> bool:
+    """Whether the truth of a call can be had without a tier of its own: no values of empty rows, not too many logits."""
+    nothing = not math.prod(op.result_shape(batch)) and in_table(op)
+    return (nothing or 0 < batch.x.size <= most) and not undefined(op, batch)

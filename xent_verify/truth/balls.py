@@ -125,6 +125,8 @@ class Balls(Verbs):
         return self._made(product, np.where(zero, 0.0, error), x, y)
 
     def divide(self, x: Ball, y: Ball) -> Ball:
+        if y.shape == (1,) and y.v == 1 and y.lo == 0 and y.r == 0:
+            return x
         shape = np.broadcast_shapes(x.shape, y.shape)
         inverse, error = self._reciprocal(y)
         found = self.multiply(x, Ball(self, inverse[0], inverse[1], error))
@@ -238,8 +240,11 @@ class Balls(Verbs):
         order = high.argmax(axis=-1)[..., None]
         top, rest, r = (np.take_along_axis(part, order, -1) for part in (high, low, radius))
         if x.r.any() or x.lo.any():
-            reach = (high + np.abs(low) + radius).max(axis=-1, keepdims=True) * _UP
-            r = np.maximum(r, np.where(np.isfinite(top), reach - top + np.abs(rest) + 2.0**-50 * np.abs(top), r))
+            below = np.where(
+                np.isfinite(top), (high - top) * (1 - 2.0**-50), 0.0
+            )  # at most 0; its own rounding given back
+            above = below + (np.abs(low - rest) + radius) * (1 + 2.0**-50)
+            r = np.maximum(r, above.max(axis=-1, keepdims=True) * _UP)
         nan = np.isnan(high).any(axis=-1, keepdims=True)
         known = np.isfinite(radius).all(axis=-1, keepdims=True)
         return Ball(
@@ -261,10 +266,50 @@ class Balls(Verbs):
         radius = np.where((odd != 0) & np.isfinite(error), 0.0, radius) * _UP
         return Ball(self, np.where(odd == 0, value[0], odd), np.where(odd == 0, value[1], 0.0), radius)
 
+    def _about(self, x: Ball) -> tuple[Array, Ball, Ball, Ball, Ball]:
+        """(where it is, c, x - c, exp(x - c) but for its own 1, their sum T): c = x_k, the first of the largest.
+
+        log p_i = (x_i - c) - log1p(T) for any k, so that log p_k keeps its relative accuracy; a row without a finite c is
+        no such row.
+        """
+        high = x.pair[0]
+        k = high.argmax(axis=-1)[..., None]
+        here = np.arange(high.shape[-1]) == k
+        c = self._each(x, lambda part: np.take_along_axis(part, k, -1))
+        d = self.where(here, 0, x - c)
+        e = self.where(here, 0, self.exp(d))
+        return here, c, d, e, self.sum(e)
+
+    def softmax(self, x: Ball) -> Ball:
+        """exp(x - c) / (1 + T)."""
+        if not x.v.shape[-1]:
+            found: Ball = super().softmax(x)
+            return found
+        here, c, _, e, rest = self._about(x)
+        usual = self.where(here, 1, e) / (1 + rest)
+        return usual if np.isfinite(c.v).all() else self.where(np.isfinite(c.v), usual, super().softmax(x))
+
+    def log_softmax(self, x: Ball) -> Ball:
+        """(x - c) - log1p(T)."""
+        if not x.v.shape[-1]:
+            found: Ball = super().log_softmax(x)
+            return found
+        _, c, d, _, rest = self._about(x)
+        usual = d - self.log1p(rest)
+        return usual if np.isfinite(c.v).all() else self.where(np.isfinite(c.v), usual, super().log_softmax(x))
+
     def logsumexp(self, x: Ball) -> Ball:
-        """The limit where the maximum is infinite: -inf of -inf alone, +inf beside one."""
-        top = self.max(x)
-        return self.where(np.isinf(top.v) & (top.r == 0), top, super().logsumexp(x))
+        """c + log1p(T); where the maximum is infinite its limit: -inf of -inf alone, +inf beside one."""
+        if not x.v.shape[-1]:
+            found: Ball = super().logsumexp(x)
+            return found
+        _, c, _, _, rest = self._about(x)
+        return self.where(np.isfinite(c.v), c + self.log1p(rest), self.max(x))
+
+    def logaddexp(self, x: Ball, y: Ball) -> Ball:
+        """The limit where the maximum is infinite, as for ``logsumexp``."""
+        top = self.maximum(x, y)
+        return self.where(np.isinf(top.v) & (top.r == 0), top, super().logaddexp(x, y))
 
     def total(self, x: Ball) -> Ball:
         high, low = x.pair
@@ -329,9 +374,12 @@ def enclosed(x: Ball) -> Enclosure:
     hi = np.where(special, high, np.where(known, mantissa * 2, 1.0))
     shift = np.clip(-exponent, -1074, 1074).astype(np.int32)
     lo = np.where(known, np.ldexp(np.where(known, low, 0.0), shift), 0.0)
+    dropped = known & (low != 0) & (np.abs(lo) < 2.0**-900)
     r = np.where(special, 0.0, np.where(known, np.ldexp(np.where(known, radius, 0.0), shift) * _UP, 3.0))
-    r = np.where((r > 0) & (r < 2.0**-900), 2.0**-900, r)
-    empty = (hi == 0) & (r > 0)  # an interval around 0: no digit is known
-    lo = np.where(np.abs(lo) < 2.0**-900, 0.0, lo)
+    r = np.where((radius > 0) & (r < 2.0**-900), 2.0**-900, r)  # scaled to 0 it is no 0
+    r = np.where(dropped, 2 * np.maximum(r, 2.0**-900), r)
+    empty = (hi == 0) & (r > 0)  # an interval around 0: no digit is known, but how small it is
+    exponent = np.where(empty & known, np.frexp(np.where(known, radius, 1.0) * _UP)[1], exponent).astype(np.int64)
+    lo = np.where(dropped, 0.0, lo)
     tier = np.where(special, 0, TIERS.index("double-double")).astype(np.uint8)
     return Enclosure(np.where(empty, 1.0, hi), np.where(empty, 0.0, lo), exponent, np.where(empty, 3.0, r), tier)

@@ -99,10 +99,14 @@ def _certified(batch: Batch, form: FloatFormat, jobs: int, *, quick: bool) -> En
 
 
 _BLOCK = 1 << 15
+_VANISHING = 64
+"""Bits below the smallest subnormal from which on nobody asks what a value is."""
 
 
 def _read(op: Op, batch: Batch, form: FloatFormat) -> Enclosure:
     """The page's first algorithm on double-doubles, by blocks of rows; what that leaves open on exact numbers."""
+    if not np.prod(op.result_shape(batch)):
+        return _exact(batch, form, None)
     view = Rows.of_call(op, batch)
     whole = op.result == "loss" and op.result_shape(batch) == ()
     step = view.count if whole or not view.n else max(_BLOCK // view.n, 1)
@@ -117,14 +121,13 @@ def _read(op: Op, batch: Batch, form: FloatFormat) -> Enclosure:
             parts.append(enclosed(reading.add(result, Ball(reading, np.zeros(shape)))))
     if whole:
         found = parts[0].reshape(1)
-    elif not parts:
-        return _exact(batch, form, None)
     else:
         flat = Enclosure.concatenate(parts)
         columns = flat if op.result == "elements" and op.by_row else flat[:, 0]
         placed: list[Any] = [view.back(field) for field in columns.fields]
         found = Enclosure(*placed).reshape(-1)
-    open_places = np.flatnonzero(~found.decided(form) | (found.radius >= 3.0))
+    vanishes = found.exponent < np.frexp(form.smallest_subnormal)[1] - _VANISHING
+    open_places = np.flatnonzero(~found.decided(form) | ((found.radius >= 3.0) & ~vanishes))
     if open_places.size:
         fields: list[Any] = [field.copy() for field in found.fields]
         patch = exact.evaluate(batch, form, open_places)

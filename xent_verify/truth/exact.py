@@ -38,7 +38,7 @@ from xent_verify.failures import UndecidedError
 from xent_verify.floating import sound
 from xent_verify.formats import FloatFormat, IntArray, format_named
 from xent_verify.model import Batch
-from xent_verify.ops import OPS, Op, op_named
+from xent_verify.ops import Op, in_table, op_named
 from xent_verify.ops.limits import arguments_of
 from xent_verify.ops.op import RowInputs
 from xent_verify.ops.rows import Rows
@@ -54,6 +54,8 @@ PRECISIONS = (128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 EXACT_TIER = TIERS.index("exact")
 _TINY_EXPONENT = -(2**40)
 _STICKY = 2.0**-900
+_FAR = 4096
+"""Bits between the ends of an interval from which on it is as good as one that begins at 0."""
 
 
 @sound
@@ -92,7 +94,7 @@ def by_definition(op: Op, batch: Batch) -> tuple[NDArray[np.float64], NDArray[np
     if op.formula is None:
         shape = op.result_shape(batch)
         return np.zeros(shape), np.zeros(shape, np.bool_)
-    if op.name in OPS:
+    if in_table(op):
         return special.resolve(batch)
     rows = Rows.of_call(op, batch).of(batch.x)
     bad: NDArray[np.bool_] = np.asarray(~np.isfinite(rows.astype(np.float64)).all(axis=1))
@@ -230,9 +232,11 @@ def _fields(low: Any, high: Any) -> tuple[float, float, int, float]:
         return -hi, -lo, exponent, radius
     if not high[1] and not low[1]:
         return 0.0, 0.0, 0, 0.0
-    if low[0] or not low[1]:  # the interval reaches zero (from above: (0, 2**e)) or straddles it
-        reach = max(high[2] + high[3], low[2] + low[3] if low[1] else _TINY_EXPONENT)
-        return 1.0, 0.0, max(reach - 1, _TINY_EXPONENT), 3.0 if low[0] else 1.0
+    beyond = low[1] and not low[0] and low[2] + low[3] > -_TINY_EXPONENT
+    far = low[1] and not low[0] and not beyond and high[2] + high[3] - low[2] - low[3] > _FAR
+    if low[0] or not low[1] or far:  # the interval reaches zero (from above: (0, 2**e)), nearly does, or straddles it
+        reach = max(high[2] + high[3], low[2] + low[3] if low[1] and not far else _TINY_EXPONENT)
+        return 1.0, 0.0, min(max(reach - 1, _TINY_EXPONENT), 2**62), 3.0 if low[0] else 1.0
     return _positive(low, high)
 
 

@@ -306,6 +306,9 @@ class IntervalRow:
         return (e * total - y * self._s) / self._s
 
 
+_SMALL_WHOLE = libmp.from_int(1 << 20)
+
+
 class BigArithmetic:
     """Numbers and functions at ``prec`` bits (``ops.op.Arithmetic``)."""
 
@@ -336,6 +339,13 @@ class BigArithmetic:
 
     def log(self, a: Interval) -> Interval:
         return self._through(series.log_bounds, a)
+
+    def log_of_number(self, a: Interval) -> Interval:
+        """The logarithm of a positive rational number; of a whole one below 2**20 by its primes, so that such can cancel."""
+        if a.num is None or a.den != libmp.fone or a.num[2] < 0 or libmp.mpf_ge(a.num, _SMALL_WHOLE):
+            return self.log(a)
+        primes = _factors(libmp.to_int(a.num))
+        return LogSum.simplest(self.number(0), {p: (self.number(k), self.log(self.number(p))) for p, k in primes})
 
     def log1p(self, t: Interval) -> Interval:
         return self._through(series.log1p_bounds, t)

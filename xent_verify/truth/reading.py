@@ -178,6 +178,14 @@ class Exact(Verbs):
 
         return self._of_rows(x, general, lambda row, _: [row.log_sum_exp()])
 
+    def logaddexp(self, x: Reals, y: Reals) -> Reals:
+        """The limit where the maximum is infinite, as for ``logsumexp``."""
+        top = self.maximum(x, y)
+        infinite = np.asarray(
+            np.frompyfunc(lambda value: isinstance(value, float) and math.isinf(value), 1, 1)(top.v), bool
+        )
+        return self.where(infinite, top, super().logaddexp(x, y))
+
     def _of_rows(
         self, x: Reals, general: Callable[[Reals], Reals], special: Callable[[IntervalRow, Array], list[Real]]
     ) -> Reals:
@@ -219,7 +227,7 @@ class Exact(Verbs):
         sign = _sign(value)
         if sign <= 0:
             return -math.inf if sign == 0 else math.nan
-        return self._zero if (value - self.big.number(1)).is_zero else self.big.log(value)
+        return self.big.log_of_number(value) if value.num is not None else self.big.log(value)
 
     def log2(self, x: Reals) -> Reals:
         return self.divide(self.log(x), Reals(self, np.asarray(self.big.log(self.big.number(2)), object)))

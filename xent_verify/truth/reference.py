@@ -110,7 +110,7 @@ def call_of(
     arrays: dict[str, NDArray[Any]] = {}
     for name in known.inputs:
         array = _as_array(given[name], name)
-        keep = known.inputs[name] == "target" and array.dtype.kind in "iub"
+        keep = name == known.labels and array.dtype.kind in "iub"
         arrays[name] = array if keep else _as_floats(array, name)
         if one_format and not keep and as_numpy(given[name]) is None:
             arrays[name] = format_named(arrays[known.first].dtype).narrow(arrays[name])

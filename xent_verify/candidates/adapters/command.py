@@ -29,17 +29,12 @@ from numpy.typing import NDArray
 
 from xent_verify.candidates.adapters import Loaded
 from xent_verify.candidates.answers import ProgramEnded
-from xent_verify.candidates.style import Style
+from xent_verify.candidates.style import Style, options_of
 from xent_verify.failures import UsageError
 from xent_verify.formats import FORMATS
+from xent_verify.ops import OPS
 
 __all__ = ["load"]
-
-_INPUTS = {
-    "cross_entropy": ("logits", "target"),
-    "cross_entropy_grad": ("logits", "target"),
-    "kl_divergence": ("logits_p", "logits_q"),
-}
 
 
 class Refused(Exception):  # noqa: N818  the name is what the report shows
@@ -59,9 +54,9 @@ class _Program:
         self._process: subprocess.Popen[str] | None = None
 
     def __call__(self, *arrays: Any, **options: Any) -> NDArray[Any]:
-        names = _INPUTS.get(
-            self._op, ("x", "target") if len(arrays) < 3 else tuple(f"x{i}" for i in range(len(arrays)))
-        )
+        page = OPS.get(self._op)
+        usual = ("x", "target") if len(arrays) < 3 else tuple(f"x{i}" for i in range(len(arrays)))
+        names = usual if page is None else tuple(page.inputs)
         given = [np.asarray(array) for array in arrays]
         question = {
             "op": self._op,
@@ -98,7 +93,7 @@ def load(target: str, op: str, kwargs: Mapping[str, Any]) -> Loaded:
         raise UsageError(f"target {target!r}: name a program, as in cmd:./prog")
     if shutil.which(words[0]) is None:
         raise UsageError(f"target {target}: {words[0]} is not an executable program")
-    axis = "axis" if op in ("softmax", "log_softmax", "logsumexp", "softmax_temperature", "kl_divergence") else ""
+    axis = "axis" if options_of(op, "axis") else ""
     return Loaded(_Program(words, op), Style(op, axis=axis), dict(kwargs))
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from xent_verify.candidates.adapters import Loaded
 from xent_verify.candidates.answers import raised
-from xent_verify.candidates.style import LOSSES, Style
+from xent_verify.candidates.style import Style, options_of
 from xent_verify.failures import MissingExtraError, UnknownNameError, UsageError
 
 __all__ = ["load"]
@@ -108,7 +108,7 @@ def load(target: str, op: str, kwargs: Mapping[str, Any]) -> Loaded:
         keywords=frozenset(),
         targets="index" if whole else "probability",
         formats=frozenset({_FORMATS[floating[0].type]}),
-        reduction=("none" if shape else "mean") if op in LOSSES else "",
+        reduction=("none" if shape else "mean") if options_of(op, "reduction") else "",
         dims=dims,
         unit="single" if dims is not None and len(dims) == 2 and dims[0] == 1 else "",
     )

@@ -15,6 +15,7 @@ from xent_verify.implementations.faulty import (
     merging,
     offsets,
     padding,
+    relatives,
     results,
     shift,
     sizes,
@@ -43,4 +44,5 @@ ZOO: tuple[Fault, ...] = (
     *weighting.FAULTS,
     *slopes.FAULTS,
     *fast_math.FAULTS,
+    *relatives.FAULTS,
 )
