@@ -132,6 +132,8 @@ def _relatives(batch: Batch, values: list[np.ndarray], x: list[float], r: int) -
             row = row_of(x)
             return [-sum((row.p(i) * row.log_p(i) for i in range(n) if row.x[i] is not None), ZERO)]
         case "token_logprob":
+            if int(values[1][r]) == int(options.get("ignore_index", -100)):
+                return [ZERO]
             return [row_of(x, float(options.get("temperature", 1.0))).log_p(int(values[1][r]))]
         case "softplus":
             return [row_of([v, 0.0]).lse() if np.isfinite(v) else ZERO for v in x]

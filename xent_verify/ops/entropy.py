@@ -52,5 +52,4 @@ OP = Op(
     },
     adjoints={"backward": whole},
     laws=("shift", "permutation", "not_negative"),
-    formats=("float64", "float32", "float16", "bfloat16"),
 )

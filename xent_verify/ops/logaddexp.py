@@ -31,5 +31,4 @@ OP = Op(
     adjoints={"backward": two_sided},
     widest=("exp2",),
     by_row=False,
-    formats=("float64", "float32", "float16", "bfloat16"),
 )

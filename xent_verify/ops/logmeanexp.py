@@ -47,5 +47,4 @@ OP = Op(
     },
     adjoints={"backward": difference},
     laws=("shift_adds", "permutation"),
-    formats=("float64", "float32", "float16", "bfloat16"),
 )

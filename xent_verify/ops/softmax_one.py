@@ -53,5 +53,4 @@ OP = Op(
     },
     adjoints={"backward": shifted(base_e)},
     laws=("permutation", "range", "monotone"),
-    formats=("float64", "float32", "float16", "bfloat16"),
 )

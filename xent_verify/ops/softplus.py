@@ -32,5 +32,4 @@ OP = Op(
     widest=("exp2",),
     by_row=False,
     laws=("not_negative",),
-    formats=("float64", "float32", "float16", "bfloat16"),
 )

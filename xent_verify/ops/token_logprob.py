@@ -54,5 +54,4 @@ OP = Op(
     },
     adjoints={"backward": whole},
     laws=("not_positive",),
-    formats=("float64", "float32", "float16", "bfloat16"),
 )

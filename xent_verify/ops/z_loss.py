@@ -31,5 +31,4 @@ OP = Op(
     adjoints={"backward": squared},
     widest=("squared, exp2",),
     laws=("permutation", "not_negative"),
-    formats=("float64", "float32", "float16", "bfloat16"),
 )
