@@ -78,7 +78,7 @@ _LEGEND = (
 
 _HEADER = (
     "target", "dtype", "verdict", "class", "values:", "max ulp:", "p99 ulp:", "p50 ulp:", "correctly rounded:", "error ÷ bound:",
-    "overflow, NaN, beyond the bound …", "worst input",
+    "failing values", "worst input",
 )  # fmt: skip
 
 

@@ -80,7 +80,7 @@ def _tables(report: Report) -> Iterator[Table]:
         table.add_column("class", overflow="fold", max_width=_VERDICT_WIDTH)
         for name in ("values", "max ulp", "p99 ulp", "correct", "÷ bound"):
             table.add_column(name, justify="right", no_wrap=True)
-        table.add_column("overflow, NaN, beyond the bound …")
+        table.add_column("failing values")
         if rows["change"].any():
             table.add_column("change")
         for row in rows.to_dict("records"):
