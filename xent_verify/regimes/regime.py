@@ -65,7 +65,7 @@ PROFILES: dict[str, Profile] = {
             many=(256, 1025, 65537),
             options=40,
             every=256,
-            farthest=0,
+            farthest=4096,
             stride=1024,
         ),
         Profile(

@@ -155,8 +155,20 @@ _VOCABULARIES = (
 def far_sizes(context: Context) -> Iterator[Batch]:
     """Longer rows: small multiples of powers of two and of ten, one more and one less, vocabularies, random lengths."""
     draw, every, most = context.draw, context.profile.every, context.profile.farthest
-    if most <= every:
-        return
+    lengths = _few_far(draw, every) if most < _FAR else _far(draw, every, most)
+    for turn, n in enumerate(sorted(n for n in lengths if every < n <= most)):
+        yield context.batch(_telling_rows(draw, n, turn), plain=True)
+
+
+_FAR = 2**14
+"""Lengths below which a few are enough."""
+
+
+def _few_far(draw: Draw, every: int) -> set[int]:
+    return {m * 2**k for k in range(8, 14) for m in (1, 3)} | {int(n) for n in draw.rng.integers(every, 4096, 4)}
+
+
+def _far(draw: Draw, every: int, most: int) -> set[int]:
     multiples = {m * 2**k + d for k in range(8, 17) for m in (3, 5, 7, 9, 11, 13) for d in (-1, 0, 1)}
     multiples |= {2**k + d for k in range(11, 19) for d in (-1, 0, 1)}
     multiples = {n for n in multiples if n <= 20_000} | {n for n in multiples if draw.rng.random() < 0.04}
@@ -165,8 +177,7 @@ def far_sizes(context: Context) -> Iterator[Batch]:
     drawn |= set(map(int, draw.rng.integers(every, 16_384, 30))) | {
         8 * int(n) for n in draw.rng.integers(256, 4096, 12)
     }
-    for turn, n in enumerate(sorted(n for n in {*multiples, *tens, *drawn, *_VOCABULARIES} if every < n <= most)):
-        yield context.batch(_telling_rows(draw, n, turn), plain=True)
+    return {*multiples, *tens, *drawn, *_VOCABULARIES}
 
 
 def spikes(context: Context) -> Iterator[Batch]:
