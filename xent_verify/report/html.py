@@ -28,7 +28,7 @@ from xent_verify.settings import command_of
 
 __all__ = ["render_html"]
 
-_FEW = 8
+_FEW = 3
 """Results up to which all their figures are shown at once."""
 
 PAGE_LIMIT = 1_000_000
