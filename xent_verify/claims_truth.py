@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from xent_verify.documents import shown
 from xent_verify.enclosure import Enclosure
 from xent_verify.failures import UnknownNameError, UsageError
 from xent_verify.model import Batch
@@ -67,10 +68,10 @@ def quantity_of(table: Mapping[str, Any], where: str) -> Quantity:
     missing = [key for key in keys[: _REQUIRED[name]] if key not in inputs]
     if missing:
         raise UsageError(f"{where}: {name} needs {missing[0]}")
-    shown = ", ".join(f"{key} = {_shown(table[key])}" for key in inputs)
+    given = ", ".join(f"{key} = {_shown(table[key])}" for key in inputs)
     values = evaluate(name, inputs, where)
     names = (name,) if len(values) == 1 else tuple(f"{name}[{i}]" for i in range(len(values)))
-    return Quantity(f"{name}({shown})", names, tuple(values))
+    return Quantity(f"{name}({given})", names, tuple(values))
 
 
 def rounded_like(value: Value, printed: str) -> tuple[str, bool]:
@@ -197,12 +198,14 @@ def _numbers(value: Any, where: str) -> Any:
 
 def _one(value: Any, where: str) -> Number:
     if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
-        raise UsageError(f"{where} holds {value!r}, should be a number")
+        raise UsageError(f"{where} holds {shown(value)}, should be a number")
     number = _decimal(str(value), where)
     if number.is_nan() or number == Decimal("Infinity"):
-        raise UsageError(f"{where} holds {value}, should be a number")
+        raise UsageError(f"{where} holds {shown(value)}, should be a number")
     if number.is_finite() and abs(number.adjusted()) > _LARGEST_EXPONENT:
-        raise UsageError(f"{where} holds {value}, should be between 1e-{_LARGEST_EXPONENT} and 1e{_LARGEST_EXPONENT}")
+        raise UsageError(
+            f"{where} holds {shown(value)}, should be between 1e-{_LARGEST_EXPONENT} and 1e{_LARGEST_EXPONENT}"
+        )
     return float(number) if number.is_infinite() else Fraction(number)
 
 
@@ -210,7 +213,7 @@ def _decimal(text: str, where: str) -> Decimal:
     try:
         return Decimal(text.strip().replace("−", "-"))
     except InvalidOperation:
-        raise UsageError(f"{where} holds {text!r}, should be a number") from None
+        raise UsageError(f"{where} holds {shown(text)}, should be a number") from None
 
 
 def _shown(value: Any) -> str:
