@@ -42,7 +42,7 @@ from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
-from xent_verify.claims_truth import Quantity, Value, quantity_of, rounded_like
+from xent_verify.claims_truth import Quantity, Value, printed_number, quantity_of, rounded_like
 from xent_verify.documents import read_toml, shown
 from xent_verify.failures import UnknownNameError, UsageError, printable
 from xent_verify.report.terminal import console, written
@@ -115,7 +115,10 @@ def _printed(value: Any, count: int, where: str) -> list[str]:
         raise UsageError(f'{where}: printed is {shown(value)}, should be a number in quotes ("0.88") or a list of them')
     if len(given) != count:
         raise UsageError(f"{where}: {len(given)} numbers printed, the op gives {count}")
-    return [str(item).strip().replace("−", "-") for item in given]
+    texts = [str(item).strip().replace("−", "-") for item in given]
+    for text in texts:
+        printed_number(text, f"{where}: printed")
+    return texts
 
 
 def _number(name: str, value: Value, printed: str) -> Number:

@@ -25,7 +25,7 @@ from xent_verify.truth import exact, special
 from xent_verify.truth.decimals import shown_interval
 from xent_verify.truth.intervals import BigArithmetic, Interval
 
-__all__ = ["OPS", "Quantity", "Value", "quantity_of", "rounded_like"]
+__all__ = ["OPS", "Quantity", "Value", "printed_number", "quantity_of", "rounded_like"]
 
 _PRECISION = 512
 _LARGEST_EXPONENT = 300
@@ -207,6 +207,13 @@ def _one(value: Any, where: str) -> Number:
             f"{where} holds {shown(value)}, should be between 1e-{_LARGEST_EXPONENT} and 1e{_LARGEST_EXPONENT}"
         )
     return float(number) if number.is_infinite() else Fraction(number)
+
+
+def printed_number(text: str, where: str) -> None:
+    """``UsageError`` where a printed text is no number, or has more decimals than any page."""
+    number = _decimal(text, where)
+    if number.is_nan() or (number.is_finite() and max(abs(number.adjusted()), len(text)) > 2 * _LARGEST_EXPONENT):
+        raise UsageError(f"{where} holds {shown(text)}, should be a number of at most {2 * _LARGEST_EXPONENT} digits")
 
 
 def _decimal(text: str, where: str) -> Decimal:

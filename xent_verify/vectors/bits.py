@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 from xent_verify.documents import Node, fault, shown
 from xent_verify.enclosure import Enclosure
 from xent_verify.failures import UsageError
-from xent_verify.formats import FORMATS, FloatFormat
+from xent_verify.formats import FORMATS, INTEGERS, FloatFormat
 
 __all__ = ["TRUE_RADIUS", "array_of", "array_record", "literals", "option_of", "option_record", "words", "words_read"]
 
 TRUE_RADIUS = 2.0**-19
 """How far a printed true value may lie from the true value, in ulps: 2**-20 of the enclosure, and its own rounding."""
 
-_INTEGERS = frozenset(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
 _SPARE_BITS = 22
 _DIMENSIONS = 32
 
@@ -55,7 +54,7 @@ def array_record(array: NDArray[Any]) -> dict[str, Any]:
 def array_of(record: Node) -> NDArray[Any]:
     """The array back; ``UsageError`` that says where."""
     name, shape = record.text("dtype"), record.integers("shape")
-    if name not in FORMATS and name not in _INTEGERS:
+    if name not in FORMATS and name not in INTEGERS:
         raise record.fail("dtype", name, "a float format or an integer dtype")
     key = "bits" if name in FORMATS else "values"
     try:
