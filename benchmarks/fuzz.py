@@ -50,6 +50,7 @@ from xent_verify.vectors import Selection, chosen, read_answers, read_vectors, w
 
 SECONDS = 5.0
 LONGEST = 300
+_DEEP = "@deep@"
 
 BASELINE = (
     '{"schema": 1, "findings": [\n{"target": "a:b", "op": "softmax", "dtype": "float32", "kind": "nan", "instruction_set": "",'
@@ -137,10 +138,7 @@ def changed(value: Any, rng: random.Random) -> Any:
             case 1 if isinstance(holder, dict):
                 holder[rng.choice(("x", "\n", "\x1b", "k" * 400))] = holder.pop(key)
             case 2:
-                deep: Any = holder[key]
-                for _ in range(rng.choice((3, 70, 400))):
-                    deep = [deep]
-                holder[key] = deep
+                holder[key] = _DEEP
             case 3:
                 holder[key] = copy.deepcopy(rng.choice(found)[0])
             case _:
@@ -148,11 +146,17 @@ def changed(value: Any, rng: random.Random) -> Any:
     return value
 
 
+def dumped(value: Any, rng: random.Random) -> str:
+    """As JSON; where a place is to nest deep, it does."""
+    deep = rng.choice((3, 70, 400, 3000))
+    return json.dumps(value).replace(json.dumps(_DEEP), "[" * deep + "]" * deep)
+
+
 def json_changed(data: bytes, rng: random.Random) -> bytes:
     """A JSON document with another structure, sometimes with a key twice."""
     sys.set_int_max_str_digits(0)
     try:
-        text = json.dumps(changed(json.loads(data), rng))
+        text = dumped(changed(json.loads(data), rng), rng)
     finally:
         sys.set_int_max_str_digits(4300)
     if rng.random() < 0.05:
@@ -186,7 +190,7 @@ def log_changed(data: bytes, rng: random.Random) -> bytes:
             line["counts"] = changed(lines[place]["counts"], rng)
         line["sha256"] = _sum(line.get("chunk"), line["counts"])
     lines[place] = line
-    return "\n".join(map(json.dumps, lines)).encode()
+    return "\n".join(dumped(line, rng) for line in lines).encode()
 
 
 def npz_changed(data: bytes, rng: random.Random) -> bytes:

@@ -68,6 +68,8 @@ def quantity_of(table: Mapping[str, Any], where: str) -> Quantity:
     missing = [key for key in keys[: _REQUIRED[name]] if key not in inputs]
     if missing:
         raise UsageError(f"{where}: {name} needs {missing[0]}")
+    for key, value in inputs.items():
+        _check_form(name, key, value, f"{where}: {key}")
     given = ", ".join(f"{key} = {_shown(table[key])}" for key in inputs)
     values = evaluate(name, inputs, where)
     names = (name,) if len(values) == 1 else tuple(f"{name}[{i}]" for i in range(len(values)))
@@ -99,6 +101,8 @@ def _row_op(name: str, inputs: Inputs, where: str) -> list[Value]:
     """An op of the contract on one row; -inf logits and what follows from them go by definition."""
     row = inputs["logits"]
     _check_row(row, inputs.get("target"), where)
+    if len(inputs.get("weight", row)) != len(row):
+        raise UsageError(f"{where}: {len(inputs['weight'])} weights for {len(row)} logits")
     op = op_named(name)
     wide = np.array([[float(x) for x in row]])
     arrays = {op.first: wide}
@@ -171,6 +175,18 @@ def _bounds(enclosed: Enclosure) -> tuple[Fraction, Fraction]:
 def _special(value: float) -> Value:
     end = Fraction(value) if math.isfinite(value) else value
     return Value(end, end, f"{value:g}")
+
+
+def _check_form(op: str, key: str, value: Any, where: str) -> None:
+    """A list where one is due, a number where one is due; only a logit may be infinite."""
+    is_list = isinstance(value, list)
+    due = op == "cross_entropy_of_p" if key == "p" else key in ("logits", "weight", "y")
+    if key != "target" and is_list != due:
+        raise UsageError(
+            f"{where} is {'a list' if is_list else 'a number'}, should be {'a list' if due else 'a number'}"
+        )
+    if key != "logits" and any(isinstance(one, float) for one in (value if is_list else [value])):
+        raise UsageError(f"{where} is infinite, should be finite")
 
 
 def _check_row(row: Any, target: Any, where: str) -> None:

@@ -65,6 +65,10 @@ class UndecidedError(XentVerifyError):
     """The enclosure could not be made narrow enough within the precision limit."""
 
 
+_SPACES = "\xa0\u2009\u202f"
+"""No-break and thin spaces, which numbers have between their digits."""
+
+
 def printable(text: str) -> str:
     """Text on one line of printable characters: control, format and surrogate characters are shown escaped.
 
@@ -73,7 +77,9 @@ def printable(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    return "".join(
+        one if one.isprintable() or one in _SPACES else one.encode("unicode_escape").decode() for one in text
+    )
 
 
 def clipped(text: str, length: int) -> str:

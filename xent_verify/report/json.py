@@ -41,6 +41,7 @@ from xent_verify.measure import ERROR_EDGES, MAGNITUDE_EDGES
 from xent_verify.model import Defect, DtypeResult, Example, Finding, RegimeResult, Report, TargetResult
 from xent_verify.report.arrays import encode_array, plain
 from xent_verify.report.decode import SCHEMA, report_of
+from xent_verify.report.safe import encodable
 from xent_verify.report.words import coverage
 from xent_verify.rowwise import added
 
@@ -49,7 +50,7 @@ __all__ = ["as_json", "as_number", "compact", "finding_json", "free", "from_json
 
 def to_json(report: Report) -> str:
     """The whole report, two-space indented, arrays of plain numbers and regimes on one line, with a final newline."""
-    return compact(as_json(report)) + "\n"
+    return encodable(compact(as_json(report))) + "\n"
 
 
 def from_json(text: str, *, source: str = "report") -> Report:
