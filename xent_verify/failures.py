@@ -43,7 +43,7 @@ class UnknownNameError(UsageError):
         told = clipped(printable(str(name)), 60)
         close = difflib.get_close_matches(told, known, n=1, cutoff=0.5)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        super().__init__(f"unknown {what} {told!r}{hint} (choose from: {clipped(', '.join(known), 160)})")
+        super().__init__(f"unknown {what} {told!r}{hint} (choose from: {clipped(', '.join(known), 120)})")
         self.name = name
         self.choices = tuple(known)
 
