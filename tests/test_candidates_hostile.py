@@ -46,7 +46,7 @@ DIED = {
 }
 SILENT = ("loops", "refuses_to_end", "waits_in_c", "stops_itself", "waits_with_a_child")
 MALFORMED = {
-    "writes_into_everything": "no frame of the protocol (not a frame)",
+    "writes_into_everything": "its process answered with no frame of the protocol",
     "returns_none": "a NoneType",
     "returns_text": "a str",
     "returns_bool": "a bool",
