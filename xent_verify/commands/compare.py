@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from xent_verify.commands.shared import say
+
 __all__ = ["command"]
 
 
@@ -30,7 +32,7 @@ def command(old: Path, new: Path, factor: float) -> int:
     before, after = (read_report(path) for path in (old, new))
     found = differences(before, after, factor=factor)
     for line in found.lines:
-        click.echo(line)
+        say(line)
     if not found.places:
         click.echo("xent-verify: the two results have no target, operation and dtype in common", err=True)
         return 5

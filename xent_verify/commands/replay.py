@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from xent_verify.commands.shared import say
+
 __all__ = ["command"]
 
 
@@ -30,5 +32,5 @@ def command(result: Path, index: int | None, kind: str, target: str, in_process:
     report = read_report(result)
     shown = replay(chosen(report, index, kind), target=target, isolated=not in_process)
     for line in shown.lines:
-        click.echo(line)
+        say(line)
     return int(shown.fails)

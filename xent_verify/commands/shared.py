@@ -185,6 +185,13 @@ def deliver(report: Report, *, json_to: str, out: str) -> None:
         click.echo(f"xent-verify: not completed: {line}", err=True)
 
 
+def say(line: str) -> None:
+    """One line for people on stdout: printable, and no command to a runner of workflows."""
+    from xent_verify.report.safe import command_free, readable
+
+    click.echo(command_free(readable(line)))
+
+
 def write(text: str, place: str) -> None:
     """Into a file, to stdout ("-"), or nowhere ("")."""
     if place:
