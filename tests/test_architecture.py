@@ -10,8 +10,8 @@ import xent_verify
 PACKAGE = Path(xent_verify.__file__).parent
 FLOORS = (
     (
-        "failures", "floating", "kinds", "formats", "enclosure", "arrays", "model", "layouts", "environment", "libraries",
-        "outside",
+        "failures", "documents", "floating", "kinds", "formats", "enclosure", "arrays", "model", "layouts", "environment",
+        "libraries", "outside",
     ),
     ("ops", "defined"),
     ("implementations",),

@@ -41,12 +41,12 @@ DIED = {
     "reads_address_zero": "signal 11 (SIGSEGV) in reads_address_zero (misbehaving.py, line ",
     "kills_itself": "signal 9 (SIGKILL)",
     "closes_everything": "exit status ",
-    "writes_into_everything": "",
     "leaves_a_child_and_aborts": "signal 6 (SIGABRT)",
     "takes_all_memory": "memory limit of 600 MB",
 }
 SILENT = ("loops", "refuses_to_end", "waits_in_c", "stops_itself", "waits_with_a_child")
 MALFORMED = {
+    "writes_into_everything": "its process answered with no frame of the protocol",
     "returns_none": "a NoneType",
     "returns_text": "a str",
     "returns_bool": "a bool",

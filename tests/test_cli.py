@@ -52,7 +52,7 @@ def test_json_on_stdout_is_strict_and_alone(capsys: pytest.CaptureFixture[str]) 
         (["audit", "naive"], "op"),
         (["audit", "--op", "softmax"], "TARGETS"),
         (["audit", "naive", "--op", "softmax", "--kwargs", "{not json"], "--kwargs is not JSON"),
-        (["audit", "naive", "--op", "softmax", "--kwargs", '{"a": NaN}'], "not JSON; use a number"),
+        (["audit", "naive", "--op", "softmax", "--kwargs", '{"a": NaN}'], "holds the literal NaN, should be a number"),
         (["audit", "naive", "--op", "softmax", "--kwargs", "[1]"], "JSON object"),
         (["audit", "naive", "--op", "softmax", "--seed", "many"], "many"),
         (["list", "regime"], "did you mean 'regimes'"),

@@ -133,7 +133,7 @@ def test_annotations_are_at_most_ten_and_one_line_each():
     assert line.startswith(
         "::error file=src/my loss.py,title=overflow%3A src/my loss.py%3Af<a>%2Cb softmax float16::50%25"
     )
-    assert "%0Aare" in line
+    assert "\\nare" in line
     assert render_annotations(passing()) == ""
 
 

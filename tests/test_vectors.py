@@ -350,9 +350,9 @@ Change = Callable[[dict[str, Any]], object]
         (lambda d: d["answers"].update(nobody="3f800000"), "1 answers to cases that the vectors do not have: nobody"),
         (lambda d: d["answers"].update({next(iter(d["answers"])): "3f80"}), "is not the 8 hex digits of a float32"),
         (lambda d: d["answers"].update({next(iter(d["answers"])): 3}), "neither hex words nor a list"),
-        (lambda d: d.update(version=2), "version is '2', should be 1"),
+        (lambda d: d.update(version=2), "version is 2, should be 1"),
         (lambda d: d.update(format="something"), "should be 'xent-verify answers'"),
-        (lambda d: d.pop("answers"), "has no 'answers'"),
+        (lambda d: d.pop("answers"), "answers is missing"),
     ],
 )
 def test_unreadable_answers_are_one_clear_line(
@@ -373,10 +373,10 @@ def test_unreadable_answers_are_one_clear_line(
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("{not json", "is not strict JSON"),
-        ("[1]", "holds list"),
+        ("{not json", "is not JSON"),
+        ("[1]", "holds a list of 1, should be a JSON object"),
         ('{"format": "xent-verify vectors", "version": 1, "cases": [NaN]}', "the literal NaN"),
-        ('{"format": "xent-verify vectors", "version": 1, "cases": []}', "holds no case"),
+        ('{"format": "xent-verify vectors", "version": 1, "cases": []}', "cases is empty"),
         (
             '{"format": "xent-verify vectors", "version": 1, "cases": [{"id": "a", "op": "sofmax"}]}',
             "did you mean 'softmax'",

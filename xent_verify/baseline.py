@@ -12,12 +12,13 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from xent_verify.documents import Node, read_json
 from xent_verify.failures import UsageError
 from xent_verify.kinds import KINDS
 from xent_verify.model import Finding
@@ -194,35 +195,28 @@ def differences(old: Iterable[Entry], new: Iterable[Entry]) -> list[str]:
 
 def read_baseline(path: Path) -> tuple[Entry, ...]:
     """The entries of a file; none where there is no file. ``UsageError`` where it is not a baseline."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return ()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"baseline {path}: cannot be read: {error}") from error
-    try:
-        data = json.loads(text)
-        if data["schema"] != _SCHEMA:
-            raise UsageError(f"baseline {path}: schema {data['schema']!r} is not {_SCHEMA}")
-        return tuple(_entry(record) for record in data["findings"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        if isinstance(error, UsageError):
-            raise
-        told = f"line {error.lineno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else f"{error!r}"
-        raise UsageError(f"baseline {path}: corrupt ({told}); restore it, or move it away for a new one") from error
+    root = read_json(path)
+    if type(root.get("schema")) is not int or root.get("schema") != _SCHEMA:
+        raise root.fail("schema", root.get("schema"), str(_SCHEMA))
+    entries = tuple(map(_entry, root.children("findings")))
+    keys = {entry.key for entry in entries}
+    if len(keys) != len(entries):
+        raise root.fail("findings", root.get("findings"), "findings that differ in target, op, dtype, kind or machine")
+    return entries
 
 
-def _entry(record: Mapping[str, Any]) -> Entry:
-    ratio = record["ratio"]
-    entry = Entry(**{**record, "regimes": tuple(record["regimes"]), "ratio": math.inf if ratio == "inf" else ratio})
-    texts = (entry.target, entry.op, entry.dtype, entry.kind, entry.instruction_set, entry.measured, *entry.regimes)
-    if not all(isinstance(text, str) for text in texts) or entry.kind not in KINDS:
-        raise ValueError(f"not a finding: {record}")
-    if not all(type(number) is int and number >= 0 for number in (entry.count, entry.cases)):
-        raise ValueError(f"counts must be whole numbers: {record}")
-    if entry.ratio is not None and not (isinstance(entry.ratio, int | float) and entry.ratio >= 0):
-        raise ValueError(f"ratio must be a number: {record}")
-    return entry
+def _entry(node: Node) -> Entry:
+    node.only(tuple(field.name for field in fields(Entry)))
+    ratio = node.optional_number("ratio")
+    if ratio is not None and not ratio >= 0:
+        raise node.fail("ratio", ratio, "a number of at least 0")
+    return Entry(
+        node.text("target"), node.text("op"), node.text("dtype"),
+        node.choice("kind", KINDS, "a kind of finding, such as inaccurate"), node.text("instruction_set"),
+        node.texts("regimes"), node.count("count"), node.count("cases"), ratio, node.text("measured"),
+    )  # fmt: skip
 
 
 def _written(entries: Iterable[Entry]) -> str:

@@ -37,15 +37,14 @@ cross_entropy_of_p        p, y (two lists): -Σ y log p, with 0·log 0 = 0
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, Literal
 
-from xent_verify.claims_truth import Quantity, Value, quantity_of, rounded_like
-from xent_verify.failures import UnknownNameError, UsageError
+from xent_verify.claims_truth import Quantity, Value, printed_number, quantity_of, rounded_like
+from xent_verify.documents import read_toml, shown
+from xent_verify.failures import UnknownNameError, UsageError, printable
 from xent_verify.report.terminal import console, written
 
 __all__ = ["Number", "Verdict", "check", "render", "to_json"]
@@ -82,13 +81,8 @@ class Verdict:
 
 def check(path: str | os.PathLike[str]) -> list[Verdict]:
     """Judge every claim of a file. ``UsageError`` (one line) for a file that cannot be read or understood."""
-    source = Path(path)
-    try:
-        data = tomllib.loads(source.read_text(encoding="utf-8"), parse_float=Decimal)
-    except OSError as error:
-        raise UsageError(f"cannot read {source}: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{source} is not TOML: {error}") from None
+    source = printable(str(path))
+    data = read_toml(path, parse_float=Decimal).fields
     unknown = [key for key in data if key not in ("title", "source", "claim")]
     if unknown:
         raise UnknownNameError(f"key in {source}", unknown[0], ("title", "source", "claim"))
@@ -107,7 +101,7 @@ def _judged(claim: dict[str, Any], where: str) -> Verdict:
     intended = _intended(claim, where)
     about = claim.get("about", quantity.text)
     if not isinstance(about, str):
-        raise UsageError(f"{where}: about is {about!r}, should be a string")
+        raise UsageError(f"{where}: about is {shown(about)}, should be a string")
     right = all(number.holds for number in numbers)
     fits = intended is None or _fits(printed, intended, where)
     outcome: Literal["holds", "wrong", "misapplied"] = "wrong" if not right else "holds" if fits else "misapplied"
@@ -118,10 +112,13 @@ def _judged(claim: dict[str, Any], where: str) -> Verdict:
 def _printed(value: Any, count: int, where: str) -> list[str]:
     given = value if isinstance(value, list) else [value]
     if value is None or not all(isinstance(item, str | int | Decimal) and not isinstance(item, bool) for item in given):
-        raise UsageError(f'{where}: printed is {value!r}, should be a number in quotes ("0.88") or a list of them')
+        raise UsageError(f'{where}: printed is {shown(value)}, should be a number in quotes ("0.88") or a list of them')
     if len(given) != count:
         raise UsageError(f"{where}: {len(given)} numbers printed, the op gives {count}")
-    return [str(item).strip().replace("−", "-") for item in given]
+    texts = [str(item).strip().replace("−", "-") for item in given]
+    for text in texts:
+        printed_number(text, f"{where}: printed")
+    return texts
 
 
 def _number(name: str, value: Value, printed: str) -> Number:
@@ -142,7 +139,7 @@ def _intended(claim: dict[str, Any], where: str) -> Quantity | None:
     if given is None:
         return None
     if not isinstance(given, dict):
-        raise UsageError(f"{where}: stands_for is {given!r}, should be a table: {{ op = …, logits = … }}")
+        raise UsageError(f"{where}: stands_for is {shown(given)}, should be a table: {{ op = …, logits = … }}")
     return quantity_of(given, f"{where}, stands_for")
 
 

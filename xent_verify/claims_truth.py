@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from xent_verify.documents import shown
 from xent_verify.enclosure import Enclosure
 from xent_verify.failures import UnknownNameError, UsageError
 from xent_verify.model import Batch
@@ -24,7 +25,7 @@ from xent_verify.truth import exact, special
 from xent_verify.truth.decimals import shown_interval
 from xent_verify.truth.intervals import BigArithmetic, Interval
 
-__all__ = ["OPS", "Quantity", "Value", "quantity_of", "rounded_like"]
+__all__ = ["OPS", "Quantity", "Value", "printed_number", "quantity_of", "rounded_like"]
 
 _PRECISION = 512
 _LARGEST_EXPONENT = 300
@@ -67,10 +68,12 @@ def quantity_of(table: Mapping[str, Any], where: str) -> Quantity:
     missing = [key for key in keys[: _REQUIRED[name]] if key not in inputs]
     if missing:
         raise UsageError(f"{where}: {name} needs {missing[0]}")
-    shown = ", ".join(f"{key} = {_shown(table[key])}" for key in inputs)
+    for key, value in inputs.items():
+        _check_form(name, key, value, f"{where}: {key}")
+    given = ", ".join(f"{key} = {_shown(table[key])}" for key in inputs)
     values = evaluate(name, inputs, where)
     names = (name,) if len(values) == 1 else tuple(f"{name}[{i}]" for i in range(len(values)))
-    return Quantity(f"{name}({shown})", names, tuple(values))
+    return Quantity(f"{name}({given})", names, tuple(values))
 
 
 def rounded_like(value: Value, printed: str) -> tuple[str, bool]:
@@ -98,6 +101,8 @@ def _row_op(name: str, inputs: Inputs, where: str) -> list[Value]:
     """An op of the contract on one row; -inf logits and what follows from them go by definition."""
     row = inputs["logits"]
     _check_row(row, inputs.get("target"), where)
+    if len(inputs.get("weight", row)) != len(row):
+        raise UsageError(f"{where}: {len(inputs['weight'])} weights for {len(row)} logits")
     op = op_named(name)
     wide = np.array([[float(x) for x in row]])
     arrays = {op.first: wide}
@@ -172,6 +177,18 @@ def _special(value: float) -> Value:
     return Value(end, end, f"{value:g}")
 
 
+def _check_form(op: str, key: str, value: Any, where: str) -> None:
+    """A list where one is due, a number where one is due; only a logit may be infinite."""
+    is_list = isinstance(value, list)
+    due = op == "cross_entropy_of_p" if key == "p" else key in ("logits", "weight", "y")
+    if key != "target" and is_list != due:
+        raise UsageError(
+            f"{where} is {'a list' if is_list else 'a number'}, should be {'a list' if due else 'a number'}"
+        )
+    if key != "logits" and any(isinstance(one, float) for one in (value if is_list else [value])):
+        raise UsageError(f"{where} is infinite, should be finite")
+
+
 def _check_row(row: Any, target: Any, where: str) -> None:
     if not isinstance(row, list) or not row:
         raise UsageError(f"{where}: logits should be a list of numbers")
@@ -197,20 +214,29 @@ def _numbers(value: Any, where: str) -> Any:
 
 def _one(value: Any, where: str) -> Number:
     if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
-        raise UsageError(f"{where} holds {value!r}, should be a number")
+        raise UsageError(f"{where} holds {shown(value)}, should be a number")
     number = _decimal(str(value), where)
     if number.is_nan() or number == Decimal("Infinity"):
-        raise UsageError(f"{where} holds {value}, should be a number")
+        raise UsageError(f"{where} holds {shown(value)}, should be a number")
     if number.is_finite() and abs(number.adjusted()) > _LARGEST_EXPONENT:
-        raise UsageError(f"{where} holds {value}, should be between 1e-{_LARGEST_EXPONENT} and 1e{_LARGEST_EXPONENT}")
+        raise UsageError(
+            f"{where} holds {shown(value)}, should be between 1e-{_LARGEST_EXPONENT} and 1e{_LARGEST_EXPONENT}"
+        )
     return float(number) if number.is_infinite() else Fraction(number)
+
+
+def printed_number(text: str, where: str) -> None:
+    """``UsageError`` where a printed text is no number, or has more decimals than any page."""
+    number = _decimal(text, where)
+    if number.is_nan() or (number.is_finite() and max(abs(number.adjusted()), len(text)) > 2 * _LARGEST_EXPONENT):
+        raise UsageError(f"{where} holds {shown(text)}, should be a number of at most {2 * _LARGEST_EXPONENT} digits")
 
 
 def _decimal(text: str, where: str) -> Decimal:
     try:
         return Decimal(text.strip().replace("−", "-"))
     except InvalidOperation:
-        raise UsageError(f"{where} holds {text!r}, should be a number") from None
+        raise UsageError(f"{where} holds {shown(text)}, should be a number") from None
 
 
 def _shown(value: Any) -> str:

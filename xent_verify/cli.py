@@ -13,7 +13,7 @@ from importlib import import_module
 
 import click
 
-from xent_verify.failures import UnknownNameError, UsageError, XentVerifyError
+from xent_verify.failures import UnknownNameError, UsageError, XentVerifyError, printable
 
 __all__ = ["INCOMPLETE", "INTERRUPTED", "NOTHING_CHECKED", "WRONG_USE", "main"]
 
@@ -107,6 +107,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _say(message: str, status: int) -> int:
-    line = " ".join(message.split())
+    line = printable(" ".join(message.split()))
     print(f"xent-verify: {line}", file=sys.stderr)
     return status

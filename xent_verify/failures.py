@@ -21,7 +21,9 @@ __all__ = [
     "UnknownNameError",
     "UsageError",
     "XentVerifyError",
+    "clipped",
     "one_line",
+    "printable",
 ]
 
 
@@ -38,9 +40,10 @@ class UnknownNameError(UsageError):
 
     def __init__(self, what: str, name: object, choices: Iterable[str]) -> None:
         known = sorted(choices)
-        close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+        told = clipped(printable(str(name)), 60)
+        close = difflib.get_close_matches(told, known, n=1, cutoff=0.5)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        super().__init__(f"unknown {what} {str(name)!r}{hint} (choose from: {', '.join(known)})")
+        super().__init__(f"unknown {what} {told!r}{hint} (choose from: {clipped(', '.join(known), 120)})")
         self.name = name
         self.choices = tuple(known)
 
@@ -60,6 +63,28 @@ class AuditIncompleteError(XentVerifyError):
 
 class UndecidedError(XentVerifyError):
     """The enclosure could not be made narrow enough within the precision limit."""
+
+
+_SPACES = "\xa0\u2009\u202f"
+"""No-break and thin spaces, which numbers have between their digits."""
+
+
+def printable(text: str) -> str:
+    """Text on one line of printable characters: control, format and surrogate characters are shown escaped.
+
+    >>> print(printable("a\\tb\\x1b[2J"))
+    a\\tb\\x1b[2J
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() or one in _SPACES else one.encode("unicode_escape").decode() for one in text
+    )
+
+
+def clipped(text: str, length: int) -> str:
+    """Text of at most that many characters; an ellipsis says that some are left out."""
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def one_line(error: Exception) -> str:

@@ -23,10 +23,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from xent_verify.failures import UnknownNameError
 
-__all__ = ["FORMATS", "FloatFormat", "format_named"]
+__all__ = ["FORMATS", "INTEGERS", "FloatFormat", "format_named"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+
+INTEGERS = tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
+"""The integer dtypes that indices may have."""
 
 
 @dataclass(frozen=True, slots=True)

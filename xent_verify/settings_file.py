@@ -7,7 +7,6 @@ Keys at the top are defaults; every ``[[tool.xent-verify.target]]`` table overri
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 from xent_verify.audit import Settings
 from xent_verify.baseline import WORSE_FACTOR
 from xent_verify.candidates.adapters import ADAPTERS
+from xent_verify.documents import read_toml, shown
 from xent_verify.failures import UnknownNameError, UsageError
 from xent_verify.formats import format_named
 from xent_verify.ops import op_named
@@ -84,6 +84,17 @@ def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def _table(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_data, value.values()))
+
+
+def _data(value: Any) -> bool:
+    """What can be sent to a target: no dates."""
+    if isinstance(value, list):
+        return all(map(_data, value))
+    return _table(value) if isinstance(value, dict) else isinstance(value, str | bool | int | float)
+
+
 _TEXT = _Key("a non-empty string", _text)
 _TARGET_KEYS: Mapping[str, _Key] = {
     "target": _TEXT,
@@ -96,13 +107,13 @@ _TARGET_KEYS: Mapping[str, _Key] = {
     "profile": _TEXT,
     "seed": _Key("a whole number of at least 0", lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= 0),
     "timeout": _Key("a positive number of seconds", lambda v: _number(v) and v > 0),
-    "kwargs": _Key("a table of keyword arguments", lambda v: isinstance(v, dict)),
+    "kwargs": _Key("a table of keyword arguments", _table),
     "device": _TEXT,
     "isolated": _Key("true or false", lambda v: isinstance(v, bool)),
     "sizes": _Key("a list of row lengths", lambda v: isinstance(v, list) and all(type(n) is int for n in v)),
     "result": _TEXT,
     "call": _TEXT,
-    "options": _Key("a table of the operation's options", lambda v: isinstance(v, dict)),
+    "options": _Key("a table of the operation's options", _table),
     "in_place": _Key("a list of inputs", _texts),
     "only": _TEXT,
     "without": _Key("a list of regimes", _texts),
@@ -128,7 +139,7 @@ def find_settings(start: Path) -> Path:
         if own.is_file():
             return own
         if shared.is_file():
-            tool = _tables(shared).get("tool")
+            tool = read_toml(shared).fields.get("tool")
             if isinstance(tool, dict) and "xent-verify" in tool:
                 return shared
     raise UsageError(f"no {OWN_FILE} and no [tool.xent-verify] in {SHARED_FILE} here: 'xent-verify init' writes one")
@@ -136,7 +147,7 @@ def find_settings(start: Path) -> Path:
 
 def read_settings(path: Path, *, profile: str = "", seed: int | None = None, policy: str = "") -> GateSettings:
     """The targets of a settings file; ``profile``, ``seed`` and ``policy`` of the command line win over it."""
-    tables = _tables(path)
+    tables = read_toml(path).fields
     prefix = ""
     if path.name == SHARED_FILE:
         prefix = "tool.xent-verify"
@@ -161,22 +172,12 @@ def read_settings(path: Path, *, profile: str = "", seed: int | None = None, pol
     return GateSettings(path, tuple(targets), baseline, float(tables.get("worse_factor", WORSE_FACTOR)))
 
 
-def _tables(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"settings file {path}: not found") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: is not TOML: {error}") from error
-
-
 def _check(table: Mapping[str, Any], keys: Mapping[str, _Key], where: str) -> None:
     for name, value in table.items():
         if name not in keys:
-            known = UnknownNameError("key", name, keys)
-            raise UsageError(f"{where}: {known}")
+            raise UsageError(f"{where}: {UnknownNameError('key', name, keys)}")
         if not keys[name].fits(value):
-            raise UsageError(f"{where}: {name} = {value!r} should be {keys[name].wanted}")
+            raise UsageError(f"{where}: {name} = {shown(value)} should be {keys[name].wanted}")
 
 
 def _target(table: Mapping[str, Any], defaults: Mapping[str, Any], given: Mapping[str, Any], place: str) -> GateTarget:

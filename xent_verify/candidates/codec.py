@@ -10,13 +10,15 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
+from xent_verify.documents import shown
+from xent_verify.failures import clipped
 from xent_verify.model import Batch, Died, Malformed, NotOffered, Outcome, Raised, Returned, TimedOut
 
 __all__ = ["Frame", "batch_frame", "decode_batch", "decode_outcome", "is_number", "outcome_frame", "pack", "read_frame"]
@@ -25,6 +27,10 @@ Frame = tuple[dict[str, Any], dict[str, NDArray[Any]]]
 
 _HEAD = struct.Struct("<Q")
 _HEADER_LIMIT = 2**26
+_DIMENSIONS = 64
+_NAME = 200
+_TEXT = 4000
+"""Characters of a text in an answer; a message is cut there."""
 _PLAIN = (
     "float16",
     "float32",
@@ -46,7 +52,7 @@ def is_number(dtype: np.dtype[Any]) -> bool:
 
 def _dtype(name: str) -> np.dtype[Any]:
     if name not in _PLAIN and name not in _EXTENDED:
-        raise ValueError(f"dtype {name!r} does not travel")
+        raise ValueError(f"dtype {shown(name)} does not travel")
     return np.dtype(getattr(ml_dtypes, name)) if name in _EXTENDED else np.dtype(name)
 
 
@@ -64,16 +70,35 @@ def read_frame(read: Callable[[int], Any], limit: int) -> Frame:
     size = _HEAD.unpack(read(_HEAD.size))[0]
     if size > _HEADER_LIMIT:
         raise ValueError("not a frame")
-    header = json.loads(bytes(read(size)))
+    try:
+        header = json.loads(bytes(read(size)))
+    except RecursionError:
+        raise ValueError("a frame that nests too deep") from None
+    if not isinstance(header, dict):
+        raise ValueError("a frame without a header")
     arrays, total = {}, 0
-    for name, dtype_name, dims in header.pop("buffers"):
-        shape, dtype = tuple(int(n) for n in dims), _dtype(dtype_name)
+    for name, dtype_name, shape in _specs(header.pop("buffers", None)):
+        dtype = _dtype(dtype_name)
         count = math.prod(shape) * dtype.itemsize
         total += count
-        if min(shape, default=0) < 0 or total > limit:
+        if total > limit:
             raise ValueError("an array too large")
         arrays[name] = np.frombuffer(read(count), np.uint8).view(dtype).reshape(shape)
     return header, arrays
+
+
+def _specs(buffers: Any) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+    """(name, dtype, shape) of every buffer of a frame."""
+    if not isinstance(buffers, list):
+        raise ValueError("a frame names no buffers")
+    for spec in buffers:
+        match spec:
+            case [str(name), str(dtype), [*shape]] if len(shape) <= _DIMENSIONS and all(
+                type(n) is int and n >= 0 for n in shape
+            ):
+                yield name, dtype, tuple(shape)
+            case _:
+                raise ValueError(f"{shown(spec)} is no buffer")
 
 
 def batch_frame(batch: Batch, number: int) -> list[Any]:
@@ -121,6 +146,13 @@ def outcome_frame(outcome: Outcome, number: int) -> list[Any]:
             raise ValueError("a child neither times itself nor refuses calls")
 
 
+def _text(given: Any) -> str:
+    """A text of an answer, of a limited length and with a UTF-8 encoding."""
+    if not isinstance(given, str):
+        raise ValueError(f"{shown(given)} is no text")
+    return clipped(given, _TEXT).encode("utf-8", "backslashreplace").decode()
+
+
 def decode_outcome(frame: Frame) -> Outcome:
     """The outcome of a frame; ``ValueError``, ``KeyError`` or ``TypeError`` for anything else."""
     header, arrays = frame
@@ -128,18 +160,18 @@ def decode_outcome(frame: Frame) -> Outcome:
         case "returned":
             return Returned(
                 arrays["value"],
-                str(header["dtype_name"]),
-                tuple(map(str, header["mutated"])),
+                _text(header["dtype_name"]),
+                tuple(map(_text, header["mutated"])),
                 bool(header["earlier_changed"]),
                 bool(header["aliases_input"]),
-                tuple(map(str, header["global_state"])),
-                str(header["printed"]),
+                tuple(map(_text, header["global_state"])),
+                _text(header["printed"]),
             )
         case "raised":
-            return Raised(str(header["type_name"]), str(header["message"]), str(header["where"]))
+            return Raised(clipped(_text(header["type_name"]), _NAME), _text(header["message"]), _text(header["where"]))
         case "malformed":
-            return Malformed(str(header["what"]))
+            return Malformed(_text(header["what"]))
         case "died":
-            return Died(str(header["how"]))
+            return Died(_text(header["how"]))
         case other:
-            raise ValueError(f"unknown outcome {other!r}")
+            raise ValueError(f"unknown outcome {shown(other)}")

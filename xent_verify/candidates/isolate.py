@@ -20,8 +20,8 @@ from xent_verify.candidates import codec
 from xent_verify.candidates.calling import Calling
 from xent_verify.candidates.style import Style
 from xent_verify.candidates.wire import Ended, read_exactly, widen, write_all
-from xent_verify.failures import MissingExtraError, UsageError
-from xent_verify.model import Batch, Died, Outcome, Returned, TimedOut
+from xent_verify.failures import MissingExtraError, UsageError, clipped, printable
+from xent_verify.model import Batch, Died, Malformed, Outcome, Returned, TimedOut
 
 __all__ = ["Child"]
 
@@ -124,7 +124,7 @@ class Child:
         """What the child found out, None when that ended it; ``UsageError`` when the target could not be loaded."""
         try:
             write_all(self._sink, codec.pack(self._config, {}), self._until(IMPORT_SECONDS))
-            header = self._receive(IMPORT_SECONDS)[0]
+            header = self._receive(self._until(IMPORT_SECONDS))[0]
         except _Late:
             self.close()
             raise UsageError(f"importing {self._target} did not finish within {IMPORT_SECONDS:g} s") from None
@@ -136,7 +136,7 @@ class Child:
         if header["kind"] == "loaded":
             patience = _PROBE_CALLS * self._timeout * (_COMPILING if header["compiles"] else 1)
             try:
-                header = self._receive(patience if self._config["ask"] else IMPORT_SECONDS)[0]
+                header = self._receive(self._until(patience if self._config["ask"] else IMPORT_SECONDS))[0]
             except (_Late, Ended, KeyError, ValueError, TypeError):
                 self._last_words = self._how()
                 return None
@@ -176,8 +176,13 @@ class Child:
         except _Late:
             self.close()
             return TimedOut(seconds or self._timeout)
-        except (Ended, KeyError, ValueError, TypeError):
+        except Ended:
             return Died(self._how())
+        except (KeyError, ValueError, TypeError) as error:
+            self.close()
+            return Malformed(
+                f"its process answered with no frame of the protocol ({clipped(printable(str(error)), 120)})"
+            )
         except BaseException:
             self.close()
             raise
@@ -193,15 +198,17 @@ class Child:
 
     def _answer(self, seconds: float) -> Outcome:
         """The outcome of the latest question; answers to earlier ones, which nobody waited for, are passed over."""
+        wait, late = self._until(seconds), time.monotonic() + seconds
         while True:
-            frame = self._receive(seconds)
+            frame = self._receive(wait)
             if frame[0]["number"] == self._number:
                 return codec.decode_outcome(frame)
+            if time.monotonic() > late:  # a flood is always ready, so that no wait looks at the clock
+                raise _Late
             if not 0 < frame[0]["number"] < self._number:
                 raise ValueError("an answer to no question")
 
-    def _receive(self, seconds: float) -> codec.Frame:
-        wait = self._until(seconds)
+    def _receive(self, wait: Callable[[int, bool], None]) -> codec.Frame:
         return codec.read_frame(lambda count: read_exactly(self._source, count, wait), _ANSWER_LIMIT)
 
     def _until(self, seconds: float) -> Callable[[int, bool], None]:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from xent_verify.commands.shared import say
+
 __all__ = ["command"]
 
 
@@ -23,14 +25,14 @@ def command(old: Path, new: Path, factor: float) -> int:
     """
     from xent_verify.differences import differences
     from xent_verify.failures import UsageError
-    from xent_verify.report import from_json
+    from xent_verify.report import read_report
 
     if not factor >= 1:
         raise UsageError(f"--factor {factor}: must be at least 1")
-    before, after = (from_json(path.read_text(encoding="utf-8"), source=str(path)) for path in (old, new))
+    before, after = (read_report(path) for path in (old, new))
     found = differences(before, after, factor=factor)
     for line in found.lines:
-        click.echo(line)
+        say(line)
     if not found.places:
         click.echo("xent-verify: the two results have no target, operation and dtype in common", err=True)
         return 5

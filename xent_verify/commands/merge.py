@@ -21,10 +21,10 @@ def command(results: tuple[Path, ...], json_to: str) -> int:
     xent-verify merge linux.json arm.json --json all.json
     """
     from xent_verify.audit import merged
-    from xent_verify.report import from_json, to_json
+    from xent_verify.report import read_report, to_json
     from xent_verify.report.words import headline
 
-    reports = [from_json(path.read_text(encoding="utf-8"), source=str(path)) for path in results]
+    reports = [read_report(path) for path in results]
     report = merged(reports)
     machines = {str(one.environment.get("instruction_set", "")) for one in reports}
     if len(machines) > 1:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from xent_verify.commands.shared import say
+
 __all__ = ["command"]
 
 
@@ -25,10 +27,10 @@ def command(result: Path, index: int | None, kind: str, target: str, in_process:
     xent-verify replay result.json --kind nan
     """
     from xent_verify.replay import chosen, replay
-    from xent_verify.report import from_json
+    from xent_verify.report import read_report
 
-    report = from_json(result.read_text(encoding="utf-8"), source=str(result))
+    report = read_report(result)
     shown = replay(chosen(report, index, kind), target=target, isolated=not in_process)
     for line in shown.lines:
-        click.echo(line)
+        say(line)
     return int(shown.fails)

@@ -57,14 +57,14 @@ def command(
     from xent_verify.differences import with_changes
     from xent_verify.harvest import harvest
     from xent_verify.prove.beside import certificate_files, with_certificates
-    from xent_verify.report import from_json, save
+    from xent_verify.report import read_report, save
     from xent_verify.report.words import headline
 
-    earlier = from_json(Path(against).read_text(encoding="utf-8"), source=against) if against else None
+    earlier = read_report(Path(against)) if against else None
     proofs = certificate_files(certificates)
     report: Report
     if results:
-        report = merged([from_json(path.read_text(encoding="utf-8"), source=str(path)) for path in results])
+        report = merged([read_report(path) for path in results])
     else:
         with progress() as show:
             report = harvest(

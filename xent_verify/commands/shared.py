@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from xent_verify.documents import json_of, json_value
 from xent_verify.failures import UsageError
 from xent_verify.model import Report
 
@@ -132,6 +132,9 @@ def sizes_of(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(map(int, names)))
 
 
+_JSON_WORDS = ("true", "false", "null", "NaN", "Infinity")
+
+
 def options_of(given: tuple[str, ...]) -> dict[str, Any]:
     """NAME=VALUE each, the value as JSON (a bare word is text)."""
     found: dict[str, Any] = {}
@@ -139,30 +142,15 @@ def options_of(given: tuple[str, ...]) -> dict[str, Any]:
         name, sign, value = text.partition("=")
         if not sign or not name.strip():
             raise UsageError(f"--option {text!r}: write NAME=VALUE, such as --option label_smoothing=0.1")
-        try:
-            found[name.strip()] = json.loads(value, parse_constant=_no_constant)
-        except json.JSONDecodeError:
-            if not value.strip().isidentifier():
-                raise UsageError(f'--option {text!r}: {value!r} is not JSON (a number, a list, "text")') from None
-            found[name.strip()] = value.strip()
+        word = value.strip()
+        bare = word.isidentifier() and word not in _JSON_WORDS
+        found[name.strip()] = word if bare else json_value(value, f"--option {name.strip()}")
     return found
 
 
 def kwargs_of(text: str) -> dict[str, Any]:
     """A JSON object; ``UsageError`` for anything else."""
-    if not text:
-        return {}
-    try:
-        value = json.loads(text, parse_constant=_no_constant)
-    except json.JSONDecodeError as error:
-        raise UsageError(f"--kwargs is not JSON: {error.msg} at column {error.colno} of {text!r}") from error
-    if not isinstance(value, dict):
-        raise UsageError(f"--kwargs must be a JSON object such as '{{\"axis\": 1}}', not {text!r}")
-    return value
-
-
-def _no_constant(name: str) -> float:
-    raise UsageError(f"{name} is not JSON; use a number")
+    return json_of(text, "--kwargs").fields if text else {}
 
 
 @contextmanager
@@ -195,6 +183,13 @@ def deliver(report: Report, *, json_to: str, out: str) -> None:
         save(report, Path(out))
     for line in report.incomplete:
         click.echo(f"xent-verify: not completed: {line}", err=True)
+
+
+def say(line: str) -> None:
+    """One line for people on stdout: printable, and no command to a runner of workflows."""
+    from xent_verify.report.safe import command_free, readable
+
+    click.echo(command_free(readable(line)))
 
 
 def write(text: str, place: str) -> None:

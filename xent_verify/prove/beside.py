@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from xent_verify.failures import UsageError
 from xent_verify.model import DtypeResult, Proved, Report, TargetResult
+from xent_verify.prove.certificate import read_certificate
 from xent_verify.prove.fingerprint import fingerprint
 
 __all__ = ["certificate_files", "with_certificates"]
@@ -68,14 +68,9 @@ def _fingerprints(report: Report) -> dict[tuple[str, str], dict[str, Any]]:
 
 def _certified(file: Path) -> Iterator[_Certified]:
     """Nothing for a partial one."""
-    try:
-        made = json.loads(file.read_text(encoding="utf-8"))
-        if made["kind"] != "certificate":
-            raise ValueError(f"kind {made['kind']!r}")
-        if made["label"] == "proved" and made["max_ulp"] is not None:
-            run = made["run"]
-            maximum = float.fromhex(made["max_ulp"]["hex"])
-            proved = Proved(str(run["domain"]), int(made["rows"]), maximum)
-            yield _Certified((run["target"], run["op"], run["dtype"]), run["fingerprint"], proved)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"certificate {file}: {type(error).__name__}: {error}") from None
+    made = read_certificate(file)
+    if made.fields["label"] == "proved" and made.fields["max_ulp"] is not None:
+        run = made.child("run")
+        proved = Proved(run.text("domain"), made.count("rows"), made.child("max_ulp").made("hex", float.fromhex))
+        place = run.text("target"), run.text("op"), run.text("dtype")
+        yield _Certified(place, run.child("fingerprint").fields, proved)

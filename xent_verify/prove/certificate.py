@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from xent_verify.conventions import PROFILES
-from xent_verify.failures import UsageError
+from xent_verify.documents import Node, read_json
+from xent_verify.formats import format_named
 from xent_verify.kinds import FAILING
 from xent_verify.prove.counts import LOWEST, SHIFT, Cells, Counts, Extreme, Gathered, bin_edges
 from xent_verify.prove.domain import numbers
@@ -19,8 +19,9 @@ from xent_verify.prove.widths import FAMILIES
 from xent_verify.prove.words import described, number_of
 from xent_verify.report.json import compact
 
-__all__ = ["certificate", "file_name", "severity_of", "table", "write"]
+__all__ = ["certificate", "file_name", "read_certificate", "severity_of", "table", "write"]
 
+_SCHEMA = 1
 _SHOWN = 64
 _CONSISTENT = "all -inf"
 
@@ -39,7 +40,7 @@ def certificate(plan: Plan, done: Gathered) -> dict[str, Any]:
     failed = lost or any(item["severity"] == "fail" for item in failures + conduct)
     faithful = int(total.histogram[:-LOWEST].sum())
     return {
-        "schema": 1,
+        "schema": _SCHEMA,
         "kind": "certificate",
         "label": "proved" if whole else "partial",
         "statement": _statement(plan, total, whole),
@@ -202,26 +203,47 @@ Each row is verified again, in parts, by `tests/test_prove_certificates.py`.
 """
 
 
+def read_certificate(file: Path) -> Node:
+    """A certificate's document, what every reader of it needs checked. ``UsageError`` in one line for any other file."""
+    made = read_json(file)
+    for key, due in (("kind", "certificate"), ("schema", _SCHEMA)):
+        if type(made.get(key)) is not type(due) or made.get(key) != due:
+            raise made.fail(key, made.get(key), repr(due))
+    made.choice("label", ("proved", "partial"), "'proved' or 'partial'")
+    run = made.child("run")
+    run.made("dtype", format_named)
+    if made.count("rows") > run.count("rows") or (made.text("label") == "proved") != (
+        made.count("rows") == run.count("rows")
+    ):
+        raise made.fail("rows", made.get("rows"), f"all of {run.get('rows')} where it is proved, else fewer")
+    for key in ("max_ulp", "max_bound_ratio"):
+        made.optional(key, _read_extreme)
+    return made
+
+
+def _read_extreme(node: Node) -> None:
+    value = node.get("value")
+    twin = float(value) if value in ("inf", "nan") else value
+    if not isinstance(twin, int | float) or isinstance(twin, bool):
+        raise node.fail("value", value, "a number")
+    if node.made("hex", float.fromhex).hex() != float(twin).hex():
+        raise node.fail("hex", node.get("hex"), f"the hexadecimal float of {value}")
+
+
 def table(files: Iterable[Path]) -> str:
     """The table of certificates, as Markdown."""
-    lines = []
-    for file in files:
-        try:
-            made = json.loads(file.read_text(encoding="utf-8"))
-            lines.append(_line(file, made))
-        except (ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"certificate {file}: {type(error).__name__}: {error}") from None
-    return _HEAD + "".join(lines)
+    return _HEAD + "".join(_line(file.name, read_certificate(file)) for file in files)
 
 
-def _line(file: Path, made: Mapping[str, Any]) -> str:
-    run, worst, ratio = made["run"], made["max_ulp"], made["max_bound_ratio"]
-    share = made["correctly_rounded"] / made["numeric"] if made["numeric"] else 0.0
-    failures = [f"{item['kind']}: {item['where']}" for item in made["failures"]]
-    failures += [f"{item['kind']}: {number_of(item['rows'])}" for item in made["unanswered"]]
+def _line(name: str, made: Node) -> str:
+    run, worst, ratio = made.child("run"), made.fields["max_ulp"], made.fields["max_bound_ratio"]
+    numeric = made.count("numeric")
+    share = made.count("correctly_rounded") / numeric if numeric else 0.0
+    failures = [f"{item.text('kind')}: {item.text('where')}" for item in made.children("failures")]
+    failures += [f"{item.text('kind')}: {number_of(item.count('rows'))}" for item in made.children("unanswered")]
     cells = [
-        run["op"], f"[{run['target']}]({file.name})", run["dtype"], run["domain"], f"{made['rows']:,}", made["label"],
-        _short(worst), f"`{worst['bits']}`".replace("'", "") if worst and "bits" in worst else _place(worst),
+        run.text("op"), f"[{run.text('target')}]({name})", run.text("dtype"), run.text("domain"), f"{made.count('rows'):,}",
+        made.text("label"), _short(worst), f"`{worst['bits']}`".replace("'", "") if worst and "bits" in worst else _place(worst),
         _short(ratio), f"{100 * share:.5f} %", "; ".join(failures) or "nothing",
     ]  # fmt: skip
     return f"| {' | '.join(cells)} |\n"

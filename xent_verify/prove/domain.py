@@ -76,6 +76,19 @@ class Domain:
     def chunks(self) -> int:
         return -(-self.size // self.chunk_rows) if self.arity else _WIDTH_CHUNKS
 
+    def rows_of(self, chunk: int) -> range | frozenset[int]:
+        """The indices of a chunk's rows."""
+        if self.arity:
+            return range(chunk * self.chunk_rows, (chunk + 1) * self.chunk_rows)
+        lengths = range(chunk + 1, LONGEST + 1, _WIDTH_CHUNKS)
+        return frozenset((n - 1) * len(FAMILIES) + f for n in lengths for f in range(len(FAMILIES)))
+
+    def elements_of(self, chunk: int) -> int:
+        """The logits of a chunk's rows."""
+        if self.arity:
+            return self.arity * self.chunk_rows
+        return len(FAMILIES) * sum(range(chunk + 1, LONGEST + 1, _WIDTH_CHUNKS))
+
     def blocks(self, chunk: int) -> Iterator[Block]:
         """The calls of one chunk, in ascending order of rows."""
         if not self.arity:

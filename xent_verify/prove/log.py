@@ -14,17 +14,22 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from xent_verify.failures import UsageError
-from xent_verify.prove.counts import Counts, Gathered
+from xent_verify.documents import Node, fault, json_of, opened
+from xent_verify.failures import UsageError, clipped, printable
+from xent_verify.ops import op_named
+from xent_verify.prove.counted import counts_of
+from xent_verify.prove.counts import Gathered
 from xent_verify.prove.plan import Plan
 
 __all__ = ["ChunkLog", "read_log"]
 
 _SCHEMA = 1
+_LONGEST_LINE = 2**26
 
 
 class ChunkLog:
@@ -32,11 +37,13 @@ class ChunkLog:
 
     def __init__(self, path: Path, plan: Plan, into: Gathered, *, resume: bool) -> None:
         self.path = path
-        known = path.exists() and path.stat().st_size > 0
+        known = path.exists() and not (path.is_file() and path.stat().st_size == 0)
         if known and not resume:
             raise UsageError(f"log {path}: exists already; go on with --resume {path}, or name another file")
         if resume and not known:
             raise UsageError(f"log {path}: there is none to resume; begin one with --log {path}")
+        if known:
+            opened(path).close()  # a regular file
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file: IO[bytes] = path.open("a+b")
         try:
@@ -59,7 +66,7 @@ class ChunkLog:
 
     def _headed(self) -> bool:
         """Whether the identity is there (a kill may have come before it)."""
-        return any(line.get("kind") == "chunk log" for line in _lines(self.path))
+        return any(line.get("kind") == "chunk log" for _, line in _lines(self.path))
 
     def _end_line(self) -> None:
         """Close a torn last line, so that the next one stands alone."""
@@ -89,39 +96,45 @@ def _sum(chunk: int, data: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps([chunk, data], sort_keys=True).encode()).hexdigest()
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Every line that is a JSON object."""
-    with path.open("rb") as file:
-        for raw in file:
+def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Every line that is a JSON object, with its number; a line that is none was torn or spoilt."""
+    with opened(path) as file:
+        for number in count(1):
+            raw = file.readline(_LONGEST_LINE)
+            if not raw:
+                return
             try:
-                line = json.loads(raw)
-            except ValueError:
+                line = json_of(raw, "")
+            except UsageError:
                 continue
-            if isinstance(line, dict):
-                yield line
+            yield number, line.fields
 
 
 def read_log(path: Path, plan: Plan, into: Gathered) -> None:
     """Add the chunks of a log; ``UsageError`` when it is another run's, naming what differs."""
-    headed = False
-    try:
-        for line in _lines(path):
-            if line.get("kind") == "chunk log":
-                _agree(path, line.get("run"), plan)
-                headed = True
-                continue
-            chunk, data = line.get("chunk"), line.get("counts")
-            if not isinstance(chunk, int) or not isinstance(data, dict) or line.get("sha256") != _sum(chunk, data):
-                continue
-            if not headed:
-                raise UsageError(f"log {path}: its first line, which says what run it is of, is missing or spoilt")
-            into.add(chunk, Counts.from_plain(data))
-    except ValueError as error:
-        raise UsageError(
-            str(error) if isinstance(error, UsageError) else f"log {path}: {error}; is the target deterministic?"
-        ) from None
-    except OSError as error:
-        raise UsageError(f"log {path}: {error.strerror}") from None
+    headed, by_elements = False, op_named(plan.op).result == "elements"
+    for number, line in _lines(path):
+        node = Node(line, f"log {path}", f"line {number}")
+        if line.get("kind") == "chunk log":
+            if type(line.get("schema")) is not int or line["schema"] != _SCHEMA:
+                raise node.fail("schema", line.get("schema"), str(_SCHEMA))
+            _agree(path, line.get("run"), plan)
+            headed = True
+            continue
+        chunk, data = line.get("chunk"), line.get("counts")
+        if type(chunk) is not int or not isinstance(data, dict) or line.get("sha256") != _sum(chunk, data):
+            continue
+        if not headed:
+            raise UsageError(f"log {path}: its first line, which says what run it is of, is missing or spoilt")
+        if not 0 <= chunk < plan.domain.chunks:
+            raise node.fail("chunk", chunk, f"one of the {plan.domain.chunks} of this run, from 0")
+        try:
+            counts = counts_of(node.child("counts"), chunk, plan.domain, by_elements=by_elements)
+            into.add(chunk, counts)
+        except UsageError:
+            raise
+        except ValueError as error:
+            raise fault(node.source, node.place, f"{error}; is the target deterministic?", "") from None
 
 
 def _agree(path: Path, run: Any, plan: Plan) -> None:
@@ -136,5 +149,4 @@ def _agree(path: Path, run: Any, plan: Plan) -> None:
 
 
 def _brief(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= 160 else f"{text[:157]}..."
+    return clipped(printable(value if isinstance(value, str) else json.dumps(value)), 80)

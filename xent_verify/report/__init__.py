@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from xent_verify.report.frames import elements_frame, findings_frame, regime_frame, summary_frame
     from xent_verify.report.github import render_annotations, render_step_summary
     from xent_verify.report.html import render_html
-    from xent_verify.report.json import from_json, to_json
+    from xent_verify.report.json import from_json, read_report, to_json
     from xent_verify.report.junit import render_junit
     from xent_verify.report.latex import render_latex
     from xent_verify.report.markdown import render_findings, render_markdown
@@ -26,6 +26,7 @@ __all__ = [
     "elements_frame",
     "findings_frame",
     "from_json",
+    "read_report",
     "regime_frame",
     "render_annotations",
     "render_finding",
@@ -47,6 +48,7 @@ _HOME = {
     "elements_frame": "frames",
     "findings_frame": "frames",
     "from_json": "json",
+    "read_report": "json",
     "regime_frame": "frames",
     "render_finding": "text",
     "render_findings": "markdown",

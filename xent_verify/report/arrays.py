@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.failures import UsageError
-from xent_verify.formats import FORMATS
+from xent_verify.failures import UnknownNameError, UsageError
+from xent_verify.formats import FORMATS, INTEGERS
 
 __all__ = ["decode_array", "encode_array", "plain", "runs"]
 
 READABLE = 32
 """Longest array that is also written as decimal values."""
 
-_ELEMENT_LIMIT = 1 << 28
+_ELEMENT_LIMIT = 1 << 24
 
 
 def plain(value: float) -> float | str:
@@ -82,9 +82,8 @@ def _readable(value: Any) -> float | int | str | bool:
 def _dtype(name: str) -> np.dtype[Any]:
     if name in FORMATS:
         return FORMATS[name].dtype
-    whole = {"bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))}
-    if name not in whole:
-        raise UsageError(f"array of unknown dtype {name!r} (choose from: {', '.join(sorted(whole | set(FORMATS)))})")
+    if name != "bool" and name not in INTEGERS:
+        raise UnknownNameError("dtype", name, ("bool", *INTEGERS, *FORMATS))
     return np.dtype(name)
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.failures import UnknownNameError, UsageError
+from xent_verify.documents import Node, fault
+from xent_verify.failures import UsageError
 from xent_verify.formats import format_named
 from xent_verify.kinds import KINDS, SEVERITIES
 from xent_verify.measure import ERROR_EDGES, MAGNITUDE_EDGES
@@ -22,126 +20,41 @@ __all__ = ["SCHEMA", "report_of"]
 
 SCHEMA = 1
 
-_NAMED = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
-_SEVERITIES = {name: name for name in SEVERITIES}
 
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A JSON object and where it stands; every getter checks what it hands out."""
-
-    fields: dict[str, Any]
-    where: str
-
-    def fail(self, key: str, found: Any, wanted: str) -> UsageError:
-        return UsageError(f"{self.where}.{key} is {str(found)[:60]!r}, should be {wanted}")
-
-    def get(self, key: str) -> Any:
-        if key not in self.fields:
-            raise UsageError(f"{self.where} has no {key!r}")
-        return self.fields[key]
-
-    def typed(self, key: str, kind: type[T], wanted: str) -> T:
-        value = self.get(key)
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise self.fail(key, value, wanted)
-        return value
-
-    def text(self, key: str) -> str:
-        return self.typed(key, str, "a string")
-
-    def count(self, key: str) -> int:
-        value = self.typed(key, int, "a count")
-        if value < 0:
-            raise self.fail(key, value, "a count")
-        return value
-
-    def number(self, key: str) -> float:
-        """A float, checked against its hexadecimal twin."""
-        value = _NAMED.get(self.get(key)) if isinstance(self.get(key), str) else self.get(key)
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            raise self.fail(key, self.get(key), "a number, 'nan', 'inf' or '-inf'")
-        try:
-            twin = float.fromhex(str(self.fields.get(f"{key}_hex", float(value).hex())))
-        except ValueError:
-            raise self.fail(f"{key}_hex", self.fields[f"{key}_hex"], "a hexadecimal float") from None
-        if not (twin == value or (np.isnan(twin) and np.isnan(value))):
-            raise self.fail(f"{key}_hex", self.fields[f"{key}_hex"], f"the same number as {key} ({value})")
-        return float(value)
-
-    def optional_number(self, key: str) -> float | None:
-        return None if self.get(key) is None else self.number(key)
-
-    def optional_text(self, key: str) -> str:
-        return self.text(key) if key in self.fields else ""
-
-    def child(self, key: str) -> Node:
-        return Node(self.typed(key, dict, "an object"), f"{self.where}.{key}")
-
-    def optional(self, key: str, build: Callable[[Node], T]) -> T | None:
-        return None if self.get(key) is None else build(self.child(key))
-
-    def children(self, key: str) -> Iterator[Node]:
-        for position, item in enumerate(self.typed(key, list, "a list")):
-            if not isinstance(item, dict):
-                raise self.fail(f"{key}[{position}]", item, "an object")
-            yield Node(item, f"{self.where}.{key}[{position}]")
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        values = self.typed(key, list, "a list")
-        if not all(isinstance(value, str) for value in values):
-            raise self.fail(key, values, "a list of strings")
-        return tuple(values)
-
-    def counts(self, key: str) -> dict[str, int]:
-        node = self.child(key)
-        return {name: node.count(name) for name in node.fields}
-
-
-def report_of(text: str, source: str) -> Report:
-    """The report that ``text`` holds; ``source`` names it in errors."""
-    try:
-        data = json.loads(text, parse_constant=_no_literal)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{source} is not strict JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise UsageError(f"{source} holds {type(data).__name__}, should be a report object")
-    root = Node(data, source)
-    if root.get("schema") != SCHEMA:
+def report_of(root: Node) -> Report:
+    """The report that a document holds."""
+    if type(root.get("schema")) is not int or root.get("schema") != SCHEMA:
         raise root.fail("schema", root.get("schema"), f"{SCHEMA} (written by another version of xent-verify)")
     _check_bins(root.child("bins"))
-    settings = root.child("settings").fields
-    interrupted = root.fields.get("interrupted", settings.pop("interrupted", False))
+    settings = root.child("settings")
+    interrupted = root.fields.get("interrupted", settings.fields.pop("interrupted", False))
     targets = tuple(_target(node, settings) for node in root.children("targets"))
     return Report(targets, root.child("environment").fields, bool(interrupted))
-
-
-def _no_literal(name: str) -> float:
-    raise ValueError(f"the literal {name} (write it as a string)")
 
 
 def _check_bins(bins: Node) -> None:
     for key, edges in (("error_ulp", ERROR_EDGES), ("magnitude", MAGNITUDE_EDGES)):
         if bins.get(key) != [plain(edge) for edge in edges.tolist()]:
-            raise UsageError(f"{bins.where}.{key} are other histogram bins than this version's: audit again")
+            raise fault(bins.source, bins.key(key), "are other histogram bins than this version's", "audited again")
 
 
-def _target(node: Node, shared: dict[str, Any]) -> TargetResult:
+def _target(node: Node, shared: Node) -> TargetResult:
     """One target's results; reports of earlier versions have the settings of all of them in one place."""
-    name, op, dtypes = node.text("target"), node.text("op"), tuple(_dtype(item) for item in node.children("dtypes"))
+    name, op = node.text("target"), node.text("op")
+    dtypes = tuple(_dtype(item) for item in node.children("dtypes"))
     if "settings" in node.fields:
         return TargetResult(name, op, dtypes, node.child("settings").fields)
-    by_place = shared.get("gate", {})
-    return TargetResult(
-        name, op, dtypes, next((by_place.get(f"{name} {op} {one.dtype}", {}) for one in dtypes if by_place), shared)
-    )
+    if "gate" not in shared.fields:
+        return TargetResult(name, op, dtypes, shared.fields)
+    by_place = shared.child("gate")
+    places = (f"{name} {op} {one.dtype}" for one in dtypes)
+    settings = next((by_place.child(place).fields for place in places if place in by_place.fields), {})
+    return TargetResult(name, op, dtypes, settings)
 
 
 def _dtype(node: Node) -> DtypeResult:
     return DtypeResult(
-        dtype=format_named(node.text("dtype")).name,
+        dtype=node.made("dtype", format_named).name,
         cases=node.count("cases"),
         max_ulp=node.number("max_ulp"),
         max_bound_ratio=node.number("max_bound_ratio"),
@@ -170,14 +83,9 @@ def _signs(node: Node) -> list[Finding]:
 
 
 def _finding(node: Node) -> Finding:
-    kind, severity = node.text("kind"), node.text("severity")
-    if kind not in KINDS:
-        raise UnknownNameError(f"kind of finding in {node.where}", kind, KINDS)
-    if severity not in _SEVERITIES:
-        raise UnknownNameError(f"severity in {node.where}", severity, _SEVERITIES)
     return Finding(
-        kind=kind,
-        severity=_SEVERITIES[severity],
+        kind=node.choice("kind", KINDS, "a kind of finding, such as inaccurate"),
+        severity=node.choice("severity", SEVERITIES, " or ".join(SEVERITIES)),
         message=node.text("message"),
         count=node.count("count"),
         cases=node.count("cases"),
@@ -204,7 +112,7 @@ def _regime(node: Node) -> RegimeResult:
         max_bound_ratio=node.number("max_bound_ratio"),
         histogram=_histogram(node),
         classes=node.counts("classes"),
-        tiers=_integers(node, "tiers"),
+        tiers=node.integers("tiers"),
         worst=node.optional("worst", _example),
         length_max=dict(_length(item, node) for item in node.typed("length_max", list, "a list")),
         measures=_measures(node.child("measures")) if "measures" in node.fields else {},
@@ -219,7 +127,7 @@ def _measures(node: Node) -> dict[str, float]:
 def _length(item: Any, node: Node) -> tuple[int, float]:
     match item:
         case [length, error, twin]:
-            entry = Node({"length": length, "max_ulp": error, "max_ulp_hex": twin}, f"{node.where}.length_max")
+            entry = Node({"length": length, "max_ulp": error, "max_ulp_hex": twin}, node.source, node.key("length_max"))
             return entry.count("length"), entry.number("max_ulp")
         case _:
             raise node.fail("length_max", item, "[row length, largest error, hex]")
@@ -232,7 +140,7 @@ def _histogram(node: Node) -> NDArray[np.int64]:
             case [int(error), int(first), *counts] if (
                 0 <= error < table.shape[0]
                 and 0 <= first <= table.shape[1] - len(counts)
-                and all(isinstance(count, int) and count >= 0 for count in counts)
+                and all(isinstance(count, int) and 0 <= count < 2**53 for count in counts)
             ):
                 table[error, first : first + len(counts)] = counts
             case _:
@@ -245,7 +153,7 @@ def _example(node: Node) -> Example:
         inputs={item.text("name"): _array(item) for item in node.children("inputs")},
         options={name: _option(value, node) for name, value in node.child("options").fields.items()},
         layout=node.text("layout"),
-        index=_integers(node, "index"),
+        index=node.integers("index"),
         true_digits=node.text("true_value"),
         rounded=node.number("rounded"),
         observed=node.number("observed"),
@@ -255,25 +163,19 @@ def _example(node: Node) -> Example:
     )
 
 
-def _integers(node: Node, key: str) -> tuple[int, ...]:
-    values = node.typed(key, list, "a list of integers")
-    if not all(isinstance(value, int) and not isinstance(value, bool) for value in values):
-        raise node.fail(key, values, "a list of integers")
-    return tuple(values)
-
-
 def _array(node: Node) -> NDArray[Any]:
     try:
         return decode_array(node.fields)
     except UsageError as error:
-        raise UsageError(f"{node.where}: {error}") from None
+        raise fault(node.source, node.place, str(error), "") from None
 
 
 def _option(value: Any, node: Node) -> Any:
     match value:
         case {"bits": _}:
-            return _array(Node(value, f"{node.where}.options"))
+            return _array(Node(value, node.source, node.key("options")))
         case {"value": _, "hex": twin}:
-            return Node({"value": value["value"], "value_hex": twin}, f"{node.where}.options").number("value")
+            twins = {"value": value["value"], "value_hex": twin}
+            return Node(twins, node.source, node.key("options")).number("value")
         case _:
             return value

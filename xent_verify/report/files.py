@@ -87,7 +87,9 @@ def _text(name: str, module: str, function: str) -> Callable[[Report], Files]:
 
 def _csv(name: str, function: str) -> Callable[[Report], Files]:
     def files(report: Report) -> Files:
-        frame = getattr(import_module("xent_verify.report.frames"), function)(report)
+        from xent_verify.report.safe import cells, readable
+
+        frame = cells(getattr(import_module("xent_verify.report.frames"), function)(readable(report)))
         yield name, frame.to_csv(index=False, lineterminator="\n").encode()
 
     return files
@@ -107,18 +109,20 @@ def _pictures(report: Report) -> Files:
 def _elements(report: Report) -> Files:
     """Parquet where pyarrow is installed, else CSV."""
     from xent_verify.report.frames import elements_frame
+    from xent_verify.report.safe import cells, readable
 
-    frame = elements_frame(report)
+    frame = elements_frame(readable(report))
     if find_spec("pyarrow") is None:
-        yield "elements.csv", frame.to_csv(index=False, lineterminator="\n").encode()
+        yield "elements.csv", cells(frame).to_csv(index=False, lineterminator="\n").encode()
     else:
         yield "elements.parquet", frame.to_parquet(index=False)
 
 
 def _parquet(report: Report) -> Files:
     from xent_verify.report.frames import summary_frame
+    from xent_verify.report.safe import readable
 
-    yield "summary.parquet", summary_frame(report).to_parquet(index=False)
+    yield "summary.parquet", summary_frame(readable(report)).to_parquet(index=False)
 
 
 _JSON = Renderer("JSON", (), _text("results.json", "json", "to_json"))

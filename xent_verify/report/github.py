@@ -5,6 +5,7 @@ from __future__ import annotations
 from xent_verify.model import Report
 from xent_verify.report.markdown import render_findings, render_markdown
 from xent_verify.report.places import Placed, placed, source_file
+from xent_verify.report.safe import readable
 
 __all__ = ["ANNOTATIONS", "SUMMARY_BYTES", "render_annotations", "render_step_summary"]
 
@@ -15,6 +16,7 @@ _MESSAGE_LENGTH = 2000
 
 def render_annotations(report: Report) -> str:
     """Workflow commands for stdout, failures first; the tenth says how many are left where there are more."""
+    report = readable(report)
     found = [*placed(report, "fail"), *placed(report, "warn")]
     shown = found if len(found) <= ANNOTATIONS else found[: ANNOTATIONS - 1]
     lines = [_annotation(item) for item in shown]

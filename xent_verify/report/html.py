@@ -23,6 +23,7 @@ from xent_verify.kinds import KINDS, rank
 from xent_verify.model import DtypeResult, Finding, RegimeResult, Report, TargetResult
 from xent_verify.report import frames, plots, words
 from xent_verify.report.json import as_json
+from xent_verify.report.safe import readable
 from xent_verify.report.svg import inline
 from xent_verify.settings import command_of
 
@@ -83,6 +84,7 @@ def render_html(report: Report, *, drawn: Sequence[plots.Drawing] | None = None,
 
     ``drawn``: the plots, where they have been made already. ``alone``: no other files stand beside it to be linked.
     """
+    report = readable(report)
     made = plots.drawings(report) if drawn is None else drawn
     page = ""
     for share in (1.0, 0.8, 0.6, 0.4, 0.2, 0.1):

@@ -32,28 +32,36 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from functools import reduce
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from xent_verify.documents import json_of, read_json
 from xent_verify.measure import ERROR_EDGES, MAGNITUDE_EDGES
 from xent_verify.model import Defect, DtypeResult, Example, Finding, RegimeResult, Report, TargetResult
 from xent_verify.report.arrays import encode_array, plain
 from xent_verify.report.decode import SCHEMA, report_of
+from xent_verify.report.safe import encodable
 from xent_verify.report.words import coverage
 from xent_verify.rowwise import added
 
-__all__ = ["as_json", "as_number", "compact", "finding_json", "free", "from_json", "to_json"]
+__all__ = ["as_json", "as_number", "compact", "finding_json", "free", "from_json", "read_report", "to_json"]
 
 
 def to_json(report: Report) -> str:
     """The whole report, two-space indented, arrays of plain numbers and regimes on one line, with a final newline."""
-    return compact(as_json(report)) + "\n"
+    return encodable(compact(as_json(report))) + "\n"
 
 
 def from_json(text: str, *, source: str = "report") -> Report:
     """The report back, histograms included. ``UsageError`` in one line where the text is not such a report."""
-    return report_of(text, source)
+    return report_of(json_of(text, source))
+
+
+def read_report(path: Path) -> Report:
+    """The report that a file holds. ``UsageError`` in one line where it holds none."""
+    return report_of(read_json(path))
 
 
 def as_json(report: Report, *, regimes: bool = True) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from xent_verify.failures import MissingExtraError
 from xent_verify.model import DtypeResult, Finding, Report, TargetResult
+from xent_verify.report.safe import readable
 from xent_verify.report.words import finding_lines, number_text, padded, verdict
 
 try:
@@ -22,6 +23,7 @@ __all__ = ["render_junit"]
 
 def render_junit(report: Report) -> str:
     """The report as JUnit XML."""
+    report = readable(report)
     document: Any = junitparser.JUnitXml("xent-verify")
     for target in report.targets:
         suite = junitparser.TestSuite(f"{target.target} {target.op}")
@@ -37,8 +39,8 @@ def _cases(target: TargetResult) -> Iterator[junitparser.TestCase]:
         failing = [finding for finding in result.findings if finding.severity == "fail"]
         for finding in failing:
             case = junitparser.TestCase(f"{result.dtype} {finding.kind}", f"{target.target}.{target.op}")
-            failure = junitparser.Failure(_clean(finding.text), finding.kind)
-            failure.text = _clean(_told(finding))
+            failure = junitparser.Failure(finding.text, finding.kind)
+            failure.text = _told(finding)
             case.result = [failure]
             yield case
         if not failing:
@@ -50,18 +52,13 @@ def _passed(target: TargetResult, result: DtypeResult) -> junitparser.TestCase:
     if verdict(result) == "unchecked":
         case.result = [junitparser.Skipped("nothing was checked")]
     if result.incomplete:
-        case.result = [junitparser.Error(_clean("; ".join(result.incomplete)), "incomplete")]
+        case.result = [junitparser.Error("; ".join(result.incomplete), "incomplete")]
     warned = [f"warning: {finding.text}" for finding in result.findings if finding.severity == "warn"]
     measured = f"{result.cases} values, max {number_text(result.max_ulp)} ulp"
-    case.system_out = _clean("\n".join([measured, *warned]))
+    case.system_out = "\n".join([measured, *warned])
     return case
 
 
 def _told(finding: Finding) -> str:
     lines = [f"{padded(label)}{text}" for label, text in finding_lines(finding)]
     return "\n".join([finding.text, *lines, "", finding.script])
-
-
-def _clean(text: str) -> str:
-    """Without the control characters that XML 1.0 cannot hold."""
-    return "".join(c for c in text if c in "\n\t" or (c >= " " and c not in "\ufffe\uffff"))

@@ -9,6 +9,7 @@ import pandas as pd
 
 from xent_verify.model import Report
 from xent_verify.report import frames
+from xent_verify.report.safe import file_part, latex, readable
 from xent_verify.report.words import number_text
 
 __all__ = ["render_latex"]
@@ -29,7 +30,7 @@ _NUMBERS = ("max_ulp", "p99_ulp", "p50_ulp", "max_bound_ratio")
 
 def render_latex(report: Report) -> str:
     """One table an operation, ready to be input. Needs jinja2, through pandas."""
-    frame = frames.summary_frame(report)
+    frame = frames.summary_frame(readable(report))
     return "\n".join(_table(str(op), rows) for op, rows in frame.groupby("op", sort=False))
 
 
@@ -43,7 +44,12 @@ def _table(op: str, rows: pd.DataFrame) -> str:
     )
     form = "".join("r" if name in (*_NUMBERS, "correctly_rounded") else "l" for name in _COLUMNS)
     text: str = shown.to_latex(
-        index=False, escape=True, column_format=form, caption=_escaped(caption), label=f"tab:{op}", position="htbp"
+        index=False,
+        escape=True,
+        column_format=form,
+        caption=latex(caption),
+        label=f"tab:{file_part(op)}",
+        position="htbp",
     )
     return text
 
@@ -61,8 +67,3 @@ def _cells(row: Any) -> dict[str, str]:
 def _ascii(text: str) -> str:
     """What pdfLaTeX sets without further packages."""
     return text.replace("–", "--").replace("\u202f", "").replace(" · ", ", ")
-
-
-def _escaped(text: str) -> str:
-    """pandas escapes cells, not captions."""
-    return text.replace("_", r"\_").replace("%", r"\%")

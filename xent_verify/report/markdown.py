@@ -8,6 +8,7 @@ from typing import Any
 from xent_verify.kinds import rank
 from xent_verify.model import Finding, Report
 from xent_verify.report import frames
+from xent_verify.report.safe import code, fenced, markdown, readable
 from xent_verify.report.words import (
     ILL_CONDITIONED_LEGEND,
     count_text,
@@ -26,6 +27,7 @@ __all__ = ["render_findings", "render_markdown", "table"]
 
 def render_markdown(report: Report) -> str:
     """Verdict, one table per op (targets side by side), failing findings in a line each, how it was made."""
+    report = readable(report)
     frame = frames.summary_frame(report)
     changed = bool(frame["change"].any())
     blocks = [f"# Audit: {headline(report)}", _LEGEND]
@@ -36,23 +38,29 @@ def render_markdown(report: Report) -> str:
             *_HEADER[2:],
             *(["change"] if changed else []),
         ]
-        blocks += [f"## {op}", table(header, (_row(row)[: len(header)] for row in rows.to_dict("records")))]
+        blocks += [
+            f"## {markdown(str(op))}",
+            table(header, (_row(row)[: len(header)] for row in rows.to_dict("records"))),
+        ]
     blocks += _failures(report)
     if report.incomplete:
-        blocks += ["## What could not be completed", "\n".join(f"- {line}" for line in report.incomplete)]
+        blocks += ["## What could not be completed", "\n".join(f"- {markdown(line)}" for line in report.incomplete)]
     settings = sorted((key, value) for key, value in report.settings.items() if not isinstance(value, dict))
     if settings:
-        blocks += ["## Settings", "\n".join(f"- {key}: `{value}`" for key, value in settings)]
+        blocks += ["## Settings", "\n".join(f"- {markdown(key)}: {code(str(value))}" for key, value in settings)]
     return "\n\n".join(blocks) + "\n"
 
 
 def render_findings(report: Report) -> str:
     """Every finding, most severe first within its target, with a script that reproduces it."""
+    report = readable(report)
     blocks = [f"# Findings: {headline(report)}"]
     for target in report.targets:
         for result in target.dtypes:
             if result.findings:
-                blocks.append(f"## {target.target} · {target.op} · {result.dtype}: {verdict(result)}")
+                blocks.append(
+                    f"## {markdown(target.target)} · {markdown(target.op)} · {result.dtype}: {verdict(result)}"
+                )
                 blocks += [
                     _finding(finding) for finding in sorted(result.findings, key=lambda finding: rank(finding.severity))
                 ]
@@ -83,17 +91,17 @@ _HEADER = (
 
 
 def _row(row: Any) -> list[str]:
-    cells = [f"`{row['target']}`", row["dtype"], *([row["policy"]] if "policy" in row else [])]
+    cells = [code(row["target"]), row["dtype"], *([row["policy"]] if "policy" in row else [])]
     cells += [verdict_text(row), row["class"], count_text(row["cases"])]
     cells += [maximum_text(row), *(number_text(row[name]) for name in ("p99_ulp", "p50_ulp"))]
     cells += [share_text(row["correctly_rounded"]), number_text(row["max_bound_ratio"])]
-    return [*cells, frames.row_classes(row), _code(shortened(row["worst_input"])), row["change"]]
+    return [*cells, frames.row_classes(row), code(shortened(row["worst_input"])), markdown(row["change"])]
 
 
 def _failures(report: Report) -> list[str]:
     lines = [
-        f"- **{defect.kinds[0]}** `{defect.target}` {defect.op} {', '.join(defect.found)}: "
-        + (defect.finding.diagnosis or defect.finding.text)
+        f"- **{defect.kinds[0]}** {code(defect.target)} {markdown(defect.op)} {', '.join(defect.found)}: "
+        + markdown(defect.finding.diagnosis or defect.finding.text)
         for defect in report.defects
         if defect.finding.severity == "fail"
     ]
@@ -101,16 +109,14 @@ def _failures(report: Report) -> list[str]:
 
 
 def _finding(finding: Finding) -> str:
-    lines = [f"### {finding.severity}: {finding.kind}", "", finding.text, ""]
-    lines += [f"- {label.strip()}: {_code(text) if '=' in text else text}" for label, text in finding_lines(finding)]
+    lines = [f"### {finding.severity}: {finding.kind}", "", markdown(finding.text), ""]
+    lines += [
+        f"- {label.strip()}: {code(text) if '=' in text else markdown(text)}" for label, text in finding_lines(finding)
+    ]
     if finding.script:
-        lines += ["", "```python", finding.script.rstrip(), "```"]
+        lines += ["", fenced(finding.script)]
     return "\n".join(lines)
 
 
 def _line(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
-
-
-def _code(text: str) -> str:
-    return f"`{text}`" if text else ""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +22,7 @@ from xent_verify.kinds import KINDS
 from xent_verify.measure import ERROR_EDGES, MAGNITUDE_EDGES
 from xent_verify.model import DtypeResult, Report, TargetResult
 from xent_verify.report.frames import histogram_of
+from xent_verify.report.safe import file_part, readable
 from xent_verify.report.svg import BAD, INK, slim
 from xent_verify.report.words import classes_text, shortened, tile
 
@@ -46,6 +46,7 @@ _STYLE: Any = {
     "grid.color": "#8888887f",
     "grid.linewidth": 0.4,
     "legend.frameon": False,
+    "text.parse_math": False,
 } | dict.fromkeys(
     ("text.color", "axes.labelcolor", "axes.edgecolor", "axes.titlecolor", "xtick.color", "ytick.color"), INK
 )
@@ -83,7 +84,7 @@ class Drawing:
 
     @property
     def file(self) -> str:
-        return f"plots/{re.sub(r'[^A-Za-z0-9_.-]', '_', self.op)}-{self.plot.name}.svg"
+        return f"plots/{file_part(self.op)}-{self.plot.name}.svg"
 
     @property
     def on_white(self) -> str:
@@ -94,6 +95,7 @@ class Drawing:
 
 def drawings(report: Report) -> list[Drawing]:
     """Every plot of every operation, kind by kind."""
+    report = readable(report)
     by_op = {op: [target for target in report.targets if target.op == op] for op in (t.op for t in report.targets)}
     made = [Drawing(plot, op, svg_of(plot, targets)) for plot in PLOTS for op, targets in by_op.items()]
     return [drawing for drawing in made if drawing.svg]
@@ -110,7 +112,7 @@ def rendered(plot: Plot, targets: Sequence[TargetResult]) -> str:
     """The same of targets whatever they hold (the table of libraries has no regimes)."""
     drawn = io.StringIO()
     with rc_context(_STYLE):
-        figure = plot.draw(targets)
+        figure = plot.draw(readable(targets))
         figure.savefig(drawn, format="svg", facecolor="none", metadata={"Date": None, "Creator": None})
     return slim(drawn.getvalue())
 

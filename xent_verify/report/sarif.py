@@ -15,6 +15,7 @@ from xent_verify.kinds import KINDS, SEVERITIES
 from xent_verify.model import Report
 from xent_verify.report.json import finding_json
 from xent_verify.report.places import Placed, placed, source_file
+from xent_verify.report.safe import readable
 from xent_verify.report.words import finding_lines
 
 __all__ = ["render_sarif"]
@@ -26,6 +27,7 @@ _LEVELS = {"fail": "error", "warn": "warning", "info": "note"}
 
 def render_sarif(report: Report) -> str:
     """The report as SARIF."""
+    report = readable(report)
     found = list(placed(report, *SEVERITIES))
     kinds = [kind for kind in KINDS if any(item.finding.kind == kind for item in found)]
     driver = {"name": "xent-verify", "rules": [_rule(kind) for kind in kinds]}

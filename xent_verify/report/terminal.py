@@ -9,6 +9,8 @@ import sys
 
 from rich.console import Console
 
+from xent_verify.report.safe import command_free
+
 __all__ = ["console", "written"]
 
 _PIPED_WIDTH = 140
@@ -25,4 +27,4 @@ def console(*, color: bool | None = None, width: int | None = None) -> Console:
 def written(made: Console) -> str:
     """What went into the console, without trailing spaces."""
     assert isinstance(made.file, io.StringIO)
-    return "\n".join(line.rstrip() for line in made.file.getvalue().splitlines()) + "\n"
+    return command_free("\n".join(line.rstrip() for line in made.file.getvalue().splitlines())) + "\n"

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from xent_verify.model import Finding, Report
 from xent_verify.report import frames
+from xent_verify.report.safe import readable
 from xent_verify.report.terminal import console, written
 from xent_verify.report.words import (
     ILL_CONDITIONED_LEGEND,
@@ -41,6 +42,7 @@ _STYLES = {
 
 def render_text(report: Report, *, color: bool | None = None, width: int | None = None) -> str:
     """Table, failures and warnings in words, verdict."""
+    report = readable(report)
     made = console(color=color, width=width)
     for table in _tables(report):
         made.print(table)
@@ -64,7 +66,7 @@ def render_text(report: Report, *, color: bool | None = None, width: int | None 
 def render_finding(finding: Finding, where: str = "", *, color: bool | None = None, width: int | None = None) -> str:
     """One finding in full; ``where`` names target, op and dtype."""
     made = console(color=color, width=width)
-    made.print(_finding(finding, where))
+    made.print(_finding(readable(finding), readable(where)))
     return written(made)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from itertools import groupby
@@ -56,6 +57,8 @@ MARKS = {"pass": "✓", "warn": "!", "fail": "✗", "incomplete": "?", "unchecke
 _RUNS_SHOWN = 12
 _ROWS_SHOWN = 3
 _REGIMES_SHOWN = 6
+
+_DIGITS = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,7})?")
 
 
 def policies_differ(report: Report) -> bool:
@@ -269,7 +272,7 @@ def plain_text(value: float) -> str:
 
 def digits_text(digits: str) -> str:
     """The first nine digits of a true value given to 30."""
-    return f"{Decimal(digits):.9g}" if digits[-1:].isdigit() else digits
+    return f"{Decimal(digits):.9g}" if _DIGITS.fullmatch(digits) else digits
 
 
 def lengths_text(result: DtypeResult) -> str:

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.failures import UsageError
+from xent_verify.documents import fault, read_json, read_npz
+from xent_verify.failures import clipped
 from xent_verify.formats import FORMATS
 from xent_verify.model import Outcome, Raised, Returned
 from xent_verify.ops import OPS
 from xent_verify.vectors.bits import words_read
 from xent_verify.vectors.case import Case, Vectors
-from xent_verify.vectors.document import load_npz, parsed
+from xent_verify.vectors.document import of_this_version
 
 __all__ = ["FORMAT", "Answers", "read_answers"]
 
@@ -39,10 +40,10 @@ def read_answers(path: Path, vectors: Vectors) -> Answers:
     """
     target = path.stem
     if path.suffix == ".npz":
-        arrays = load_npz(path)
-        given: Mapping[str, Any] = arrays
+        given: Mapping[str, Any] = read_npz(path)
     else:
-        root = parsed(path.read_text(encoding="utf-8"), str(path), FORMAT)
+        root = read_json(path)
+        of_this_version(root, FORMAT)
         target = root.text("target") if "target" in root.fields else target
         given = root.child("answers").fields
     cases = {case.id: case for case in vectors.cases}
@@ -53,15 +54,15 @@ def read_answers(path: Path, vectors: Vectors) -> Answers:
 def _complete(path: Path, given: Mapping[str, Any], cases: Mapping[str, Case]) -> None:
     missing, unknown = [name for name in cases if name not in given], [name for name in given if name not in cases]
     if missing:
-        raise UsageError(
-            f"{path}: no answer to {len(missing)} of {len(cases)} cases: {_some(missing)} (write null for what is not offered)"
-        )
+        found = f"has no answer to {len(missing)} of {len(cases)} cases: {_some(missing)}"
+        raise fault(str(path), "answers", found, "complete (null for what is not offered)")
     if unknown:
-        raise UsageError(f"{path}: {len(unknown)} answers to cases that the vectors do not have: {_some(unknown)}")
+        found = f"has {len(unknown)} answers to cases that the vectors do not have: {_some(unknown)}"
+        raise fault(str(path), "answers", found, "")
 
 
 def _some(names: list[str]) -> str:
-    return ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
+    return ", ".join(clipped(name, 30) for name in names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
 
 
 def _outcome(path: Path, case: Case, answer: Any) -> Outcome | None:
@@ -73,7 +74,7 @@ def _outcome(path: Path, case: Case, answer: Any) -> Outcome | None:
     try:
         flat = _array(answer, case) if isinstance(answer, np.ndarray) else words_read(answer, form)
     except ValueError as error:
-        raise UsageError(f"{path}: answer to {case.id}: {error}") from None
+        raise fault(str(path), f"answers.{case.id}", f"cannot be read: {error}", "") from None
     shape = OPS[case.batch.op].result_shape(case.batch)
     wanted = int(np.prod(shape, dtype=np.int64))
     return Returned(flat.reshape(shape) if flat.size == wanted else flat.reshape(-1), flat.dtype.name)

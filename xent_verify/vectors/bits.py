@@ -9,17 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xent_verify.documents import Node, fault, shown
 from xent_verify.enclosure import Enclosure
 from xent_verify.failures import UsageError
-from xent_verify.formats import FORMATS, FloatFormat
+from xent_verify.formats import FORMATS, INTEGERS, FloatFormat
 
 __all__ = ["TRUE_RADIUS", "array_of", "array_record", "literals", "option_of", "option_record", "words", "words_read"]
 
 TRUE_RADIUS = 2.0**-19
 """How far a printed true value may lie from the true value, in ulps: 2**-20 of the enclosure, and its own rounding."""
 
-_INTEGERS = frozenset(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
 _SPARE_BITS = 22
+_DIMENSIONS = 32
 
 
 def words(values: NDArray[Any], form: FloatFormat) -> str:
@@ -31,13 +32,13 @@ def words_read(given: Any, form: FloatFormat) -> NDArray[Any]:
     """A flat array of the format from its words: one string, or a list of strings. ``ValueError`` where it is not that."""
     parts = given.split() if isinstance(given, str) else given
     if not isinstance(parts, list):
-        raise ValueError(f"{str(given)[:40]!r} is neither hex words nor a list of them")
+        raise ValueError(f"{shown(given)} is neither hex words nor a list of them")
     bits = np.zeros(len(parts), form.unsigned)
     digits = form.bits // 4
     for place, part in enumerate(parts):
         word = str(part).lower().removeprefix("0x")
         if len(word) != digits or set(word) - set("0123456789abcdef"):
-            raise ValueError(f"{str(part)[:40]!r} is not the {digits} hex digits of a {form.name}")
+            raise ValueError(f"{shown(part)} is not the {digits} hex digits of a {form.name}")
         bits[place] = int(word, 16)
     return form.from_bits(bits)
 
@@ -50,20 +51,21 @@ def array_record(array: NDArray[Any]) -> dict[str, Any]:
     return record | {"values": array.reshape(-1).tolist()}
 
 
-def array_of(record: dict[str, Any], where: str) -> NDArray[Any]:
+def array_of(record: Node) -> NDArray[Any]:
     """The array back; ``UsageError`` that says where."""
+    name, shape = record.text("dtype"), record.integers("shape")
+    if name not in FORMATS and name not in INTEGERS:
+        raise record.fail("dtype", name, "a float format or an integer dtype")
+    key = "bits" if name in FORMATS else "values"
     try:
-        name, shape = record["dtype"], tuple(record["shape"])
-        if not all(isinstance(n, int) and n >= 0 for n in shape):
-            raise ValueError(f"shape {shape} is not a list of lengths")
-        if name in FORMATS:
-            return words_read(record["bits"], FORMATS[name]).reshape(shape)
-        if name not in _INTEGERS:
-            raise ValueError(f"unknown dtype {name!r}")
-        return np.array(record["values"], dtype=name).reshape(shape)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        text = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise UsageError(f"{where}: {text}") from None
+        flat = words_read(record.get(key), FORMATS[name]) if name in FORMATS else np.array(record.integers(key), name)
+    except UsageError:
+        raise
+    except (ValueError, OverflowError) as error:
+        raise fault(record.source, record.key(key), f"cannot be read: {error}", "") from None
+    if any(n < 0 for n in shape) or math.prod(shape) != flat.size or len(shape) > _DIMENSIONS:
+        raise record.fail("shape", record.fields["shape"], f"the lengths of an array of {flat.size} elements")
+    return flat.reshape(shape)
 
 
 def option_record(value: Any) -> Any:
@@ -74,16 +76,24 @@ def option_record(value: Any) -> Any:
     return {"value": plain, "hex": plain.hex()} if isinstance(plain, float) else plain
 
 
-def option_of(value: Any, where: str) -> Any:
+def option_of(options: Node, name: str) -> Any:
     """An option back."""
+    value = options.get(name)
     if not isinstance(value, dict):
+        if isinstance(value, list):
+            raise options.fail(name, value, "a number, a word, or an array's object")
         return value
+    given = options.child(name)
     if "hex" not in value:
-        return array_of(value, where)
+        return array_of(given)
+    return given.made("hex", _hexadecimal)
+
+
+def _hexadecimal(text: str) -> float:
     try:
-        return float.fromhex(value["hex"])
-    except (TypeError, ValueError):
-        raise UsageError(f"{where}: {value['hex']!r} is not a hexadecimal float") from None
+        return float.fromhex(text)
+    except (ValueError, OverflowError):
+        raise UsageError("no hexadecimal float") from None
 
 
 def literals(truth: Enclosure, form: FloatFormat) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify.defined import undefined
+from xent_verify.documents import Node, fault, json_of, read_json, read_npz, shown
 from xent_verify.enclosure import FIELDS
-from xent_verify.failures import UsageError
 from xent_verify.formats import format_named
 from xent_verify.model import Batch
-from xent_verify.ops import OPS, op_named
-from xent_verify.report.decode import Node
+from xent_verify.ops import OPS
 from xent_verify.vectors.bits import (
     TRUE_RADIUS,
     array_of,
@@ -29,7 +27,7 @@ from xent_verify.vectors.bits import (
 )
 from xent_verify.vectors.case import FORMAT, VERSION, Case, Vectors
 
-__all__ = ["load_npz", "parsed", "read_vectors", "to_text", "write_vectors"]
+__all__ = ["of_this_version", "read_vectors", "to_text", "write_vectors"]
 
 _DOCUMENT = "document.json"
 """The entry of a binary file that holds the JSON document, as bytes; the arrays stand beside it."""
@@ -109,82 +107,62 @@ def _stored(value: NDArray[Any]) -> NDArray[Any]:
 
 def read_vectors(path: Path) -> Vectors:
     """The cases of a file, JSON or binary, without what is known of them. ``UsageError`` in one line for any other."""
-    if path.suffix == ".npz":
-        arrays = load_npz(path)
-        if _DOCUMENT not in arrays:
-            raise UsageError(f"{path}: holds no {_DOCUMENT}: not a file of vectors")
-        root = parsed(arrays[_DOCUMENT].tobytes().decode("utf-8", "replace"), str(path), FORMAT)
+    arrays = read_npz(path) if path.suffix == ".npz" else {}
+    if path.suffix != ".npz":
+        root = read_json(path)
+    elif _DOCUMENT in arrays:
+        root = json_of(arrays[_DOCUMENT].tobytes(), str(path))
     else:
-        arrays = {}
-        root = parsed(path.read_text(encoding="utf-8"), str(path), FORMAT)
+        raise fault(str(path), _DOCUMENT, "is missing", "there: it is no file of vectors")
+    of_this_version(root, FORMAT)
     cases = tuple(_case(node, arrays) for node in root.children("cases"))
     seen: set[str] = set()
     for case in cases:
         if case.id in seen:
-            raise UsageError(f"{path}: two cases are called {case.id!r}")
+            raise fault(str(path), "cases", f"has two of the id {shown(case.id)}", "one of each")
         seen.add(case.id)
     if not cases:
-        raise UsageError(f"{path}: holds no case")
-    return Vectors(cases, root.child("settings").fields, root.child("notes").fields)
+        raise fault(str(path), "cases", "is empty", "a list of cases")
+    return Vectors(cases, root.child("settings").fields, root.named_texts("notes"))
 
 
-def parsed(text: str, source: str, kind: str) -> Node:
-    """The root of a strict JSON document of that format and this version."""
-    try:
-        data = json.loads(text, parse_constant=_no_literal)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{source} is not strict JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise UsageError(f"{source} holds {type(data).__name__}, should be an object")
-    root = Node(data, source)
-    if root.get("format") != kind:
-        raise root.fail("format", root.get("format"), repr(kind))
-    if root.get("version") != VERSION:
-        raise root.fail("version", root.get("version"), f"{VERSION}: read it with the xent-verify that wrote it")
-    return root
-
-
-def _no_literal(name: str) -> float:
-    raise ValueError(f"the literal {name} (write bits)")
-
-
-def load_npz(path: Path) -> dict[str, NDArray[Any]]:
-    """Every array of a binary file; never a pickle."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (ValueError, zipfile.BadZipFile, EOFError, AttributeError) as error:
-        raise UsageError(f"{path}: not a readable .npz file without pickles ({' '.join(str(error).split())})") from None
+def of_this_version(root: Node, kind: str) -> None:
+    """``UsageError`` where a document is not of that format and this version."""
+    for key, due in (("format", kind), ("version", VERSION)):
+        if type(root.get(key)) is not type(due) or root.get(key) != due:
+            raise root.fail(key, root.get(key), repr(due))
 
 
 def _case(node: Node, arrays: Mapping[str, NDArray[Any]]) -> Case:
-    name = node.text("id")
-    where = f"{node.where} ({name})"
-    op = node.text("op")
-    if op not in OPS:
-        op_named(op)
-    form = format_named(node.text("dtype"))
-    records = node.child("inputs").fields
-    inputs = {key: _input(name, key, record, arrays, where) for key, record in records.items()}
-    if tuple(inputs) != tuple(OPS[op].inputs):
-        raise UsageError(f"{where}: inputs {', '.join(inputs)} are not those of {op}")
-    options = {key: option_of(value, f"{where}.options.{key}") for key, value in node.child("options").fields.items()}
+    name, op = node.text("id"), node.choice("op", OPS, "an operation ('xent-verify list ops')")
+    form = node.made("dtype", format_named)
+    given = node.child("inputs")
+    if tuple(given.fields) != tuple(OPS[op].inputs):
+        raise node.fail("inputs", list(given.fields), f"those of {op}: {', '.join(OPS[op].inputs)}")
+    inputs = {key: _input(name, given.child(key), key, arrays) for key in given.fields}
+    options = node.child("options")
+    values = {key: option_of(options, key) for key in options.fields}
     flags = node.texts("flags")
-    batch = Batch(op, form.name, flags[0] if flags else "vectors", inputs, options)
-    why = undefined(OPS[op], batch)
+    batch = Batch(op, form.name, flags[0] if flags else "vectors", inputs, values)
+    try:
+        why = undefined(OPS[op], batch)
+    except (ValueError, TypeError, IndexError, ArithmeticError) as error:
+        why = str(error)
     if why:
-        raise UsageError(f"{where}: {why}")
+        raise fault(node.source, node.place, f"is a call without a meaning: {why}", "")
     return Case(name, flags, batch)
 
 
-def _input(case: str, key: str, record: Any, arrays: Mapping[str, NDArray[Any]], where: str) -> NDArray[Any]:
-    if not isinstance(record, dict):
-        raise UsageError(f"{where}.inputs.{key} is {str(record)[:40]!r}, should be an object")
+def _input(case: str, record: Node, key: str, arrays: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
     if not arrays:
-        return array_of(record, f"{where}.inputs.{key}")
+        return array_of(record)
     stored = arrays.get(f"{case}/{key}")
     if stored is None:
-        raise UsageError(f"{where}: the file has no array {case}/{key}")
-    named = str(record.get("dtype"))
-    value = stored if stored.dtype.name == named else format_named(named).from_bits(stored)
-    return value.reshape(stored.shape)
+        raise fault(record.source, record.place, f"has no array {case}/{key}", "in the file")
+    named = record.text("dtype")
+    if stored.dtype.name == named:
+        return stored
+    form = record.made("dtype", format_named)
+    if stored.dtype != form.unsigned:
+        raise record.fail("dtype", named, f"that of the stored array, {stored.dtype.name}")
+    return form.from_bits(stored).reshape(stored.shape)

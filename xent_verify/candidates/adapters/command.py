@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import shlex
 import shutil
 import signal
@@ -30,8 +31,9 @@ from numpy.typing import NDArray
 from xent_verify.candidates.adapters import Loaded
 from xent_verify.candidates.answers import ProgramEnded
 from xent_verify.candidates.style import Style, options_of
-from xent_verify.failures import UsageError
-from xent_verify.formats import FORMATS
+from xent_verify.documents import LARGEST, json_of, shown
+from xent_verify.failures import UsageError, printable
+from xent_verify.formats import FORMATS, INTEGERS
 from xent_verify.ops import OPS
 
 __all__ = ["load"]
@@ -73,7 +75,7 @@ class _Program:
         with contextlib.suppress(BrokenPipeError):
             process.stdin.write(line + "\n")
             process.stdin.flush()
-            answer = process.stdout.readline()
+            answer = process.stdout.readline(LARGEST)
             if answer:
                 return answer
         self._process = None
@@ -82,7 +84,9 @@ class _Program:
         raise ProgramEnded(f"{self._words[0]}: {named}")
 
     def _started(self) -> subprocess.Popen[str]:
-        self._process = subprocess.Popen(self._words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603
+        self._process = subprocess.Popen(  # noqa: S603  the program that was named
+            self._words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8", errors="replace"
+        )
         return self._process
 
 
@@ -116,13 +120,23 @@ def _hex(value: float) -> str:
 
 def _read(line: str, asked: np.dtype[Any]) -> NDArray[Any]:
     try:
-        answer = json.loads(line)
-        if "error" in answer:
-            raise Refused(str(answer["error"]))
-        name = str(answer.get("dtype", asked.name))
-        dtype = FORMATS[name].dtype if name in FORMATS else np.dtype(name)
-        values = [float.fromhex(value) if isinstance(value, str) else float(value) for value in answer["values"]]
+        answer = json_of(line, "the answer")
+        if "error" in answer.fields:
+            raise Refused(answer.text("error"))
+        dtype = answer.made("dtype", _dtype) if "dtype" in answer.fields else asked
+        given, shape = answer.typed("values", list, "a list of numbers"), answer.integers("shape")
+        if any(n < 0 for n in shape) or math.prod(shape) != len(given):
+            raise answer.fail("shape", list(shape), f"the lengths of an array of {len(given)} values")
+        values = [float.fromhex(value) if isinstance(value, str) else float(value) for value in given]
         with np.errstate(all="ignore"):
-            return np.array(values, np.float64).astype(dtype).reshape([int(n) for n in answer["shape"]])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadAnswer(f"{type(error).__name__}: {error} in {line[:80].strip()!r}") from error
+            return np.array(values, np.float64).astype(dtype).reshape(shape)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise BadAnswer(f"{printable(str(error))} in {shown(line.strip())}") from error
+
+
+def _dtype(name: str) -> np.dtype[Any]:
+    if name in FORMATS:
+        return FORMATS[name].dtype
+    if name not in INTEGERS:
+        raise ValueError("neither a float format nor an integer dtype")
+    return np.dtype(name)
