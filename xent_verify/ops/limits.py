@@ -86,10 +86,10 @@ def _reading(op: Op, call: Batch, machine: Machine) -> Errors:
     return Errors(machine, special=special, watch=watch, number=np.longdouble if reach > 1e150 else np.float64)
 
 
-def run(op: Op, name: str, call: Batch, machine: Machine) -> NDArray[Any]:
+def run(op: Op, name: str, call: Batch, machine: Machine, arithmetic: type[Floats] = Floats) -> NDArray[Any]:
     """One named algorithm of the operation, run on a call in the formats of a machine; the result's shape and format."""
     with np.errstate(all="ignore"):
-        reading = Floats(machine)
+        reading = arithmetic(machine)
         result = reading.store(op.algorithms[name](reading, **arguments_of(op, call, reading)))
         placed = _placed(op, Rows.of_call(op, call), result, result.v, op.result_shape(call))
         return placed.astype(machine.store.dtype)

@@ -31,5 +31,6 @@ OP = Op(
     adjoints={"backward": two_sided},
     widest=("exp2",),
     by_row=False,
+    log_of_zero=-1,
     formats=("float64", "float32", "float16", "bfloat16"),
 )

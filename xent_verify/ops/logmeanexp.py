@@ -46,6 +46,7 @@ OP = Op(
         "mean inside, exp2": mean_inside_exp2,
     },
     adjoints={"backward": difference},
+    log_of_zero=-1,
     laws=("shift_adds", "permutation"),
     formats=("float64", "float32", "float16", "bfloat16"),
 )

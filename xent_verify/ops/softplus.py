@@ -31,6 +31,7 @@ OP = Op(
     adjoints={"backward": two_sided},
     widest=("exp2",),
     by_row=False,
+    built_on="logsumexp",
     laws=("not_negative",),
     formats=("float64", "float32", "float16", "bfloat16"),
 )

@@ -53,6 +53,8 @@ OP = Op(
         "multiplied": gathered(LOG_SOFTMAX["exp2"], multiplied),
     },
     adjoints={"backward": whole},
+    built_on="log p",
+    log_of_zero=-1,
     laws=("not_positive",),
     formats=("float64", "float32", "float16", "bfloat16"),
 )
