@@ -10,7 +10,7 @@ import numpy as np
 from xent_verify.diagnose.case import Array, Case, Prediction
 from xent_verify.diagnose.mistake import Mistake
 
-__all__ = ["CHANGES", "MISTAKES", "NARROW_WORK", "SENTINELS", "Changed", "right_values"]
+__all__ = ["CHANGES", "FILLED", "MASK_FILLED", "MISTAKES", "NARROW_WORK", "SENTINELS", "Changed", "right_values"]
 
 _BOUNDS = (
     5.0, 10.0, 15.0, 16.0, 20.0, 30.0, 32.0, 40.0, 50.0, 60.0, 64.0, 75.0, 80.0, 85.0, 86.0, 87.0, 88.0, 88.72, 100.0, 200.0,
@@ -36,6 +36,9 @@ _SENTINELS = (
     -3.3e38,
     -1.7e308,
 )
+
+FILLED = (0.0, -1.0, -100.0, *_SENTINELS)
+"""What takes the place of -inf."""
 
 Changed = Callable[[Case], Iterator[tuple[str, Array]]]
 
@@ -98,7 +101,7 @@ def _mask_filled(case: Case) -> Iterator[tuple[str, Array]]:
     masked = np.isneginf(case.rows)
     if masked.any():
         lowest = -case.form.max_finite
-        for value in (0.0, -1.0, -100.0, *_SENTINELS, lowest, -case.arithmetic.max_finite):
+        for value in (*FILLED, lowest, -case.arithmetic.max_finite):
             yield (
                 f"the right result with -inf replaced by {value:g}",
                 np.where(masked, case.dtype.type(value), case.rows),
@@ -185,11 +188,13 @@ def _narrow_work(case: Case) -> Iterator[Prediction]:
         )
 
 
+MASK_FILLED = "-inf is replaced by a finite number"
+
 CHANGES: tuple[tuple[str, str, Changed, bool], ...] = (
     ("sentinel", "finite logits are taken for a mask", _sentinel, False),
     ("clamped-logits", "logits are clamped", _clamped, False),
     ("nan-ignored", "NaN is ignored", _nan_ignored, True),
-    ("mask-filled", "-inf is replaced by a finite number", _mask_filled, True),
+    ("mask-filled", MASK_FILLED, _mask_filled, True),
     ("stops-at-mask", "a -inf logit is taken for the end of the row", _stops_at_mask, False),
     ("narrow-input", "logits are rounded to a narrower format", _narrowed, False),
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -43,6 +44,23 @@ class _RoundedP(Floats):
         return self.log(self.softmax(x))
 
 
+class _RowMaximum(Floats):
+    """The maximum is that of the row alone: a term of the denominator that is not in the row is left out of it."""
+
+    def maximum(self, x: Number, y: Any) -> Number:
+        return x if x.v.shape[-1] == 1 else super().maximum(x, y)
+
+
+def _filling(number: float) -> type[Floats]:
+    """Masked logits are a finite number, not -inf."""
+
+    class Filled(Floats):
+        def where(self, mask: Array, x: Any, y: Any) -> Number:
+            return super().where(mask, x, number if isinstance(y, float) and y == -np.inf else y)
+
+    return Filled
+
+
 def _machine(case: Case, dtype: np.dtype[np.generic]) -> Machine:
     steps = format_named(dtype.name)
     return Machine(steps, steps, case.batch.result_form)
@@ -67,6 +85,30 @@ def _narrow(case: Case) -> Iterator[Prediction]:
         if dtype.itemsize < case.dtype.itemsize:
             for name, value in _answers(case, Floats, dtype):
                 yield f"{name}, all of it in {dtype.name}", value
+
+
+def _masks(case: Case) -> dict[str, Array]:
+    """The masks that the call was given."""
+    given = case.batch.options.items()
+    return {name: value for name, value in given if case.op.options[name].kind == "mask" and value is not None}
+
+
+def _finite_mask(case: Case) -> Iterator[Prediction]:
+    for number in (
+        (-1e4, -1e9, *inputs.FILLED, -case.form.max_finite, -case.arithmetic.max_finite) if _masks(case) else ()
+    ):
+        for name, value in _answers(case, _filling(number), case.dtype):
+            yield f"{name} with {number:g} for masked logits", value
+
+
+def _masked_late(case: Case) -> Iterator[Prediction]:
+    masks = _masks(case)
+    if masks and case.op.result == "elements":
+        options = {name: value for name, value in case.batch.options.items() if name not in masks}
+        bare = replace(case, batch=replace(case.batch, options=options))
+        kept = np.all([np.broadcast_to(mask, case.batch.x.shape) for mask in masks.values()], axis=0)
+        for name, value in _answers(bare, Floats, case.dtype):
+            yield f"{name} without a mask, and 0 for what is masked", np.where(kept, value, 0.0)
 
 
 def _on(change: inputs.Changed) -> Callable[[Case], Iterator[Prediction]]:
@@ -97,6 +139,15 @@ def _offset_cancels(case: Case) -> Iterator[Prediction]:
 
 MISTAKES: tuple[Mistake, ...] = (
     Mistake("no-shift", shifts.NO_SHIFT, _in(_Unshifted, "on exp(x) as it is"), everywhere=True, rows=True),
+    Mistake("mask-filled", inputs.MASK_FILLED, _finite_mask, everywhere=True),
+    Mistake("mask-after", "masked results are put to 0, their part of the sum stays", _masked_late, everywhere=True),
+    Mistake(
+        "maximum-of-the-row",
+        "the maximum leaves out a term of the denominator",
+        _in(_RowMaximum, "with the row's own maximum"),
+        everywhere=True,
+        rows=True,
+    ),
     Mistake("offset-cancels", "an offset of the logits stays in two terms that cancel", _offset_cancels, ("entropy",)),
     Mistake(
         values.ROUNDED_P.key, values.ROUNDED_P.sentence, _in(_RoundedP, "of rounded p"), everywhere=True, rows=True

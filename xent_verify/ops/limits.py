@@ -70,6 +70,7 @@ def _reading(op: Op, call: Batch, machine: Machine) -> Errors:
     special, reach = False, float(max(terms, 1))
     for name, value in (*call.inputs.items(), *call.options.items()):
         kind = op.inputs.get(name) or op.options[name].kind
+        special |= kind == "mask" and value is not None
         if kind in ("axis", "ignored_label", "reduction") or value is None:
             continue
         array = np.asarray(value)
@@ -127,7 +128,11 @@ def _option(value: Any, kind: str, view: Rows, a: Any, rows: slice) -> Any:
             return a.input(np.asarray(value)[None, :])
         case "element_weights" if value is not None:
             return a.input(view.of(np.asarray(value))[rows])
-        case "share" | "divisor" | "number":
+        case "mask" if value is not None:
+            return view.of(np.asarray(value))[rows]
+        case "logit":
+            return None if value is None or value == -math.inf else a.parameter(value)
+        case "share" | "divisor" | "number" | "factor":
             return a.parameter(value)
         case _:
             return value

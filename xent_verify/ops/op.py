@@ -14,17 +14,31 @@ from typing import Any, Literal, Protocol
 from xent_verify.formats import FORMATS
 from xent_verify.model import Batch
 
-__all__ = ["AXIS", "Arithmetic", "ExpSum", "Op", "Option", "Quantity", "Real", "RowInputs"]
+__all__ = ["AXIS", "BROADCAST", "Arithmetic", "ExpSum", "Op", "Option", "Quantity", "Real", "RowInputs"]
 
 InputKind = Literal["row", "target", "label", "probabilities", "upstream"]
 """row: logits along the axis; target: class labels [R] or probabilities [R, n]; label: class labels [R] alone;
 probabilities: like the first input; upstream: the gradient of a loss by the result, in the result's shape."""
 
 OptionKind = Literal[
-    "axis", "class_weights", "element_weights", "ignored_label", "reduction", "share", "divisor", "number"
+    "axis",
+    "class_weights",
+    "element_weights",
+    "ignored_label",
+    "reduction",
+    "share",
+    "divisor",
+    "number",
+    "factor",
+    "mask",
+    "logit",
 ]
 """class_weights: one per class; element_weights: broadcast against the first input; share: a number in [0, 1];
-divisor: a real number other than 0; number: any real number."""
+divisor: a real number other than 0; number: any real number; factor: a positive number;
+mask: Booleans that broadcast against the first input, True where a logit is kept; logit: one more logit, None or -inf: none."""
+
+BROADCAST: tuple[OptionKind, ...] = ("element_weights", "mask")
+"""The kinds whose values broadcast against the first input."""
 
 
 class Real(Protocol):
