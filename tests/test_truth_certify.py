@@ -42,6 +42,7 @@ OPS = (
     "logmeanexp",
     "softmax_one",
     "z_loss",
+    "attention_softmax",
 )
 LOSSES = ("cross_entropy", "binary_cross_entropy_with_logits")
 INF, NAN = np.inf, np.nan
