@@ -144,10 +144,24 @@ def _relatives(batch: Batch, values: list[np.ndarray], x: list[float], r: int) -
             return [row_of(x).lse() - arb(n).log()]
         case "z_loss":
             return [row_of(x).lse() ** 2]
+        case "attention_softmax":
+            return _attention(batch, x, r)
         case "softmax_one":
             row = row_of([*x, 0.0])
             return [row.p(i) for i in range(n)]
     raise AssertionError(batch.op)
+
+
+def _attention(batch: Batch, x: list[float], r: int) -> list[arb]:
+    """exp(c x_i) over the kept ones and the sink, about the largest; rows without either are not asked for."""
+    options = batch.options
+    mask, sink, scale = options.get("mask"), options.get("sink"), arb(float(options.get("scale", 1.0)))
+    kept = [True] * len(x) if mask is None else np.broadcast_to(mask, batch.x.shape)[r].tolist()
+    z = [scale * arb(v) if keep and v > -np.inf else None for v, keep in zip(x, kept, strict=True)]
+    extra = [] if sink is None else [arb(float(sink))]
+    live = [v for v in z if v is not None] + extra
+    total = lambda about: sum(((w - about).exp() for w in live), ZERO)  # noqa: E731
+    return [ZERO if v is None else 1 / total(v) for v in z]
 
 
 def _coefficients(target: Any, n: int, options: Any) -> list[arb]:
@@ -336,6 +350,12 @@ def extreme(op: str, fmt: str, generator: np.random.Generator, rows: int = 6) ->
     match op:
         case "softmax_temperature":
             options["temperature"] = number(generator) or 5e-324
+        case "attention_softmax":
+            options["scale"] = abs(number(generator)) or 5e-324
+            mask = generator.random(shape) < 0.7
+            mask[:, 0] = True
+            options |= {"mask": mask} if generator.integers(0, 2) else {}
+            options |= {"sink": number(generator)} if generator.integers(0, 2) else {}
         case "kl_divergence" | "logaddexp":
             inputs = dict(zip(OPS[op].inputs, (x, logits_of_every_size(form, shape, generator)), strict=True))
             return Batch(op, fmt, "extreme", inputs)

@@ -432,3 +432,72 @@ def test_infers_nothing_wild_from_nonsense(op: str, value: float) -> None:
     for fmt in OPS[op].formats:
         told = infer(op_named(op), fmt, ask)
         assert not any("ones" in sentence for sentence in told), told
+
+
+def no_shift_squared(x: Any, axis: int = -1) -> Any:
+    return np.log(np.exp(x).sum(axis=axis)) ** 2
+
+
+def offset_entropy(x: Any, axis: int = -1) -> Any:
+    e = np.exp(x - x.max(axis=axis, keepdims=True))
+    p = e / e.sum(axis=axis, keepdims=True)
+    total = x.max(axis=axis, keepdims=True) + np.log(e.sum(axis=axis, keepdims=True))
+    return total.squeeze(axis) - (p * x).sum(axis=axis)
+
+
+def rounded_entropy(x: Any, axis: int = -1) -> Any:
+    e = np.exp(x.astype(F32) - x.astype(F32).max(axis=axis, keepdims=True))
+    p = (e / e.sum(axis=axis, keepdims=True)).astype(x.dtype).astype(F32)
+    return -np.where(p == 0, 0, p * np.log(p)).sum(axis=axis).astype(x.dtype)
+
+
+def narrow_entropy(x: Any, axis: int = -1) -> Any:
+    e = np.exp(x - x.max(axis=axis, keepdims=True))
+    p = e / e.sum(axis=axis, keepdims=True, dtype=x.dtype)
+    log_p = (x - x.max(axis=axis, keepdims=True)) - np.log(e.sum(axis=axis, keepdims=True, dtype=x.dtype))
+    return -(p * log_p).sum(axis=axis, dtype=x.dtype)
+
+
+def clamped_z_loss(x: Any, axis: int = -1) -> Any:
+    return np.log(np.exp(np.clip(x, -50, 50)).sum(axis=axis)) ** 2
+
+
+PAGES: list[tuple[str, Function, Batch]] = [
+    ("no-shift", no_shift_squared, rows(*FAR, op="z_loss")),
+    ("offset-cancels", offset_entropy, rows(*(1000 + PLAIN), op="entropy")),
+    ("log-of-rounded-p", rounded_entropy, rows(*([[0.0, -7.0, -8.0]] * 3), op="entropy", fmt="bfloat16")),
+    ("clamped-logits", clamped_z_loss, rows(*WIDE, op="z_loss")),
+    ("narrow-work", narrow_entropy, rows(*LONG, op="entropy", fmt="bfloat16")),
+]
+
+
+@pytest.mark.parametrize(("mistake", "function", "batch"), PAGES, ids=[mistake for mistake, *_ in PAGES])
+def test_an_operation_that_is_a_page_alone_has_causes(mistake: str, function: Function, batch: Batch) -> None:
+    """Its own algorithms, with the mistake planted, predict what failed."""
+    found = diagnosed(function, batch)
+    assert found is not None
+    assert found.mistake == mistake
+
+
+def test_what_no_mistake_explains_is_placed_for_any_operation() -> None:
+    """An entropy that is wrong above a logit of 100 is told by it."""
+    batch = rows([150.0, 149.0], [0.0, 1.0], [101.0, 99.0], [2.0, 0.5], op="entropy")
+    found = diagnosed(
+        lambda x, axis=-1: np.where(x.max(axis) > 100, F32(0.1), find("stable", "entropy").call(x)), batch
+    )
+    assert found is not None
+    assert found.mistake == "region"
+    assert "rows with max x ≥ 101" in found.text
+
+
+def test_a_token_log_probability_has_the_causes_of_log_softmax() -> None:
+    """It is an element of one, and log of a rounded 0 is named."""
+    batch = loss([[0.0, 200.0], [300.0, 1.0], [0.0, 1.0]], [0, 1, 0], op="token_logprob")
+
+    def log_of_p(x: Any, target: Any) -> Any:
+        e = np.exp(x - x.max(axis=1, keepdims=True))
+        return np.log((e / e.sum(axis=1, keepdims=True))[np.arange(len(x)), target])
+
+    found = diagnosed(log_of_p, batch)
+    assert found is not None
+    assert found.mistake == "log-of-rounded-p"

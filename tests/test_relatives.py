@@ -172,3 +172,15 @@ def test_sound_implementations_pass_a_telling_regime(op: str) -> None:
             find(name, op).call, op=op, dtypes=["float32"], profile="quick", regimes=["common_offset", "dominated"]
         )
         assert report.ok, name
+
+
+def test_the_logarithm_of_a_lost_probability_has_its_class() -> None:
+    """token_logprob and logmeanexp of underflowed sums are log(0), a fact of their pages."""
+
+    def log_of_softmax(logits: Any, target: Any) -> Any:
+        e = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return np.log((e / e.sum(axis=1, keepdims=True))[np.arange(len(target)), target])
+
+    report = audit(log_of_softmax, op="token_logprob", dtypes=["float32"], profile="quick", regimes=["wide_spread"])
+    assert "log_of_zero" in {finding.kind for finding in report.targets[0].dtypes[0].findings}
+    assert OPS["logmeanexp"].log_of_zero == -1

@@ -21,6 +21,7 @@ from xent_verify.enclosure import DECISION, FIELDS, Enclosure
 from xent_verify.failures import UnknownNameError, UsageError
 from xent_verify.formats import FORMATS
 from xent_verify.model import Batch
+from xent_verify.ops import op_named
 from xent_verify.regimes import plan
 from xent_verify.truth import certify, engines, exact, parallel, special
 
@@ -42,6 +43,7 @@ OPS = (
     "logmeanexp",
     "softmax_one",
     "z_loss",
+    "attention_softmax",
 )
 SLOW = ("kl_divergence", *OPS[10:])  # Arb adds up many terms, and these have no fused kernels
 LOSSES = ("cross_entropy", "binary_cross_entropy_with_logits")
@@ -72,8 +74,7 @@ def checked(op: str, fmt: str, profile: str, seed: int, largest: int) -> int:
     return total
 
 
-@pytest.mark.parametrize("fmt", FORMATS)
-@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize(("op", "fmt"), [(op, fmt) for op in OPS for fmt in op_named(op).formats])
 def test_a_sample_of_every_regime_against_arb(op: str, fmt: str) -> None:
     """Every enclosure of a seeded sample of all regimes holds Arb's value, and decides."""
     assert checked(op, fmt, "quick", seed=1, largest=60 if op in SLOW else 150) > 20

@@ -14,7 +14,7 @@ from xent_verify.implementations.faulty import state
 from xent_verify.ops import OPS
 
 CONTRACT = ("softmax", "log_softmax", "logsumexp", "cross_entropy", "cross_entropy_grad")
-RELATIVE = ("softmax", "softmax_one", "softplus", "logaddexp", "z_loss")
+RELATIVE = ("softmax", "softmax_one", "attention_softmax", "softplus", "logaddexp", "z_loss")
 PAIRS = [pytest.param(fault, fmt, id=f"{fault.op}.{fault.name}-{fmt}") for fault in ZOO for fmt in fault.formats]
 
 

@@ -21,6 +21,7 @@ from xent_verify.enclosure import Enclosure
 from xent_verify.judge import Judgement, as_answered
 from xent_verify.model import Batch, Outcome, Returned
 from xent_verify.ops import Op
+from xent_verify.ops.op import BROADCAST
 from xent_verify.ops.rows import Rows
 
 __all__ = ["LEAST", "Causes", "fresh"]
@@ -157,12 +158,18 @@ def fresh(op: Op, batch: Batch, failing: NDArray[np.bool_], seed: int) -> Batch 
                 taken = taken * (1 + rng.uniform(-0.05, 0.05, taken.shape))
         inputs[name] = batch.form.narrow(taken if view.axis is not None else taken[:, 0])
     options = {
-        name: view.of(np.asarray(value))[rows][:, 0] if op.options[name].kind == "element_weights" else value
+        name: _of_rows(view, np.asarray(value), rows, order) if op.options[name].kind in BROADCAST else value
         for name, value in batch.options.items()
         if op.options[name].kind != "axis"
     }
     made = replace(batch, inputs=inputs, options=options, layout="C")
     return None if undefined(op, made) else made
+
+
+def _of_rows(view: Rows, value: NDArray[Any], rows: NDArray[np.int64], order: NDArray[np.int64]) -> NDArray[Any]:
+    """Weights or a mask of each element, after the classes were put in another order."""
+    taken = np.take_along_axis(view.of(value)[rows], order, 1)
+    return taken if view.axis is not None else taken[:, 0]
 
 
 def _failing_rows(view: Rows, failing: NDArray[np.bool_]) -> NDArray[np.int64]:

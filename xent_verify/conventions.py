@@ -22,6 +22,7 @@ __all__ = ["PROFILES", "Situation", "profile_named", "situations"]
 
 ACCEPTED: Mapping[str, tuple[str, ...]] = {
     "all -inf": ("nan", "zero", "uniform", "-inf"),
+    "all masked": ("nan", "zero", "uniform"),
     "+inf present": ("nan", "limit"),
     "mean over nothing": ("nan", "zero", "inf"),
     "mean over zero weight": ("nan", "zero", "inf"),
@@ -96,7 +97,11 @@ def _unsound(batch: Batch, observed: FloatArray, truth_hi: FloatArray, found: li
 
 def _row_situations(op: Op, batch: Batch, observed: FloatArray, truth_hi: FloatArray) -> list[Situation]:
     axis = int(op.option(batch, "axis")) if "axis" in op.options else -1
-    x = np.moveaxis(batch.x.astype(np.float64), axis, -1)
+    masks = [v for k, v in batch.options.items() if op.options[k].kind == "mask" and v is not None]
+    x = batch.x.astype(np.float64)
+    for mask in masks:
+        x = np.where(mask, x, -np.inf)
+    x = np.moveaxis(x, axis, -1)
     y, t = np.moveaxis(observed, axis, -1), np.moveaxis(truth_hi, axis, -1)
     logs = op.name.startswith("log")
     found = []
@@ -104,7 +109,8 @@ def _row_situations(op: Op, batch: Batch, observed: FloatArray, truth_hi: FloatA
     has_nan = np.isnan(x).any(axis=-1)
     all_minus = (x == -np.inf).all(axis=-1) & (not empty)
     plus = (x == np.inf).any(axis=-1) & ~has_nan
-    for name, rows in (("all -inf", all_minus), ("+inf present", plus)):
+    for name, rows in (("all masked" if masks else "all -inf", all_minus), ("+inf present", plus)):
+        rows = rows & np.isnan(t).any(axis=-1)
         if not rows.any():
             continue
         words = tuple(_row_word(name, a, b, logs=logs) for a, b in zip(x[rows], y[rows], strict=True))
@@ -118,7 +124,7 @@ def _row_word(name: str, x: FloatArray, y: FloatArray, *, logs: bool) -> str:
     if np.isnan(y).all():
         return "nan"
     top = x == np.inf
-    if name == "all -inf":
+    if name != "+inf present":
         if (y == -np.inf).all() and logs:
             return "-inf"
         if (y == 0).all():

@@ -24,8 +24,7 @@ def with_options(batch: Batch, options: Mapping[str, Any]) -> Batch:
     if not options:
         return batch
     given = {
-        name: np.asarray(value, batch.form.dtype) if isinstance(value, list | tuple) else value
-        for name, value in options.items()
+        name: _array(value, batch) if isinstance(value, list | tuple) else value for name, value in options.items()
     }
     inputs = dict(batch.inputs)
     for name, value in inputs.items():
@@ -33,6 +32,12 @@ def with_options(batch: Batch, options: Mapping[str, Any]) -> Batch:
             beyond = (value < 0) | (value >= batch.x.shape[-1])
             inputs[name] = np.where(beyond, value.dtype.type(given["ignore_index"]), value) if beyond.any() else value
     return replace(batch, inputs=inputs, options={**batch.options, **given})
+
+
+def _array(value: Any, batch: Batch) -> NDArray[Any]:
+    """A list as an array: of Booleans as they are, of numbers in the call's format."""
+    plain = np.asarray(value)
+    return plain if plain.dtype.kind == "b" else np.asarray(value, batch.form.dtype)
 
 
 def undefined(op: Op, batch: Batch) -> str:
@@ -73,6 +78,10 @@ def _options(op: Op, batch: Batch) -> str:
             why = _weights(name, op, batch, np.asarray(value))
             if why:
                 return why
+        if kind == "mask" and value is not None:
+            why = _mask(name, batch, np.asarray(value))
+            if why:
+                return why
     for name, option in op.options.items():
         if option.kind == "axis" and not _axis(batch, op.option(batch, name)):
             return f"{name} {op.option(batch, name)} is out of range for {batch.x.ndim} dimensions"
@@ -88,6 +97,8 @@ _RANGES: Mapping[str, Callable[[Batch, Any], bool]] = {
     "reduction": lambda _, value: value in ("mean", "sum", "none"),
     "share": lambda _, value: 0.0 <= value <= 1.0,
     "divisor": lambda _, value: math.isfinite(value) and value != 0,
+    "factor": lambda _, value: math.isfinite(value) and value > 0,
+    "logit": lambda _, value: value is None or value < math.inf,
     "ignored_label": lambda _, value: isinstance(value, int | np.integer) and not isinstance(value, bool),
 }
 """What an option of each kind may be."""
@@ -97,12 +108,22 @@ def _weights(name: str, op: Op, batch: Batch, value: NDArray[Any]) -> str:
     wanted = batch.x.shape[-1:] if op.by_row else batch.x.shape
     fits = value.shape == wanted
     if not op.by_row:
-        fits = value.ndim <= len(wanted) and all(
-            mine in (1, its) for mine, its in zip(value.shape[::-1], wanted[::-1], strict=False)
-        )
+        fits = _broadcasts(value, wanted)
     if not fits:
         return f"{name} has shape {value.shape}, not {wanted}"
     return "" if np.isfinite(value.astype(np.float64)).all() else f"{name} is not finite"
+
+
+def _mask(name: str, batch: Batch, value: NDArray[Any]) -> str:
+    if value.dtype.kind != "b":
+        return f"{name} has dtype {value.dtype.name}, not bool (True where a logit is kept)"
+    return "" if _broadcasts(value, batch.x.shape) else f"{name} has shape {value.shape}, not {batch.x.shape}"
+
+
+def _broadcasts(value: NDArray[Any], wanted: tuple[int, ...]) -> bool:
+    return value.ndim <= len(wanted) and all(
+        mine in (1, its) for mine, its in zip(value.shape[::-1], wanted[::-1], strict=False)
+    )
 
 
 def _second(op: Op, batch: Batch) -> str:

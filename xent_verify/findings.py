@@ -24,6 +24,7 @@ from xent_verify.ledger import Entry, Ledger, Lost, WorstCall
 from xent_verify.minimise import minimise
 from xent_verify.model import Batch, Example, Finding, Outcome, Raised, Returned
 from xent_verify.ops import Op
+from xent_verify.ops.op import BROADCAST
 from xent_verify.ops.rows import Rows
 from xent_verify.policies import POLICIES
 from xent_verify.rungs import UNSOUND
@@ -158,7 +159,13 @@ def focus(op: Op, batch: Batch, index: int | None) -> Batch:
         )[None]
         for name, value in batch.inputs.items()
     }
-    options = {name: value for name, value in batch.options.items() if name != "axis"}
+    options = {
+        name: np.moveaxis(np.broadcast_to(value, batch.x.shape), axis, -1)[tuple(outer)][None]
+        if op.options[name].kind in BROADCAST and value is not None
+        else value
+        for name, value in batch.options.items()
+        if name != "axis"
+    }
     return replace(batch, inputs=inputs, options=options, layout="C")
 
 

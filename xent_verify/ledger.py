@@ -47,7 +47,7 @@ _EVIDENCE, _LARGEST_EVIDENCE = 4, 50_000
 
 _ASKED_ABOUT = 40
 """Kinds of calls that raised, at most, of which it is found out whether they are refused."""
-_CONSISTENT = ("all -inf", "mean over nothing")
+_CONSISTENT = ("all -inf", "all masked", "mean over nothing")
 """Situations in which one target must always answer with the same word."""
 
 

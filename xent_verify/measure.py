@@ -19,6 +19,7 @@ from xent_verify.failures import UsageError
 from xent_verify.formats import FloatArray, FloatFormat
 from xent_verify.kinds import CLASSES
 from xent_verify.model import Batch, Example, RegimeResult
+from xent_verify.ops import op_named
 from xent_verify.ops.limits import Limits
 
 __all__ = ["ERROR_EDGES", "ILL_CONDITIONED", "MAGNITUDE_EDGES", "NO_DIGIT", "Errors", "Tally", "measure", "ulp_error"]
@@ -40,8 +41,6 @@ MAGNITUDE_EDGES = np.concatenate(
     [[-np.inf, -1100.0, -512.0, -256.0], np.arange(-160.0, 137.0, 8.0), [256.0, 512.0, 1025.0, np.inf]]
 )
 """Bin edges of log2 of the true magnitude, ascending."""
-
-LOG_OPS = frozenset({"log_softmax", "cross_entropy", "logsumexp", "log_sigmoid", "binary_cross_entropy_with_logits"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +133,8 @@ def _classify(op: str, observed: FloatArray, truth: Enclosure, ratio: FloatArray
     defined = _defined(truth)
     true_nan = np.isnan(truth.hi)
     infinite = np.isinf(observed) & np.isfinite(wanted)
-    zero_log = (
-        infinite
-        & (op in LOG_OPS)
-        & (np.sign(observed) == (-1.0 if op in ("log_softmax", "logsumexp", "log_sigmoid") else 1.0))
-    )
+    log_zero = op_named(op).log_of_zero
+    zero_log = infinite & (log_zero != 0) & (np.sign(observed) == log_zero)
     lost = (observed == 0) & (wanted != 0) & np.isfinite(wanted)
     subnormal = np.abs(wanted) < form.smallest_normal
     code = np.where(ratio > 1, CODE["inaccurate"], CODE["ok"])

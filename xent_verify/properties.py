@@ -19,6 +19,7 @@ from xent_verify.judge import Hit
 from xent_verify.model import Batch, Died, Outcome, Returned, TimedOut
 from xent_verify.ops import Op
 from xent_verify.ops.limits import limits_of
+from xent_verify.ops.op import BROADCAST
 from xent_verify.policies import POLICIES
 
 __all__ = [
@@ -71,12 +72,12 @@ class Rows:
 
 
 def rows_view(op: Op, batch: Batch) -> Rows | None:
-    """The rows of a batch, or None where it has none that stand alone (reduced, weights per element, no data)."""
+    """The rows of a batch, or None where it has none that stand alone (reduced, weights or masks per element, no data)."""
     if not batch.x.size or not batch.x.ndim:
         return None
     if op.result == "loss" and op.option(batch, "reduction") != "none":
         return None
-    if not op.by_row and any(isinstance(value, np.ndarray) and value.ndim for value in batch.options.values()):
+    if any(op.options[name].kind in BROADCAST and np.ndim(value) for name, value in batch.options.items()):
         return None
     options = {name: value for name, value in batch.options.items() if name != "axis"}
     if op.by_row and "axis" not in op.options:

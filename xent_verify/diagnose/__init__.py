@@ -13,9 +13,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.diagnose import inputs, losses, merges, readings, reductions, region, shifts, slopes, sums, values
+from xent_verify.diagnose import (
+    inputs,
+    losses,
+    merges,
+    pages,
+    readings,
+    reductions,
+    region,
+    shifts,
+    slopes,
+    sums,
+    values,
+)
 from xent_verify.diagnose.agreement import Agreement
-from xent_verify.diagnose.case import ELEMENTWISE, Case, Prediction
+from xent_verify.diagnose.case import Case, Prediction
 from xent_verify.diagnose.inference import infer
 from xent_verify.diagnose.mistake import Mistake
 from xent_verify.enclosure import Enclosure
@@ -171,7 +183,7 @@ def _found(case: Case, only: frozenset[str] = frozenset()) -> list[_Match]:
         key=lambda match: (
             -match.score,
             not (match.mistake.special and case.about_specials),
-            not (case.slight and match.mistake is inputs.NARROW_WORK),
+            not (case.slight and match.mistake.key == inputs.NARROW_WORK.key),
             -match.agreement.exact,
         ),
     )
@@ -183,6 +195,7 @@ def _tried(case: Case, sample: Case, only: frozenset[str]) -> Iterator[tuple[Mis
     reduced = case.observed.ndim == 0
     particular = (*reductions.MISTAKES, *losses.MISTAKES)
     table = (*particular, *MISTAKES) if reduced else MISTAKES  # one number fits much: the particular goes first
+    table = table if case.wants else pages.MISTAKES
     precisions = [case.dtype]
     precisions += [dtype for dtype in (case.own, np.dtype(np.float64)) if dtype not in precisions]
     for dtype in precisions:
@@ -191,9 +204,7 @@ def _tried(case: Case, sample: Case, only: frozenset[str]) -> Iterator[tuple[Mis
         for mistake in table:
             if only and mistake.key not in only:
                 continue
-            if (mistake.ops and case.op.name not in mistake.ops) or not (usual or mistake.everywhere):
-                continue
-            if mistake.rows and case.op.name in ELEMENTWISE:
+            if not (mistake.fits(case.op) and (usual or mistake.everywhere)):
                 continue
             used = whole if mistake.whole else part
             for words, predicted in _predictions(mistake, used):

@@ -1,8 +1,9 @@
 """One failing answer, set up for comparison with what a mistake would have given.
 
-Every operation here is built on one of three quantities of a row: p, log p or logsumexp. A *mistake* predicts that
-quantity for all rows (``Prediction``); ``Case`` turns it into the op's result (targets, weights, reduction, layout, one
-rounding to the format), and counts with how many of the failing values it agrees.
+Most operations are built on one of three quantities of a row: p, log p or logsumexp (``Op.built_on``). A *mistake* predicts
+that quantity for all rows (``Prediction``); ``Case`` turns it into the op's result (targets, weights, reduction, layout, one
+rounding to the format), and counts with how many of the failing values it agrees. For the other operations a mistake is a
+page's own algorithm, tampered with (``diagnose.pages``).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,31 +24,19 @@ from xent_verify.implementations.targets import Coefficients, Task, assemble, co
 from xent_verify.model import Batch
 from xent_verify.ops import Op
 from xent_verify.ops.limits import limits_of
+from xent_verify.ops.op import Quantity
 from xent_verify.ops.rows import Rows
 from xent_verify.policies import POLICIES
 from xent_verify.properties import result_rows, rows_view
 
-__all__ = ["Case", "Prediction", "Quantity"]
+__all__ = ["Case", "Prediction"]
 
 Array = NDArray[Any]
-Quantity = Literal["p", "log p", "logsumexp"]
 Prediction = tuple[str, FloatArray]
 """What was computed in words, and the predicted result (float64, in the result's shape)."""
 
-_WANTS: dict[str, Quantity] = {
-    "softmax": "p",
-    "log_softmax": "log p",
-    "logsumexp": "logsumexp",
-    "cross_entropy": "log p",
-    "cross_entropy_grad": "p",
-    "sigmoid": "p",
-    "log_sigmoid": "log p",
-    "binary_cross_entropy_with_logits": "log p",
-    "softmax_temperature": "p",
-}
 _LARGE = 20_000
 """Logits beyond which rows are sampled."""
-ELEMENTWISE = ("sigmoid", "log_sigmoid", "binary_cross_entropy_with_logits")
 
 
 @dataclass(frozen=True)
@@ -63,8 +52,8 @@ class Case:
 
     @classmethod
     def of(cls, op: Op, batch: Batch, observed: Array, failing: NDArray[np.bool_], truth: Enclosure) -> Case | None:
-        """None for ops that are not built on a row's softmax."""
-        if op.name not in _WANTS or not batch.x.size or not failing.any():
+        """None for calls without logits, or without a failing value."""
+        if not batch.x.size or not failing.any():
             return None
         form = batch.result_form
         true = form.widen(truth.rounded(form))
@@ -73,7 +62,13 @@ class Case:
 
     @property
     def wants(self) -> Quantity:
-        return _WANTS[self.op.name]
+        """The quantity that the op is built on."""
+        return self.op.built_on
+
+    @property
+    def paired(self) -> bool:
+        """Elementwise, on rows [x, 0]."""
+        return not self.op.by_row and bool(self.wants)
 
     @property
     def form(self) -> FloatFormat:
@@ -110,13 +105,13 @@ class Case:
 
     @cached_property
     def rows(self) -> Array:
-        """The logits [R, n] in the arithmetic's precision; elementwise ops as [x, 0]."""
+        """The logits [R, n] in the arithmetic's precision; elementwise ops as [x, 0], where a quantity of it is wanted."""
         rows = Rows.of_call(self.op, self.batch).of(self.batch.x)
-        if self.op.name in ELEMENTWISE:
+        if self.paired:
             rows = np.concatenate([rows, np.zeros_like(rows)], axis=1)
         rows = rows.astype(self.dtype)
         divisor = self.batch.options.get("temperature")
-        return rows if divisor is None else rows / self.dtype.type(divisor)
+        return rows if divisor is None or not self.wants else rows / self.dtype.type(divisor)
 
     @cached_property
     def top(self) -> Array:
@@ -161,7 +156,7 @@ class Case:
         """The loss, with its options."""
         options = {name: value for name, value in self.batch.options.items() if name not in ("axis", "pos_weight")}
         target = self.batch.inputs["target"]
-        if self.op.name in ELEMENTWISE:
+        if self.paired:
             y = target.astype(np.float64).reshape(-1)
             return Task(self.rows, np.stack([y, 1 - y], axis=1), reduction=options.get("reduction", "mean"))
         return Task(self.rows, target, **options)
@@ -192,8 +187,10 @@ class Case:
             return self.loss(values)
         if self.op.name == "cross_entropy_grad":
             return self.placed(minus_target(values, self.task))
-        if self.op.name in ELEMENTWISE:
+        if self.paired:
             return self.placed(values[:, 0].reshape(self.batch.x.shape))
+        if self.op.result == "rows" and self.op.labels:
+            return self.placed(self._at_labels(values, 0.0))
         return self.placed(Rows.of_call(self.op, self.batch).back(values[:, 0] if self.op.result == "rows" else values))
 
     def placed(self, values: Array) -> FloatArray:
@@ -229,7 +226,7 @@ class Case:
             return np.full(len(rows), np.nan)
         values = self.by_row(self.observed)
         if self.op.result == "rows":
-            return values[:, 0]
+            return self._at_labels(rows, np.nan) - values[:, 0] if self.op.labels else values[:, 0]
         best = rows.argmax(axis=1)
         if self.op.name == "cross_entropy_grad":
             if self.task.soft:
@@ -239,6 +236,13 @@ class Case:
         picked = np.arange(len(rows)), best
         logs = values[picked] if self.wants == "log p" else np.log(values[picked])
         return np.asarray(rows[picked] - logs)
+
+    def _at_labels(self, values: Array, ignored: float) -> Array:
+        """The element of each row [N] at its label."""
+        labels = self.batch.inputs[self.op.labels].astype(np.int64)
+        inside = (labels >= 0) & (labels < values.shape[1])
+        taken = np.take_along_axis(values, np.where(inside, labels, 0)[:, None], axis=1)[:, 0]
+        return np.where(inside & (labels != self.op.option(self.batch, "ignore_index")), taken, ignored)
 
     def by_row(self, values: FloatArray) -> FloatArray:
         """An array of the result's shape as [R, n] or [R, 1]."""

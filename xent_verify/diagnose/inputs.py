@@ -10,7 +10,7 @@ import numpy as np
 from xent_verify.diagnose.case import Array, Case, Prediction
 from xent_verify.diagnose.mistake import Mistake
 
-__all__ = ["MISTAKES", "NARROW_WORK", "SENTINELS", "right_values"]
+__all__ = ["CHANGES", "FILLED", "MASK_FILLED", "MISTAKES", "NARROW_WORK", "SENTINELS", "Changed", "right_values"]
 
 _BOUNDS = (
     5.0, 10.0, 15.0, 16.0, 20.0, 30.0, 32.0, 40.0, 50.0, 60.0, 64.0, 75.0, 80.0, 85.0, 86.0, 87.0, 88.0, 88.72, 100.0, 200.0,
@@ -36,6 +36,9 @@ _SENTINELS = (
     -3.3e38,
     -1.7e308,
 )
+
+FILLED = (0.0, -1.0, -100.0, *_SENTINELS)
+"""What takes the place of -inf."""
 
 Changed = Callable[[Case], Iterator[tuple[str, Array]]]
 
@@ -65,7 +68,7 @@ def right_values(case: Case, rows: Array) -> Array:
             return np.asarray(terms / total)
         case "log p":
             return np.asarray((rows - safe) - np.log(total))
-        case "logsumexp":
+        case _:
             return np.asarray(safe + np.log(total))
 
 
@@ -98,7 +101,7 @@ def _mask_filled(case: Case) -> Iterator[tuple[str, Array]]:
     masked = np.isneginf(case.rows)
     if masked.any():
         lowest = -case.form.max_finite
-        for value in (0.0, -1.0, -100.0, *_SENTINELS, lowest, -case.arithmetic.max_finite):
+        for value in (*FILLED, lowest, -case.arithmetic.max_finite):
             yield (
                 f"the right result with -inf replaced by {value:g}",
                 np.where(masked, case.dtype.type(value), case.rows),
@@ -185,20 +188,38 @@ def _narrow_work(case: Case) -> Iterator[Prediction]:
         )
 
 
+MASK_FILLED = "-inf is replaced by a finite number"
+
+CHANGES: tuple[tuple[str, str, Changed, bool], ...] = (
+    ("sentinel", "finite logits are taken for a mask", _sentinel, False),
+    ("clamped-logits", "logits are clamped", _clamped, False),
+    ("nan-ignored", "NaN is ignored", _nan_ignored, True),
+    ("mask-filled", MASK_FILLED, _mask_filled, True),
+    ("stops-at-mask", "a -inf logit is taken for the end of the row", _stops_at_mask, False),
+    ("narrow-input", "logits are rounded to a narrower format", _narrowed, False),
+)
+"""The right computation on changed logits: key, sentence, the changes, whether they are about special values."""
+
+
+def _changed(key: str) -> Mistake:
+    sentence, change, special = next(row[1:] for row in CHANGES if row[0] == key)
+    return Mistake(key, sentence, _on_other_logits(change), special=special)
+
+
 SENTINELS: tuple[Mistake, ...] = (
-    Mistake("sentinel", "finite logits are taken for a mask", _on_other_logits(_sentinel)),
+    _changed("sentinel"),
     Mistake("sentinel", "finite logits are taken for a mask", _sentinel_as_zero),
 )
 """They need logits that are hardly ever seen, and say more than what loses small values in general."""
 
 MISTAKES: tuple[Mistake, ...] = (
-    Mistake("clamped-logits", "logits are clamped", _on_other_logits(_clamped)),
-    Mistake("nan-ignored", "NaN is ignored", _on_other_logits(_nan_ignored), special=True),
+    _changed("clamped-logits"),
+    _changed("nan-ignored"),
     Mistake("nan-replaced", "NaN is left out or replaced on the way", _nan_to_zero, special=True),
-    Mistake("mask-filled", "-inf is replaced by a finite number", _on_other_logits(_mask_filled), special=True),
-    Mistake("stops-at-mask", "a -inf logit is taken for the end of the row", _on_other_logits(_stops_at_mask)),
+    _changed("mask-filled"),
+    _changed("stops-at-mask"),
     Mistake("infinity-replaced", "an infinite value is replaced or lost", _infinity, special=True),
-    Mistake("narrow-input", "logits are rounded to a narrower format", _on_other_logits(_narrowed)),
+    _changed("narrow-input"),
 )
 
 NARROW_WORK = Mistake("narrow-work", "intermediates are kept in a narrow format", _narrow_work)

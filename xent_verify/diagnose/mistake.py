@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from xent_verify.diagnose.case import Case, Prediction
+from xent_verify.ops import Op
+from xent_verify.ops.op import Quantity
 
 __all__ = ["Mistake"]
 
@@ -14,10 +16,11 @@ __all__ = ["Mistake"]
 class Mistake:
     """A known mistake: ``model(case)`` yields what it would have given, in its variants.
 
-    ``sentence`` says what is wrong; the variants' words say with what it agrees. ``ops``: () for every op.
-    ``everywhere``: tried in other precisions than the usual one, too. ``whole``: rows have to do with one another, so
-    that a sample of them says nothing. ``special``: about -inf, +inf and NaN logits; comes first where all failing rows
-    have one. ``rows``: about a row's logits, so not tried where each logit stands alone.
+    ``sentence`` says what is wrong; the variants' words say with what it agrees. ``ops``: () for every op; ``quantity``: ""
+    for every ``Op.built_on``. ``everywhere``: tried in other precisions than the usual one, too. ``whole``: rows have to do
+    with one another, so that a sample of them says nothing. ``special``: about -inf, +inf and NaN logits; comes first where
+    all failing rows have one. ``rows``: about a row's logits, so not tried where each logit stands alone; ``paired``: only
+    there.
     """
 
     key: str
@@ -28,3 +31,15 @@ class Mistake:
     whole: bool = False
     special: bool = False
     rows: bool = False
+    paired: bool = False
+    quantity: Quantity = ""
+
+    def fits(self, op: Op) -> bool:
+        """Whether it is one that the operation may have."""
+        named = not self.ops or op.name in self.ops
+        return (
+            named
+            and self.quantity in ("", op.built_on)
+            and (op.by_row or not self.rows)
+            and not (self.paired and op.by_row)
+        )

@@ -114,7 +114,7 @@ _EDGES = {
 
 def _sums(case: Case) -> str:
     """What failing rows of probabilities add up to."""
-    if case.op.result != "elements" or not case.op.by_row or case.wants == "logsumexp":
+    if case.op.result != "elements" or not case.op.by_row or case.wants not in ("p", "log p"):
         return ""
     values = case.by_row(case.observed)[case.failing_rows]
     values = np.exp(values) if case.wants == "log p" else values

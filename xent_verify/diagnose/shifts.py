@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from xent_verify.diagnose.case import ELEMENTWISE, Array, Case, Prediction
+from xent_verify.diagnose.case import Array, Case, Prediction
 from xent_verify.diagnose.mistake import Mistake
 
-__all__ = ["MISTAKES"]
+__all__ = ["MISTAKES", "NO_SHIFT"]
 
 _WIDTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
 _FLOORS = (-1.0, -1e2, -1e3, -1e4, -65504.0, -1e9, -1e30)
@@ -199,12 +199,12 @@ def _mirrored(case: Case) -> Iterator[Prediction]:
         yield words.replace("exp(x - x)", "1"), value
 
 
-_SHIFT = "no maximum is subtracted before exp"
+NO_SHIFT = "no maximum is subtracted before exp"
 
 MISTAKES: tuple[Mistake, ...] = (
-    Mistake("no-shift", _SHIFT, _about(_nothing), everywhere=True, rows=True),
-    Mistake("exp-of-x", "exp is taken of x itself, however large", _logistic, ELEMENTWISE, everywhere=True),
-    Mistake("exp-of-minus-x", "exp is taken of -x, however large", _mirrored, ELEMENTWISE, everywhere=True),
+    Mistake("no-shift", NO_SHIFT, _about(_nothing), everywhere=True, rows=True),
+    Mistake("exp-of-x", "exp is taken of x itself, however large", _logistic, paired=True, everywhere=True),
+    Mistake("exp-of-minus-x", "exp is taken of -x, however large", _mirrored, paired=True, everywhere=True),
     Mistake(
         "x-minus-lse", "x and logsumexp(x) are subtracted at their own size, where their roundings stay", _cancelling
     ),

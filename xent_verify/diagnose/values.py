@@ -281,8 +281,8 @@ ROUNDED_P = Mistake(
     "log-of-rounded-p",
     "the logarithm of a rounded probability is taken",
     _log_of_rounded,
-    ("log_softmax", "cross_entropy", "log_sigmoid", "binary_cross_entropy_with_logits"),
-    True,
+    everywhere=True,
+    quantity="log p",
 )
 """The first to be tried: it needs no more than a right softmax."""
 
@@ -290,12 +290,9 @@ IN_DENOMINATOR = Mistake("epsilon-in-denominator", "an epsilon is added to the s
 """Late, since with values that vanish anyway any epsilon fits."""
 
 MISTAKES: tuple[Mistake, ...] = (
-    Mistake("epsilon-in-log", "an epsilon is added inside the logarithm", _inside_log,
-            ("log_softmax", "cross_entropy", "log_sigmoid", "binary_cross_entropy_with_logits")),
-    Mistake("capped", "log p is bounded below", _capped,
-            ("log_softmax", "cross_entropy", "log_sigmoid", "binary_cross_entropy_with_logits")),
-    Mistake("clipped-p", "probabilities are clipped before the logarithm", _clipped,
-            ("log_softmax", "cross_entropy", "log_sigmoid", "binary_cross_entropy_with_logits")),
+    Mistake("epsilon-in-log", "an epsilon is added inside the logarithm", _inside_log, quantity="log p"),
+    Mistake("capped", "log p is bounded below", _capped, quantity="log p"),
+    Mistake("clipped-p", "probabilities are clipped before the logarithm", _clipped, quantity="log p"),
     Mistake("flushed", "subnormal results are flushed to zero", _flushed),
     Mistake("wrong-base", "base-2 functions take the place of exp or log", _other_base),
     Mistake("sign", "the sign is wrong", _sign),

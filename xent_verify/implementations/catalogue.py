@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from xent_verify.implementations import gradients, naive, siblings, stable, sums, tokens
+from xent_verify.implementations import attention, gradients, naive, siblings, stable, sums, tokens
 from xent_verify.implementations.entries import Family, Implementation
 from xent_verify.implementations.faulty import ZOO
 
@@ -108,6 +108,11 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = (
     _stable("logmeanexp", "stable", sums.logmeanexp_stable),
     _stable("logmeanexp", "difference", sums.logmeanexp_difference),
     _stable("logmeanexp", "wide", sums.logmeanexp_wide),
+    _naive("attention_softmax", "naive", attention.attention_softmax_naive, _OVERFLOW),
+    _stable("attention_softmax", "stable", attention.attention_softmax_masked_scores),
+    _stable("attention_softmax", "masked-terms", attention.attention_softmax_masked_terms),
+    _stable("attention_softmax", "online", attention.attention_softmax_online),
+    _stable("attention_softmax", "wide", attention.attention_softmax_wide),
     _naive("softmax_one", "naive", sums.softmax_one_naive, _OVERFLOW),
     _stable("softmax_one", "stable", sums.softmax_one_stable),
     _stable("softmax_one", "padded", sums.softmax_one_padded),

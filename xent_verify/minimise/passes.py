@@ -175,15 +175,21 @@ def _simpler_probabilities(batch: Batch, target: NDArray[Any]) -> Iterator[Batch
         yield with_input(batch, "target", batch.form.narrow(np.broadcast_to(choice, wide.shape)))
 
 
-_ROUND: dict[str, tuple[float, ...]] = {"temperature": (2.0, 0.5, 10.0), "label_smoothing": (1.0, 0.5)}
+_ROUND: dict[str, tuple[float, ...]] = {
+    "divisor": (2.0, 0.5, 10.0),
+    "share": (1.0, 0.5),
+    "factor": (2.0, 0.5, 0.125),
+    "logit": (0.0, 1.0, 100.0, 1000.0),
+}
+"""By the kind of option."""
 
 
 def simpler_options(attempt: Attempt) -> None:
     """Round numbers for the options that are needed."""
-    for name, numbers in _ROUND.items():
-        if name in attempt.batch.options:
-            given = attempt.batch.options
-            attempt.first(with_options(attempt.batch, {**given, name: number}) for number in numbers)
+    kinds = op_named(attempt.batch.op).options
+    for name in sorted(attempt.batch.options):
+        given, numbers = attempt.batch.options, _ROUND.get(kinds[name].kind, ())
+        attempt.first(with_options(attempt.batch, {**given, name: number}) for number in numbers)
 
 
 def simpler_values(attempt: Attempt) -> None:
@@ -196,7 +202,7 @@ def simpler_values(attempt: Attempt) -> None:
 
 def _floating(batch: Batch) -> list[str]:
     arrays = {**batch.inputs, **{k: v for k, v in batch.options.items() if isinstance(v, np.ndarray)}}
-    return [name for name, array in arrays.items() if name != "target" and array.size]
+    return [name for name, array in arrays.items() if name != "target" and array.size and array.dtype.kind != "b"]
 
 
 def _values(batch: Batch, name: str) -> FloatArray:

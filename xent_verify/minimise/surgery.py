@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from xent_verify.formats import FloatArray, IntArray
 from xent_verify.model import Batch
 from xent_verify.ops import op_named
+from xent_verify.ops.op import BROADCAST
 from xent_verify.regimes.calls import labelled
 
 __all__ = [
@@ -70,7 +71,18 @@ def keep(batch: Batch, axis: int, indices: ArrayLike) -> Batch:
     if last and takes(batch)[0] and "target" in inputs and not is_index(inputs["target"]):
         inputs["target"] = _as_probabilities(batch, inputs["target"])
     options = {name: cut(value) if isinstance(value, np.ndarray) else value for name, value in batch.options.items()}
+    for name in _broadcast(batch):
+        given, place = batch.options[name], axis - x.ndim + batch.options[name].ndim
+        whole = place >= 0 and given.shape[place] == x.shape[axis]
+        options[name] = given.take(kept, axis=place) if whole else given
     return replace(batch, inputs=inputs, options=options)
+
+
+def _broadcast(batch: Batch) -> list[str]:
+    """The options that are arrays which broadcast against the first input."""
+    kinds = op_named(batch.op).options
+    given = batch.options.items()
+    return [name for name, value in given if isinstance(value, np.ndarray) and kinds[name].kind in BROADCAST]
 
 
 def _as_probabilities(batch: Batch, target: NDArray[Any]) -> NDArray[Any]:
@@ -98,7 +110,10 @@ def flattened(batch: Batch, ndim: int) -> Batch:
         moved = np.ascontiguousarray(np.moveaxis(value, axis, -1))
         return moved.reshape((math.prod(moved.shape[:-1]), x.shape[axis]) if ndim == 2 else -1)
 
-    options = {name: flat(value) for name, value in batch.options.items() if name != "axis"}
+    full = {
+        name: np.broadcast_to(batch.options[name], x.shape) for name in _broadcast(batch) if batch.options[name].ndim
+    }
+    options = {name: flat(full.get(name, value)) for name, value in batch.options.items() if name != "axis"}
     return replace(batch, inputs={name: flat(array) for name, array in batch.inputs.items()}, options=options)
 
 

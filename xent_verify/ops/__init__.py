@@ -9,6 +9,7 @@ from typing import Any
 
 from xent_verify.failures import UnknownNameError, UsageError
 from xent_verify.ops import (
+    attention_softmax,
     binary_cross_entropy_with_logits,
     cross_entropy,
     cross_entropy_grad,
@@ -55,6 +56,7 @@ OPS: Mapping[str, Op] = MappingProxyType(
             logmeanexp,
             softmax_one,
             z_loss,
+            attention_softmax,
         )
     }
 )

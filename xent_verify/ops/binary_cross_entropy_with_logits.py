@@ -85,6 +85,8 @@ OP = Op(
     widest=("factored, exp2", "difference, exp2"),
     by_row=False,
     denominator=denominator,
+    built_on="log p",
+    log_of_zero=1,
     laws=("not_negative",),
     formats=("float64", "float32", "float16", "bfloat16"),
 )

@@ -113,6 +113,8 @@ OP = Op(
     adjoints={"backward": composed(lambda a, x: a.log_softmax(x))},
     widest=("exp2",),
     denominator=denominator,
+    built_on="log p",
+    log_of_zero=1,
     laws=("shift", "one_hot", "not_negative"),
     formats=("float64", "float32", "float16", "bfloat16"),
 )

@@ -60,6 +60,7 @@ OP = Op(
     formula=formula,
     algorithms={"others": others, **{name: difference(form) for name, form in SOFTMAX.items()}},
     widest=("others", "reciprocal", "exp of log"),
+    built_on="p",
     laws=("shift", "rows_sum_to_zero"),
     formats=("float64", "float32", "float16", "bfloat16"),
 )

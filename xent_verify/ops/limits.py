@@ -70,6 +70,7 @@ def _reading(op: Op, call: Batch, machine: Machine) -> Errors:
     special, reach = False, float(max(terms, 1))
     for name, value in (*call.inputs.items(), *call.options.items()):
         kind = op.inputs.get(name) or op.options[name].kind
+        special |= kind == "mask" and value is not None
         if kind in ("axis", "ignored_label", "reduction") or value is None:
             continue
         array = np.asarray(value)
@@ -86,10 +87,10 @@ def _reading(op: Op, call: Batch, machine: Machine) -> Errors:
     return Errors(machine, special=special, watch=watch, number=np.longdouble if reach > 1e150 else np.float64)
 
 
-def run(op: Op, name: str, call: Batch, machine: Machine) -> NDArray[Any]:
+def run(op: Op, name: str, call: Batch, machine: Machine, arithmetic: type[Floats] = Floats) -> NDArray[Any]:
     """One named algorithm of the operation, run on a call in the formats of a machine; the result's shape and format."""
     with np.errstate(all="ignore"):
-        reading = Floats(machine)
+        reading = arithmetic(machine)
         result = reading.store(op.algorithms[name](reading, **arguments_of(op, call, reading)))
         placed = _placed(op, Rows.of_call(op, call), result, result.v, op.result_shape(call))
         return placed.astype(machine.store.dtype)
@@ -127,7 +128,11 @@ def _option(value: Any, kind: str, view: Rows, a: Any, rows: slice) -> Any:
             return a.input(np.asarray(value)[None, :])
         case "element_weights" if value is not None:
             return a.input(view.of(np.asarray(value))[rows])
-        case "share" | "divisor" | "number":
+        case "mask" if value is not None:
+            return view.of(np.asarray(value))[rows]
+        case "logit":
+            return None if value is None or value == -math.inf else a.parameter(value)
+        case "share" | "divisor" | "number" | "factor":
             return a.parameter(value)
         case _:
             return value

@@ -38,5 +38,7 @@ OP = Op(
     adjoints={"backward": lambda a, x: -a.softplus(-x)},
     widest=("exp2",),
     by_row=False,
+    built_on="log p",
+    log_of_zero=-1,
     laws=("not_positive",),
 )

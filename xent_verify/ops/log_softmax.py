@@ -27,5 +27,7 @@ OP = Op(
     algorithms=LOG_SOFTMAX,
     adjoints={"backward": lambda a, x: a.log_softmax(x)},
     widest=("exp2",),
+    built_on="log p",
+    log_of_zero=-1,
     laws=("shift", "permutation", "exp_sums_to_one", "not_positive", "monotone"),
 )

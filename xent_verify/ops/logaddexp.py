@@ -31,4 +31,5 @@ OP = Op(
     adjoints={"backward": two_sided},
     widest=("exp2",),
     by_row=False,
+    log_of_zero=-1,
 )

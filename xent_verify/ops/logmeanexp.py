@@ -46,5 +46,6 @@ OP = Op(
         "mean inside, exp2": mean_inside_exp2,
     },
     adjoints={"backward": difference},
+    log_of_zero=-1,
     laws=("shift_adds", "permutation"),
 )

@@ -27,5 +27,7 @@ OP = Op(
     algorithms=LOGSUMEXP,
     adjoints={"backward": lambda a, x: a.logsumexp(x)},
     widest=("exp2",),
+    built_on="logsumexp",
+    log_of_zero=-1,
     laws=("shift_adds", "permutation", "at_least_max", "concatenation"),
 )

@@ -14,17 +14,31 @@ from typing import Any, Literal, Protocol
 from xent_verify.formats import FORMATS
 from xent_verify.model import Batch
 
-__all__ = ["AXIS", "Arithmetic", "ExpSum", "Op", "Option", "Real", "RowInputs"]
+__all__ = ["AXIS", "BROADCAST", "Arithmetic", "ExpSum", "Op", "Option", "Quantity", "Real", "RowInputs"]
 
 InputKind = Literal["row", "target", "label", "probabilities", "upstream"]
 """row: logits along the axis; target: class labels [R] or probabilities [R, n]; label: class labels [R] alone;
 probabilities: like the first input; upstream: the gradient of a loss by the result, in the result's shape."""
 
 OptionKind = Literal[
-    "axis", "class_weights", "element_weights", "ignored_label", "reduction", "share", "divisor", "number"
+    "axis",
+    "class_weights",
+    "element_weights",
+    "ignored_label",
+    "reduction",
+    "share",
+    "divisor",
+    "number",
+    "factor",
+    "mask",
+    "logit",
 ]
 """class_weights: one per class; element_weights: broadcast against the first input; share: a number in [0, 1];
-divisor: a real number other than 0; number: any real number."""
+divisor: a real number other than 0; number: any real number; factor: a positive number;
+mask: Booleans that broadcast against the first input, True where a logit is kept; logit: one more logit, None or -inf: none."""
+
+BROADCAST: tuple[OptionKind, ...] = ("element_weights", "mask")
+"""The kinds whose values broadcast against the first input."""
 
 
 class Real(Protocol):
@@ -76,6 +90,9 @@ class RowInputs:
     options: Mapping[str, Any]
 
 
+Quantity = Literal["", "p", "log p", "logsumexp"]
+"""What an operation hands out of the softmax of its rows; "": something else."""
+
 Formula = Callable[[Any, RowInputs, Sequence[int]], list[Any]]
 
 
@@ -114,6 +131,10 @@ class Op:
     subtract a maximum, which a backward kernel does not differentiate). ``differentiates``: the operation of which this
     one is the vector-Jacobian product.
 
+    ``built_on``: the quantity of a row (elementwise: of [x, 0]) that the result is, or is made of by labels and weights; the
+    diagnosis compares answers with all known ways to get it wrong. "": by the page's own algorithms only. ``log_of_zero``: the
+    infinity (its sign) that the logarithm of a probability or sum that rounded to 0 gives; 0 where none is taken.
+
     ``laws`` name entries of ``laws.LAWS`` (or a ``Law`` at ``module:attribute``); ``formats`` those of
     ``FORMATS`` that it is defined in.
     """
@@ -130,6 +151,8 @@ class Op:
     differentiates: Op | None = None
     by_row: bool = True
     denominator: Callable[[Any, Batch], Any] | None = None
+    built_on: Quantity = ""
+    log_of_zero: Literal[-1, 0, 1] = 0
     laws: tuple[str, ...] = field(default=())
     formats: tuple[str, ...] = tuple(FORMATS)
 

@@ -86,7 +86,7 @@ def _elementwise(
     }
     for key, option in options.items():
         if option.kind not in ("axis", "class_weights"):
-            number = option.kind in ("share", "divisor", "number") and option.default is not None
+            number = option.kind in ("share", "divisor", "number", "factor", "logit") and option.default is not None
             arguments[key] = a.parameter(option.default) if number else option.default
         elif option.kind == "class_weights":
             arguments[key] = None

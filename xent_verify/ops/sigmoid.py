@@ -38,5 +38,6 @@ OP = Op(
     adjoints={"backward": lambda a, x: a.sigmoid(x)},
     widest=("exp2", "exp of log"),
     by_row=False,
+    built_on="p",
     laws=("range",),
 )

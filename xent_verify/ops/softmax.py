@@ -27,5 +27,6 @@ OP = Op(
     algorithms=SOFTMAX,
     adjoints={"backward": lambda a, x: a.softmax(x)},
     widest=("reciprocal", "exp of log"),
+    built_on="p",
     laws=("shift", "permutation", "sum_to_one", "range", "monotone"),
 )

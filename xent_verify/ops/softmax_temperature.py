@@ -40,5 +40,6 @@ OP = Op(
     formula=formula,
     algorithms={"divided": divided, "multiplied": multiplied},
     adjoints={"backward": lambda a, x, temperature: a.softmax(x / temperature)},
+    built_on="p",
     laws=("permutation", "sum_to_one", "range", "monotone"),
 )

@@ -31,5 +31,6 @@ OP = Op(
     adjoints={"backward": two_sided},
     widest=("exp2",),
     by_row=False,
+    built_on="logsumexp",
     laws=("not_negative",),
 )

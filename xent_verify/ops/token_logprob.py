@@ -53,5 +53,7 @@ OP = Op(
         "multiplied": gathered(LOG_SOFTMAX["exp2"], multiplied),
     },
     adjoints={"backward": whole},
+    built_on="log p",
+    log_of_zero=-1,
     laws=("not_positive",),
 )

@@ -84,6 +84,25 @@ def _ignored(draw: Draw, shape: tuple[int, ...]) -> int:
     return choices[int(number(0, len(choices)))]
 
 
+def _masks() -> list[Value]:
+    """True where a logit is kept: any, all but the last ones, causal, a length for each row (0 among them), all, whole rows."""
+
+    def lengths(draw: Draw, shape: tuple[int, ...]) -> Array:
+        kept = draw.rng.integers(0, shape[-1] + 1, (*shape[:-1], 1))
+        return np.asarray(np.arange(shape[-1]) < kept)
+
+    return [
+        lambda draw, shape: draw.rng.random(shape) < 0.7,
+        lambda _draw, shape: np.arange(shape[-1]) < max(shape[-1] * 2 // 3, 1),
+        lambda _draw, shape: np.tri(shape[0], shape[-1], max(shape[-1] - shape[0], 0), dtype=np.bool_),
+        lengths,
+        lambda _draw, shape: np.ones(shape, np.bool_),
+        lambda draw, shape: draw.rng.random((*shape[:-1], 1)) < 0.7,
+        *[lambda draw, shape: draw.rng.random(_broadcasting(draw, shape)) < 0.6] * 2,
+        *[lambda draw, shape: draw.rng.random(shape) < draw.rng.random()] * 4,
+    ]
+
+
 VALUES: Mapping[str, list[Value]] = {
     "share": [
         *_constants(0.1, 1.0, 0.5, 2.0**-30, 1e-3, 0.01, 0.9, 1.0 - 2.0**-10),
@@ -91,6 +110,15 @@ VALUES: Mapping[str, list[Value]] = {
         *[lambda draw, _shape: float(2.0 ** draw.rng.uniform(-20.0, 0.0))] * 2,
     ],
     "divisor": [*_constants(0.5, 2.0, 0.7, 3.0, 1e-3, 1e3, 2.0**-10, 20.0, -1.0, -2.0, -0.3, 1.0), *[_signed] * 12],
+    "factor": [
+        *_constants(0.125, 128**-0.5, 2.0, 80**-0.5, 0.7, 1.0, 10.0, 2.0**-10),
+        *[lambda draw, _shape: abs(_signed(draw, ()))] * 4,
+    ],
+    "mask": _masks(),
+    "logit": [
+        *_constants(0.0, 1.0, -3.0, 20.0, 100.0, 1000.0, -1000.0, 0.7),
+        *[lambda draw, _shape: float(draw.rng.normal(0.0, 5.0))] * 4,
+    ],
     "reduction": _constants("none", "sum", "mean"),
     "class_weights": _weights(lambda _draw, shape: shape[-1:]),
     "element_weights": [*_weights(lambda _draw, shape: shape), *_weights(_broadcasting)],

@@ -7,6 +7,7 @@ what it would let through. One module per category; ``ZOO`` is all of them, in t
 from xent_verify.implementations.entries import Fault
 from xent_verify.implementations.faulty import (
     accumulation,
+    attention,
     epsilon,
     fast_math,
     labels,
@@ -45,4 +46,5 @@ ZOO: tuple[Fault, ...] = (
     *slopes.FAULTS,
     *fast_math.FAULTS,
     *relatives.FAULTS,
+    *attention.FAULTS,
 )
