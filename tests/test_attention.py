@@ -159,3 +159,10 @@ def test_a_row_without_a_kept_score_is_a_convention() -> None:
     (found,) = situations(OP, batch, observed, truth)
     assert (found.name, set(found.words)) == ("all masked", {"uniform"})
     assert situations(OP, batch, observed, np.zeros(X.shape)) == []
+
+
+def test_a_mask_travels_to_the_targets_process() -> None:
+    """A boolean option reaches a target that runs in a process of its own."""
+    report = audit("stable", op="attention_softmax", dtypes=["float32"], profile="quick", regimes=["options"])
+    assert report.ok
+    assert report.targets[0].dtypes[0].offered["mask"]

@@ -51,7 +51,7 @@ def is_number(dtype: np.dtype[Any]) -> bool:
 
 
 def _dtype(name: str) -> np.dtype[Any]:
-    if name not in _PLAIN and name not in _EXTENDED:
+    if name not in _PLAIN and name not in _EXTENDED and name != "bool":  # a mask
         raise ValueError(f"dtype {shown(name)} does not travel")
     return np.dtype(getattr(ml_dtypes, name)) if name in _EXTENDED else np.dtype(name)
 
