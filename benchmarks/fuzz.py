@@ -3,7 +3,8 @@
     python benchmarks/fuzz.py                      2000 mutants of each kind; a table; exit 1 where anything is counted
     python benchmarks/fuzz.py --number 200 --seed 7 --show
 
-Every mutant is accepted or ends in a ``UsageError`` of one printable line that names the file, below 300 characters besides its folder.
+Every mutant is accepted or ends in a ``UsageError`` of one printable line that names the file and, its folder apart, has
+fewer than 300 characters.
 Counted are other exceptions (tracebacks), mutants that take longer than ``SECONDS`` (hangs), and messages that are not so.
 Of the mutants by structure the message must also name a key.
 """
