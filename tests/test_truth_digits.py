@@ -13,7 +13,7 @@ from mpmath import mp, mpf
 from xent_verify import audit
 from xent_verify.formats import FORMATS
 from xent_verify.model import Batch, Example
-from xent_verify.report.decode import report_of
+from xent_verify.report.json import from_json
 from xent_verify.truth import certify
 from xent_verify.truth.decimals import DIGITS, digits, is_bound, shown
 
@@ -56,7 +56,7 @@ def is_rounding_of(text: str, true: mpf) -> bool:
 def examples(op: str, target: str) -> Iterator[Example]:
     """All that a report of one audit shows, after a round trip through its JSON."""
     options = {"op": op, "dtypes": ["float32"], "profile": "quick"}
-    report = report_of(audit(target, **options).to_json(), "test")
+    report = from_json(audit(target, **options).to_json())
     for result in report.targets:
         for dtype in result.dtypes:
             found = [finding.minimal for finding in dtype.signs] + [finding.worst for finding in dtype.signs]
@@ -70,7 +70,7 @@ def test_every_true_value_of_a_report(op: str, target: str) -> None:
     seen = 0
     with mp.workdps(70):
         for example in examples(op, target):
-            if example.true_digits in ("nan", "inf", "-inf"):
+            if example.length or example.true_digits in ("nan", "inf", "-inf"):  # a long row is not kept
                 continue
             assert is_rounding_of(example.true_digits, by_mpmath(op, example)), example
             seen += 1

@@ -207,7 +207,7 @@ def _logits(draw: Draw, rows: int, n: int) -> Array:
     return draw.narrow(3.0 * draw.rng.standard_normal((rows, n)))
 
 
-_LARGE = ((4, 600), (4, 2100), (700, 3), (2, 33_000))
+_LARGE = ((4, 600), (4, 2100), (700, 3))
 """Rows and logits of the larger calls that the first values of each option are tried on: blocks and shards begin there.
 
 Every second row is sorted, so that its parts differ in the mean."""
@@ -216,7 +216,7 @@ Every second row is sorted, so that its parts differ in the mean."""
 def _larger(context: Context, name: str, values: Sequence[Value], forms: Sequence[dict[str, Value]]) -> Iterator[Batch]:
     """An option's first values on larger calls, in each form."""
     draw = context.draw
-    for place, (rows, n) in enumerate(_LARGE[: 3 if context.profile.options < 100 else None]):
+    for place, (rows, n) in enumerate(_LARGE):
         for form in forms:
             logits = _logits(draw, rows, n)
             logits[::2] = np.sort(logits[::2], axis=-1)
