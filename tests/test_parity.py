@@ -16,6 +16,7 @@ from xent_verify.cli import run
 from xent_verify.distances import Distances, log_probabilities
 from xent_verify.failures import UsageError
 from xent_verify.formats import FORMATS
+from xent_verify.ops import OPS
 from xent_verify.parity import DtypeParity, Parity
 
 FLOAT32 = FORMATS["float32"]
@@ -27,7 +28,7 @@ def compared(a: Any, b: Any, op: str = "softmax", regimes: tuple[str, ...] = ("s
 
 
 def counted(op: str, a: list[float], b: list[float]) -> Distances:
-    return Distances.of(op, FLOAT32, np.array(a), np.array(b), None)[0]
+    return Distances.of(OPS[op], FLOAT32, np.array(a), np.array(b), None)[0]
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +121,8 @@ def test_counters_of_log_probabilities() -> None:
     assert total.max_delta == pytest.approx(np.log(1.25))
     assert total.kl == pytest.approx(1.25 - 1 - np.log(1.25))
     assert counted("cross_entropy", [1.0], [1.5]).kl == pytest.approx(np.exp(0.5) - 1.5)
-    assert log_probabilities("cross_entropy_grad", np.zeros(1)) is None
+    assert counted("token_logprob", [-1.5], [-1.0]).kl == pytest.approx(np.exp(-0.5) - 0.5)
+    assert log_probabilities(OPS["cross_entropy_grad"], np.zeros(1)) is None
     twice = total + total
     assert (twice.logs, twice.max_delta, twice.mean_kl) == (6, total.max_delta, total.mean_kl)
 

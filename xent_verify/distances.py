@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from xent_verify.formats import FloatArray, FloatFormat
 from xent_verify.measure import CODE, Errors
+from xent_verify.ops import Op
 from xent_verify.properties import apart
 
 __all__ = ["Distances", "log_probabilities"]
@@ -17,24 +18,20 @@ __all__ = ["Distances", "log_probabilities"]
 _NEAR = (0.9, 1.1)
 """Ratios of probabilities that reinforcement learning does not clip, roughly."""
 
-_SIGNS = {
-    "softmax": 0, "softmax_temperature": 0, "sigmoid": 0,
-    "log_softmax": 1, "log_sigmoid": 1,
-    "logsumexp": -1, "cross_entropy": -1, "binary_cross_entropy_with_logits": -1,
-}  # fmt: skip
-"""Operation -> what its result is: a probability (0), its logarithm (1), or a number that is subtracted in one (-1)."""
 
+def log_probabilities(op: Op, values: FloatArray) -> FloatArray | None:
+    """log p of an operation's results (of logsumexp: up to the logit), as its page says; None where they are none.
 
-def log_probabilities(op: str, values: FloatArray) -> FloatArray | None:
-    """log p of an operation's results (of logsumexp: up to the logit); None where they are none.
-
-    >>> log_probabilities("cross_entropy", np.array([0.25]))
+    >>> from xent_verify.ops import OPS
+    >>> log_probabilities(OPS["cross_entropy"], np.array([0.25]))
     array([-0.25])
     """
-    if op not in _SIGNS:
-        return None
     with np.errstate(all="ignore"):
-        return np.log(values) if _SIGNS[op] == 0 else values * float(_SIGNS[op])
+        if op.built_on == "p" and len(op.inputs) == 1:
+            return np.log(values)
+    if op.built_on == "log p":
+        return values * -float(op.log_of_zero)  # log 0 is -inf
+    return -values if op.built_on == "logsumexp" else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +74,7 @@ class Distances:
 
     @staticmethod
     def of(
-        op: str, form: FloatFormat, a: FloatArray, b: FloatArray, errors: tuple[Errors, Errors] | None
+        op: Op, form: FloatFormat, a: FloatArray, b: FloatArray, errors: tuple[Errors, Errors] | None
     ) -> tuple[Distances, FloatArray]:
         """The counters of one call, and the distance of each element; ``errors``: of both, where the truth was asked for.
 
@@ -98,7 +95,7 @@ class Distances:
         return Distances(**counted), steps
 
 
-def _ratios(op: str, a: FloatArray, b: FloatArray) -> dict[str, Any]:
+def _ratios(op: Op, a: FloatArray, b: FloatArray) -> dict[str, Any]:
     """Of log-probabilities; two infinite ones of the same sign are equal, one against a number is a ratio of 0 or infinity."""
     first, second = log_probabilities(op, a), log_probabilities(op, b)
     if first is None or second is None:

@@ -204,7 +204,7 @@ class _Compared:
         errors = None
         if judged is not None and judged[0].errors is not None and judged[1].errors is not None:
             errors = judged[0].errors, judged[1].errors
-        counted, steps = Distances.of(self.op.name, self.form, *values, errors)
+        counted, steps = Distances.of(self.op, self.form, *values, errors)
         self.calls += 1
         self.regimes[batch.regime] = self.regimes.get(batch.regime, Distances()) + counted
         for seen, outcome in zip(self.formats, outcomes, strict=True):

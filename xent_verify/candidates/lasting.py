@@ -11,7 +11,7 @@ from typing import Any
 __all__ = ["at_once", "repeated"]
 
 SECONDS = 2.0
-"""Processor time after which a call is not made again."""
+"""Processor time after which a call is not made again; threads share half of it, by the clock."""
 
 _SWITCH = 1e-5
 """Seconds between two threads' turns while they are watched."""
