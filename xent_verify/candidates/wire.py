@@ -6,7 +6,6 @@ import contextlib
 import os
 import select
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +15,6 @@ __all__ = ["Ended", "read_exactly", "widen", "write_all"]
 
 _PIPE_BYTES = 2**20
 _SMALL = 4096
-_AWAKE_SECONDS = 3e-4
 _F_SETPIPE_SZ = 1031
 
 Wait = Callable[[int, bool], None]
@@ -33,19 +31,14 @@ def _block(fd: int, write: bool) -> None:
 
 
 def read_exactly(fd: int, count: int, wait: Wait | None = None) -> Any:
-    """``count`` bytes as a writable buffer, from a descriptor that does not block; ``Ended`` at the end of the pipe.
-
-    It looks again and again for a moment before it sleeps: to be woken up costs more than most answers take.
-    """
+    """``count`` bytes as a writable buffer, from a descriptor that does not block; ``Ended`` at the end of the pipe."""
     buffer = bytearray(count) if count < _SMALL else np.empty(count, np.uint8).data  # which is not written to first
     view, done = memoryview(buffer), 0
-    asleep = time.perf_counter() + _AWAKE_SECONDS
     while done < count:
         try:
             got = os.readv(fd, [view[done:]])
         except BlockingIOError:
-            if time.perf_counter() > asleep:
-                (wait or _block)(fd, False)
+            (wait or _block)(fd, False)
             continue
         if not got:
             raise Ended

@@ -82,16 +82,22 @@ def profile_exp(context: Context) -> Iterator[Batch]:
 
 
 def profile_log(context: Context) -> Iterator[Batch]:
-    """k equal logits and a lower one: the sum of exponentials is any float between k and k + 1."""
+    """k equal logits and a lower one, k = 1 … 99: the sum of exponentials is any float between k and k + 1.
+
+    Rows of 2, 4, 8, … logits hold them; what is left of a row is too low to count.
+    """
     draw = context.draw
     fine = context.profile.stride * (16 if context.op.result == "elements" else 8)
-    for k in range(1, 100):
-        count = min(2 ** (24 - k.bit_length()), max(2**23 // fine, 256)) if k == 1 else max(2**15 // fine, 8) * 4
-        shares = (np.arange(count) + draw.rng.random(count)) / count
-        rows = max(_CALL // (k + 1), 1)
-        for start in range(0, count, rows):
-            part = shares[start : start + rows]
-            yield context.batch(np.concatenate([np.zeros((len(part), k)), np.log(part)[:, None]], axis=1), plain=True)
+    lowest = -min(_HIGHEST, draw.fmt.max_finite)
+    for n in (2, 4, 8, 16, 32, 64, 100):
+        each = max(2**23 // fine, 256) if n == 2 else max(2**15 // fine, 8) * 4
+        k, place = (part.ravel() for part in np.mgrid[n // 2 if n < 100 else 64 : n, 0:each])
+        shares = (place + draw.rng.random(place.shape)) / each
+        for start in range(0, len(k), _CALL // n):
+            some = slice(start, start + _CALL // n)
+            logits = np.where(np.arange(n) < k[some, None], 0.0, lowest)
+            np.put_along_axis(logits, k[some, None], np.log(shares[some, None]), axis=1)
+            yield context.batch(logits, plain=True)
 
 
 def profile_x(context: Context) -> Iterator[Batch]:

@@ -25,7 +25,7 @@ from xent_verify.truth.intervals import LIMIT_POINTS, Interval
 __all__ = ["DIGITS", "digits", "is_bound", "shown", "shown_interval"]
 
 DIGITS = 30
-_LARGEST = 1 << 14
+_LARGEST = 1 << 9
 """Logits of a call up to which the exact tier works out the digits; beyond, the digits that ``certify`` decides are shown."""
 
 _SMALLEST = -1_000_000
