@@ -11,7 +11,7 @@ PACKAGE = Path(xent_verify.__file__).parent
 FLOORS = (
     (
         "failures", "documents", "floating", "kinds", "formats", "enclosure", "arrays", "model", "layouts", "environment",
-        "libraries", "outside",
+        "libraries", "outside", "clock",
     ),
     ("ops", "defined"),
     ("implementations",),
@@ -25,7 +25,7 @@ FLOORS = (
     ),
     ("minimise", "search", "findings", "relations", "recipes"),
     ("report", "claims_truth", "claims", "explain"),
-    ("audit", "parity", "power"),
+    ("walk", "audit", "parity", "power"),
     (
         "harvest", "worst", "prove", "baseline", "settings_file", "gate", "differences", "replay", "scaffold", "vectors",
         "pytest_plugin",

@@ -61,6 +61,10 @@ def sigmoid(x):
 """
 
 
+EVERY = np.ones((1, 1), bool)
+"""Which elements fail: only ``gaps`` asks."""
+
+
 def plan_of(target: Any, op: str, fmt: str, domain: str = "", part: tuple[int, int] = (1, 1), **options: Any) -> Plan:
     settings = Settings(
         parse_policy(options.pop("policy", "standard")), isolated=options.pop("isolated", False), **options
@@ -165,7 +169,7 @@ def test_rows_beyond_a_value_are_counted_right(fmt: str) -> None:
     """The combinatorial numbers of rows at or beyond a value are those of counting them one by one."""
     domain = Domain("pairs", fmt, True)
     totals = _Totals(domain)
-    features = domain.features(np.arange(domain.size))
+    features = domain.features(np.arange(domain.size), EVERY)
     assert totals.everything == len(features["gap"])
     for name, cells in features.items():
         for cell in np.unique(cells)[::97]:
@@ -179,11 +183,11 @@ def test_regions_are_said_in_words() -> None:
     values = FORMATS["float8_e5m2"].widen(domain.values(rows))
     with np.errstate(invalid="ignore"):
         failing = rows[values.max(axis=1) >= 12.0]
-    features = {name: Cells.of(ids) for name, ids in domain.features(failing).items()}
+    features = {name: Cells.of(ids) for name, ids in domain.features(failing, EVERY).items()}
     text = described(domain, len(failing), features, whole=True)
     assert text == f"all {len(failing):,} rows with max x ≥ 12"
     assert "all" not in described(domain, len(failing), features, whole=False)
-    features = {name: Cells.of(ids) for name, ids in domain.features(failing[::2]).items()}
+    features = {name: Cells.of(ids) for name, ids in domain.features(failing[::2], EVERY).items()}
     assert "gap from" in described(domain, len(failing[::2]), features, whole=True)
 
 
@@ -387,3 +391,42 @@ def test_wrong_use_is_one_line(arguments: list[str], words: str, capsys: pytest.
     error = capsys.readouterr().err
     assert words in error
     assert error.count("\n") == 1
+
+
+BAND = """
+import numpy as np
+def softmax(x, axis=-1):
+    d = np.max(x, axis=axis, keepdims=True) - x
+    e = np.exp(-d)
+    e = np.where((d >= np.float32(23.457)) & (d <= np.float32(23.4571)), e * np.float32(1.001), e)
+    return (e / np.sum(e, axis=axis, keepdims=True)).astype(x.dtype)
+"""
+
+
+def test_a_narrow_band_of_exp_is_told_to_its_neighbouring_floats(tmp_path: Path) -> None:
+    """Of every float32 gap the part around the band: the certificate names its first float and its last."""
+    (tmp_path / "banded.py").write_text(BAND)
+    domain = domain_of(op_named("softmax"), FORMATS["float32"], "gaps")
+    first, last = (int(np.float32(d).view(np.int32)) for d in (23.457, 23.4571))
+    part = (first - domain.ends[0]) // domain.each // domain.chunk_rows + 1
+    plan = plan_of(f"{tmp_path / 'banded.py'}:softmax", "softmax", "float32", "gaps", (part, domain.chunks))
+    made = Sweep(plan).run()
+    assert not made["ok"]
+    low, high = (np.int32(i).view(np.float32) for i in (first, last))
+    assert made["failures"][0]["where"].endswith(f"from {low:.9g} to {high:.9g} ({last - first + 1} floats)")
+
+
+def test_the_gaps_of_a_format_are_all_its_floats_between_the_ends_once() -> None:
+    domain = domain_of(op_named("softmax"), FORMATS["float16"], "gaps")
+    rows = np.concatenate([block.x for chunk in range(domain.chunks) for block in domain.blocks(chunk)])
+    form, (first, last) = FORMATS["float16"], domain.ends
+    gaps = form.ordinal(-rows[:, 1:].ravel())
+    assert np.array_equal(np.unique(gaps), np.arange(first, last + 1))
+    assert sum(len(domain.rows_of(chunk)) for chunk in range(domain.chunks)) == domain.size == len(rows)
+
+
+def test_a_proof_of_gaps_says_what_follows_for_rows_of_any_length() -> None:
+    made = Sweep(plan_of("stable", "softmax", "float16", "gaps")).run()
+    assert made["label"] == "proved"
+    assert made["ok"]
+    assert "that it does so is not proved here" in made["statement"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 
 from xent_verify.candidates import Candidate, open_candidate
 from xent_verify.candidates.opening import name_of
-from xent_verify.defined import undefined
+from xent_verify.clock import ENDLESS, USUAL, Clock
 from xent_verify.environment import describe
 from xent_verify.failures import AuditIncompleteError, UnknownNameError, UsageError, one_line
 from xent_verify.findings import Asker, build, inferred, worst_examples
@@ -21,14 +21,13 @@ from xent_verify.formats import format_named
 from xent_verify.ledger import Ledger, Patience
 from xent_verify.model import Batch, DtypeResult, Report, Returned, TargetResult
 from xent_verify.ops import Op, in_table, op_named
-from xent_verify.ops.tape import UPSTREAM
 from xent_verify.policies import Policy, parse_policy
-from xent_verify.regimes import REGIMES, plan
-from xent_verify.relations import LARGEST_COMPARED, lengths, relations
+from xent_verify.relations import relations
 from xent_verify.requirements import words_of
 from xent_verify.rungs import LOST
 from xent_verify.screen import Screen
 from xent_verify.settings import Settings
+from xent_verify.walk import Progress, Walk
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,16 +39,12 @@ __all__ = [
     "audit",
     "audit_dtype",
     "audited",
-    "cases",
-    "left_out",
     "merged",
     "opened",
     "unfinished",
 ]
 
 DEFAULT_DTYPES = ("float64", "float32", "float16", "bfloat16")
-
-Progress = Callable[[str, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +86,7 @@ def audit(
     arrays: str = "auto",
     kwargs: Mapping[str, Any] | None = None,
     timeout: float = 10.0,
+    budget: float = 0.0,
     isolated: bool | None = None,
     device: str = "cpu",
     fail_fast: bool = False,
@@ -112,7 +108,8 @@ def audit(
     * ``policy``: what counts as inaccurate (docs/policies.md); ``special``, ``flush``: rules for NaN, infinities, subnormals
     * ``profile``: "quick", "standard" or "deep"; ``seed``: the same seed, the same inputs
     * ``arrays``: what targets take ("numpy", "torch", ...; "auto" finds out); ``device``: where such arrays live
-    * ``kwargs``: added to every call; ``timeout``: seconds a call may take
+    * ``kwargs``: added to every call; ``timeout``: seconds a call may take; ``budget``: seconds that all of it may take,
+      shared by the targets and formats (0: each of these may take ``clock.USUAL``, far longer than a sound one does)
     * ``isolated``: names run in a child process unless False; callables run in this process
     * ``fail_fast``: stop at the first failure
     * ``sizes``: row lengths that matter to the caller (a vocabulary), tried besides the profile's own
@@ -128,7 +125,7 @@ def audit(
     """
     settings = Settings(
         policy=parse_policy(policy), special=special, flush=flush, profile=profile, seed=seed, arrays=arrays,
-        kwargs=dict(kwargs or {}), timeout=timeout, isolated=True if isolated is None else isolated, device=device,
+        kwargs=dict(kwargs or {}), timeout=timeout, budget=budget, isolated=True if isolated is None else isolated, device=device,
         fail_fast=fail_fast, sizes=tuple(sizes), regimes=tuple(regimes), result=result,
         call=call, options=dict(options or {}), in_place=(in_place,) if isinstance(in_place, str) else tuple(in_place),
         only=only, without=tuple(without), require=words_of(require), op=op if isinstance(op, str) else "",
@@ -161,25 +158,41 @@ def audited(
         raise UsageError("no target to audit")
     results: list[TargetResult] = []
     refused: list[UsageError] = []
-    interrupted = False
-    for target in targets:
+    clock = Clock.after(settings.budget) if settings.budget else ENDLESS
+    for number, target in enumerate(targets):
         own = replace(settings, isolated=settings.isolated and isinstance(target, str))
-        dtyped: list[DtypeResult] = []
-        try:
-            with opened(target, operation, own) as candidate:
-                dtyped.extend(audit_dtype(candidate, operation, form, own, progress) for form in forms)
-        except KeyboardInterrupt:
-            interrupted = True
-        except Exception as error:  # noqa: BLE001  (said in the report)
-            if isinstance(error, UsageError) and not dtyped:
-                refused.append(error)
-            dtyped += [unfinished(form, one_line(error)) for form in forms[len(dtyped) :]]
+        dtyped, ended = _of_target(target, operation, forms, own, progress, clock.part(1 / (len(targets) - number)))
         results.append(TargetResult(name_of(target), operation.name, tuple(dtyped), own.record()))
-        if interrupted:
-            break
+        if isinstance(ended, UsageError):
+            refused.append(ended)
+        if isinstance(ended, KeyboardInterrupt):
+            return AuditReport(tuple(results), describe(), interrupted=True)
     if len(refused) == len(targets):
         raise refused[0]
-    return AuditReport(tuple(results), describe(), interrupted)
+    return AuditReport(tuple(results), describe())
+
+
+def _of_target(
+    target: str | Callable[..., Any],
+    op: Op,
+    forms: Sequence[str],
+    settings: Settings,
+    progress: Progress | None,
+    clock: Clock,
+) -> tuple[list[DtypeResult], BaseException | None]:
+    """The results of one target, format by format, and what ended its audit: an interruption, or that it cannot be opened."""
+    found: list[DtypeResult] = []
+    try:
+        with opened(target, op, settings) as candidate:
+            for number, form in enumerate(forms):
+                share = clock.part(1 / (len(forms) - number))
+                found.append(audit_dtype(candidate, op, form, settings, progress, share))
+    except KeyboardInterrupt as error:
+        return found, error
+    except Exception as error:  # noqa: BLE001  (said in the report)
+        why = error if not found else None
+        return [*found, *(unfinished(form, one_line(error)) for form in forms[len(found) :])], why
+    return found, None
 
 
 def unfinished(fmt: str, why: str) -> DtypeResult:
@@ -204,25 +217,27 @@ def opened(target: str | Callable[..., Any], op: Op, settings: Settings) -> Cand
 
 
 def audit_dtype(
-    candidate: Candidate, op: Op, fmt: str, settings: Settings, progress: Progress | None = None
+    candidate: Candidate,
+    op: Op,
+    fmt: str,
+    settings: Settings,
+    progress: Progress | None = None,
+    clock: Clock = ENDLESS,
 ) -> DtypeResult:
-    """One target, one op, one dtype: plan, call, certify, judge, count; then companions, laws, findings."""
+    """One target, one op, one dtype: plan, call, certify, judge, count; then companions, laws, findings.
+
+    Half of the clock's time is for the plan, half of the rest for companions and laws, what is left for findings.
+    """
+    if not settings.budget:
+        clock = clock.sooner(USUAL[settings.profile])
     ledger = Ledger(op, fmt)
-    asker = Asker(op, candidate.call, settings.rules, candidate.name, candidate.expression, begin=candidate.begin)
-    skipped: dict[str, int] = {}
-    unasked = [f"not asked (--without): {name}" for name in settings.without]
+    ask = clock.watched(candidate.call)
+    name, expression = candidate.name, candidate.expression
+    asker = Asker(op, ask, settings.rules, name, expression, begin=candidate.begin, clock=clock)
     patience, screen = Patience(), Screen(op, settings.policy)
+    walk = Walk(candidate, op, fmt, settings, clock.part(0.5), patience, progress)
     answered: list[tuple[Batch, Returned]] = []
-    for number, batch in enumerate(ledger.lost.while_drawn(cases(op, fmt, settings))):
-        if progress is not None:
-            progress(f"{candidate.name} {op.name} {fmt}: {batch.regime}", number)
-        batch = settings.rules.of_call(batch)
-        why = left_out(candidate, op, batch)
-        if why:
-            skipped[why] = skipped.get(why, 0) + 1
-            continue
-        if patience.spent(batch):
-            continue
+    for batch in walk.batches(ledger):
         seen = asker.seen(ledger, screen, batch)
         if seen is None:
             continue
@@ -232,21 +247,23 @@ def audit_dtype(
             answered.append((batch, outcome))
         if settings.fail_fast and ledger.failed:
             break
+    unasked = [f"not asked (--without): {name}" for name in settings.without]
     if not (settings.fail_fast and ledger.failed):
-        unasked += relations(replace(asker, ask=patience.watched(asker.ask)), ledger, answered, settings)
+        relating = clock.part(0.5)
+        watched = relating.watched(patience.watched(asker.ask))
+        unasked += relations(replace(asker, ask=watched, clock=relating), ledger, answered, settings)
     ledger.close(asker.ask, settings.rules.require)
-    findings = build(asker, ledger)
+    findings = build(replace(asker, clock=clock.part(0.6)), ledger)
     worst_examples(op, ledger)
     domain = "" if ledger.rungs.keeps("standard") else ledger.lost.unless("domain", partial(_domain, asker, ledger), "")
-    passed = all(finding.severity != "fail" for finding in findings)
-    unasked[:0] = [f"not asked ({why}, {count} call(s)" for why, count in sorted(skipped.items())]
     notes = [*candidate.met]
     notes += [f"{name}: answers {', '.join(words)}" for name, words in ledger.conventions.items()]
     notes += screen.notes
-    if passed and ledger.cases and not settings.result:
+    if all(finding.severity != "fail" for finding in findings) and ledger.cases and not settings.result:
         notes += ledger.lost.unless("inference", lambda: inferred(asker, fmt), ())
     offered = {**candidate.offered, **ledger.refused}
-    return replace(ledger.as_result(fmt, findings, offered, tuple(notes), (*unasked, *patience.notes())), domain=domain)
+    unasked = [*walk.left_out(ledger), *unasked, *patience.notes()]
+    return replace(ledger.as_result(fmt, findings, offered, tuple(notes), tuple(unasked)), domain=domain)
 
 
 def _domain(asker: Asker, ledger: Ledger) -> str:
@@ -257,42 +274,6 @@ def _domain(asker: Asker, ledger: Ledger) -> str:
         return errors is None or bool(np.isin(errors.code, LOST).any())
 
     return ledger.rungs.domain.text(breaks)
-
-
-def left_out(candidate: Candidate, op: Op, batch: Batch) -> str:
-    """Why a call of the plan is not asked, in words; "" where it is."""
-    declared = candidate.outside(batch)
-    if declared:
-        return f"declared domain): {declared}"
-    fixed = undefined(op, batch) if candidate.fixed else ""
-    if fixed:
-        return f"fixed options): {fixed}"
-    return "" if candidate.supports(batch) else f"not offered): {batch.regime}"
-
-
-def cases(op: Op, fmt: str, settings: Settings) -> Iterator[Batch]:
-    """The plan's batches; an operation from outside the table goes by the name under which it is imported."""
-    kept = [name for name in settings.regimes or REGIMES if name not in settings.without]
-    amount: dict[str, Any] = {"profile": settings.profile, "seed": settings.seed}
-    amount["sizes"] = lengths(settings)
-    amount["regimes"] = kept if settings.without else settings.regimes
-    if op.differentiates is not None:
-        base = op.differentiates
-        return upstreams(op, fmt, plan(base, fmt, name=base.name, **amount), settings.seed)
-    return plan(op, fmt, name=op.name if in_table(op) else settings.op or op.name, **amount)
-
-
-def upstreams(op: Op, fmt: str, batches: Iterator[Batch], seed: int) -> Iterator[Batch]:
-    """The calls of an operation with an upstream gradient: ordinary numbers, ones, or a single one; none of many logits."""
-    form, base = format_named(fmt), op.differentiates
-    assert base is not None
-    for number, batch in enumerate(batch for batch in batches if batch.x.size <= LARGEST_COMPARED):
-        rng, shape = np.random.default_rng((seed, number)), base.result_shape(batch)
-        grad = np.ones(shape) if number % 4 == 1 else rng.normal(size=shape)
-        if number % 4 == 3 and grad.size:
-            grad = np.zeros(shape)
-            grad.reshape(-1)[rng.integers(grad.size)] = 1.0
-        yield replace(batch, op=op.name, inputs={**batch.inputs, UPSTREAM: form.narrow(grad)})
 
 
 def assert_accurate(target: str | Callable[..., Any], *, op: str | Op, **options: Any) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from xent_verify import companions, diagnose, laws
 from xent_verify.causes import Causes
+from xent_verify.clock import ENDLESS, Clock
 from xent_verify.defects import Sign, by_defect
 from xent_verify.defined import undefined
 from xent_verify.diagnose.conduct import changing, conduct
@@ -57,6 +58,7 @@ class Asker:
     expression: str = ""  # how a script opens the target (``Candidate.expression``)
     budget: int = 250
     begin: Callable[[Batch], None] | None = None  # ``Candidate.begin``
+    clock: Clock = ENDLESS
 
     def judged(self, batch: Batch, outcome: Outcome | None = None) -> tuple[Outcome, Enclosure, Judgement]:
         batch = self.rules.of_call(batch)
@@ -127,7 +129,7 @@ class Asker:
 
         ``raised``: for exceptions, the same type raised in the same place. ``least``: error over limit, at least.
         """
-        if undefined(self.op, self.rules.of_call(batch)):
+        if self.clock.spent or undefined(self.op, self.rules.of_call(batch)):
             return False
         hits, outcome = self.hits(batch, relation)
         same = not raised or (isinstance(outcome, Raised) and outcome.identity == raised)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from xent_verify.audit import DEFAULT_DTYPES, AuditReport, Progress, audited, unfinished
+from xent_verify.audit import DEFAULT_DTYPES, AuditReport, audited, unfinished
 from xent_verify.baseline import Change, Entry, Place, compared, entries_of
 from xent_verify.environment import describe, instruction_set
 from xent_verify.failures import UsageError
@@ -18,6 +18,7 @@ from xent_verify.model import DtypeResult, Finding, RegimeResult, Report, Target
 from xent_verify.ops import op_named
 from xent_verify.scripts import script
 from xent_verify.settings_file import GateSettings, GateTarget, Relative
+from xent_verify.walk import Progress
 
 __all__ = ["GateResult", "gate", "unknown_only"]
 

@@ -199,7 +199,10 @@ class Lost:
         self._seen: dict[str, int] = {}
 
     def __call__(self, what: str, error: Exception) -> None:
-        line = f"{what}: {one_line(error)}"
+        self.say(f"{what}: {one_line(error)}")
+
+    def say(self, line: str) -> None:
+        """Add a line."""
         self._seen[line] = self._seen.get(line, 0) + 1
 
     def unless(self, what: str, make: Callable[[], T], default: T) -> T:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify import diagnose
-from xent_verify.audit import DEFAULT_DTYPES, Progress, cases, left_out, opened
+from xent_verify.audit import DEFAULT_DTYPES, opened
 from xent_verify.candidates import Candidate
 from xent_verify.candidates.opening import name_of
 from xent_verify.distances import Distances
@@ -30,6 +30,7 @@ from xent_verify.rungs import Rungs
 from xent_verify.settings import Settings
 from xent_verify.truth import certify
 from xent_verify.truth.decimals import digits
+from xent_verify.walk import Progress, cases, left_out
 
 __all__ = ["DtypeParity", "Farthest", "Parity", "parity", "parity_of"]
 

@@ -50,7 +50,7 @@ def relations(asker: Asker, ledger: Ledger, answered: Pairs, settings: Settings)
     work += [(pair, laws) for pair in _longest(answered) if pair[0].x.size > LARGEST_COMPARED]
     told: set[tuple[str, str]] = set()
     for pair, names in work:
-        if settings.fail_fast and ledger.failed:
+        if (settings.fail_fast and ledger.failed) or asker.clock.spent:
             break
         for name, hit in _hits(asker, *pair, names, ledger.lost):
             if hit.apart is None or (hit.kind, hit.severity) not in told:

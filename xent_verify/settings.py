@@ -36,6 +36,7 @@ class Settings:
     arrays: str = "auto"
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     timeout: float = 10.0
+    budget: float = 0.0  # seconds for the whole audit; 0: ``clock.USUAL`` for each target and format
     isolated: bool = True
     device: str = "cpu"
     fail_fast: bool = False
@@ -64,6 +65,8 @@ class Settings:
             raise UnknownNameError("flush rule", self.flush, FLUSH_CHOICES)
         if not self.timeout > 0:
             raise UsageError(f"timeout {self.timeout}: must be a positive number of seconds")
+        if not 0 <= self.budget < float("inf"):
+            raise UsageError(f"budget {self.budget}: must be a positive number of seconds")
         for size in self.sizes:
             if not 1 <= size <= LONGEST:
                 raise UsageError(f"size {size}: a row length is between 1 and {LONGEST}")
@@ -145,6 +148,7 @@ _OPTIONS = {
     "require": "--require",
     "device": "--device",
     "timeout": "--timeout",
+    "budget": "--budget",
     "isolated": "--in-process",
     "sizes": "--sizes",
     "regimes": "--regimes",

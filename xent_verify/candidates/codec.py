@@ -11,6 +11,7 @@ import json
 import math
 import struct
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import ml_dtypes
@@ -45,6 +46,7 @@ _EXTENDED = (
 )  # fmt: skip
 
 
+@cache
 def is_number(dtype: np.dtype[Any]) -> bool:
     """True for the dtypes that may travel: real numbers."""
     return dtype.name in _PLAIN or dtype.name in _EXTENDED

@@ -100,6 +100,9 @@ _PLANNED = [
     click.option("--sizes", default="", help="Row lengths to try besides, comma-separated (a vocabulary's)."),
     click.option("--regimes", default="", help="Only these, comma-separated ('list regimes', or module:attribute)."),
     click.option("--without", default="", help="Not these regimes, comma-separated."),
+    click.option(
+        "--budget", default=0.0, help="Seconds for the whole audit. [default: 5, 15 or 60 min a format by profile]"
+    ),
 ]
 _ENDED = [
     click.option(
@@ -110,7 +113,7 @@ _ENDED = [
 _NAMES = (
     "policy", "special", "flush", "seed", "arrays", "kwargs", "device", "timeout", "in_process", "profile", "sizes",
     "regimes", "fail_fast", "result", "call", "options", "in_place", "only", "without",
-    "require",
+    "require", "budget",
 )  # fmt: skip
 
 out_option = click.option(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from xent_verify.prove.certificate import certificate, table, write
-from xent_verify.prove.domain import DOMAINS, default_domain, domain_of
+from xent_verify.prove.domain import DOMAINS, default_domain
+from xent_verify.prove.gaps import domain_of
 from xent_verify.prove.plan import Plan
 from xent_verify.prove.sweep import Sweep, report_of
 

@@ -71,10 +71,16 @@ def _statement(plan: Plan, total: Counts, whole: bool) -> str:
         else f"{total.rows:,} of {plan.domain.size:,} rows"
     )
     answered = total.rows - sum(total.unanswered.values())
+    follows = (
+        " If the target computes exp(fl(x - max)) of every logit alone and divides by the sum, these are all the arguments "
+        "that its exp has in a row of any length; that it does so is not proved here."
+        if plan.domain.name == "gaps"
+        else ""
+    )
     return (
         f"{plan.name} was called on {which}; {answered:,} answers were judged against certified truth. No error that is a "
         "number exceeds max_ulp by more than 2^-26 ulp or 2^-36 of itself; "
-        f"bins of the histogram hold errors less {SHIFT:.3g} ulp."
+        f"bins of the histogram hold errors less {SHIFT:.3g} ulp.{follows}"
     )
 
 

@@ -100,7 +100,7 @@ def _failures(counts: Counts, domain: Domain, rows: IntArray, errors: Errors, an
         if bad.any():
             sizes = np.where(mask, np.minimum(np.nan_to_num(errors.ratio, nan=LARGEST), LARGEST), -1.0)
             offer(counts, kind, rows, sizes, answers)
-            counts.fail(kind, int(np.count_nonzero(bad)), domain.features(rows[bad]))
+            counts.fail(kind, int(np.count_nonzero(bad)), domain.features(rows[bad], mask[bad]))
 
 
 def offer(counts: Counts, what: str, rows: IntArray, values: NDArray[Any], answers: NDArray[Any]) -> None:

@@ -3,7 +3,8 @@
 ``unary`` to ``quintuples`` hold every row of 1 to 5 bit patterns of the format, NaNs included: row ``i`` is
 ``i`` written in base 2**bits, the first logit most significant. ``widths`` holds structured rows of every length from 1
 to 4096 (``FAMILIES``): row ``(n - 1) * len(FAMILIES) + f`` is the row of family f and length n, and chunk k takes the
-lengths n = k + 1 modulo the number of chunks, so that all chunks cost alike.
+lengths n = k + 1 modulo the number of chunks, so that all chunks cost alike. ``gaps`` (``prove.gaps``) holds every
+argument that exp has below the maximum.
 """
 
 from __future__ import annotations
@@ -14,17 +15,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.failures import UnknownNameError, UsageError
 from xent_verify.formats import FORMATS, FloatArray, FloatFormat, IntArray
 from xent_verify.ops import Op
 from xent_verify.prove.widths import FAMILIES, LONGEST, structured
 
-__all__ = ["DOMAINS", "GAP_SHIFT", "Block", "Domain", "default_domain", "domain_of", "numbers"]
+__all__ = ["DOMAINS", "GAP_SHIFT", "LIMIT_BITS", "Block", "Domain", "default_domain", "numbers"]
 
-DOMAINS: Mapping[str, int] = {"unary": 1, "pairs": 2, "triples": 3, "quadruples": 4, "quintuples": 5, "widths": 0}
-"""Name -> logits in a row (0: as many as it says)."""
+DOMAINS: Mapping[str, int] = {
+    "unary": 1,
+    "pairs": 2,
+    "triples": 3,
+    "quadruples": 4,
+    "quintuples": 5,
+    "widths": 0,
+    "gaps": -1,
+}
+"""Name -> logits in a row (0: as many as it says; -1: see ``prove.gaps``)."""
 
-_LIMIT_BITS = 40
+LIMIT_BITS = 40
 _SLOW_CHUNK, _FAST_CHUNK, _CALL = 20, 22, 18
 _WIDTH_CHUNKS = 64
 GAP_SHIFT = 44
@@ -119,8 +127,11 @@ class Domain:
         x = self.form.from_bits(self.patterns(rows))
         return x.reshape(len(rows), self.arity) if self.by_row else x.reshape(-1)
 
-    def features(self, rows: IntArray) -> dict[str, IntArray]:
-        """Cells that failing rows are told apart by; rows with a NaN (or without a gap) have none."""
+    def features(self, rows: IntArray, failing: NDArray[np.bool_]) -> dict[str, IntArray]:  # noqa: ARG002  (``gaps`` asks)
+        """Cells that failing rows are told apart by; rows with a NaN (or without a gap) have none.
+
+        ``failing``: which elements of these rows fail.
+        """
         if not self.arity:
             return {"width": rows // len(FAMILIES) + 1, "family": rows % len(FAMILIES)}
         values = self.form.from_bits(self.patterns(rows))
@@ -155,23 +166,3 @@ def default_domain(op: Op, form: FloatFormat) -> str:
     if not op.by_row:
         return "unary"
     return "triples" if form.bits == 8 else "pairs" if form.bits == 16 else "widths"
-
-
-def domain_of(op: Op, form: FloatFormat, name: str = "") -> Domain:
-    """The domain of that name; ``UsageError`` where it does not exist or is too large to be walked."""
-    if len(op.inputs) != 1 or op.result == "loss" or op.name == "softmax_temperature":
-        raise UsageError(
-            f"prove: {op.name} takes more than one row of logits; prove an operation of one input, such as softmax"
-        )
-    chosen = name or default_domain(op, form)
-    if chosen not in DOMAINS:
-        raise UnknownNameError("domain", chosen, DOMAINS)
-    domain = Domain(chosen, form.name, op.by_row)
-    if op.by_row == (chosen == "unary"):
-        kind = "rows" if op.by_row else "elements"
-        raise UsageError(f"prove: {op.name} works on {kind}; --domain {chosen} is for the other kind")
-    if form.bits * domain.arity > _LIMIT_BITS:
-        raise UsageError(
-            f"prove: {chosen} of {form.name} are 2**{form.bits * domain.arity} rows, more than 2**{_LIMIT_BITS}"
-        )
-    return domain

@@ -96,6 +96,8 @@ def described(domain: Domain, rows: int, features: Mapping[str, Cells], *, whole
     """Where ``rows`` failing rows are. ``whole``: the domain was walked to its end."""
     if not features or not any(cells.counts.sum() for cells in features.values()):
         return f"{number_of(rows)}, each with a NaN" if domain.arity else number_of(rows)
+    if "d" in features:
+        return f"{number_of(rows)}, with d {_stretches(domain, features)}"
     best = ""
     if whole:
         totals, share, others = _Totals(domain), 0, ""
@@ -108,6 +110,24 @@ def described(domain: Domain, rows: int, features: Mapping[str, Cells], *, whole
         if share:
             return f"{best}; and {rows - share:,} more" + (f", {others}" if others else "")
     return f"{number_of(rows)}, with {_spans(domain, features)}"
+
+
+_TOLD = 4
+
+
+def _stretches(domain: Domain, features: Mapping[str, Cells]) -> str:
+    """The stretches of gaps at which rows fail; of many the whole range, and how many there are."""
+    first, last = features["d"].ids, features["d to"].ids
+    begins = np.flatnonzero(np.concatenate([[True], first[1:] > last[:-1] + 1]))
+    ends = np.append(begins[1:], len(first)) - 1
+    spans = list(zip(first[begins], last[ends], strict=True))
+    if len(spans) > _TOLD:
+        return (
+            f"in {len(spans):,} stretches between {_shown(domain, 'd', first[0])} and {_shown(domain, 'd', last[-1])}"
+        )
+    return " and ".join(
+        f"from {_shown(domain, 'd', a)} to {_shown(domain, 'd', b)} ({b - a + 1:,} floats)" for a, b in spans
+    )
 
 
 def _covered(domain: Domain, totals: _Totals, name: str, cells: Cells) -> tuple[str, int, str]:

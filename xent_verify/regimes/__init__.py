@@ -8,6 +8,6 @@ row values, ``sweeps`` whatever is tried throughout, ``table`` names everything 
 from __future__ import annotations
 
 from xent_verify.regimes.regime import PROFILES, Context, Profile, Regime
-from xent_verify.regimes.table import REGIMES, plan, regimes_named, row_makers
+from xent_verify.regimes.table import REGIMES, plan, planned, regimes_named, row_makers
 
-__all__ = ["PROFILES", "REGIMES", "Context", "Profile", "Regime", "plan", "regimes_named", "row_makers"]
+__all__ = ["PROFILES", "REGIMES", "Context", "Profile", "Regime", "plan", "planned", "regimes_named", "row_makers"]

@@ -163,11 +163,12 @@ def far_sizes(context: Context) -> Iterator[Batch]:
     draw, every, most = context.draw, context.profile.every, context.profile.farthest
     lengths = _few_far(draw, every) if most < _FAR else _far(draw, every, most)
     for turn, n in enumerate(sorted(n for n in lengths if every < n <= most)):
-        yield context.batch(_telling_rows(draw, n, turn), plain=True)
+        rows = _telling_rows(draw, n, turn)
+        yield context.batch(rows if n <= _FAR else rows[turn % 3 :][:1], plain=True)
 
 
 _FAR = 2**14
-"""Lengths below which a few are enough."""
+"""The longest row of an audit to which a few of the longer lengths are enough; of longer rows one a length is tried."""
 
 
 def _few_far(draw: Draw, every: int) -> set[int]:
@@ -195,14 +196,15 @@ def spikes(context: Context) -> Iterator[Batch]:
 
 
 def stretches(context: Context) -> Iterator[Batch]:
-    """Long rows with all their mass in one of 64 stretches."""
+    """Long rows with all their mass in one of 64 stretches, or 16: what is left out of one shows as a share of it."""
     draw = context.draw
     for most in (4096, 2**15, context.profile.farthest // 2):
         if most > context.profile.farthest:
             continue
         n = most + int(draw.rng.integers(0, 64))
-        edges = np.linspace(0, n, 65).astype(np.int64)
-        for first in range(0, 64, 8):
+        parts = 64 if most < 2**16 else 16
+        edges = np.linspace(0, n, parts + 1).astype(np.int64)
+        for first in range(0, parts, 8):
             logits = np.full((8, n), -12.0)
             for row in range(8):
                 logits[row, edges[first + row] : edges[first + row + 1]] = 0.0

@@ -20,7 +20,7 @@ from xent_verify.regimes.regime import PROFILES, Context, Regime
 from xent_verify.regimes.rows import Maker
 from xent_verify.regimes.shapes import Over
 
-__all__ = ["REGIMES", "plan", "regimes_named", "row_makers"]
+__all__ = ["REGIMES", "plan", "planned", "regimes_named", "row_makers"]
 
 
 def _by_row(op: Op) -> bool:
@@ -145,11 +145,15 @@ def plan(
     amount = replace(PROFILES[profile], named=sizes)
     goes_by = name or (op if isinstance(op, str) else known.name)
     answerable = partial(_answerable, known, most=math.inf if in_table(known) else _LARGEST[known.formula is None])
-    for regime in regimes_named(regimes) or REGIMES.values():
-        if regime.applies(known, has_inf=form.has_inf):
-            draw = Draw(form, stream(seed, known.name, form.name, regime.name))
-            batches = regime.build(Context(known, goes_by, regime.name, regime.aspect, amount, draw))
-            yield from batches if in_table(known) and known.formula else filter(answerable, batches)
+    for regime in planned(known, form, regimes):
+        draw = Draw(form, stream(seed, known.name, form.name, regime.name))
+        batches = regime.build(Context(known, goes_by, regime.name, regime.aspect, amount, draw))
+        yield from batches if in_table(known) and known.formula else filter(answerable, batches)
+
+
+def planned(op: Op, form: FloatFormat, regimes: Sequence[str] = ()) -> list[Regime]:
+    """The regimes of a plan that apply to an operation and a format, in the plan's order."""
+    return [one for one in regimes_named(regimes) or REGIMES.values() if one.applies(op, has_inf=form.has_inf)]
 
 
 _LARGEST = {True: 20_000, False: 400}

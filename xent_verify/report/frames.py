@@ -152,6 +152,7 @@ _DOMAINS = {
     "quadruples": "every quadruple",
     "quintuples": "every quintuple",
     "widths": "structured rows of every width",
+    "gaps": "every argument of exp",
 }
 """How the domains of certificates are told."""
 

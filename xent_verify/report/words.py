@@ -105,6 +105,9 @@ def coverage(result: DtypeResult) -> tuple[str, ...]:
     found += [f"without {', '.join(name.replace('_', ' ') for name in others)}"] if others else []
     declared = [line.partition("): ")[2].partition(", ")[0] for line in result.unasked if "(declared domain)" in line]
     found += [f"only {text}" for text in dict.fromkeys(declared)]
+    found += (
+        ["cut short by its budget"] if any(line.startswith("not asked (--budget") for line in result.unasked) else []
+    )
     left_out = [line.partition("): ")[2] for line in result.unasked if line.startswith("not asked (--without)")]
     return tuple(dict.fromkeys([*found, *(f"without the regime {name}" for name in left_out)]))
 
@@ -338,6 +341,8 @@ def example_lines(example: Example) -> list[tuple[str, str]]:
 
 def _measured(example: Example) -> list[tuple[str, str]]:
     logits: NDArray[Any] = next(iter(example.inputs.values()), np.zeros(0))
+    if not example.true_digits:
+        return [("bits", bits_text(logits))]
     place = f"[{', '.join(map(str, example.index))}]" if example.index else ""
     error = "" if example.error_ulp is None else error_text(example.error_ulp)
     finite = example.bound_ratio is not None and math.isfinite(example.bound_ratio)

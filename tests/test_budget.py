@@ -1,0 +1,67 @@
+"""An audit ends in the time that it is given, and says what it left out."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from xent_verify import audit
+from xent_verify.clock import USUAL, Clock
+from xent_verify.failures import UsageError
+from xent_verify.model import NotOffered
+from xent_verify.report.words import coverage, verdict
+
+
+def slow(x: np.ndarray) -> np.ndarray:
+    """A sound softmax that takes its time."""
+    time.sleep(0.02)
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    return np.asarray(e / e.sum(axis=-1, keepdims=True))
+
+
+def unshifted(x: np.ndarray) -> np.ndarray:
+    time.sleep(0.02)
+    e = np.exp(x)
+    return np.asarray(e / e.sum(axis=-1, keepdims=True))
+
+
+def test_a_budget_bounds_the_whole_audit_and_what_was_left_out_is_said() -> None:
+    """Two formats share two seconds; both were asked something, and the verdict says that not all was."""
+    start = time.monotonic()
+    report = audit(slow, op="softmax", dtypes=["float64", "float32"], profile="quick", budget=2.0)
+    assert time.monotonic() - start < 6.0
+    for result in report.targets[0].dtypes:
+        assert result.cases
+        assert "cut short by its budget" in coverage(result)
+        assert any(line.startswith("not asked (--budget 2 s): ") and "far_sizes" in line for line in result.unasked)
+
+
+def test_a_cut_audit_still_finds_and_explains_what_fails() -> None:
+    report = audit(unshifted, op="softmax", dtypes=["float32"], profile="quick", budget=3.0)
+    assert report.failed
+    assert report.findings[0].minimal.true_digits
+
+
+def test_without_a_budget_an_endless_audit_is_given_up_and_is_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(USUAL, "quick", 1.0)
+    report = audit(slow, op="softmax", dtypes=["float32"], profile="quick")
+    assert verdict(report.targets[0].dtypes[0]) == "incomplete"
+    assert "--budget allows more" in report.incomplete[0]
+
+
+def test_a_negative_budget_is_refused() -> None:
+    with pytest.raises(UsageError, match="budget -1"):
+        audit(slow, op="softmax", budget=-1.0)
+
+
+def test_nothing_is_asked_once_the_time_is_spent() -> None:
+    def never(_: object) -> NotOffered:
+        raise AssertionError
+
+    assert isinstance(Clock.after(0.0).watched(never)(None), NotOffered)  # type: ignore[arg-type]
+
+
+def test_a_part_of_endless_time_is_endless() -> None:
+    assert Clock().part(0.5) == Clock()
