@@ -11,7 +11,7 @@ PACKAGE = Path(xent_verify.__file__).parent
 FLOORS = (
     (
         "failures", "documents", "floating", "kinds", "formats", "enclosure", "arrays", "model", "layouts", "environment",
-        "libraries", "outside", "clock",
+        "libraries", "outside", "clock", "workers",
     ),
     ("ops", "defined"),
     ("implementations",),
@@ -25,7 +25,7 @@ FLOORS = (
     ),
     ("minimise", "search", "findings", "relations", "recipes"),
     ("report", "claims_truth", "claims", "explain"),
-    ("walk", "audit", "parity", "power"),
+    ("walk", "audit", "many", "parity", "power"),
     (
         "harvest", "worst", "prove", "baseline", "settings_file", "gate", "differences", "replay", "scaffold", "vectors",
         "pytest_plugin",

@@ -39,6 +39,7 @@ __all__ = [
     "audit",
     "audit_dtype",
     "audited",
+    "formats_of",
     "merged",
     "opened",
     "unfinished",
@@ -149,11 +150,7 @@ def audited(
     """
     operation = op_named(op)
     settings = replace(settings, op=op if isinstance(op, str) else "").checked()
-    settings.calling(operation)  # what cannot be is told before any target is opened
-    forms = [format_named(name).name for name in dtypes or [d for d in DEFAULT_DTYPES if d in operation.formats]]
-    for name in forms:
-        if name not in operation.formats:
-            raise UnknownNameError(f"dtype for {operation.name}", name, operation.formats)
+    forms = formats_of(operation, dtypes, settings)
     if not targets:
         raise UsageError("no target to audit")
     results: list[TargetResult] = []
@@ -170,6 +167,17 @@ def audited(
     if len(refused) == len(targets):
         raise refused[0]
     return AuditReport(tuple(results), describe())
+
+
+def formats_of(op: str | Op, dtypes: Sequence[str] | None, settings: Settings) -> list[str]:
+    """The names of the formats asked for; what cannot be asked raises ``UsageError`` before any target is opened."""
+    operation = op_named(op)
+    settings.checked().calling(operation)
+    forms = [format_named(name).name for name in dtypes or [d for d in DEFAULT_DTYPES if d in operation.formats]]
+    for name in forms:
+        if name not in operation.formats:
+            raise UnknownNameError(f"dtype for {operation.name}", name, operation.formats)
+    return forms
 
 
 def _of_target(

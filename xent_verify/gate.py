@@ -10,10 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from xent_verify.audit import DEFAULT_DTYPES, AuditReport, audited, unfinished
+from xent_verify.audit import DEFAULT_DTYPES, AuditReport, audited, formats_of, unfinished
 from xent_verify.baseline import Change, Entry, Place, compared, entries_of
 from xent_verify.environment import describe, instruction_set
 from xent_verify.failures import UsageError
+from xent_verify.many import Task, in_processes
 from xent_verify.model import DtypeResult, Finding, RegimeResult, Report, TargetResult
 from xent_verify.ops import op_named
 from xent_verify.scripts import script
@@ -54,11 +55,15 @@ class GateResult:
         return 5 if self.unchecked or not self.report.cases else 0
 
 
-def gate(settings: GateSettings, known: Iterable[Entry] = (), *, progress: Progress | None = None) -> GateResult:
+def gate(
+    settings: GateSettings, known: Iterable[Entry] = (), *, jobs: int = 1, progress: Progress | None = None
+) -> GateResult:
     """Audit every target and compare with what is known. An interruption ends it and keeps what it has.
 
-    A target that cannot be opened costs its own results alone; ``UsageError`` where none of them can be.
+    ``jobs`` processes share the audits. A target that cannot be opened costs its own results alone; ``UsageError`` where
+    none of them can be.
     """
+    ready = _ready(settings, jobs, progress) if jobs != 1 else {}
     results: list[TargetResult] = []
     checked: list[tuple[Place, str]] = []
     unchecked: list[str] = []
@@ -67,7 +72,7 @@ def gate(settings: GateSettings, known: Iterable[Entry] = (), *, progress: Progr
     interrupted = False
     for target in settings.targets:
         try:
-            report = _audited(target, references, progress)
+            report = _audited(target, references, ready, progress)
         except KeyboardInterrupt:
             interrupted = True
             break
@@ -116,13 +121,29 @@ def unknown_only(report: Report) -> Report:
     return _mapped(report, lambda finding: None if finding.waived_by else finding)
 
 
-def _audited(target: GateTarget, references: dict[Any, Report], progress: Progress | None) -> Report:
-    report = _audit(target, target.target, progress)
+_Ready = Mapping[str, Report | UsageError]
+"""By the text of the task: settings hold what has no hash."""
+
+
+def _ready(settings: GateSettings, jobs: int, progress: Progress | None) -> _Ready:
+    """Every audit of a gate, made in several processes."""
+    tasks = [_task(target, target.target) for target in settings.targets]
+    tasks += [_task(target, target.relative.target) for target in settings.targets if target.relative]
+    tasks = list({repr(task): task for task in tasks}.values())
+    return {repr(task): report for task, report in zip(tasks, in_processes(tasks, jobs, progress), strict=True)}
+
+
+def _task(target: GateTarget, name: str) -> Task:
+    return Task(name, target.op, tuple(formats_of(target.op, target.dtypes, target.settings)), target.settings)
+
+
+def _audited(target: GateTarget, references: dict[Any, Report], ready: _Ready, progress: Progress | None) -> Report:
+    report = _audit(target, target.target, ready, progress)
     if target.relative is None or report.interrupted:
         return report
     key = (target.relative.target, target.op, target.dtypes, repr(target.settings))
     if key not in references:
-        references[key] = _audit(target, target.relative.target, progress)
+        references[key] = _audit(target, target.relative.target, ready, progress)
     reference = references[key]
     if reference.interrupted:
         raise KeyboardInterrupt
@@ -133,9 +154,12 @@ def _audited(target: GateTarget, references: dict[Any, Report], progress: Progre
     return replace(report, targets=(replace(one, dtypes=judged, settings=settings),))
 
 
-def _audit(target: GateTarget, name: str, progress: Progress | None) -> Report:
+def _audit(target: GateTarget, name: str, ready: _Ready, progress: Progress | None) -> Report:
     try:
-        return audited([name], target.op, target.dtypes, target.settings, progress)
+        found = ready.get(repr(_task(target, name))) if ready else None
+        if isinstance(found, UsageError):
+            raise found
+        return found or audited([name], target.op, target.dtypes, target.settings, progress)
     except UsageError as error:
         text = str(error)
         raise UsageError(text if name in text else f"target {name}: {text}") from error

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
-from typing import Any
+from dataclasses import replace
 
-from xent_verify.audit import DEFAULT_DTYPES, AuditReport, audit, merged, unfinished
-from xent_verify.failures import UsageError, one_line
+from xent_verify.audit import DEFAULT_DTYPES, AuditReport, merged
+from xent_verify.failures import UsageError
 from xent_verify.formats import format_named
 from xent_verify.implementations import IMPLEMENTATIONS, Implementation
 from xent_verify.libraries import LibraryTarget, installed
-from xent_verify.model import Report, TargetResult
+from xent_verify.many import Task, in_processes, unaudited
+from xent_verify.model import Report
 from xent_verify.ops import op_named
-from xent_verify.report import from_json
+from xent_verify.policies import parse_policy
+from xent_verify.settings import Settings
 
 __all__ = ["harvest"]
 
@@ -47,52 +46,20 @@ def harvest(
         raise UsageError(f"library {library!r} is not installed, or has no entry in the table of library targets")
     tasks = [] if library else [_own(entry, forms) for entry in IMPLEMENTATIONS if entry.op in wanted]
     tasks += [_library(entry, forms) for entry in found if entry.op in wanted]
-    tasks = [task for task in tasks if task["dtypes"]]
-    order = {op: place for place, op in enumerate(wanted)}
-    tasks.sort(key=lambda task: order[str(task["op"])])
-    reports = []
-    tasks = [{**task, "profile": profile, "seed": seed} for task in tasks]
-    with _pool(jobs) as pool:
-        waiting = [pool.submit(_run, task) for task in tasks]
-        for done, (task, report) in enumerate(zip(tasks, waiting, strict=True)):
-            reports.append(_had(task, report))
-            if progress is not None:
-                progress(f"{task['target']} {task['op']}", done + 1)
-    return merged(reports)
+    tasks = [
+        replace(task, settings=replace(task.settings, profile=profile, seed=seed)) for task in tasks if task.dtypes
+    ]
+    tasks.sort(key=lambda task: wanted.index(task.op))
+    reports = zip(tasks, in_processes(tasks, jobs, progress), strict=True)
+    return merged([report if isinstance(report, Report) else unaudited(task, report) for task, report in reports])
 
 
-def _pool(jobs: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(max(jobs, 1), mp_context=get_context("spawn"))
-
-
-def _had(task: dict[str, Any], waiting: Future[str]) -> Report:
-    """A task's report; where it raised or its process ended, one that says so for each format.
-
-    A process that ends takes the whole pool along: each task that was waiting gets a process of its own.
-    """
-    try:
-        try:
-            return from_json(waiting.result())
-        except BrokenProcessPool:
-            with _pool(1) as alone:
-                return from_json(alone.submit(_run, task).result())
-    except Exception as error:  # noqa: BLE001  (said in the report)
-        lost = tuple(unfinished(name, one_line(error)) for name in task["dtypes"])
-        return Report((TargetResult(task["target"], task["op"], lost),), {})
-
-
-def _run(task: dict[str, Any]) -> str:
-    """One audit in a worker process, as JSON."""
-    options = {name: value for name, value in task.items() if name != "target"}
-    return audit(str(task["target"]), **options).to_json()
-
-
-def _own(entry: Implementation, forms: Sequence[str]) -> dict[str, Any]:
+def _own(entry: Implementation, forms: Sequence[str]) -> Task:
     """The package's implementations are trusted not to misbehave, so they run without a process of their own."""
-    dtypes = [name for name in forms if name in op_named(entry.op).formats]
-    return {"target": entry.name, "op": entry.op, "dtypes": dtypes, "policy": entry.policy, "isolated": False}
+    dtypes = tuple(name for name in forms if name in op_named(entry.op).formats)
+    return Task(entry.name, entry.op, dtypes, Settings(parse_policy(entry.policy), isolated=False))
 
 
-def _library(entry: LibraryTarget, forms: Sequence[str]) -> dict[str, Any]:
-    dtypes = [name for name in entry.dtypes if name in forms]
-    return {"target": entry.target, "op": entry.op, "dtypes": dtypes, "arrays": entry.arrays, "timeout": 60.0}
+def _library(entry: LibraryTarget, forms: Sequence[str]) -> Task:
+    dtypes = tuple(name for name in entry.dtypes if name in forms)
+    return Task(entry.target, entry.op, dtypes, Settings(arrays=entry.arrays, timeout=60.0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -17,6 +18,8 @@ from xent_verify.report.json import as_json
 
 TABLE = tomllib.loads((Path(__file__).parent / "libraries.toml").read_text())
 _FIGURES = ("correctly_rounded", "p99_ulp", "max_kl_nats", "losses_to_zero")
+"""Of the summary's columns."""
+
 TIMEOUT = 60.0
 BUDGET = 1500.0
 """Seconds for one target, operation and format: libraries that compile for each shape are slow."""
@@ -39,7 +42,8 @@ def audited(target: str, op: str, dtype: str, profile: str) -> dict[str, Any]:
         return {**place, "error": str(error)}
     (found,) = as_json(report, regimes=False)["targets"][0]["dtypes"]
     (row,) = summary_frame(report).to_dict("records")
-    where = {name: row[name] for name in ("worst_input", "worst_true", "worst_observed", *_FIGURES)}
+    where = {name: row[name] for name in ("worst_input", "worst_true", "worst_observed")}
+    where |= {name: None if math.isnan(row[name]) else row[name] for name in _FIGURES}
     return {**place, **found, **where, "findings": [compact(item) for item in found["findings"]]}
 
 

@@ -19,6 +19,7 @@ __all__ = ["command"]
 @click.option("--op", required=True, help="The operation the targets implement (see 'list ops'), or module:attribute.")
 @click.option("--grad", is_flag=True, help="TARGETS are gradients: f(*inputs, grad) by the first input.")
 @settings_options(plan=True)
+@click.option("--jobs", default=1, show_default=True, help="Processes that share the targets.")
 @click.option("--json", "json_to", default="", help="Write the JSON here; '-' for stdout.")
 @out_option
 def command(
@@ -27,6 +28,7 @@ def command(
     grad: bool,
     dtypes: tuple[str, ...] | None,
     settings: Settings,
+    jobs: int,
     json_to: str,
     out: str,
 ) -> int:
@@ -41,8 +43,13 @@ def command(
     xent-verify audit my_kernels.py:softmax_backward --op softmax --grad
     """
     from xent_verify.audit import audited
+    from xent_verify.many import audited_in_processes
 
+    name = f"vjp({op})" if grad else op
     with progress() as show:
-        report = audited(targets, f"vjp({op})" if grad else op, dtypes, settings, show)
+        if jobs == 1:
+            report = audited(targets, name, dtypes, settings, show)
+        else:
+            report = audited_in_processes(targets, name, dtypes, settings, jobs, show)
     deliver(report, json_to=json_to, out=out)
     return status_of(report)

@@ -28,6 +28,7 @@ __all__ = ["command"]
 @click.option("--profile", default="", help="quick, standard or deep, for every target. [default: as the settings say]")
 @click.option("--seed", type=int, default=None, help="Seed of every generator. [default: as the settings say]")
 @click.option("--policy", default="", help="Policy for every target. [default: as the settings say]")
+@click.option("--jobs", default=1, show_default=True, help="Processes that share the targets.")
 @click.option("--json", "json_to", default="", help="Write the JSON here; '-' for stdout.")
 @out_option
 @click.option("--junit", default="", help="Write JUnit XML here.")
@@ -41,6 +42,7 @@ def command(
     profile: str,
     seed: int | None,
     policy: str,
+    jobs: int,
     json_to: str,
     out: str,
     junit: str,
@@ -69,7 +71,7 @@ def command(
         raise UsageError(f"baseline {baseline}: not found; --update-baseline writes one")
     known = read_baseline(known_at)
     with progress() as show, chdir(settings.folder):
-        result = gate(settings, known, progress=show)
+        result = gate(settings, known, jobs=jobs, progress=show)
     when = " (before the update)" if update_baseline else ""
     _tell(result, known, os.path.relpath(known_at) + when, to_stderr=json_to == "-")
     _write(result, outputs, folder, to_stdout=json_to == "-", github=github)

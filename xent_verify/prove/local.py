@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
-import multiprocessing
-import signal
 import threading
 import time
 from collections.abc import Generator, Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from xent_verify.failures import AuditIncompleteError
 from xent_verify.prove.plan import Plan
 from xent_verify.prove.session import Session
+from xent_verify.workers import workers
 
 __all__ = ["Done", "chunk_of", "in_processes", "in_this_process"]
 
@@ -51,37 +49,24 @@ def in_this_process(plan: Plan, chunks: Iterable[int]) -> Generator[Done, None, 
             yield chunk, counts.to_plain(), time.perf_counter() - begun
 
 
-def _deaf() -> None:
-    """Ctrl-C is the parent's business, which then tells its workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 def in_processes(plan: Plan, chunks: Iterable[int], jobs: int) -> Generator[Done, None, None]:
     """In ``jobs`` processes, each with the target isolated in a child of its own; in order of completion."""
     waiting = iter(chunks)
-    others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_deaf)
     running: set[Future[Done]] = set()
     key = plan.key
     try:
-        while True:
-            for chunk in waiting:
-                running.add(pool.submit(chunk_of, plan, key, chunk))
-                if len(running) >= _AHEAD * jobs:
-                    break
-            if not running:
-                return
-            finished, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in finished:
-                yield future.result()
+        with workers(jobs) as pool:
+            while True:
+                for chunk in waiting:
+                    running.add(pool.submit(chunk_of, plan, key, chunk))
+                    if len(running) >= _AHEAD * jobs:
+                        break
+                if not running:
+                    return
+                finished, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    yield future.result()
     except BrokenProcessPool:
         raise AuditIncompleteError(
             f"prove: a worker process ended while it held {plan.name}; without --in-process the target cannot do that"
         ) from None
-    except BaseException:  # broken off: nobody waits for the chunks at hand, whose targets end with their workers
-        for worker in set(multiprocessing.active_children()) - others:
-            worker.terminate()
-        raise
-    finally:
-        with contextlib.suppress(Exception):
-            pool.shutdown(wait=True, cancel_futures=True)

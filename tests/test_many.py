@@ -1,0 +1,61 @@
+"""Audits in several processes: what is found is what one process finds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from xent_verify.audit import audited
+from xent_verify.failures import UsageError
+from xent_verify.gate import gate
+from xent_verify.many import audited_in_processes
+from xent_verify.report import to_json
+from xent_verify.settings import Settings
+from xent_verify.settings_file import read_settings
+
+QUICK = Settings(profile="quick", isolated=False, regimes=("ordinary", "overflow_edge"))
+GATE = """
+profile = "quick"
+dtypes = ["float32"]
+isolated = false
+[[target]]
+target = "naive"
+op = "softmax"
+[[target]]
+target = "stable"
+op = "softmax"
+[[target]]
+target = "nobody"
+op = "softmax"
+"""
+
+
+def test_two_processes_find_what_one_finds() -> None:
+    targets = ("naive", "stable")
+    one = audited(targets, "softmax", ["float32"], QUICK)
+    two = audited_in_processes(targets, "softmax", ["float32"], QUICK, jobs=2)
+    assert to_json(two) == to_json(one)
+
+
+def test_a_target_that_cannot_be_opened_costs_its_own_results_alone() -> None:
+    report = audited_in_processes(("nobody", "stable"), "softmax", ["float32"], QUICK, jobs=2)
+    first, second = report.targets
+    assert "unknown implementation" in first.dtypes[0].incomplete[0]
+    assert second.ok
+    with pytest.raises(UsageError, match="nobody"):
+        audited_in_processes(("nobody",), "softmax", ["float32"], QUICK, jobs=2)
+
+
+def test_a_gate_in_two_processes_finds_what_it_finds_in_one(tmp_path: Path) -> None:
+    (tmp_path / "xent-verify.toml").write_text(GATE)
+    settings = read_settings(tmp_path / "xent-verify.toml")
+    one, two = gate(settings), gate(settings, jobs=2)
+    assert two.found == one.found
+    assert two.unchecked == one.unchecked
+    assert two.status == one.status == 1
+
+
+def test_no_processes_are_refused() -> None:
+    with pytest.raises(UsageError, match="--jobs 0"):
+        audited_in_processes(("stable",), "softmax", None, QUICK, jobs=0)
