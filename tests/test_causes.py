@@ -67,7 +67,7 @@ def test_a_value_that_fits_by_chance_names_nothing() -> None:
     one = twice(np.array([[0.0, 1.0, 3.0]], np.float32))
 
     def constant(x: np.ndarray) -> np.ndarray:
-        return np.broadcast_to(one, x.shape).copy()
+        return np.resize(one, x.shape)
 
     told = cause("softmax", constant, logits([0.0, 1.0, 3.0]))
     assert "softmax(softmax" not in told

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from xent_verify import diagnose
 from xent_verify.defined import undefined
 from xent_verify.diagnose import Suspect
+from xent_verify.diagnose.bands import band
 from xent_verify.enclosure import Enclosure
 from xent_verify.judge import Judgement, as_answered
 from xent_verify.model import Batch, Outcome, Returned
@@ -65,7 +66,8 @@ class Causes:
             told = self._borne_out(seen, found)
             if told:
                 return told
-        where = diagnose.region_of(self._op, seen.batch, seen.observed, seen.failing, seen.truth)
+        where = band(self._op, seen.batch, seen.failing, self._failing)
+        where = where or diagnose.region_of(self._op, seen.batch, seen.observed, seen.failing, seen.truth)
         return f"no known cause; {where}" if where else ""
 
     def named(self, text: str) -> str:
@@ -80,6 +82,11 @@ class Causes:
             return False
         keys = frozenset((self._named[mistake],))
         return bool(diagnose.suspects(self._op, seen.batch, seen.observed, seen.failing, seen.truth, keys))
+
+    def _failing(self, batch: Batch) -> NDArray[np.bool_] | None:
+        """Which values of another call fail."""
+        errors = self._judged(batch)[2].errors
+        return None if errors is None else np.asarray(errors.ratio > 1)
 
     def _seen(self, batch: Batch) -> _Seen | None:
         if id(batch) not in self._known:
