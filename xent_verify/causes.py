@@ -7,6 +7,7 @@ audit met. "Sound in a narrower precision" is a mistake of the table, too, and g
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +19,7 @@ from xent_verify import diagnose
 from xent_verify.defined import undefined
 from xent_verify.diagnose import Suspect
 from xent_verify.diagnose.bands import band
+from xent_verify.diagnose.forms import Sample, form_of
 from xent_verify.enclosure import Enclosure
 from xent_verify.judge import Judgement, as_answered
 from xent_verify.model import Batch, Outcome, Returned
@@ -32,6 +34,8 @@ LEAST = 8
 
 _ROWS = 32
 _LONGEST = 1 << 16
+_FITTED = 6
+"""Calls that a form is fitted to, beside the one that is looked at."""
 _NARROW = "narrow-work"
 _AGREES = ": agrees with "
 
@@ -46,6 +50,20 @@ class _Seen:
     observed: NDArray[Any]
     failing: NDArray[np.bool_]
     truth: Enclosure
+    ratio: NDArray[Any]
+
+    @property
+    def sample(self) -> Sample:
+        """What forms are fitted to."""
+        true, given, ratio = (
+            self.truth.to_float64()[self.failing],
+            self.observed[self.failing],
+            self.ratio[self.failing],
+        )
+        with np.errstate(all="ignore"):
+            given = given.astype(np.float64)
+            length = self.batch.x.shape[-1] if self.batch.x.ndim else 1
+            return Sample(true, given, np.abs(given - true) / ratio, length)
 
 
 class Causes:
@@ -66,6 +84,9 @@ class Causes:
             told = self._borne_out(seen, found)
             if told:
                 return told
+        form = self._form(seen)
+        if form:
+            return f"no known cause; {form}"
         where = band(self._op, seen.batch, seen.failing, self._failing)
         where = where or diagnose.region_of(self._op, seen.batch, seen.observed, seen.failing, seen.truth)
         return f"no known cause; {where}" if where else ""
@@ -83,6 +104,11 @@ class Causes:
         keys = frozenset((self._named[mistake],))
         return bool(diagnose.suspects(self._op, seen.batch, seen.observed, seen.failing, seen.truth, keys))
 
+    def _form(self, seen: _Seen) -> str:
+        """The form that the failing values of this call and others have; "" where there is none."""
+        others = (self._seen(batch) for batch in itertools.islice(self._others(seen), _FITTED))
+        return form_of([seen.sample, *(other.sample for other in others if other is not None)], LEAST)
+
     def _failing(self, batch: Batch) -> NDArray[np.bool_] | None:
         """Which values of another call fail."""
         errors = self._judged(batch)[2].errors
@@ -95,8 +121,8 @@ class Causes:
             usable = isinstance(outcome, Returned) and errors is not None and outcome.value.size == truth.size
             failing = errors.ratio > 1 if errors is not None else np.zeros(0, np.bool_)
             self._known[id(batch)] = (
-                _Seen(as_answered(batch, outcome), outcome.value.reshape(truth.shape), failing, truth)
-                if usable and isinstance(outcome, Returned) and failing.any()
+                _Seen(as_answered(batch, outcome), outcome.value.reshape(truth.shape), failing, truth, errors.ratio)
+                if usable and isinstance(outcome, Returned) and errors is not None and failing.any()
                 else None
             )
         return self._known[id(batch)]
