@@ -37,6 +37,7 @@ VERBS = {
     "replay": "run one finding of a result again and show it in all digits",
     "report": "audit this package's implementations and the installed libraries; write the report",
     "search": "hunt for the worst case of a target",
+    "verdict": "one JSON verdict from a secret seed, for programs that write kernels",
     "vectors": "test vectors for code that cannot be imported; judge its answers",
 }
 """Verb -> one line of help; each is ``commands.<verb>:command`` (``commands.<verb>_`` where the word is taken)."""
