@@ -66,6 +66,8 @@ class Rules:
                 return "fail"
             case "allow":
                 return "info"
+            case "auto" if self.policy.gpu and form.bits > 16:
+                return "info"
             case "auto":
                 return "fail" if form.smallest_normal > _COMMON_SUBNORMALS else "warn"
             case _:

@@ -37,7 +37,8 @@ class Policy:
 
     Of a derived limit: ``steps`` and ``sums`` say whether elementwise steps and sums of narrow formats run in float32
     ("wide") or in the format itself ("own"); ``summation`` names the order of sums; ``moved`` allows other logits
-    (``Machine.moved``). In 16 and 8 bits a derived limit is at least one ulp: a faithful answer is no fault for its size.
+    (``Machine.moved``); ``gpu`` is the fast arithmetic of GPUs (``Machine.gpu``). In 16 and 8 bits a derived limit is at
+    least one ulp: a faithful answer is no fault for its size.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Policy:
     sums: Literal["wide", "own"] = "wide"
     moved: float = 0.0
     summation: Summation = "library"
+    gpu: bool = False
     ulps: float = 1.0
     rtol: float = 0.0
     atol: float = 0.0
@@ -59,7 +61,8 @@ class Policy:
         store = form if result is None else result
         wide = max(FORMATS["float32"], form, store, key=lambda one: one.bits)
         steps, sums = (wide if kind == "wide" else form for kind in (self.steps, self.sums))
-        return Machine(steps, sums, store, self.summation, moved=self.moved)
+        machine = Machine(steps, sums, store, self.summation, moved=self.moved)
+        return machine.gpu if self.gpu else machine
 
     def machine_for(self, batch: Batch) -> Machine:
         """The same for one call: a sum across memory is added up row by row, a plain loop, by libraries as well.
@@ -112,11 +115,17 @@ POLICIES = {
         Policy(
             "native", "everything in the format itself, sums too", "bound", steps="own", sums="own", summation="loop"
         ),
+        Policy(
+            "gpu",
+            "as standard, with the fast division, exp2 and log of GPUs; float32 subnormals flushed",
+            "bound",
+            gpu=True,
+        ),
     )
 }
 
-CLASSES = tuple(POLICIES)
-"""From the strictest to the weakest; beyond the last: unsound."""
+CLASSES = tuple(name for name, policy in POLICIES.items() if not policy.gpu)
+"""From the strictest to the weakest; beyond the last: unsound. ``gpu`` is another arithmetic, no rank."""
 
 
 def parse_policy(text: str | Policy) -> Policy:

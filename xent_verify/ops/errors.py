@@ -100,6 +100,8 @@ class Errors(Verbs):
         self.machine, self.special, self.watch, self.number = machine, special, watch, number
         self.taken: dict[tuple[Any, ...], tuple[Approximate, tuple[Any, ...]]] = {}
         self.u, self.half_eta = _rounding(machine.steps)
+        if machine.flushes:
+            self.half_eta = self.number(machine.steps.smallest_normal)
         self.u_sum, _ = _rounding(machine.sums)
         self.u_store, self.half_eta_store = _rounding(machine.store)
         self._top = self.number(machine.steps.max_finite) * self.number(_SAFE)
@@ -194,7 +196,7 @@ class Errors(Verbs):
         e = (x.error + np.abs(v) * y.error) / np.where(room > 0, room, 1)
         if (room <= 0).any():
             e = np.where(room > 0, e, np.where((e == 0) & (y.error == 0), 0, np.inf))
-        r = self._rounded(v, e, exact=_power(y))
+        r = self._rounded(v, e, exact=_power(y) and self.machine.k_div == 1.0) * self.machine.k_div
         free = _either(x.free, y.free, _both(x.wild, y.wild))
         return self._made(v, e, r, _either(x.wild, y.wild), free, (x.v, y.v))
 
@@ -247,6 +249,9 @@ class Errors(Verbs):
         share = np.where(error == 0, 0, error / argument)
         e = np.where(share < 1, -np.log1p(-np.minimum(share, 1)) * unit, np.inf)
         r = np.maximum((np.abs(v) + e) * self.u, self.half_eta) * self.machine.k_log
+        if self.machine.log_floor:
+            near = (argument > 0.5 - error) & (argument < 2 + error)
+            r = np.where(near, np.maximum(r, self.machine.log_floor * unit * self.u), r)
         return self._made(v, e, r, x.wild, x.free, (x.v,))
 
     # Rows

@@ -7,7 +7,7 @@ Algorithms*, 2nd ed., section 2.2). Computed exp and log have relative error at 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from xent_verify.formats import FloatFormat
@@ -25,7 +25,8 @@ class Machine:
     result. ``summation`` names the order of sums (see ``sigma``). ``k_exp`` and ``k_log`` are the relative errors of exp
     and log in units of u; 4 u is two ulps, what SIMD libraries and hardware exponentials promise. ``moved``: the answer
     may be that of other logits, each off by this many u of the row's largest |x|, as where logsumexp(x) is rounded at its
-    own size before it is subtracted.
+    own size before it is subtracted. ``k_div`` is the relative error of a division in units of u, ``log_floor`` an absolute
+    error of log near 1 in units of u; ``flushes``: subnormal results of steps may be 0. Only ``gpu`` changes these.
     """
 
     steps: FloatFormat
@@ -35,6 +36,21 @@ class Machine:
     k_exp: float = 4.0
     k_log: float = 4.0
     moved: float = 0.0
+    k_div: float = 1.0
+    log_floor: float = 0.0
+    flushes: bool = False
+
+    @property
+    def gpu(self) -> Machine:
+        """The fast float32 arithmetic of GPUs; other formats of the steps are computed as they are elsewhere.
+
+        Approximate division is off by at most 2 ulps, log by 3 ulps, and by 2**-21.41 between 0.5 and 2; exp2 by 2 ulps (CUDA
+        C++ Programming Guide, Mathematical Functions, Intrinsic Functions: ``__fdividef``, ``__logf``, ``__expf`` without the
+        rounding of its argument, which the algorithm ``exp2`` has). Subnormals are flushed to 0 (ftz).
+        """
+        if self.steps.name != "float32":
+            return self
+        return replace(self, k_log=6.0, k_div=4.0, log_floor=2.0 ** (24 - 21.41), flushes=True)
 
     def sigma(self, n: int) -> float:
         """Relative error, in u of ``sums``, allowed to a sum of n non-negative terms (0 for n <= 1).
