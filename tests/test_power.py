@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
 from xent_verify.cli import run
 from xent_verify.failures import UsageError
+from xent_verify.implementations import find
 from xent_verify.power import measure_power
 
 
@@ -48,3 +52,24 @@ def test_the_verb_reports_and_gates(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["power", "allclose:1e-5,1e-5", "--op", "logsumexp"]) == 0
     assert "lets through" in capsys.readouterr().out
     assert run(["power", "allclose:1e-5,1e-5", "--op", "logsumexp", "--fail-under", "0.9"]) == 1
+
+
+def test_a_wide_tolerance_on_long_rows_passes_a_softmax_of_zeros() -> None:
+    """rtol = atol = 1e-2 at 16384 classes: no probability is as large as the tolerance."""
+
+    def check(candidate: Callable[..., Any], op: str) -> bool:
+        x = np.random.default_rng(0).standard_normal((4, 16384)).astype(np.float32)
+        return np.allclose(candidate(x), find("stable", op).call(x), rtol=1e-2, atol=1e-2)
+
+    fooled = {trial.name for trial in measure_power(check, ops=["softmax"]).fooled_by}
+    assert fooled == {"zeros", "uniform"}
+
+
+def test_a_check_that_compares_a_value_with_itself_is_idle() -> None:
+    """It passes NaN and zeros as it passes everything else; a check that looks at one sum does not."""
+
+    def looks(candidate: Callable[..., Any], op: str) -> bool:
+        return float(np.asarray(candidate(np.zeros((1, 4), np.float32))).sum()) == 1.0
+
+    assert measure_power(lambda candidate: True, ops=["softmax"]).idle
+    assert not measure_power(looks, ops=["softmax"]).idle

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,10 @@ from xent_verify.failures import UnknownNameError, UsageError
 from xent_verify.implementations import IMPLEMENTATIONS, ZOO, find
 from xent_verify.ops import OPS
 
-__all__ = ["Power", "Trial", "measure_power"]
+__all__ = ["DEGENERATE", "Power", "Trial", "measure_power"]
+
+DEGENERATE = "degenerate"
+"""The category of candidates that compute nothing."""
 
 Check = Callable[[Callable[..., Any], str], bool]
 _ROWS, _CLASSES, _REPEATS = 16, 64, 5
@@ -47,7 +50,17 @@ class Power:
 
     @property
     def faults(self) -> tuple[Trial, ...]:
-        return tuple(trial for trial in self.trials if trial.faulty)
+        return tuple(trial for trial in self.trials if trial.faulty and trial.category != DEGENERATE)
+
+    @property
+    def fooled_by(self) -> tuple[Trial, ...]:
+        """Candidates that compute nothing, and pass."""
+        return tuple(trial for trial in self.trials if trial.category == DEGENERATE and trial.passed)
+
+    @property
+    def idle(self) -> bool:
+        """Whether it passes whatever it is given, as a check does that compares a value with itself."""
+        return bool(self.trials) and all(trial.passed for trial in self.trials)
 
     @property
     def let_through(self) -> tuple[Trial, ...]:
@@ -88,11 +101,35 @@ def measure_power(check: str | Callable[..., Any], *, ops: Sequence[str] = (), s
         if fault.op in wanted
     ]
     trials += [
+        _trial(called, candidate, name, op, DEGENERATE, mistake, faulty=True)
+        for op in sorted(wanted)
+        for name, mistake, candidate in _degenerate(op)
+    ]
+    trials += [
         _trial(called, entry.call, entry.name, entry.op, "sound", "", faulty=False)
         for entry in IMPLEMENTATIONS
         if entry.sound and entry.op in wanted
     ]
     return Power(text, tuple(trials))
+
+
+def _degenerate(op: str) -> Iterator[tuple[str, str, Callable[..., Any]]]:
+    """(name, what it gives, the candidate): results of the right shape in which nothing was computed."""
+    right = find("stable", op).call
+
+    def filled(value: Callable[[Any], float]) -> Callable[..., Any]:
+        def candidate(x: Any, *more: Any, **options: Any) -> Any:
+            found = np.asarray(right(x, *more, **options))
+            return np.full(found.shape, value(x), found.dtype)
+
+        return candidate
+
+    yield "zeros", "zeros everywhere", filled(lambda _: 0.0)
+    yield "NaN", "NaN everywhere", filled(lambda _: math.nan)
+    yield "constant", "one half everywhere", filled(lambda _: 0.5)
+    yield "uniform", "1/n everywhere, n the row length", filled(lambda x: 1 / max(np.shape(x)[-1:] or (1,)))
+    if OPS[op].result == "elements":
+        yield "identity", "the input itself", lambda x, *_, **__: np.asarray(x).copy()
 
 
 def _trial(

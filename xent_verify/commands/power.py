@@ -41,6 +41,10 @@ def command(check: str, ops: str, seed: int, fail_under: float, json_to: str) ->
             click.echo(f"lets through  {trial.op}.{trial.name}: {trial.mistake}")
         for trial in power.false_alarms:
             click.echo(f"rejects a sound one  {trial.op}.{trial.name} {trial.error}".rstrip())
+        for trial in power.fooled_by:
+            click.echo(f"computes nothing, and passes  {trial.op}: {trial.mistake}")
+        if power.idle:
+            click.echo("it passes everything that it was given: does it compare a value with itself?")
         caught = len(power.faults) - len(power.let_through)
         click.echo(f"{power.check}: catches {caught} of {len(power.faults)} faults ({power.share:.0%})")
     return 1 if power.share < fail_under else 0
