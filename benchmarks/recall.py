@@ -168,7 +168,7 @@ class Tally:
             values = sorted(reached.values())
             tight = sum(value > 0.3 for value in values) / len(values)
             batches = plan(op, dtype, profile=self.profile)
-            rows = sum(batch.x.size // batch.x.shape[-1] for batch in batches if batch.x.size)
+            rows = sum(batch.x.size // batch.x.shape[-1] for batch in batches if batch.x.size and batch.x.ndim)
             print(f"  {op} {dtype}: {tight:.0%}; {values[len(values) // 2]:.2f}; {rows} rows")
 
 

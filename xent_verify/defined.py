@@ -46,7 +46,7 @@ def undefined(op: Op, batch: Batch) -> str:
     A call is defined when its inputs have the operation's number, formats and shapes, class labels lie in [0, C) or are
     the ignored one, and options are the operation's own and in their ranges.
     """
-    for check in (_arrays, _options, _second):
+    for check in (_arrays, _options, _second, _together):
         why = check(op, batch)
         if why:
             return why
@@ -140,6 +140,14 @@ def _second(op: Op, batch: Batch) -> str:
             return f"{name} has shape {value.shape}, not {wanted}"
         if value.dtype != batch.form.dtype:
             return f"{name} has dtype {value.dtype.name}, not {batch.fmt}"
+    return ""
+
+
+def _together(op: Op, batch: Batch) -> str:
+    """A label to ignore beside probabilities, where there are no labels (torch refuses the call)."""
+    given = [name for name in batch.options if op.options[name].kind == "ignored_label" and batch.options[name] >= 0]
+    if given and op.labels and batch.inputs[op.labels].dtype.kind not in "iu":
+        return f"{given[0]} = {batch.options[given[0]]} with probability targets: there are no labels to ignore"
     return ""
 
 

@@ -180,6 +180,10 @@ def _dtype(batch: Batch, outcome: Returned, rules: Rules) -> list[Hit]:
         return []
     if name in ("float", "int") and outcome.value.ndim == 0:
         return [Hit("dtype", "info", f"the result is a Python {name}, not a {due} scalar")]
+    if name in FORMATS and name in [
+        str(value.dtype) for value in batch.options.values() if isinstance(value, np.ndarray)
+    ]:
+        return []  # promoted to the format of an option
     meant = f" (--result {name} where that is meant)" if name in FORMATS else ""
     return [Hit("dtype", "fail", f"result.dtype={name}, but should be {due}{meant}")]
 

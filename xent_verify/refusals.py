@@ -1,4 +1,7 @@
-"""Exceptions that refuse a length, a layout or a rank: told from faults by asking again with ordinary numbers."""
+"""Exceptions that refuse a length, a layout, a rank, or options in another float format.
+
+They are told from faults by asking again with ordinary numbers.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xent_verify.formats import FORMATS
 from xent_verify.model import Batch, Outcome, Raised, Returned
 from xent_verify.ops import Op
 
@@ -41,6 +45,9 @@ def refusal(op: Op, batch: Batch, outcome: Raised, ask: Ask) -> str:
     It is a refusal when ordinary numbers in the same shape and layout raise the same exception, and in an ordinary one they
     are answered. Exceptions that no one raises on purpose are faults.
     """
+    cast = _in_its_format(batch)
+    if cast is not None and isinstance(ask(cast), Returned):
+        return "options in another float format"
     if outcome.type_name in _FAULTS or _ACCIDENTS.search(outcome.message) or batch.x.ndim == 0 or not batch.x.size:
         return ""
     same = ask(_ordinary(op, batch, batch.x.shape, batch.layout))
@@ -50,6 +57,17 @@ def refusal(op: Op, batch: Batch, outcome: Raised, ask: Ask) -> str:
         if isinstance(ask(_ordinary(op, batch, shape, layout)), Returned):
             return words
     return ""
+
+
+def _in_its_format(batch: Batch) -> Batch | None:
+    """The call with its options in the float format of its inputs; None where they are."""
+    arrays = {name: value for name, value in batch.options.items() if isinstance(value, np.ndarray)}
+    cast = {
+        name: batch.form.narrow(value.astype(np.float64))
+        for name, value in arrays.items()
+        if value.dtype.name in FORMATS and value.dtype != batch.form.dtype
+    }
+    return replace(batch, options={**batch.options, **cast}) if cast else None
 
 
 def _others(op: Op, batch: Batch) -> Iterator[tuple[str, tuple[int, ...], str]]:
