@@ -8,7 +8,10 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from xent_verify import limits
 from xent_verify.findings import Asker, build
 from xent_verify.formats import FORMATS
 from xent_verify.judge import Rules
@@ -152,3 +155,21 @@ def test_few_errors_prove_no_bias() -> None:
     ledger, _ = book(truncated, "bfloat16", [x.astype(ml_dtypes.bfloat16)])
     assert 0 < ledger.bias.count <= 200
     assert ledger.bias.text == "" or ledger.bias.count == 200
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.floats(-1e4, 1e4, width=16), min_size=1, max_size=40), st.sampled_from(["float32", "bfloat16"]))
+def test_standard_lies_within_textbook_and_that_within_backward(row: list[float], fmt: str) -> None:
+    """Every limit is at least that of the class before it."""
+    x = FORMATS[fmt].narrow(np.array([row]))
+    for op in ("softmax", "log_softmax", "logsumexp"):
+        found = [limits(op, x, policy=policy) for policy in ("standard", "textbook", "backward")]
+        assert (found[0] <= found[1]).all()
+        assert (found[1] <= found[2]).all()
+
+
+def test_backward_allows_a_loss_eight_roundings_of_the_largest_logit() -> None:
+    """lse - x_t of logits near 4096 is off by up to 8 u 4096, beside the limit of standard."""
+    x, u = np.full((1, 2), 4096.0, np.float32), 2.0**-24
+    more = limits("cross_entropy", x, np.array([0]), policy="backward") - limits("cross_entropy", x, np.array([0]))
+    assert 7.5 * u * 4096 <= more[()] <= 8.5 * u * 4096

@@ -107,7 +107,11 @@ POLICIES = {
         Policy("standard", "limit of the sound algorithms; float32 inside for narrow formats; library sums", "bound"),
         Policy("textbook", "the same; a plain summation loop of any length is fine", "bound", summation="loop"),
         Policy(
-            "backward", "the same for logits moved by a rounding of the largest |x| (lse - x_t)", "bound", moved=2.0
+            "backward",
+            "as textbook, for logits moved by roundings of the largest |x| (lse - x_t)",
+            "bound",
+            moved=2.0,
+            summation="loop",
         ),
         Policy(
             "stored", "intermediates rounded to the format, sums in float32", "bound", steps="own", summation="loop"
