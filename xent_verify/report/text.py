@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from xent_verify.model import Finding, Report
+from xent_verify.model import Defect, Finding, Report
 from xent_verify.report import frames
 from xent_verify.report.safe import readable
 from xent_verify.report.terminal import console, written
@@ -23,6 +23,7 @@ from xent_verify.report.words import (
     number_text,
     padded,
     share_text,
+    verdict_of,
     verdict_text,
 )
 
@@ -34,6 +35,7 @@ _STYLES = {
     "pass": "green",
     "warn": "yellow",
     "fail": "bold red",
+    "known": "magenta",
     "incomplete": "yellow",
     "unchecked": "dim",
     "info": "dim",
@@ -53,13 +55,15 @@ def render_text(report: Report, *, color: bool | None = None, width: int | None 
     for defect in report.defects:
         if defect.finding.severity == "info":
             informed += len(defect.found)
+        elif defect.finding.label == "known":
+            made.print(_known(defect))
         else:
             made.print(_finding(defect.finding, f"{defect.target} · {defect.op} · {', '.join(defect.found)}"))
     for line in report.incomplete:
         made.print(Text(f"not completed: {line}", style=_STYLES["warn"]))
     if informed:
         made.print(f"{informed} more worth knowing (severity info): see the JSON or findings.md.\n")
-    made.print(Text(headline(report), style=_STYLES["pass" if report.ok else "fail"]))
+    made.print(Text(headline(report), style=_STYLES[verdict_of(report)]))
     return written(made)
 
 
@@ -99,8 +103,16 @@ def _cells(row: Any) -> list[Text]:
     return [*cells, Text(frames.row_classes(row)), Text(row["change"])]
 
 
+def _known(defect: Defect) -> Text:
+    """A defect that the baseline excuses, in a line."""
+    text = Text("KNOWN ", style=_STYLES["known"])
+    text.append(" + ".join(defect.kinds), style="bold")
+    text.append(f"  {defect.target} · {defect.op} · {', '.join(defect.found)}", style="dim")
+    return text.append(f": {defect.finding.diagnosis or defect.finding.message}\n")
+
+
 def _finding(finding: Finding, where: str) -> Text:
-    text = Text(f"{finding.severity.upper()} ", style=_STYLES[finding.severity])
+    text = Text(f"{finding.label.upper()} ", style=_STYLES[finding.label])
     text.append(f"{finding.kind}", style="bold")
     text.append(f"  {where}\n", style="dim")
     text.append(f"  {finding.text}\n")
