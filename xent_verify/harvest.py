@@ -16,8 +16,11 @@ from xent_verify.libraries import LibraryTarget, installed
 from xent_verify.model import Report, TargetResult
 from xent_verify.ops import op_named
 from xent_verify.report import from_json
+from xent_verify.report.words import verdict
 
 __all__ = ["harvest"]
+
+Progress = Callable[[str, int, int], None]
 
 CORE = ("softmax", "log_softmax", "logsumexp", "cross_entropy", "cross_entropy_grad")
 """What a report covers unless operations are named."""
@@ -31,12 +34,13 @@ def harvest(
     profile: str = "quick",
     seed: int = 0,
     jobs: int = 2,
-    progress: Callable[[str, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> AuditReport:
     """Audit everything that is here: naive and stable side by side, then the libraries, op by op.
 
     ``dtypes``: formats (default: the audit's four), each where an operation has it and, for a library, takes it.
-    ``jobs`` processes share the work; the result does not depend on how many.
+    ``jobs`` processes share the work; the result does not depend on how many. ``progress`` is called once before the
+    first target and after each one: what is done in words ("" at first), how many are, of how many.
     """
     for name in ops:
         op_named(name)
@@ -52,13 +56,19 @@ def harvest(
     tasks.sort(key=lambda task: order[str(task["op"])])
     reports = []
     tasks = [{**task, "profile": profile, "seed": seed} for task in tasks]
+    told = progress or (lambda _text, _done, _all: None)
+    told("", 0, len(tasks))
     with _pool(jobs) as pool:
         waiting = [pool.submit(_run, task) for task in tasks]
         for done, (task, report) in enumerate(zip(tasks, waiting, strict=True)):
             reports.append(_had(task, report))
-            if progress is not None:
-                progress(f"{task['target']} {task['op']}", done + 1)
+            told(_words(reports[-1].targets[0]), done + 1, len(tasks))
     return merged(reports)
+
+
+def _words(target: TargetResult) -> str:
+    """``softmax naive: float64 fail, float32 fail``."""
+    return f"{target.op} {target.target}: " + ", ".join(f"{one.dtype} {verdict(one)}" for one in target.dtypes)
 
 
 def _pool(jobs: int) -> ProcessPoolExecutor:
