@@ -11,7 +11,7 @@ PACKAGE = Path(xent_verify.__file__).parent
 FLOORS = (
     (
         "failures", "documents", "floating", "kinds", "formats", "enclosure", "arrays", "model", "layouts", "environment",
-        "libraries", "outside",
+        "libraries", "outside", "encodings",
     ),
     ("ops", "defined"),
     ("implementations",),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from xent_verify.commands.shared import out_option, progress
+from xent_verify.commands.shared import out_option, progress, write
 from xent_verify.failures import UsageError
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def _write(result: GateResult, outputs: dict[str, Path], folder: str, *, to_stdo
     from xent_verify.report.github import command_line
 
     if to_stdout:
-        click.echo(shown.to_json(result.report), nl=False)
+        write(shown.to_json(result.report), "-")
     for name, path in outputs.items():
         render = getattr(shown, _RENDERERS[name])  # looked up when asked for: some need an extra
         path.write_text(render(result.report), encoding="utf-8")

@@ -30,6 +30,8 @@ from xent_verify.report.words import (
 __all__ = ["render_finding", "render_text"]
 
 _VERDICT_WIDTH = 34
+_NARROW = 76
+"""Columns below which a result is told in lines of its own, not in a row of a table."""
 
 _STYLES = {
     "pass": "green",
@@ -46,7 +48,7 @@ def render_text(report: Report, *, color: bool | None = None, width: int | None 
     """Table, failures and warnings in words, verdict."""
     report = readable(report)
     made = console(color=color, width=width)
-    for table in _tables(report):
+    for table in _stacked(report) if made.width < _NARROW else _tables(report):
         made.print(table)
         made.print()
     if any(map(ill_conditioned, frames.rows(frames.summary_frame(report)))):
@@ -92,6 +94,19 @@ def _tables(report: Report) -> Iterator[Table]:
         for row in rows.to_dict("records"):
             table.add_row(*_cells(row)[: len(table.columns)])
         yield table
+
+
+def _stacked(report: Report) -> Iterator[Text]:
+    """One result a paragraph: what a row of the table says, in short lines."""
+    for row in frames.rows(frames.summary_frame(report)):
+        text = Text(f"{row['op']} · {row['target']} · {row['dtype']}\n", style="bold")
+        text.append(f"  {verdict_text(row)}", style=_STYLES[row["verdict"]])
+        text.append(f"  {row['class']}\n" if row["class"] else "\n", style="not bold")
+        told = [f"{count_text(row['cases'])} values", f"max ulp {maximum_text(row)}"]
+        told += [f"correct {share_text(row['correctly_rounded'])}", f"÷ bound {number_text(row['max_bound_ratio'])}"]
+        lines = ["; ".join(told[:2]), "; ".join(told[2:]), frames.row_classes(row), row["change"]]
+        text.append("\n".join(f"  {line}" for line in lines if line), style="not bold")
+        yield text
 
 
 def _cells(row: Any) -> list[Text]:
