@@ -24,7 +24,7 @@ FLOORS = (
         "refusals", "ledger", "screen", "companions", "laws", "diagnose", "causes", "defects",
     ),
     ("minimise", "search", "findings", "relations", "recipes"),
-    ("report", "claims_truth", "claims", "explain"),
+    ("report", "claims_truth", "claims", "steps", "explain"),
     ("audit", "parity", "power"),
     (
         "harvest", "worst", "prove", "baseline", "settings_file", "gate", "differences", "replay", "scaffold", "vectors",
