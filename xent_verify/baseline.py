@@ -13,7 +13,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -47,6 +47,8 @@ WORSE_FACTOR = 1.5
 
 _SCHEMA = 1
 _LOCK_SECONDS = 10.0
+_REGIMES = 4
+"""Regimes that a line names."""
 
 Place = tuple[str, str, str]
 """(target, op, dtype)"""
@@ -171,6 +173,12 @@ def compared(
     return tuple(changes)
 
 
+def _named(regimes: Sequence[str]) -> str:
+    """The first few regimes, and how many more."""
+    more = len(regimes) - _REGIMES
+    return ", ".join(regimes[:_REGIMES]) + (f" and {more} more" if more > 0 else "")
+
+
 def _class_change(known: list[Entry], found: Entry) -> Change | None:
     """A class against the strictest one that was measured in the same way."""
     same = [entry.keeps for entry in known if entry.measured == found.measured]
@@ -191,11 +199,11 @@ def _place_of(name: str) -> int:
 
 def _change(known: list[Entry], found: Entry, factor: float) -> Change | None:
     if not known:
-        return Change("new", found, f"{found.amount} values in {', '.join(found.regimes)}", True)
+        return Change("new", found, f"{found.amount} values in {_named(found.regimes)}", True)
     regimes = {name for entry in known for name in entry.regimes}
     more = sorted(set(found.regimes) - regimes)
     if more:
-        return Change("new", found, f"known, but not in {', '.join(more)}", True)
+        return Change("new", found, f"known, but not in {_named(more)}", True)
     same = [entry for entry in known if entry.measured == found.measured]
     if not same:
         return None
