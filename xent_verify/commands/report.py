@@ -87,7 +87,7 @@ def command(
     report, stale = with_certificates(report, proofs)
     for line in stale:
         click.echo(f"left out: {line}", err=True)
-    with _phase("drawing and writing") as show:
+    with _phase("drawing and writing", counted=False) as show:
         show("", 0, 0)
         saved = save(report, Path(out))
     for reason in saved.skipped:
@@ -114,7 +114,7 @@ def _line(name: str, text: str, done: int, every: int) -> None:
 
 
 @contextmanager
-def _phase(name: str) -> Iterator[Callable[[str, int, int], None]]:
+def _phase(name: str, *, counted: bool = True) -> Iterator[Callable[[str, int, int], None]]:
     """Tells how far a phase is: a bar on a terminal; a line at its start and one a target where stderr is piped."""
     if not sys.stderr.isatty():
         yield partial(_line, name)
@@ -125,8 +125,7 @@ def _phase(name: str) -> Iterator[Callable[[str, int, int], None]]:
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(separator=" of "),
+        *((BarColumn(bar_width=20), MofNCompleteColumn(separator=" of ")) if counted else ()),
         TimeElapsedColumn(),
         TextColumn("{task.fields[last]}", markup=False),
     )
