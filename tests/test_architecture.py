@@ -11,7 +11,7 @@ PACKAGE = Path(xent_verify.__file__).parent
 FLOORS = (
     (
         "failures", "documents", "floating", "kinds", "formats", "enclosure", "arrays", "model", "layouts", "environment",
-        "libraries", "outside", "clock", "workers",
+        "libraries", "outside", "encodings", "clock", "workers",
     ),
     ("ops", "defined"),
     ("implementations",),
@@ -24,7 +24,7 @@ FLOORS = (
         "refusals", "ledger", "screen", "companions", "laws", "diagnose", "causes", "defects",
     ),
     ("minimise", "search", "findings", "relations", "recipes"),
-    ("report", "claims_truth", "claims", "explain"),
+    ("report", "claims_truth", "claims", "steps", "explain"),
     ("walk", "audit", "many", "parity", "power"),
     (
         "harvest", "worst", "prove", "baseline", "settings_file", "gate", "differences", "replay", "scaffold", "vectors",
@@ -135,11 +135,17 @@ def test_public_names_stay_what_they_are() -> None:
         assert done.stdout.split() == ["function", "function"]
 
 
-def test_importing_the_package_is_light() -> None:
-    """``import xent_verify`` imports nothing but itself."""
+def loaded_after(code: str, *names: str) -> list[str]:
+    """Which of these modules a new process has loaded after some code."""
     import subprocess
     import sys
 
-    code = "import sys, xent_verify; print([m for m in ('numpy', 'pandas', 'mpmath', 'hypothesis', 'click') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    told = f"import sys; {code}; print(*(m for m in {names!r} if m in sys.modules))"
+    return subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_importing_the_package_is_light() -> None:
+    """``import xent_verify`` imports nothing but itself; its functions no library of tables, plots or tests."""
+    tools = ("pandas", "matplotlib", "hypothesis", "jinja2", "pyarrow", "scipy", "numba", "click", "rich")
+    assert not loaded_after("import xent_verify", "numpy", "ml_dtypes", "mpmath", *tools)
+    assert not loaded_after("import xent_verify as x; x.audit, x.reference, x.limits, x.assert_close", *tools)

@@ -102,6 +102,10 @@ def test_a_program_conforms() -> None:
         open_candidate("cmd:./no_such_program", "softmax")
 
 
+ROW: dict[str, Any] = {"kwargs": {"form": "row"}}
+"""The usual declaration of a function of one row."""
+
+
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The C library of these tests, compiled."""
@@ -133,7 +137,7 @@ def test_c_functions_by_their_declaration(library: str) -> None:
         got = value(asked(f"{library}:{symbol}", op, inputs, {"kwargs": {"signature": signature}}, **options))
         assert got.dtype == np.float32
         np.testing.assert_allclose(got, wanted, rtol=1e-6)
-    usual = value(asked(f"{library}:softmax_row", "softmax", {"x": X}))
+    usual = value(asked(f"{library}:softmax_row", "softmax", {"x": X}, ROW))
     np.testing.assert_allclose(usual, P, rtol=1e-6)
 
 
@@ -168,15 +172,15 @@ def test_c_functions_in_formats_without_a_c_type(library: str, dtype: str) -> No
 
 def test_c_functions_that_misbehave(library: str) -> None:
     """Writes past the result, results never written, writes to the input, flushing and crashes are told apart."""
-    past = asked(f"{library}:past_the_end", "softmax", {"x": X})
+    past = asked(f"{library}:past_the_end", "softmax", {"x": X}, ROW)
     assert isinstance(past, Raised)
     assert past.type_name == "OutOfBounds"
-    assert np.isnan(value(asked(f"{library}:forgets_the_last", "softmax", {"x": X}))[:, -1]).all()
+    assert np.isnan(value(asked(f"{library}:forgets_the_last", "softmax", {"x": X}, ROW))[:, -1]).all()
     signature = {"kwargs": {"signature": "void f(float *x, float *out, size_t n)"}}
     written = asked(f"{library}:writes_to_its_input", "softmax", {"x": X}, signature)
     assert isinstance(written, Returned)
     assert written.mutated == ("x",)
-    crash = asked(f"{library}:crashes", "softmax", {"x": X})
+    crash = asked(f"{library}:crashes", "softmax", {"x": X}, ROW)
     assert isinstance(crash, Died)
     assert "SIGSEGV" in crash.how
 
@@ -184,7 +188,7 @@ def test_c_functions_that_misbehave(library: str) -> None:
 def test_a_changed_floating_point_mode_is_seen_and_put_back(library: str) -> None:
     """Flush-to-zero switched on by a call is named at each call, and is off again after it, in this process too."""
     for isolated in (True, False):
-        with open_candidate(f"{library}:flushes", "softmax", isolated=isolated) as candidate:
+        with open_candidate(f"{library}:flushes", "softmax", isolated=isolated, **ROW) as candidate:
             for _ in range(2):
                 got = candidate.call(Batch("softmax", "float32", "", {"x": X}))
                 assert isinstance(got, Returned)
@@ -196,7 +200,7 @@ def test_a_changed_floating_point_mode_is_seen_and_put_back(library: str) -> Non
     ("target", "kwargs", "words"),
     [
         ("nowhere.so:f", {}, "not found"),
-        ("{library}:nothing", {}, "no symbol 'nothing'"),
+        ("{library}:nothing", {"form": "row"}, "no symbol 'nothing'"),
         ("{library}:lse", {"signature": "float f(float"}, "should be like"),
         (
             "{library}:lse",

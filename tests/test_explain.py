@@ -82,6 +82,36 @@ def test_recipes_compute_what_the_implementation_computes(name):
     assert replay(RECIPES[name], row, FORMATS["float64"], true_quantities(row, 0), 0) is None
 
 
+def test_the_steps_come_first_and_are_those_of_the_operations():
+    """max, x − max, exp, sum, division, log and what is made of them: true to the digit, in the order of the algorithm."""
+    explained = explain([3, 1, -1], 0, ["float32"])
+    told = [f"{step.name} = {step.text}" for step in explained.steps]
+    assert told[:5] == ["m = max x", "d = x − m", "e = exp(d)", "s = Σ e", "p = e / s"]
+    assert told[5:] == ["l = log(s)", "log p = d − l", "L = m + l", "loss = −log p[0]"]
+    by_name = {step.name: step for step in explained.steps}
+    assert by_name["p"].true[0] == "0.86681333219733487"
+    assert by_name["loss"].true == ("0.14293162849989953",)
+    assert by_name["s"].computed["float32"] == (float(np.float32(1.1536509990692139)),)
+    assert render(explained, color=False).startswith("step by step")
+
+
+def test_digits_that_differ_are_marked():
+    """A bar stands before the first digit that is not the true one; what agrees has none."""
+    text = render(explain([3, 1, -1], 0, ["float32"]), color=False, width=100)
+    assert "e = exp(d)        1                 0.135335283       0.0183156389" in text
+    assert "float32  1                 0.13533528|1      0.01831563|93" in text
+    assert "stable, pairwise" in text
+    assert "0.8668133|02  0.506 ulp" in text
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_a_narrow_window_has_fewer_formats_side_by_side(width):
+    """No line of the tables of implementations is wider than the window, and every format is there."""
+    text = render(explain([3, 1, -1], 0), color=False, width=width)
+    assert all(len(line) <= width for line in text.splitlines())
+    assert all(name in text for name in ("float64", "float32", "float16", "bfloat16"))
+
+
 def test_rounded_rows_are_told():
     """A logit that a format cannot hold is another number there, and the explanation says so."""
     explained = explain([0.1, 0.0], 0, ["float64", "float32", "bfloat16"])

@@ -259,6 +259,40 @@ def test_compared_tells_new_worse_improved_and_stale() -> None:
     assert words([replace(bits, target="m:g")], []) == []
 
 
+def test_the_ratchet_lets_no_class_fall_and_nothing_stale_stay() -> None:
+    """Known class, measured alike: weaker fails, stricter is an improvement; a known finding that is gone fails."""
+    kept = Entry(*HERE[0], "class", "here", (), 0, 0, None, HERE[1], "standard")
+
+    def words(old: list[Entry], new: list[Entry], *, ratchet: bool = True) -> list[tuple[str, bool]]:
+        found = compared(old, new, [HERE], instruction_set="here", ratchet=ratchet)
+        return [(change.word, change.fails) for change in found]
+
+    assert words([kept], [kept]) == []
+    assert words([], [kept]) == []
+    assert words([kept], [replace(kept, keeps="backward")]) == [("fallen", True)]
+    assert words([kept], [replace(kept, keeps="unsound")]) == [("fallen", True)]
+    assert words([kept], [replace(kept, keeps="exact")]) == [("improved", False)]
+    assert words([replace(kept, measured="deep, seed 0")], [replace(kept, keeps="native")]) == []
+    assert words([ENTRY], []) == [("stale", True)]
+    assert words([ENTRY], [], ratchet=False) == [("stale", False)]
+
+
+def test_a_class_that_falls_fails_the_gate(
+    listed: Callable[..., Path], place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With may_not_fall the baseline holds classes; an answer of a weaker class that still passes its policy is red."""
+    settings = listed("stable")
+    settings.write_text("may_not_fall = true\npolicy = 'ulp:1e30'\n" + settings.read_text())
+    assert run(["gate", "--update-baseline"]) == 0
+    assert "baseline: added class losses.py:stable logsumexp float32 (" in capsys.readouterr().out
+    assert run(["gate"]) == 0
+    capsys.readouterr()
+    (place / "losses.py").write_text(MODULE.replace("return np.log(np", "return np.float32(1.00001) * np.log(np", 1))
+    assert run(["gate", "--junit", "gate.xml"]) == 1
+    assert "fallen: class losses.py:stable logsumexp float32: class " in capsys.readouterr().out
+    assert "may only rise" in Path("gate.xml").read_text()
+
+
 def test_update_replaces_what_was_checked_here_and_keeps_the_rest() -> None:
     """Entries of other targets and of other machines stay; the difference is told in lines."""
     other = replace(ENTRY, target="m:other")

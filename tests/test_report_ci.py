@@ -10,8 +10,18 @@ from report_factory import finding, odd_example, passing, report
 
 from xent_verify.kinds import KINDS
 from xent_verify.model import DtypeResult, Report, TargetResult
-from xent_verify.report import render_annotations, render_junit, render_sarif, render_step_summary
-from xent_verify.report.places import source_file
+from xent_verify.report import (
+    render_annotations,
+    render_findings,
+    render_html,
+    render_junit,
+    render_markdown,
+    render_sarif,
+    render_step_summary,
+    render_text,
+)
+from xent_verify.report.places import source_file, source_line
+from xent_verify.report.words import headline
 
 junitparser = pytest.importorskip("junitparser")
 jsonschema = pytest.importorskip("jsonschema")
@@ -42,6 +52,16 @@ RESULT = closed(
     locations={"type": "array", "items": LOCATION},
     partialFingerprints={"type": "object", "additionalProperties": STRING},
     properties={"type": "object"},
+    baselineState={"enum": ["new", "unchanged", "updated", "absent"]},
+    suppressions={
+        "type": "array",
+        "items": closed(
+            ["kind"],
+            kind={"enum": ["inSource", "external"]},
+            status={"enum": ["accepted", "underReview", "rejected"]},
+            justification=STRING,
+        ),
+    },
 )
 LEVEL = closed(["level"], level={"enum": ["error", "warning", "note"]})
 RULE = closed(["id"], id=STRING, name=STRING, shortDescription=TEXT, help=TEXT, defaultConfiguration=LEVEL)
@@ -131,7 +151,7 @@ def test_annotations_are_at_most_ten_and_one_line_each():
     assert "7 more findings" in lines[-1]
     (line,) = render_annotations(hostile()).splitlines()
     assert line.startswith(
-        "::error file=src/my loss.py,title=overflow%3A src/my loss.py%3Af<a>%2Cb softmax float16::50%25"
+        "::error file=src/my loss.py,line=1,title=overflow%3A src/my loss.py%3Af<a>%2Cb softmax float16::50%25"
     )
     assert "\\nare" in line
     assert render_annotations(passing()) == ""
@@ -147,6 +167,60 @@ def test_step_summary_stays_under_the_limit():
     text = render_step_summary(big)
     assert len(text.encode()) < 2**20
     assert "Cut here" in text
+
+
+def known() -> Report:
+    """One failure that a baseline excuses, and nothing else."""
+    excused = finding(severity="warn", waived_by="baseline")
+    result = DtypeResult("float32", 9, 2.0, 3.0, {}, (excused,), keeps="unsound", change="as in the baseline")
+    return Report((TargetResult("m:f", "softmax", (result,)),), {})
+
+
+def test_what_is_known_is_never_green() -> None:
+    """In every rendering a failure that the baseline excuses is "known": neither a pass nor a new failure."""
+    made = known()
+    assert headline(made) == "Nothing new: 1 of 1 target × dtype pairs fails as the baseline says; 9 values checked."
+    text = render_text(made, color=True)
+    assert "◆ known" in text
+    assert "KNOWN" in text
+    assert "✓" not in text
+    assert "\x1b[32m" not in text
+    assert "◆ known" in render_markdown(made)
+    assert "What fails as the baseline says" in render_markdown(made)
+    assert "known: overflow" in render_findings(made)
+    assert render_annotations(made) == "::notice title=xent-verify::1 known: failing as the baseline says\n"
+    assert "◆ known, unsound" in render_step_summary(made)
+    document = junitparser.JUnitXml.fromstring(render_junit(made))
+    assert (document.tests, document.skipped, document.failures) == (1, 1, 0)
+    (result,) = json.loads(render_sarif(made))["runs"][0]["results"]
+    assert (result["level"], result["baselineState"]) == ("error", "unchanged")
+    assert result["suppressions"][0]["status"] == "accepted"
+    page = render_html(made)
+    assert '<h1 class="known">' in page
+    assert "Nothing fails." not in page
+    assert '<td class="known">◆ unsound</td>' in page
+
+
+def test_a_failure_says_what_to_do_and_how_to_see_it_again() -> None:
+    """Annotation and step summary name the remedy and the replay command; the summary has the matrix of classes."""
+    bad = DtypeResult("float32", 9, 2.0, 3.0, {}, (finding(),), keeps="unsound")
+    good = DtypeResult("float64", 9, 0.5, 0.2, {}, (), keeps="standard")
+    made = Report((TargetResult("m:f", "softmax", (bad, good)),), {})
+    summary = render_step_summary(made)
+    assert "| softmax | float32 | float64 |" in summary
+    assert "| `m:f` | ✗ fail, unsound | ✓ pass, standard |" in summary
+    for text in (summary, render_annotations(made)):
+        assert KINDS["overflow"].remedy in text
+        assert "xent-verify replay gate.json --kind overflow" in text
+
+
+def test_annotations_stand_at_the_definition(tmp_path, monkeypatch) -> None:
+    """The line of the function or the method, where the file is here; else 1."""
+    monkeypatch.chdir(tmp_path)
+    source = "import numpy\n\n\nclass A:\n    def f(x):\n        return x\n\n\ndef g(x):\n    return x\n"
+    (tmp_path / "losses.py").write_text(source)
+    assert [source_line(f"losses.py:{name}") for name in ("A.f", "A", "g", "h")] == [5, 4, 9, 1]
+    assert source_line("elsewhere:g") == 1
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,9 @@
 
 An entry is keyed by target, op, dtype, kind and, for kinds that come from the last bits (NumPy's exp and log depend on
 the machine), its instruction set. It holds the regimes it was seen in, how many values it hit, the largest error over
-the bound, and how it was measured. Files are replaced in one step, under a lock that is also the new file, so whatever
-goes wrong leaves the old one as it was.
+the bound, and how it was measured. With the ratchet on, an entry of kind "class" holds the class that a target keeps, and
+a known finding that is gone has to leave the file. Files are replaced in one step, under a lock that is also the new
+file, so whatever goes wrong leaves the old one as it was.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -21,12 +22,15 @@ from typing import Literal
 from xent_verify.documents import Node, read_json
 from xent_verify.failures import UsageError
 from xent_verify.kinds import KINDS
-from xent_verify.model import Finding
+from xent_verify.model import DtypeResult, Finding
+from xent_verify.policies import CLASSES
 
 __all__ = [
+    "CLASS",
     "WORSE_FACTOR",
     "Change",
     "Entry",
+    "class_entry",
     "compared",
     "differences",
     "entries_of",
@@ -35,11 +39,16 @@ __all__ = [
     "update_baseline",
 ]
 
+CLASS = "class"
+"""The kind of the entries that hold classes."""
+
 WORSE_FACTOR = 1.5
 """A known finding has become worse when its share of values or its error over the bound has grown beyond this factor."""
 
 _SCHEMA = 1
 _LOCK_SECONDS = 10.0
+_REGIMES = 4
+"""Regimes that a line names."""
 
 Place = tuple[str, str, str]
 """(target, op, dtype)"""
@@ -47,7 +56,10 @@ Place = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One known finding. ``ratio`` is None where no number makes sense; ``measured`` says how ("quick 0 standard any")."""
+    """One known finding. ``ratio`` is None where no number makes sense; ``measured`` says how ("quick 0 standard any").
+
+    Of kind "class": ``keeps`` is the class that the target keeps, and nothing is counted.
+    """
 
     target: str
     op: str
@@ -59,6 +71,7 @@ class Entry:
     cases: int
     ratio: float | None
     measured: str
+    keeps: str = ""
 
     @property
     def place(self) -> Place:
@@ -76,14 +89,23 @@ class Entry:
     def named(self) -> str:
         return f"{self.kind} {self.target} {self.op} {self.dtype}"
 
+    @property
+    def amount(self) -> str:
+        """How much of it there is, or the class."""
+        return self.keeps or f"{self.count} of {self.cases}"
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One difference between what is known and what was found. ``entry`` is the finding (for "stale" the known one)."""
+    """One difference between what is known and what was found. ``entry`` is the finding (for "stale" the known one).
 
-    word: Literal["new", "worse", "improved", "stale"]
+    "fallen": the class is weaker than the known one. ``fails``: it makes the gate fail.
+    """
+
+    word: Literal["new", "worse", "improved", "stale", "fallen"]
     entry: Entry
     reason: str
+    fails: bool = False
 
     @property
     def line(self) -> str:
@@ -105,6 +127,11 @@ def entries_of(place: Place, findings: Iterable[Finding], *, instruction_set: st
         )  # fmt: skip
 
 
+def class_entry(place: Place, result: DtypeResult, *, instruction_set: str, measured: str) -> Entry:
+    """The class that one format of a target keeps, as an entry."""
+    return Entry(*place, CLASS, instruction_set, (), 0, 0, None, measured, result.keeps)
+
+
 def compared(
     known: Iterable[Entry],
     found: Iterable[Entry],
@@ -112,11 +139,13 @@ def compared(
     *,
     instruction_set: str,
     factor: float = WORSE_FACTOR,
+    ratchet: bool = False,
 ) -> tuple[Change, ...]:
     """What is new, worse, improved and stale, in the order of the findings; ``checked`` says what was and how.
 
     A finding of a kind that depends on the machine is held against the entries of other instruction sets where its own
     has none. Entries measured in another way (profile, seed, policy) tell what is known, but not how much of it.
+    ``ratchet``: a class may not fall, and what is stale fails until it has left the baseline.
     """
     by_kind: dict[tuple[str, ...], list[Entry]] = {}
     for entry in known:
@@ -127,34 +156,65 @@ def compared(
         candidates = by_kind.get((*entry.place, entry.kind), [])
         own = [one for one in candidates if one.instruction_set == entry.instruction_set]
         met.add((*entry.place, entry.kind))
-        change = _change(own or candidates, entry, factor)
+        change = (
+            _class_change(own or candidates, entry)
+            if entry.kind == CLASS
+            else _change(own or candidates, entry, factor)
+        )
         if change is not None:
             changes.append(change)
     measured = dict(checked)
     for key, entries in by_kind.items():
         for entry in entries:
-            here = entry.instruction_set in ("", instruction_set)
+            here = entry.instruction_set in ("", instruction_set) and entry.kind != CLASS
             if here and key not in met and measured.get(entry.place) == entry.measured:
-                changes.append(Change("stale", entry, "no longer fails; --update-baseline removes the entry"))
+                reason = "no longer fails; --update-baseline removes the entry"
+                changes.append(Change("stale", entry, reason, ratchet))
     return tuple(changes)
+
+
+def _named(regimes: Sequence[str]) -> str:
+    """The first few regimes, and how many more."""
+    more = len(regimes) - _REGIMES
+    return ", ".join(regimes[:_REGIMES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _class_change(known: list[Entry], found: Entry) -> Change | None:
+    """A class against the strictest one that was measured in the same way."""
+    same = [entry.keeps for entry in known if entry.measured == found.measured]
+    if not same:
+        return None
+    was = min(same, key=_place_of)
+    if _place_of(found.keeps) > _place_of(was):
+        return Change("fallen", found, f"class {was} -> {found.keeps}; with may_not_fall a class may only rise", True)
+    if _place_of(found.keeps) < _place_of(was):
+        return Change("improved", found, f"class {was} -> {found.keeps}; --update-baseline keeps it")
+    return None
+
+
+def _place_of(name: str) -> int:
+    """0 for the strictest class; what is none ("unsound") comes last."""
+    return CLASSES.index(name) if name in CLASSES else len(CLASSES)
 
 
 def _change(known: list[Entry], found: Entry, factor: float) -> Change | None:
     if not known:
-        return Change("new", found, f"{found.count} of {found.cases} values in {', '.join(found.regimes)}")
+        return Change("new", found, f"{found.amount} values in {_named(found.regimes)}", True)
     regimes = {name for entry in known for name in entry.regimes}
     more = sorted(set(found.regimes) - regimes)
     if more:
-        return Change("new", found, f"known, but not in {', '.join(more)}")
+        return Change("new", found, f"known, but not in {_named(more)}", True)
     same = [entry for entry in known if entry.measured == found.measured]
     if not same:
         return None
     share = max(entry.share for entry in same)
     ratio = max((entry.ratio for entry in same if entry.ratio is not None), default=None)
     if found.share > factor * share:
-        return Change("worse", found, f"share of values {share:.3g} -> {found.share:.3g} (allowed: {factor:g} times)")
+        reason = f"share of values {share:.3g} -> {found.share:.3g} (allowed: {factor:g} times)"
+        return Change("worse", found, reason, True)
     if ratio is not None and found.ratio is not None and found.ratio > max(1.0, factor * ratio):
-        return Change("worse", found, f"error over bound {ratio:.4g} -> {found.ratio:.4g} (allowed: {factor:g} times)")
+        reason = f"error over bound {ratio:.4g} -> {found.ratio:.4g} (allowed: {factor:g} times)"
+        return Change("worse", found, reason, True)
     return _improvement(regimes, share, ratio, found, factor)
 
 
@@ -185,11 +245,11 @@ def differences(old: Iterable[Entry], new: Iterable[Entry]) -> list[str]:
     for key in sorted({*before, *after}):
         was, now = before.get(key), after.get(key)
         if was is None and now is not None:
-            lines.append(f"added {now.named} ({now.count} of {now.cases})")
+            lines.append(f"added {now.named} ({now.amount})")
         elif now is None and was is not None:
             lines.append(f"removed {was.named}")
         elif was is not None and now is not None and _line(was) != _line(now):
-            lines.append(f"changed {now.named} ({was.count} of {was.cases} -> {now.count} of {now.cases})")
+            lines.append(f"changed {now.named} ({was.amount} -> {now.amount})")
     return lines
 
 
@@ -214,8 +274,9 @@ def _entry(node: Node) -> Entry:
         raise node.fail("ratio", ratio, "a number of at least 0")
     return Entry(
         node.text("target"), node.text("op"), node.text("dtype"),
-        node.choice("kind", KINDS, "a kind of finding, such as inaccurate"), node.text("instruction_set"),
+        node.choice("kind", (*KINDS, CLASS), "a kind of finding, such as inaccurate"), node.text("instruction_set"),
         node.texts("regimes"), node.count("count"), node.count("cases"), ratio, node.text("measured"),
+        node.optional_text("keeps"),
     )  # fmt: skip
 
 
@@ -226,6 +287,8 @@ def _written(entries: Iterable[Entry]) -> str:
 
 def _line(entry: Entry) -> str:
     record = asdict(entry)
+    if not entry.keeps:
+        del record["keeps"]
     if entry.ratio is not None:
         record["ratio"] = "inf" if math.isinf(entry.ratio) else float(f"{entry.ratio:.6g}")
     return json.dumps(record, ensure_ascii=False, allow_nan=False)

@@ -13,6 +13,7 @@ from importlib import import_module
 
 import click
 
+from xent_verify.encodings import tolerant
 from xent_verify.failures import UnknownNameError, UsageError, XentVerifyError, printable
 
 __all__ = ["INCOMPLETE", "INTERRUPTED", "NOTHING_CHECKED", "WRONG_USE", "main"]
@@ -75,6 +76,8 @@ def program() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status; never a traceback for what a user did."""
+    for stream in (sys.stdout, sys.stderr):
+        tolerant(stream)
     sys.exit(run(arguments))
 
 

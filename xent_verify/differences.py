@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from xent_verify.kinds import Severity, rank
 from xent_verify.model import DtypeResult, Finding, Report, TargetResult
 
-__all__ = ["Difference", "Differences", "changes", "differences", "with_changes"]
+__all__ = ["Difference", "Differences", "changes", "differences", "with_changes", "without_changes"]
 
 Place = tuple[str, str, str]
 
@@ -93,6 +93,15 @@ def with_changes(report: Report, earlier: Report) -> Report:
         replace(target, dtypes=tuple(told(target, result) for result in target.dtypes)) for target in report.targets
     )
     return replace(report, targets=tuple(targets))
+
+
+def without_changes(report: Report) -> Report:
+    """The report without what is told beside each result."""
+    plain = (
+        replace(target, dtypes=tuple(replace(result, change="") for result in target.dtypes))
+        for target in report.targets
+    )
+    return replace(report, targets=tuple(plain))
 
 
 def _summary(old: DtypeResult, new: DtypeResult) -> str:

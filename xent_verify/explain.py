@@ -1,9 +1,10 @@
-"""One row, worked: the truth to 30 digits, what each implementation gives in each format, the step that lost it."""
+"""One row, worked: its steps, the truth to 30 digits, what each implementation gives in each format, what lost it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -23,12 +24,14 @@ from xent_verify.policies import POLICIES
 from xent_verify.recipes import RECIPES, replay, true_quantities
 from xent_verify.report.terminal import console, written
 from xent_verify.report.words import array_text, number_text
-from xent_verify.truth.decimals import shown
+from xent_verify.steps import Step, steps
+from xent_verify.truth.decimals import is_bound, shown
 
 __all__ = ["Answer", "Explanation", "Truth", "explain", "logits_of", "render", "to_json"]
 
 DTYPES = ("float64", "float32", "float16", "bfloat16")
 OPS = ("softmax", "log_softmax", "logsumexp", "cross_entropy")
+_DIGITS = {"float64": 16, "float32": 9, "float16": 5, "bfloat16": 4}
 _QUANTITY = {"softmax": "p", "log_softmax": "log p", "logsumexp": "L", "cross_entropy": "loss"}
 
 
@@ -65,6 +68,7 @@ class Explanation:
     logits: tuple[float, ...]
     target: int | None
     looked_at: int
+    steps: tuple[Step, ...]  # of the operations' first algorithms
     truth: Truth
     rounded_rows: dict[str, str]  # formats in which the logits are other numbers
     answers: tuple[Answer, ...]
@@ -93,6 +97,7 @@ def explain(logits: Sequence[float], target: int | None = None, dtypes: Sequence
         logits=tuple(row.tolist()),
         target=target,
         looked_at=place,
+        steps=steps(row, place, tuple(forms)),
         truth=_truth(quantities),
         rounded_rows=_rounded_rows(row, forms),
         answers=tuple(_answers(row, place, forms)),
@@ -158,14 +163,21 @@ def to_json(explanation: Explanation) -> str:
     for answer in data["answers"]:
         answer["value_hex"] = answer["value"].hex()
         answer |= {name: plain(answer[name]) for name in ("value", "error_ulp", "bound_ratio")}
+    data["steps"] = [
+        step | {"true": list(step["true"]), "computed": {k: list(map(plain, v)) for k, v in step["computed"].items()}}
+        for step in data["steps"]
+    ]
     data["logits_hex"] = [value.hex() for value in explanation.logits]
     data["truth"] = {name: list(value) if isinstance(value, tuple) else value for name, value in data["truth"].items()}
     return compact({"schema": 1} | {key: list(v) if isinstance(v, tuple) else v for key, v in data.items()}) + "\n"
 
 
 def render(explanation: Explanation, *, color: bool | None = None, width: int | None = None) -> str:
-    """The truth, then one table per op: implementations down, formats across; then what lost the digits."""
+    """The steps, the truth, then one table per op: implementations down, formats across; then what lost the digits."""
     made = console(color=color, width=width)
+    for line in _step_lines(explanation.steps):
+        made.print(Text(line))
+    made.print()
     made.print(_truth_table(explanation))
     made.print(f"logsumexp  {explanation.truth.logsumexp}")
     label = f"loss       {explanation.truth.loss}  = −log p[{explanation.looked_at}]"
@@ -175,10 +187,53 @@ def render(explanation: Explanation, *, color: bool | None = None, width: int | 
     for op in OPS:
         answers = [answer for answer in explanation.answers if answer.op == op]
         if answers:
-            made.print(_op_table(op, answers, explanation))
+            for table in _op_tables(op, answers, explanation, made.width):
+                made.print(table)
             for line in _losses(answers):
                 made.print(Text(line))
     return written(made)
+
+
+def _step_lines(worked: Sequence[Step]) -> Iterator[str]:
+    """Each step with its true values; below it those of a narrow format, where they show another digit."""
+    formats = list(worked[0].computed) if worked else []
+    form = next((name for name in ("float32", *formats) if name in formats), "")
+    told = f"; below, {form}: what stands behind | differs" if form else ""
+    yield f"step by step: true values to {_SHOWN} digits{told}"
+    for step in worked:
+        head = f"{step.name} = {step.text}"
+        yield f"  {head:<18}" + _few([_digits_of(text) for text in step.true])
+        values = step.computed.get(form, ())
+        marked = [_marked(value, text) for value, text in zip(values, step.true, strict=True)] if values else []
+        if any("|" in one for one in marked):
+            yield f"  {form:>16}  " + _few(marked)
+
+
+_SHOWN, _COLUMNS = 9, 4
+"""Digits of a step's values, and how many of them."""
+
+
+def _few(texts: Sequence[str]) -> str:
+    more = f"… ({len(texts)} values)" if len(texts) > _COLUMNS else ""
+    return "  ".join(f"{text:<16}" for text in [*texts[:_COLUMNS], more]).rstrip()
+
+
+def _digits_of(text: str) -> str:
+    """A true value of more digits, rounded to those that are shown; a bound as it is."""
+    return text if is_bound(text) else f"{Decimal(text):.{_SHOWN}g}".removesuffix(".0")
+
+
+def _marked(value: float, true: str, digits: int = _SHOWN) -> str:
+    """A value with | before the first digit that differs from the true one."""
+    shown_value = f"{value:.{digits}g}"
+    if is_bound(true) or not np.isfinite(value):
+        return shown_value
+    wanted = f"{Decimal(true):.{digits}g}"
+    if Decimal(shown_value) == Decimal(wanted):
+        return shown_value
+    same = next((i for i, (a, b) in enumerate(zip(shown_value, wanted, strict=False)) if a != b), len(wanted))
+    same = min(same, len(shown_value))
+    return f"{shown_value[:same]}|{shown_value[same:]}"
 
 
 def _truth_table(explanation: Explanation) -> Table:
@@ -192,22 +247,33 @@ def _truth_table(explanation: Explanation) -> Table:
     return table
 
 
-def _op_table(op: str, answers: Sequence[Answer], explanation: Explanation) -> Table:
+def _op_tables(op: str, answers: Sequence[Answer], explanation: Explanation, width: int) -> Iterator[Table]:
+    """Implementations that give the same bits in every format share a row; as many formats side by side as fit."""
     place = f"[{explanation.looked_at}]" if op in ("softmax", "log_softmax") else ""
-    names = list(dict.fromkeys(answer.implementation for answer in answers))
     dtypes = list(dict.fromkeys(answer.dtype for answer in answers))
+    rows: dict[tuple[Any, ...], list[str]] = {}
     by_cell = {(answer.implementation, answer.dtype): answer for answer in answers}
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column(Text(f"{op}{place}"))
-    for dtype in dtypes:
-        table.add_column(dtype, justify="right")
-    for name in names:
-        table.add_row(Text(name), *(_cell(by_cell.get((name, dtype))) for dtype in dtypes))
-    return table
+    for name in dict.fromkeys(answer.implementation for answer in answers):
+        found = [by_cell.get((name, dtype)) for dtype in dtypes]
+        rows.setdefault(tuple(one and (one.value.hex(), one.step) for one in found), []).append(name)
+    side = max(1, (width - _NAMES) // _CELL)
+    for first in range(0, len(dtypes), side):
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        table.add_column(Text(f"{op}{place}"), overflow="fold", max_width=_NAMES)
+        for dtype in dtypes[first : first + side]:
+            table.add_column(dtype, justify="right")
+        for names in rows.values():
+            cells = (_cell(by_cell.get((names[0], dtype)), explanation) for dtype in dtypes[first : first + side])
+            table.add_row(Text(", ".join(names)), *cells)
+        yield table
 
 
-def _cell(answer: Answer | None) -> Text:
-    """Value and error; ✗ beyond the bound of a sound implementation."""
+_NAMES, _CELL = 26, 27
+"""Columns of the names, and of one format."""
+
+
+def _cell(answer: Answer | None, explanation: Explanation) -> Text:
+    """Value and error; ✗ beyond the bound of a sound implementation; | before the digits that differ from the truth."""
     if answer is None:
         return Text("·", style="dim")
     bad = not answer.bound_ratio <= 1
@@ -215,7 +281,12 @@ def _cell(answer: Answer | None) -> Text:
     if not bad and not np.isfinite(answer.value):
         error = "right"
     style = "bold red" if bad else "dim"
-    return Text(f"{answer.value:.9g}  ").append(f"{'✗ ' if bad else ''}{error}", style=style)
+    wanted = {"softmax": explanation.truth.p, "log_softmax": explanation.truth.log_p}.get(answer.op)
+    one = explanation.truth.logsumexp if answer.op == "logsumexp" else explanation.truth.loss
+    true = wanted[explanation.looked_at] if wanted else one
+    held = answer.dtype in explanation.rounded_rows  # there the truth is another one
+    value = f"{answer.value:.9g}" if held else _marked(answer.value, true, _DIGITS.get(answer.dtype, 9))
+    return Text(f"{value}  ").append(f"{'✗ ' if bad else ''}{error}", style=style)
 
 
 def _losses(answers: Sequence[Answer]) -> list[str]:

@@ -22,6 +22,7 @@ from xent_verify.formats import FloatArray
 from xent_verify.judge import Hit, Judgement, Rules, as_answered, judge
 from xent_verify.kinds import KINDS
 from xent_verify.ledger import Entry, Ledger, Lost, WorstCall
+from xent_verify.measure import stated
 from xent_verify.minimise import minimise
 from xent_verify.model import Batch, Example, Finding, Outcome, Raised, Returned
 from xent_verify.ops import Op
@@ -310,7 +311,7 @@ def _example(asker: Asker, batch: Batch, entry: Entry) -> Example:
         rounded=float(one.rounded(batch.result_form)),
         observed=float(outcome.value.reshape(-1)[flat]),
         error_ulp=None if np.isnan(ulp) else ulp,
-        bound_ratio=None if np.isnan(ratio) else ratio,
+        bound_ratio=None if np.isnan(ratio) else stated(ratio),
     )
 
 
@@ -373,7 +374,7 @@ def _worst_example(op: Op, worst: WorstCall, error_ulp: float) -> Example:
         float(one.rounded(batch.result_form)),
         worst.observed,
         error_ulp,
-        worst.ratio,
+        stated(worst.ratio),
         0 if kept else single.x.size,
     )
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from xent_verify.audit import DEFAULT_DTYPES, AuditReport, audited, formats_of, unfinished
-from xent_verify.baseline import Change, Entry, Place, compared, entries_of
+from xent_verify.baseline import CLASS, Change, Entry, Place, class_entry, compared, entries_of
 from xent_verify.environment import describe, instruction_set
 from xent_verify.failures import UsageError
 from xent_verify.many import Task, in_processes
@@ -21,7 +21,7 @@ from xent_verify.scripts import script
 from xent_verify.settings_file import GateSettings, GateTarget, Relative
 from xent_verify.walk import Progress
 
-__all__ = ["GateResult", "gate", "unknown_only"]
+__all__ = ["GateResult", "gate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +41,18 @@ class GateResult:
     @property
     def known(self) -> int:
         """How many findings the baseline excuses."""
-        return len(self.found) - sum(change.word in ("new", "worse") for change in self.changes)
+        failures = [entry for entry in self.found if entry.kind != CLASS]
+        return len(failures) - sum(change.word in ("new", "worse") for change in self.changes)
 
     @property
     def status(self) -> int:
-        """130 interrupted; 1 new or worse; 3 not completed; 5 nothing was checked of a target that is listed; 0."""
+        """130 interrupted; 1 new, worse, fallen, or stale with the ratchet on; 3 not completed; 5 not checked; else 0.
+
+        5: nothing was checked of a target that is listed.
+        """
         if self.interrupted:
             return 130
-        if self.report.failed:
+        if self.report.failed or any(change.fails for change in self.changes):
             return 1
         if self.report.incomplete:
             return 3
@@ -89,15 +93,16 @@ def gate(
         unchecked += _unchecked(target, result)
     if refused and len(refused) == len(settings.targets):
         raise refused[0]
-    found = tuple(_entries(results, dict(checked)))
+    found = tuple(_entries(results, dict(checked), classes=settings.may_not_fall))
     changes = compared(
-        known, found, checked, instruction_set=instruction_set(), factor=settings.worse_factor
+        known, found, checked, instruction_set=instruction_set(), factor=settings.worse_factor,
+        ratchet=settings.may_not_fall,
     )  # fmt: skip
-    failing = {change.entry.key for change in changes if change.word in ("new", "worse")}
+    failing = {change.entry.key for change in changes if change.fails}
     excused = {entry.key for entry in found} - failing
     if interrupted:
         changes = tuple(change for change in changes if change.word != "stale")
-    held = [_excused(_against(result, changes) if known else result, excused) for result in results]
+    held = [_fallen(_excused(_against(result, changes) if known else result, excused), changes) for result in results]
     return GateResult(
         AuditReport(tuple(held), describe(), interrupted), found, changes, tuple(unchecked), tuple(checked)
     )
@@ -114,11 +119,6 @@ def _refused(target: GateTarget, error: UsageError) -> TargetResult:
     return TargetResult(
         target.target, op.name, tuple(unfinished(name, str(error)) for name in names), target.settings.record()
     )
-
-
-def unknown_only(report: Report) -> Report:
-    """The report without the findings that the baseline excuses, and without what is told of it."""
-    return _mapped(report, lambda finding: None if finding.waived_by else finding)
 
 
 _Ready = Mapping[str, Report | UsageError]
@@ -239,11 +239,13 @@ def _measured(target: GateTarget) -> str:
     return ", ".join(words)
 
 
-def _entries(results: Iterable[TargetResult], measured: Mapping[Place, str]) -> Iterable[Entry]:
+def _entries(results: Iterable[TargetResult], measured: Mapping[Place, str], *, classes: bool) -> Iterable[Entry]:
     machine = instruction_set()
     for target in results:
         for result in target.dtypes:
             place = (target.target, target.op, result.dtype)
+            if classes and place in measured and result.keeps:
+                yield class_entry(place, result, instruction_set=machine, measured=measured[place])
             failing = [finding for finding in result.signs if finding.severity == "fail"]
             yield from entries_of(place, failing, instruction_set=machine, measured=measured.get(place, ""))
 
@@ -274,19 +276,15 @@ def _excused(target: TargetResult, excused: set[tuple[str, ...]]) -> TargetResul
     return replace(target, dtypes=tuple(dtypes))
 
 
-def _mapped(report: Report, change: Any) -> Report:
-    targets = [
-        replace(
-            target,
-            dtypes=tuple(
-                replace(
-                    result,
-                    signs=tuple(new for old in result.signs if (new := change(old)) is not None),
-                    change="",
-                )
-                for result in target.dtypes
-            ),
-        )
-        for target in report.targets
-    ]
-    return replace(report, targets=tuple(targets))
+def _fallen(target: TargetResult, changes: Sequence[Change]) -> TargetResult:
+    """A class that has fallen is a failure of its own, unless a value fails anyway."""
+
+    def seen(result: DtypeResult) -> DtypeResult:
+        place = (target.target, target.op, result.dtype)
+        reasons = [one.reason for one in changes if one.word == "fallen" and one.entry.place == place]
+        if not reasons or result.failed:
+            return result
+        finding = Finding("inaccurate", "fail", reasons[0], 1, max(result.cases, 1), (), relation="class")
+        return replace(result, signs=(finding, *result.signs))
+
+    return replace(target, dtypes=tuple(seen(result) for result in target.dtypes))

@@ -11,12 +11,15 @@ from xent_verify.formats import format_named
 from xent_verify.implementations import IMPLEMENTATIONS, Implementation
 from xent_verify.libraries import LibraryTarget, installed
 from xent_verify.many import Task, in_processes, unaudited
-from xent_verify.model import Report
+from xent_verify.model import Report, TargetResult
 from xent_verify.ops import op_named
 from xent_verify.policies import parse_policy
+from xent_verify.report.words import verdict
 from xent_verify.settings import Settings
 
 __all__ = ["harvest"]
+
+Progress = Callable[[str, int, int], None]
 
 CORE = ("softmax", "log_softmax", "logsumexp", "cross_entropy", "cross_entropy_grad")
 """What a report covers unless operations are named."""
@@ -30,12 +33,13 @@ def harvest(
     profile: str = "quick",
     seed: int = 0,
     jobs: int = 2,
-    progress: Callable[[str, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> AuditReport:
     """Audit everything that is here: naive and stable side by side, then the libraries, op by op.
 
     ``dtypes``: formats (default: the audit's four), each where an operation has it and, for a library, takes it.
-    ``jobs`` processes share the work; the result does not depend on how many.
+    ``jobs`` processes share the work; the result does not depend on how many. ``progress`` is called once before the
+    first target and after each one: what is done in words ("" at first), how many are, of how many.
     """
     for name in ops:
         op_named(name)
@@ -50,8 +54,18 @@ def harvest(
         replace(task, settings=replace(task.settings, profile=profile, seed=seed)) for task in tasks if task.dtypes
     ]
     tasks.sort(key=lambda task: wanted.index(task.op))
-    reports = zip(tasks, in_processes(tasks, jobs, progress), strict=True)
-    return merged([report if isinstance(report, Report) else unaudited(task, report) for task, report in reports])
+    told = progress or (lambda _text, _done, _all: None)
+    told("", 0, len(tasks))
+    reports: list[Report] = []
+    for task, one in zip(tasks, in_processes(tasks, jobs), strict=True):
+        reports.append(one if isinstance(one, Report) else unaudited(task, one))
+        told(_words(reports[-1].targets[0]), len(reports), len(tasks))
+    return merged(reports)
+
+
+def _words(target: TargetResult) -> str:
+    """``softmax naive: float64 fail, float32 fail``."""
+    return f"{target.op} {target.target}: " + ", ".join(f"{one.dtype} {verdict(one)}" for one in target.dtypes)
 
 
 def _own(entry: Implementation, forms: Sequence[str]) -> Task:

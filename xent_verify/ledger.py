@@ -17,7 +17,7 @@ from xent_verify.failures import one_line
 from xent_verify.formats import format_named
 from xent_verify.judge import Hit, Judgement, Rules
 from xent_verify.kinds import KINDS, Severity, rank
-from xent_verify.measure import CODE, Tally
+from xent_verify.measure import CODE, Tally, stated
 from xent_verify.model import (
     UNUSUAL_LAYOUTS,
     Batch,
@@ -414,7 +414,7 @@ class Ledger:
     ) -> DtypeResult:
         """The frozen record of everything counted here."""
         return DtypeResult(
-            fmt, self.cases, self.max_ulp, self.max_ratio, self.classes(), findings, self.regimes(), offered, notes,
+            fmt, self.cases, self.max_ulp, stated(self.max_ratio), self.classes(), findings, self.regimes(), offered, notes,
             unasked=unasked, incomplete=self.lost.lines(), keeps=self.rungs.name,
         )  # fmt: skip
 

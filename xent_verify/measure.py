@@ -22,7 +22,17 @@ from xent_verify.model import Batch, Example, RegimeResult
 from xent_verify.ops import op_named
 from xent_verify.ops.limits import Limits
 
-__all__ = ["ERROR_EDGES", "ILL_CONDITIONED", "MAGNITUDE_EDGES", "NO_DIGIT", "Errors", "Tally", "measure", "ulp_error"]
+__all__ = [
+    "ERROR_EDGES",
+    "ILL_CONDITIONED",
+    "MAGNITUDE_EDGES",
+    "NO_DIGIT",
+    "Errors",
+    "Tally",
+    "measure",
+    "stated",
+    "ulp_error",
+]
 
 CODE = {name: code for code, name in enumerate(CLASSES)}
 
@@ -216,7 +226,7 @@ class Tally:
             self.cases,
             self.correctly_rounded,
             self.max_ulp,
-            self.max_ratio,
+            stated(self.max_ratio),
             self.histogram,
             classes,
             tuple(self.tiers),
@@ -228,6 +238,18 @@ class Tally:
 
 
 _NUMERIC = np.array([CODE["ok"], CODE["inaccurate"]])
+
+
+def stated(ratio: float) -> float:
+    """A ratio error ÷ limit as it is reported: twelve digits, and on the same side of 1.
+
+    Limits are worked out in float64 with NumPy's exp and log, whose last bits depend on the machine.
+
+    >>> stated(8.581923374695088e16)
+    8.5819233747e+16
+    """
+    rounded = float(f"{ratio:.12g}")
+    return rounded if (rounded > 1) == (ratio > 1) else ratio
 
 
 class Truth(Protocol):

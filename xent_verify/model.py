@@ -233,6 +233,11 @@ class Finding:
         return "fail" if self.waived_by else self.severity
 
     @property
+    def label(self) -> str:
+        """fail, known (a failure that a baseline excuses), warn or info: the word that people are shown."""
+        return "known" if self.waived_by else self.severity
+
+    @property
     def share(self) -> float:
         """Share of the checked cases that were hit."""
         return self.count / self.cases if self.cases else 0.0
@@ -339,6 +344,11 @@ class DtypeResult:
         """Something failed."""
         return any(sign.severity == "fail" for sign in self.signs)
 
+    @property
+    def known(self) -> bool:
+        """Something fails that a baseline excuses."""
+        return any(sign.waived_by for sign in self.signs)
+
 
 @dataclass(frozen=True, slots=True)
 class TargetResult:
@@ -395,6 +405,11 @@ class Report:
     def failed(self) -> bool:
         """Some target failed."""
         return any(result.failed for target in self.targets for result in target.dtypes)
+
+    @property
+    def known(self) -> bool:
+        """Some target fails in a way that a baseline excuses."""
+        return any(result.known for target in self.targets for result in target.dtypes)
 
     @property
     def incomplete(self) -> tuple[str, ...]:

@@ -88,7 +88,7 @@ class Screen:
             index, shares = index[shares > 0.5], shares[shares > 0.5]
             if not index.size:
                 return None
-            index = np.sort(index[np.argsort(-shares)[:_ROWS]])
+            index = np.sort(index[_descending(shares)[:_ROWS]])
         else:
             index = index[:_ROWS]
         whole = len(index) == len(far) or batch.layout != "C"
@@ -131,7 +131,16 @@ def _farthest(found: FloatArray, right: FloatArray, far: NDArray[np.bool_], most
         return index
     with np.errstate(all="ignore"):
         distance = np.where(far[index], np.abs(found[index] / right[index] - 1.0), 0.0)
-    return np.sort(index[np.argsort(-np.where(np.isnan(distance), np.inf, distance).max(axis=1))[:most]])
+    return np.sort(index[_descending(np.where(np.isnan(distance), np.inf, distance).max(axis=1))[:most]])
+
+
+def _descending(distances: FloatArray) -> IntArray:
+    """Places from the largest on, the first of equals first.
+
+    Distances come from NumPy's exp, whose last bits depend on the machine: what is equal to 24 bits counts as equal.
+    """
+    with np.errstate(over="ignore"):
+        return np.argsort(-distances.astype(np.float32), kind="stable")
 
 
 def _shares(op: Op, policy: Policy, batch: Batch, found: FloatArray, right: FloatArray) -> FloatArray:

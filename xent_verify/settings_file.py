@@ -52,12 +52,13 @@ class GateTarget:
 
 @dataclass(frozen=True, slots=True)
 class GateSettings:
-    """One settings file. ``folder`` is where its targets are looked for."""
+    """One settings file. ``folder`` is where its targets are looked for; ``may_not_fall`` turns the ratchet on."""
 
     path: Path
     targets: tuple[GateTarget, ...]
     baseline: Path
     worse_factor: float = WORSE_FACTOR
+    may_not_fall: bool = False
 
     @property
     def folder(self) -> Path:
@@ -130,6 +131,7 @@ _TOP_KEYS: Mapping[str, _Key] = {
     ),
     "baseline": _TEXT,
     "worse_factor": _Key("a number of at least 1", lambda v: _number(v) and v >= 1),
+    "may_not_fall": _Key("true or false", lambda v: isinstance(v, bool)),
 }
 
 
@@ -170,7 +172,8 @@ def read_settings(path: Path, *, profile: str = "", seed: int | None = None, pol
         targets.append(_target(table, defaults, given, place))
     _no_doubles(targets, str(path))
     baseline = path.parent / tables.get("baseline", DEFAULT_BASELINE)
-    return GateSettings(path, tuple(targets), baseline, float(tables.get("worse_factor", WORSE_FACTOR)))
+    factor = float(tables.get("worse_factor", WORSE_FACTOR))
+    return GateSettings(path, tuple(targets), baseline, factor, tables.get("may_not_fall", False))
 
 
 def _check(table: Mapping[str, Any], keys: Mapping[str, _Key], where: str) -> None:

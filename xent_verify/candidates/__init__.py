@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify.candidates.calling import Calling
+from xent_verify.candidates.names import spelled
 from xent_verify.candidates.resolve import validate
 from xent_verify.candidates.style import Style
 from xent_verify.defined import with_options
@@ -201,6 +202,8 @@ def open_candidate(
         raise UsageError(f"timeout {timeout}: must be a positive number of seconds")
     if not isinstance(target, str) and not callable(target):
         raise UsageError(f"target {target!r}: neither a name nor a callable")
+    if isinstance(target, str):
+        target = spelled(target)
     if not isinstance(target, str) or not isolated:
         engine = _InProcess(target, op, arrays, device, extra, calling)
         return Candidate(engine.name, op, engine, extra, calling)

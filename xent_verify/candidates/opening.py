@@ -9,6 +9,7 @@ from typing import Any
 from xent_verify.candidates.adapters import Loaded, adapter_named, likely
 from xent_verify.candidates.answers import raised
 from xent_verify.candidates.calling import Calling
+from xent_verify.candidates.names import spelled
 from xent_verify.candidates.probe import plan, without_refused_axis
 from xent_verify.candidates.resolve import load
 from xent_verify.candidates.style import Style
@@ -53,9 +54,9 @@ class Opened:
 
 
 def name_of(target: Any) -> str:
-    """A target as reports name it: as on the command line, or ``module:name`` of a callable."""
+    """A target as reports name it: as on the command line, ``module:name`` for ``module.name`` and for a callable."""
     if isinstance(target, str):
-        return target
+        return spelled(target)
     name, module = getattr(target, "__qualname__", type(target).__qualname__), getattr(target, "__module__", None)
     return f"{module}:{name}" if module else name
 

@@ -16,24 +16,22 @@ from typing import Any
 
 from xent_verify.candidates.adapters import FOREIGN, Loaded
 from xent_verify.candidates.answers import raised
+from xent_verify.candidates.names import is_builtin, refuse_unfinished
 from xent_verify.failures import UnknownNameError, UsageError
 
-__all__ = ["is_builtin", "load", "validate"]
-
-
-def is_builtin(target: str) -> bool:
-    """A bare name: one of this package's implementations."""
-    return ":" not in target and not target.endswith((".onnx", ".py", ".so"))
+__all__ = ["load", "validate"]
 
 
 def validate(target: str, op: str) -> None:
     """``UsageError`` for names that are certainly wrong, without loading the target."""
+    refuse_unfinished(target, op)
     if is_builtin(target):
         _builtin(target, op)
 
 
 def load(target: str, op: str, kwargs: Mapping[str, Any]) -> Loaded:
     """The callable behind a target; its own import may do anything, and is not contained here."""
+    refuse_unfinished(target, op)
     for belongs, module in FOREIGN:
         if belongs(target):
             loader = importlib.import_module(f"xent_verify.candidates.adapters.{module}")
@@ -50,6 +48,10 @@ def _python(target: str, op: str) -> Callable[..., Any]:
         raise UsageError(f"target {target!r}: write package.module:attribute or path/to/file.py:attribute")
     module = _file_module(place) if place.endswith(".py") else _module(place)
     found = _attribute(module, attribute, place)
+    if isinstance(found, ModuleType):
+        near = difflib.get_close_matches(op, dir(found), n=1, cutoff=0.5)
+        name = f"{found.__name__}:{next(iter(near), op)}"
+        raise UsageError(f"target {target}: {attribute} is a module: name the function in it, as in {name}")
     if not callable(found):
         raise UsageError(f"target {target}: {attribute} is a {type(found).__name__}, not callable")
     return found  # type: ignore[no-any-return]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from xent_verify.commands.shared import out_option, progress
+from xent_verify.commands.shared import out_option, progress, write
 from xent_verify.failures import UsageError
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def command(
     with progress() as show, chdir(settings.folder):
         result = gate(settings, known, jobs=jobs, progress=show)
     when = " (before the update)" if update_baseline else ""
-    _tell(result, known, os.path.relpath(known_at) + when, to_stderr=json_to == "-")
+    _tell(result, known, os.path.relpath(known_at) + when, to_stderr=json_to == "-", updating=update_baseline)
     _write(result, outputs, folder, to_stdout=json_to == "-", github=github)
     if update_baseline:
         return _update(result, known_at, to_stderr=json_to == "-")
@@ -96,13 +96,14 @@ def _writable(outputs: dict[str, Path], github: bool) -> None:
         click.echo("xent-verify: GITHUB_STEP_SUMMARY is not set: no step summary is written", err=True)
 
 
-def _tell(result: GateResult, known: tuple[Entry, ...], place: str, *, to_stderr: bool) -> None:
+def _tell(result: GateResult, known: tuple[Entry, ...], place: str, *, to_stderr: bool, updating: bool) -> None:
     """The findings that count in full, then what changed, then the verdict."""
-    from xent_verify.gate import unknown_only
+    from xent_verify.differences import without_changes
     from xent_verify.report import render_text
+    from xent_verify.report.github import REPLAY
 
     if result.report.targets:
-        click.echo(render_text(unknown_only(result.report)), err=to_stderr, nl=False)
+        click.echo(render_text(without_changes(result.report)), err=to_stderr, nl=False)
     for change in result.changes:
         click.echo(change.line, err=to_stderr)
     for name in result.unchecked:
@@ -110,7 +111,9 @@ def _tell(result: GateResult, known: tuple[Entry, ...], place: str, *, to_stderr
     places = {entry.place for entry in known} - {place for place, _ in result.checked}
     if places:
         click.echo(f"{len(places)} target x dtype of the baseline not checked by this gate", err=to_stderr)
-    counts = {word: sum(change.word == word for change in result.changes) for word in ("new", "worse", "improved")}
+    counts = {
+        word: sum(change.word == word for change in result.changes) for word in ("new", "worse", "fallen", "improved")
+    }
     verdict = {
         0: "passes",
         1: "FAILS",
@@ -118,8 +121,17 @@ def _tell(result: GateResult, known: tuple[Entry, ...], place: str, *, to_stderr
         5: "checked nothing of what is listed above",
         130: "was interrupted",
     }
-    numbers = ", ".join([f"{count} {word}" for word, count in counts.items()] + [f"{result.known} known"])
-    click.echo(f"gate {verdict[result.status]}: {numbers}; baseline {place}", err=to_stderr)
+    numbers = ", ".join(
+        [f"{count} {word}" for word, count in counts.items() if count or word == "new"] + [f"{result.known} known"]
+    )
+    held = f"baseline {place}" if known else "no baseline"
+    click.echo(f"gate {verdict[result.status]}: {numbers}; {held}", err=to_stderr)
+    failing = [change for change in result.changes if change.fails]
+    replayed = [change.entry.kind for change in failing if change.word in ("new", "worse")]
+    if failing and not updating:
+        if replayed:
+            click.echo(f"see one again:        {REPLAY.format(kind=replayed[0])}", err=to_stderr)
+        click.echo("update the baseline:  xent-verify gate --update-baseline    (review and commit it)", err=to_stderr)
 
 
 _RENDERERS = {"json": "to_json", "junit": "render_junit", "sarif": "render_sarif", "markdown": "render_markdown"}
@@ -127,17 +139,20 @@ _RENDERERS = {"json": "to_json", "junit": "render_junit", "sarif": "render_sarif
 
 def _write(result: GateResult, outputs: dict[str, Path], folder: str, *, to_stdout: bool, github: bool) -> None:
     from xent_verify import report as shown
-    from xent_verify.gate import unknown_only
+    from xent_verify.report.github import command_line
 
     if to_stdout:
-        click.echo(shown.to_json(result.report), nl=False)
+        write(shown.to_json(result.report), "-")
     for name, path in outputs.items():
         render = getattr(shown, _RENDERERS[name])  # looked up when asked for: some need an extra
         path.write_text(render(result.report), encoding="utf-8")
     if folder:
         shown.save(result.report, Path(folder))
     if github:
-        click.echo(shown.render_annotations(unknown_only(result.report)), err=to_stdout, nl=False)
+        click.echo(shown.render_annotations(result.report), err=to_stdout, nl=False)
+        for change in result.changes:
+            if change.fails and change.word == "stale":
+                click.echo(command_line("error", change.line, title="xent-verify gate"), err=to_stdout)
         summary = os.environ.get("GITHUB_STEP_SUMMARY")
         if summary:
             with Path(summary).open("a", encoding="utf-8") as file:

@@ -10,7 +10,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
-from xent_verify.candidates.resolve import is_builtin
+from xent_verify.candidates.names import is_builtin
 from xent_verify.prove.sources import sources_hash
 
 __all__ = ["fingerprint"]

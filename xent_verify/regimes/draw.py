@@ -8,7 +8,6 @@ constants: every edge is computed from the format's own fields.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xent_verify.formats import FORMATS, FloatArray, FloatFormat, IntArray
+from xent_verify.regimes.portable import log
 
 __all__ = ["Draw", "Edges", "edges_of", "stream"]
 
@@ -37,8 +37,8 @@ class Edges:
 
 def edges_of(fmt: FloatFormat) -> Edges:
     """The exp edges of one format (logarithms in float64: exact to an ulp of float64, then nudged by ordinals)."""
-    smallest = math.log(fmt.smallest_subnormal)
-    return Edges(math.log(fmt.max_finite), math.log(fmt.smallest_normal), smallest, smallest - math.log(2.0))
+    smallest = float(log(fmt.smallest_subnormal))
+    return Edges(float(log(fmt.max_finite)), float(log(fmt.smallest_normal)), smallest, smallest - float(log(2.0)))
 
 
 def stream(*key: object) -> np.random.Generator:

@@ -14,6 +14,7 @@ from xent_verify.model import Batch
 from xent_verify.ops import Op
 from xent_verify.regimes.calls import dress, named, per_row, probability_targets
 from xent_verify.regimes.draw import Draw
+from xent_verify.regimes.portable import exp, exp2, log
 from xent_verify.regimes.regime import Context
 from xent_verify.regimes.shapes import telling
 
@@ -34,14 +35,14 @@ def _constants(*values: Any) -> list[Value]:
 
 
 def _signed(draw: Draw, _: tuple[int, ...]) -> float:
-    return float(draw.rng.choice((1.0, -1.0)) * np.exp(draw.rng.uniform(math.log(1e-4), math.log(1e4))))
+    return float(draw.rng.choice((1.0, -1.0)) * exp(draw.rng.uniform(log(1e-4), log(1e4))))
 
 
 def _fills() -> list[Callable[[Draw, int], Any]]:
     """Weights: near 1, of all sizes, some or all but one of them 0, very small, very large, equal, increasing."""
     return [
         lambda draw, n: draw.rng.uniform(0.25, 4.0, n),
-        lambda draw, n: np.exp(draw.rng.uniform(-9.0, 12.0, n)),
+        lambda draw, n: exp(draw.rng.uniform(-9.0, 12.0, n)),
         lambda draw, n: draw.rng.uniform(0.25, 4.0, n) * (np.arange(n) % 2 == 0),
         lambda draw, n: 3.0 * (np.arange(n) == draw.rng.integers(0, max(n, 1))),
         lambda draw, n: draw.rng.uniform(0.25, 4.0, n) * 2.0 ** (draw.fmt.e_min // 2),
@@ -107,7 +108,7 @@ VALUES: Mapping[str, list[Value]] = {
     "share": [
         *_constants(0.1, 1.0, 0.5, 2.0**-30, 1e-3, 0.01, 0.9, 1.0 - 2.0**-10),
         *[lambda draw, _shape: float(draw.rng.random())] * 4,
-        *[lambda draw, _shape: float(2.0 ** draw.rng.uniform(-20.0, 0.0))] * 2,
+        *[lambda draw, _shape: float(exp2(draw.rng.uniform(-20.0, 0.0)))] * 2,
     ],
     "divisor": [*_constants(0.5, 2.0, 0.7, 3.0, 1e-3, 1e3, 2.0**-10, 20.0, -1.0, -2.0, -0.3, 1.0), *[_signed] * 12],
     "factor": [

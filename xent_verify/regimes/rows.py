@@ -13,6 +13,7 @@ import numpy as np
 
 from xent_verify.formats import FloatArray
 from xent_verify.regimes.draw import Draw
+from xent_verify.regimes.portable import exp, exp2, log
 
 __all__ = ["SENTINELS", "Maker", "low_levels"]
 
@@ -34,7 +35,7 @@ def integers(draw: Draw, rows: int, n: int) -> FloatArray:
 def pairs(draw: Draw, rows: int, n: int) -> FloatArray:
     """Row 0, g, g, …: the gap g swept over both signs and all sizes up to beyond exp's range."""
     reach = 1.1 * max(-edge.vanishing for edge in draw.edges)
-    small = np.exp(draw.rng.uniform(math.log(draw.fmt.unit_roundoff / 4), math.log(reach), (rows, 1)))
+    small = exp(draw.rng.uniform(log(draw.fmt.unit_roundoff / 4), log(reach), (rows, 1)))
     even = np.linspace(-reach, reach, rows)[:, None]
     signed = small * draw.cycle((-1.0, 1.0), rows)
     result = np.where(draw.cycle((False, True), rows), signed, even) * np.ones((rows, n))
@@ -47,7 +48,7 @@ def overflow_edge(draw: Draw, rows: int, n: int) -> FloatArray:
     edge = draw.cycle([edge.overflow for edge in draw.edges], rows)
     near = draw.nudge(edge * np.ones((rows, n)))
     spread = edge * draw.rng.random((rows, n))
-    share = near - math.log(max(n, 1)) + 0.05 * draw.rng.standard_normal((rows, n))  # terms fit, their sum does not
+    share = near - log(max(n, 1)) + 0.05 * draw.rng.standard_normal((rows, n))  # terms fit, their sum does not
     kinds = [np.zeros_like(near), near, share, np.broadcast_to(-edge, near.shape), spread, near + 1.0]
     others = np.choose(draw.cycle(np.arange(len(kinds)), rows), kinds)
     return np.where(draw.cycle((True, True, False), rows), draw.place(others, near[:, :1]), others)
@@ -66,8 +67,8 @@ def underflow_edge(draw: Draw, rows: int, n: int) -> FloatArray:
 def wide_spread(draw: Draw, rows: int, n: int) -> FloatArray:
     most = draw.fmt.max_finite
     top: FloatArray = draw.cycle(draw.within((30.0, 100.0, 1e3, 1e4, math.sqrt(most), most)), rows)
-    reach = np.log2(top)
-    size = draw.place(np.exp2(draw.rng.random((rows, n)) * (reach + 5.0) - 5.0), top)
+    reach = log(top) / log(2.0)
+    size = draw.place(exp2(draw.rng.random((rows, n)) * (reach + 5.0) - 5.0), top)
     return np.copysign(size, draw.rng.random((rows, n)) - 0.5)
 
 
@@ -100,7 +101,7 @@ def near_ties(draw: Draw, rows: int, n: int) -> FloatArray:
 
 def dominated(draw: Draw, rows: int, n: int) -> FloatArray:
     reach = max(-edge.vanishing for edge in draw.edges)
-    gap = np.exp(np.linspace(math.log(5.0), math.log(reach), rows))[:, None]
+    gap = exp(np.linspace(log(5.0), log(reach), rows))[:, None]
     offset = draw.cycle([level for level in (0.0, 0.0, 1.0, -3.0, 50.0) if draw.fmt.ulp(level) <= 1.0], rows)
     others = offset - gap * (1.0 + 0.1 * draw.rng.random((rows, n)))
     return draw.rng.permutation(draw.place(others, offset))
@@ -155,7 +156,7 @@ def normalised(draw: Draw, rows: int, n: int) -> FloatArray:
     """Rounded log-probabilities: logsumexp cancels to nearly 0."""
     logits = ordinary(draw, rows, n)
     shifted = logits - logits.max(axis=1, keepdims=True, initial=-np.inf)
-    result: FloatArray = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    result: FloatArray = shifted - log(exp(shifted).sum(axis=1, keepdims=True))
     return result
 
 

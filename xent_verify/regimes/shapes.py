@@ -13,6 +13,7 @@ from xent_verify.formats import FORMATS, FloatArray
 from xent_verify.model import LAYOUTS, Batch
 from xent_verify.regimes.calls import named
 from xent_verify.regimes.draw import Draw
+from xent_verify.regimes.portable import log
 from xent_verify.regimes.regime import Context
 from xent_verify.regimes.rows import (
     Maker,
@@ -78,7 +79,7 @@ def _balanced(draw: Draw, n: int) -> FloatArray:  # noqa: ARG001
     border = 2 ** max((n - 1).bit_length() - 1, 0)
     row = np.zeros(n)
     if border < n:
-        row[border:] = math.log(border / (n - border))
+        row[border:] = log(border / (n - border))
     return row
 
 
@@ -93,7 +94,7 @@ def _falling(draw: Draw, n: int) -> FloatArray:
 
 def _small_terms(draw: Draw, n: int) -> FloatArray:  # noqa: ARG001
     """One term of 1, then many that together make 1: a narrow running sum never leaves 1."""
-    row = np.full(n, -math.log(max(n - 1, 1)))
+    row = np.full(n, -log(max(n - 1, 1)))
     row[:1] = 0.0
     return row
 
@@ -101,14 +102,14 @@ def _small_terms(draw: Draw, n: int) -> FloatArray:  # noqa: ARG001
 def _bulk(draw: Draw, n: int) -> FloatArray:
     """One term of 1 and many that no one would miss alone: together they are some times what a sum of n may lose."""
     u = min(draw.fmt.unit_roundoff, FORMATS["float32"].unit_roundoff)
-    row = np.full(n, -math.log(max(n - 1, 1) / (4 * (256 + n / 32) * u)))
+    row = np.full(n, -log(max(n - 1, 1) / (4 * (256 + n / 32) * u)))
     row[:1] = 0.0
     return row
 
 
 def _last_is_max(draw: Draw, n: int) -> FloatArray:
     row = draw.rng.uniform(-1.0, 0.0, n)
-    row[-1:] = 3.0 + math.log(max(n, 1))
+    row[-1:] = 3.0 + log(max(n, 1))
     return row
 
 

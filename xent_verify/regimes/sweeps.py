@@ -13,6 +13,7 @@ from xent_verify.formats import FloatArray, FloatFormat, IntArray
 from xent_verify.model import Batch
 from xent_verify.regimes.calls import named
 from xent_verify.regimes.draw import Draw
+from xent_verify.regimes.portable import exp, log
 from xent_verify.regimes.regime import Context
 from xent_verify.regimes.rows import mixed_scale, ordinary
 
@@ -55,7 +56,7 @@ def floats_between(draw: Draw, low: float, high: float, stride: int) -> NDArray[
 
 def _deepest(form: FloatFormat) -> float:
     """The largest gap of a profile: beyond it exp is 0, in float32 and in the format."""
-    return min(max(_HIGHEST, 1.02 * -math.log(form.smallest_subnormal)), form.max_finite)
+    return min(max(_HIGHEST, 1.02 * -float(log(form.smallest_subnormal))), form.max_finite)
 
 
 def profile_exp(context: Context) -> Iterator[Batch]:
@@ -96,7 +97,7 @@ def profile_log(context: Context) -> Iterator[Batch]:
         for start in range(0, len(k), _CALL // n):
             some = slice(start, start + _CALL // n)
             logits = np.where(np.arange(n) < k[some, None], 0.0, lowest)
-            np.put_along_axis(logits, k[some, None], np.log(shares[some, None]), axis=1)
+            np.put_along_axis(logits, k[some, None], log(shares[some, None]), axis=1)
             yield context.batch(logits, plain=True)
 
 
@@ -130,7 +131,7 @@ def _telling_rows(draw: Draw, n: int, turn: int) -> FloatArray:
     """The mass at the end; a peak in the last column (or the first) beyond exp's range; equal logits, whose sum is n."""
     level = 0.25 * draw.rng.random(n) - 2.0 * (turn % 2)
     tail = max(1, min(n // 3, 2 ** int(draw.rng.integers(0, 9))))
-    level[-tail:] += 1.0 + math.log(n / tail)
+    level[-tail:] += 1.0 + log(n / tail)
     peak = 0.25 * draw.rng.random(n)
     peak[-1 if turn % 4 else 0] = _peak(draw)
     return _coarse(np.array([level, peak, np.zeros(n)]))
@@ -180,7 +181,7 @@ def _far(draw: Draw, every: int, most: int) -> set[int]:
     multiples |= {2**k + d for k in range(11, 19) for d in (-1, 0, 1)}
     multiples = {n for n in multiples if n <= 20_000} | {n for n in multiples if draw.rng.random() < 0.04}
     tens = {m * 1000 for m in range(3, 20)}
-    drawn = {int(n) for n in np.exp(draw.rng.uniform(math.log(every), math.log(most), 40))}
+    drawn = {int(n) for n in exp(draw.rng.uniform(log(every), log(most), 40))}
     drawn |= set(map(int, draw.rng.integers(every, 16_384, 30))) | {
         8 * int(n) for n in draw.rng.integers(256, 4096, 12)
     }
@@ -191,7 +192,7 @@ def spikes(context: Context) -> Iterator[Batch]:
     """A peak in every column, one a row: too high for a shift that missed it, and just high enough for a sum to miss."""
     widths = (17, 64, 300) if context.profile.every < 1024 else (300, 1025)
     for n in widths:
-        for height in (3.0 + math.log(n), _peak(context.draw)):
+        for height in (3.0 + log(n), _peak(context.draw)):
             yield context.batch(_coarse(0.25 * context.draw.rng.random((n, n)) + height * np.eye(n)), plain=True)
 
 
@@ -216,7 +217,7 @@ def _sizes_of_batches(context: Context) -> IntArray:
     few = np.arange(1, 131)
     if context.profile.every < 1024:
         return few
-    drawn = np.exp(context.draw.rng.uniform(math.log(130), math.log(2**16), 10)).astype(np.int64)
+    drawn = exp(context.draw.rng.uniform(log(130), log(2**16), 10)).astype(np.int64)
     near = [2**k + d for k in range(8, 14) for d in (-1, 1, 3)] + [3 * 2**k + 1 for k in range(6, 13)]
     return np.unique(np.concatenate([few, drawn, near, [1000, 3333, 10_001, 65_536, 65_537, 70_001, 131_075]]))
 

@@ -110,6 +110,8 @@ def _page(report: Report, drawn: Sequence[plots.Drawing], budget: Budget, alone:
             ops=_ops(report),
             figures_open=sum(len(target.dtypes) for target in report.targets) <= _FEW,
             changed=any(result.change for target in report.targets for result in target.dtypes),
+            verdict=words.verdict_of(report),
+            known=[item for item in told if item.finding.label == "known"],
             fails=[item for item in told if item.finding.severity == "fail"],
             failures=_failures(told),
             told=told,

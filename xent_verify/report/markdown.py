@@ -42,7 +42,8 @@ def render_markdown(report: Report) -> str:
             f"## {markdown(str(op))}",
             table(header, (_row(row)[: len(header)] for row in rows.to_dict("records"))),
         ]
-    blocks += _failures(report)
+    blocks += _listed(report, "fail", "## What failed")
+    blocks += _listed(report, "known", "## What fails as the baseline says")
     if report.incomplete:
         blocks += ["## What could not be completed", "\n".join(f"- {markdown(line)}" for line in report.incomplete)]
     settings = sorted((key, value) for key, value in report.settings.items() if not isinstance(value, dict))
@@ -98,18 +99,18 @@ def _row(row: Any) -> list[str]:
     return [*cells, frames.row_classes(row), code(shortened(row["worst_input"])), markdown(row["change"])]
 
 
-def _failures(report: Report) -> list[str]:
+def _listed(report: Report, label: str, title: str) -> list[str]:
     lines = [
         f"- **{defect.kinds[0]}** {code(defect.target)} {markdown(defect.op)} {', '.join(defect.found)}: "
         + markdown(defect.finding.diagnosis or defect.finding.text)
         for defect in report.defects
-        if defect.finding.severity == "fail"
+        if defect.finding.label == label
     ]
-    return ["## What failed", "\n".join(lines)] if lines else []
+    return [title, "\n".join(lines)] if lines else []
 
 
 def _finding(finding: Finding) -> str:
-    lines = [f"### {finding.severity}: {finding.kind}", "", markdown(finding.text), ""]
+    lines = [f"### {finding.label}: {finding.kind}", "", markdown(finding.text), ""]
     lines += [
         f"- {label.strip()}: {code(text) if '=' in text else markdown(text)}" for label, text in finding_lines(finding)
     ]

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from xent_verify.kinds import KINDS, SEVERITIES
 from xent_verify.model import Report
 from xent_verify.report.json import finding_json
-from xent_verify.report.places import Placed, placed, source_file
+from xent_verify.report.places import Placed, placed, source_file, source_line
 from xent_verify.report.safe import readable
 from xent_verify.report.words import finding_lines
 
@@ -51,12 +51,22 @@ def _result(item: Placed, kinds: list[str]) -> dict[str, Any]:
     return {
         "ruleId": finding.kind,
         "ruleIndex": kinds.index(finding.kind),
-        "level": _LEVELS[finding.severity],
+        "level": _LEVELS[finding.gravity],
         "message": {"text": "\n".join([f"{item.where}: {finding.text}", *lines])},
         "locations": [_location(item)],
         "partialFingerprints": {"finding/v1": _fingerprint(item)},
         "properties": {key: value for key, value in finding_json(finding).items() if key in _KEPT},
+        **(_KNOWN if finding.label == "known" else {}),
     }
+
+
+_KNOWN = {
+    "baselineState": "unchanged",
+    "suppressions": [
+        {"kind": "external", "status": "accepted", "justification": "in the baseline of xent-verify gate"}
+    ],
+}
+"""Of a failure that the baseline excuses."""
 
 
 _KEPT = ("count", "cases", "share", "regimes", "diagnosis", "script")
@@ -68,7 +78,10 @@ def _location(item: Placed) -> dict[str, Any]:
     }
     file = source_file(item.target.target)
     if file:
-        location["physicalLocation"] = {"artifactLocation": {"uri": quote(file)}, "region": {"startLine": 1}}
+        location["physicalLocation"] = {
+            "artifactLocation": {"uri": quote(file)},
+            "region": {"startLine": source_line(item.target.target)},
+        }
     return location
 
 

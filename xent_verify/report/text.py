@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from xent_verify.model import Finding, Report
+from xent_verify.model import Defect, Finding, Report
 from xent_verify.report import frames
 from xent_verify.report.safe import readable
 from xent_verify.report.terminal import console, written
@@ -23,17 +23,21 @@ from xent_verify.report.words import (
     number_text,
     padded,
     share_text,
+    verdict_of,
     verdict_text,
 )
 
 __all__ = ["render_finding", "render_text"]
 
 _VERDICT_WIDTH = 34
+_NARROW = 76
+"""Columns below which a result is told in lines of its own, not in a row of a table."""
 
 _STYLES = {
     "pass": "green",
     "warn": "yellow",
     "fail": "bold red",
+    "known": "magenta",
     "incomplete": "yellow",
     "unchecked": "dim",
     "info": "dim",
@@ -44,7 +48,7 @@ def render_text(report: Report, *, color: bool | None = None, width: int | None 
     """Table, failures and warnings in words, verdict."""
     report = readable(report)
     made = console(color=color, width=width)
-    for table in _tables(report):
+    for table in _stacked(report) if made.width < _NARROW else _tables(report):
         made.print(table)
         made.print()
     if any(map(ill_conditioned, frames.rows(frames.summary_frame(report)))):
@@ -53,13 +57,15 @@ def render_text(report: Report, *, color: bool | None = None, width: int | None 
     for defect in report.defects:
         if defect.finding.severity == "info":
             informed += len(defect.found)
+        elif defect.finding.label == "known":
+            made.print(_known(defect))
         else:
             made.print(_finding(defect.finding, f"{defect.target} · {defect.op} · {', '.join(defect.found)}"))
     for line in report.incomplete:
         made.print(Text(f"not completed: {line}", style=_STYLES["warn"]))
     if informed:
         made.print(f"{informed} more worth knowing (severity info): see the JSON or findings.md.\n")
-    made.print(Text(headline(report), style=_STYLES["pass" if report.ok else "fail"]))
+    made.print(Text(headline(report), style=_STYLES[verdict_of(report)]))
     return written(made)
 
 
@@ -90,6 +96,19 @@ def _tables(report: Report) -> Iterator[Table]:
         yield table
 
 
+def _stacked(report: Report) -> Iterator[Text]:
+    """One result a paragraph: what a row of the table says, in short lines."""
+    for row in frames.rows(frames.summary_frame(report)):
+        text = Text(f"{row['op']} · {row['target']} · {row['dtype']}\n", style="bold")
+        text.append(f"  {verdict_text(row)}", style=_STYLES[row["verdict"]])
+        text.append(f"  {row['class']}\n" if row["class"] else "\n", style="not bold")
+        told = [f"{count_text(row['cases'])} values", f"max ulp {maximum_text(row)}"]
+        told += [f"correct {share_text(row['correctly_rounded'])}", f"÷ bound {number_text(row['max_bound_ratio'])}"]
+        lines = ["; ".join(told[:2]), "; ".join(told[2:]), frames.row_classes(row), row["change"]]
+        text.append("\n".join(f"  {line}" for line in lines if line), style="not bold")
+        yield text
+
+
 def _cells(row: Any) -> list[Text]:
     word = row["verdict"]
     cells = [Text(row["target"]), Text(row["dtype"]), *([Text(row["policy"])] if "policy" in row else [])]
@@ -99,8 +118,16 @@ def _cells(row: Any) -> list[Text]:
     return [*cells, Text(frames.row_classes(row)), Text(row["change"])]
 
 
+def _known(defect: Defect) -> Text:
+    """A defect that the baseline excuses, in a line."""
+    text = Text("KNOWN ", style=_STYLES["known"])
+    text.append(" + ".join(defect.kinds), style="bold")
+    text.append(f"  {defect.target} · {defect.op} · {', '.join(defect.found)}", style="dim")
+    return text.append(f": {defect.finding.diagnosis or defect.finding.message}\n")
+
+
 def _finding(finding: Finding, where: str) -> Text:
-    text = Text(f"{finding.severity.upper()} ", style=_STYLES[finding.severity])
+    text = Text(f"{finding.label.upper()} ", style=_STYLES[finding.label])
     text.append(f"{finding.kind}", style="bold")
     text.append(f"  {where}\n", style="dim")
     text.append(f"  {finding.text}\n")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify.formats import FORMATS
-from xent_verify.kinds import BENIGN
+from xent_verify.kinds import BENIGN, KINDS
 from xent_verify.model import DtypeResult, Example, Finding, RegimeResult, Report
 
 __all__ = [
@@ -48,10 +48,11 @@ __all__ = [
     "tile_text",
     "value_text",
     "verdict",
+    "verdict_of",
     "verdict_text",
 ]
 
-MARKS = {"pass": "✓", "warn": "!", "fail": "✗", "incomplete": "?", "unchecked": "–"}
+MARKS = {"pass": "✓", "warn": "!", "fail": "✗", "known": "◆", "incomplete": "?", "unchecked": "–"}
 """A sign for every verdict, so that colour never carries it alone."""
 
 _RUNS_SHOWN = 12
@@ -72,7 +73,7 @@ def padded(label: str, width: int = 14) -> str:
 
 
 def verdict(result: DtypeResult) -> str:
-    """pass, warn (no failure, but something to know), fail, incomplete, or unchecked (nothing was measured)."""
+    """fail, incomplete, unchecked (nothing was measured), known (fails as the baseline says), warn (no failure), or pass."""
     severities = {finding.severity for finding in result.findings}
     if "fail" in severities:
         return "fail"
@@ -80,7 +81,16 @@ def verdict(result: DtypeResult) -> str:
         return "incomplete"
     if result.cases == 0:
         return "unchecked"
+    if result.known:
+        return "known"
     return "warn" if "warn" in severities else "pass"
+
+
+def verdict_of(report: Report) -> str:
+    """The word for a whole report: fail, known or pass; it fails where nothing was checked."""
+    if not report.ok or not report.cases:
+        return "fail"
+    return "known" if report.known else "pass"
 
 
 _LACKS = {
@@ -129,8 +139,15 @@ def headline(report: Report) -> str:
         return f"{' and '.join(told).replace(' ', f' of {len(results)} target × dtype pairs ', 1)}; {checked}."
     if not report.cases:
         return "Nothing was checked."
+    known = sum(verdict(result) == "known" for result in results)
+    if known:
+        return f"Nothing new: {known} of {len(results)} target × dtype pairs {_fail(known)} as the baseline says; {checked}."
     warned = sum(verdict(result) == "warn" for result in results)
     return f"All {len(results)} target × dtype pairs pass{f', {warned} with warnings' if warned else ''}; {checked}."
+
+
+def _fail(count: int) -> str:
+    return "fails" if count == 1 else "fail"
 
 
 def number_text(value: float | None) -> str:
@@ -311,6 +328,7 @@ def fact_lines(finding: Finding) -> list[tuple[str, str]]:
         ("regimes", regimes_text(finding)),
         ("likely cause", finding.diagnosis),
         ("also", "; ".join(map(_part_text, finding.parts))),
+        ("what to do", KINDS[finding.kind].remedy if finding.gravity == "fail" else ""),
         *(("note", note) for note in finding.notes),
     ]
     return [(label, text) for label, text in lines if text]

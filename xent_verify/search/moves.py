@@ -6,7 +6,6 @@ the mask. -inf stays -inf except where a move is about masks.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -14,12 +13,13 @@ from numpy.typing import NDArray
 
 from xent_verify.formats import FloatArray, IntArray
 from xent_verify.regimes.draw import Draw
+from xent_verify.regimes.portable import exp, exp2, log
 
 __all__ = ["MOVES", "Move"]
 
 Move = Callable[[Draw, FloatArray, FloatArray], FloatArray]
 
-_LEVELS = (0.5, 1.0, math.log(2.0), math.log(10.0), 2.0, 10.0)
+_LEVELS = (0.5, 1.0, log(2.0), log(10.0), 2.0, 10.0)
 """Thresholds in code tend to be whole multiples of these."""
 
 
@@ -80,9 +80,9 @@ def gap(draw: Draw, rows: FloatArray, mates: FloatArray) -> FloatArray:  # noqa:
     """One logit's distance to the maximum stretched a little, or drawn anew over all sizes."""
     spot, top = _spot(draw, rows), _tops(rows)
     reach = 1.1 * max(-edge.vanishing for edge in draw.edges)
-    fresh = np.exp(draw.rng.uniform(math.log(draw.fmt.unit_roundoff), math.log(reach), len(rows)))
+    fresh = exp(draw.rng.uniform(log(draw.fmt.unit_roundoff), log(reach), len(rows)))
     old = np.where(np.isfinite(rows[spot]), top - rows[spot], fresh)
-    stretched = old * np.exp(0.1 * draw.rng.standard_normal(len(rows)))
+    stretched = old * exp(0.1 * draw.rng.standard_normal(len(rows)))
     result = rows.copy()
     result[spot] = top - np.where(draw.rng.random(len(rows)) < 0.5, fresh, stretched)
     return result
@@ -102,7 +102,7 @@ def round_gap(draw: Draw, rows: FloatArray, mates: FloatArray) -> FloatArray:  #
 
 def offset(draw: Draw, rows: FloatArray, mates: FloatArray) -> FloatArray:  # noqa: ARG001
     """The whole row moved up or down, or to where its maximum is 0."""
-    size = np.exp2(draw.rng.uniform(-6.0, min(draw.fmt.e_max, 2 * draw.fmt.precision), len(rows)))
+    size = exp2(draw.rng.uniform(-6.0, min(draw.fmt.e_max, 2 * draw.fmt.precision), len(rows)))
     move = np.where(draw.rng.random(len(rows)) < 0.5, -size, size)
     return rows + np.where(draw.rng.random(len(rows)) < 0.2, -_tops(rows), move)[:, None]
 
@@ -110,7 +110,7 @@ def offset(draw: Draw, rows: FloatArray, mates: FloatArray) -> FloatArray:  # no
 def cancel(draw: Draw, rows: FloatArray, mates: FloatArray) -> FloatArray:  # noqa: ARG001
     """The row moved to where its logsumexp is 0 but for rounding: the maximum against the logarithm of the sum."""
     top = _tops(rows)
-    value: FloatArray = top + np.log(np.exp(rows - top[:, None]).sum(axis=1))
+    value: FloatArray = top + log(exp(rows - top[:, None]).sum(axis=1))
     return rows - value[:, None]
 
 
@@ -124,7 +124,7 @@ def fine(draw: Draw, rows: FloatArray, mates: FloatArray) -> FloatArray:  # noqa
 def scale(draw: Draw, rows: FloatArray, mates: FloatArray) -> FloatArray:  # noqa: ARG001
     """All gaps to the maximum stretched together."""
     top = _tops(rows)[:, None]
-    factor = np.exp(draw.rng.normal(0.0, 0.5, (len(rows), 1)))
+    factor = exp(draw.rng.normal(0.0, 0.5, (len(rows), 1)))
     return np.where(np.isfinite(rows), top - (top - rows) * factor, rows)
 
 

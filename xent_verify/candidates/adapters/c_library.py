@@ -13,7 +13,8 @@ are read off the declaration:
 * a floating number: a constant, whose value ``"constants": {"temp": 1.0}`` gives; ``"max"`` stands for the row's maximum
 
 Without rows the function is called once per row. ``"dtype"`` names the format where C does not (``uint16_t`` as bfloat16);
-``"form": "row"`` and ``"form": "rows"`` are short for the usual declarations. The result lies between guard bytes, and
+``"form": "row"`` and ``"form": "rows"`` are short for the usual declarations; one
+of them or a signature has to be given. The result lies between guard bytes, and
 starts out as NaN: what is written outside of it, or not written, is seen.
 """
 
@@ -82,10 +83,10 @@ class Declared:
 def load(target: str, op: str, kwargs: Mapping[str, Any]) -> Loaded:
     """Open the library and read the declaration."""
     place, _, symbol = target.rpartition(":")
-    declared = _declared(target, op, kwargs)
     path = Path(place)
     if not path.is_file():
         raise UsageError(f"target library {place}: not found")
+    declared = _declared(target, op, kwargs)
     try:
         function = getattr(ctypes.CDLL(str(path.resolve())), symbol)
     except OSError as error:
@@ -116,6 +117,11 @@ def _declared(target: str, op: str, kwargs: Mapping[str, Any]) -> Declared:
         if name not in known:
             raise UsageError(f"kwargs for {target}: unknown {name!r} (choose from: {', '.join(known)})")
     dtype = format_named(str(kwargs["dtype"])).name if "dtype" in kwargs else ""
+    if "signature" not in kwargs and "form" not in kwargs:
+        usual = _usual(op, dtype or "float32", "row")
+        raise UsageError(
+            f'target {target}: how is it called? Give its declaration: --kwargs \'{{"signature": "{usual}"}}\''
+        )
     text = kwargs.get("signature") or _usual(op, dtype or "float32", str(kwargs.get("form", "row")))
     found = _DECLARATION.match(str(text))
     if found is None or found["returns"] not in _RETURNS:
