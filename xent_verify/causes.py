@@ -87,8 +87,8 @@ class Causes:
         form = self._form(seen)
         if form:
             return f"no known cause; {form}"
-        where = band(self._op, seen.batch, seen.failing, self._failing)
-        where = where or diagnose.region_of(self._op, seen.batch, seen.observed, seen.failing, seen.truth)
+        told = band(self._op, seen.batch, seen.failing, self._failing)
+        where = diagnose.region_of(self._op, seen.batch, seen.observed, seen.failing, seen.truth, told)
         return f"no known cause; {where}" if where else ""
 
     def named(self, text: str) -> str:

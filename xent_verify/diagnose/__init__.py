@@ -105,14 +105,16 @@ def suspects(
     ]
 
 
-def region_of(op: Op, batch: Batch, observed: NDArray[Any], failing: NDArray[np.bool_], truth: Enclosure) -> str:
-    """Where the values of one call fail, in words; "" where nothing sets them apart."""
+def region_of(
+    op: Op, batch: Batch, observed: NDArray[Any], failing: NDArray[np.bool_], truth: Enclosure, band: str = ""
+) -> str:
+    """Where the values of one call fail, in words (``band``: that much is known); "" where nothing sets them apart."""
     with np.errstate(all="ignore"):
         case = Case.of(op, batch, observed, failing, truth)
         if case is None:
             found = _empty(op, batch, observed)
             return "" if found is None else found.text
-        return region.describe(case)
+        return region.describe(case, band)
 
 
 def explain(

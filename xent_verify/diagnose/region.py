@@ -15,10 +15,10 @@ __all__ = ["describe"]
 Mask = NDArray[np.bool_]
 
 
-def describe(case: Case) -> str:
-    """A sentence or two: what the failing values are, what separates them, what their rows add up to."""
+def describe(case: Case, band: str = "") -> str:
+    """A sentence or two: what the failing values are, their band or what separates them, what their rows add up to."""
     with np.errstate(all="ignore"):
-        parts = [_what(case), *_where(case), _sums(case)]
+        parts = [_what(case), *([band] if band else _where(case)), _sums(case)]
     return "; ".join(part for part in parts if part)
 
 
