@@ -30,7 +30,20 @@ def true_value(op: str, inputs: Mapping[str, Any], options: Mapping[str, Any], i
         if op == "binary_cross_entropy_with_logits":
             return _binary(flat, options, index)
         z = mpmath.mpf(float(flat[0][index]))
+        if op == "logaddexp":
+            return _of_two(z, mpmath.mpf(float(flat[1][index])))
+        if op == "softplus":
+            return _softplus(z)
+        if op not in ("sigmoid", "log_sigmoid"):
+            raise ValueError(f"no formula for {op}")
         return 1 / (1 + mpmath.exp(-z)) if op == "sigmoid" else -_softplus(-z)
+
+
+def _of_two(a: Any, b: Any) -> Any:
+    """log(exp(a) + exp(b))."""
+    if not (mpmath.isfinite(a) and mpmath.isfinite(b)):
+        return mpmath.nan if mpmath.isnan(a) or mpmath.isnan(b) else max(a, b)
+    return max(a, b) + mpmath.log1p(mpmath.exp(-abs(a - b)))
 
 
 def _numbers(row: Any) -> list[Any]:
