@@ -151,6 +151,14 @@ class Tape(Verbs):
         )
         return Taped(self, a.logaddexp(x.inner, y.inner), back)
 
+    def product(self, x: Taped, matrix: Taped) -> Taped:
+        """Goes back to the rows alone: the matrix is not asked about."""
+        a = self.inner
+        return self._unary(x, a.product(x.inner, matrix.inner), lambda g: a.mix(g, matrix.inner))
+
+    def turned(self, x: Taped) -> Taped:
+        return Taped(self, self.inner.turned(x.inner))
+
     def sum(self, x: Taped) -> Taped:
         return self._unary(x, self.inner.sum(x.inner), lambda g: self._wide(g, x))
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from xent_verify.defined import undefined
 from xent_verify.model import Batch
 from xent_verify.ops import Op
-from xent_verify.regimes.calls import dress, named, per_row, probability_targets
+from xent_verify.regimes.calls import dress, labelled_inputs, named, per_row, probability_targets
 from xent_verify.regimes.draw import Draw
 from xent_verify.regimes.regime import Context
 from xent_verify.regimes.shapes import telling
@@ -103,6 +103,25 @@ def _masks() -> list[Value]:
     ]
 
 
+def _biases(shaped: Callable[[Draw, tuple[int, ...]], tuple[int, ...]] = lambda _draw, shape: shape) -> list[Value]:
+    """Numbers added to scores: ordinary, by distance (ALiBi), large, and -inf beside them where the format has it."""
+
+    def masked(draw: Draw, shape: tuple[int, ...]) -> Array:
+        wanted = shaped(draw, shape)
+        low = -np.inf if draw.fmt.has_inf else draw.lowest
+        return draw.narrow(np.where(draw.rng.random(wanted) < 0.3, low, draw.rng.standard_normal(wanted)))
+
+    return [
+        lambda draw, shape: draw.narrow(draw.rng.standard_normal(shaped(draw, shape))),
+        lambda draw, shape: draw.narrow(np.broadcast_to(-0.5 * np.arange(shape[-1])[::-1], shaped(draw, shape))),
+        masked,
+        lambda draw, shape: draw.narrow(100.0 * draw.rng.standard_normal(shaped(draw, shape)) - 1000.0),
+        lambda draw, shape: draw.narrow(1e4 * draw.rng.integers(-1, 2, shaped(draw, shape))),
+        masked,
+        lambda draw, shape: draw.narrow(draw.rng.standard_normal(_broadcasting(draw, shape))),
+    ]
+
+
 VALUES: Mapping[str, list[Value]] = {
     "share": [
         *_constants(0.1, 1.0, 0.5, 2.0**-30, 1e-3, 0.01, 0.9, 1.0 - 2.0**-10),
@@ -119,6 +138,9 @@ VALUES: Mapping[str, list[Value]] = {
         *_constants(0.0, 1.0, -3.0, 20.0, 100.0, 1000.0, -1000.0, 0.7),
         *[lambda draw, _shape: float(draw.rng.normal(0.0, 5.0))] * 4,
     ],
+    "bias": _biases(),
+    "score_number": _biases(lambda _draw, shape: shape[-1:])[:6],
+    "causal": _constants(True, False),
     "reduction": _constants("none", "sum", "mean"),
     "class_weights": _weights(lambda _draw, shape: shape[-1:]),
     "element_weights": [*_weights(lambda _draw, shape: shape), *_weights(_broadcasting)],
@@ -168,8 +190,9 @@ TARGETS: Mapping[str, list[Value]] = {
 
 def _call(context: Context, logits: Array, targets: Mapping[str, Value], options: Mapping[str, Value]) -> Batch | None:
     """A call with these second inputs and options; None where the operation does not define it."""
-    draw, shape = context.draw, logits.shape
+    draw = context.draw
     inputs = dress(context.op, draw, draw.narrow(logits))
+    shape = context.op.scores_shape(context.around(inputs))
     inputs |= {name: make(draw, shape) for name, make in targets.items()}
     drawn = {name: make(draw, shape) for name, make in options.items()}
     labels = context.op.labels
@@ -297,7 +320,6 @@ _TELLING_IDS = (2049, 2**8 - 100, 2**16 - 100, 255, 256, 127, 128, 200)
 def label_types(context: Context) -> Iterator[Batch]:
     """Labels of every integer type, with the ids in use that a careless conversion changes."""
     largest = 8000 if context.profile.options < 100 else 10**6
-    name = context.op.labels
     forms: tuple[dict[str, Any], ...] = ({}, per_row(context.op))
     for place, (dtype, rows, classes) in enumerate(_TYPED):
         if rows * classes > largest:
@@ -307,5 +329,5 @@ def label_types(context: Context) -> Iterator[Batch]:
         labels = context.draw.rng.integers(0, classes, rows)
         known = [classes - 1, *ids][:rows]
         labels[: len(known)] = known
-        first = next(iter(context.op.inputs))
-        yield context.around({first: logits, name: labels.astype(dtype)}, options=forms[place % 2])
+        inputs = labelled_inputs(context.op, context.draw, logits, labels.astype(dtype))
+        yield context.around(inputs, options=forms[place % 2])
