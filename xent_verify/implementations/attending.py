@@ -72,7 +72,7 @@ def _scored(q: Array, k: Array, scale: float, bias: Any, mask: Any, *, causal: b
     number = working_dtype(q.dtype)
     rows, keys = q.shape[-2], k.shape[-2]
     kept = np.tri(rows, keys, keys - rows, dtype=np.bool_) if causal else np.ones((rows, keys), np.bool_)
-    kept = kept if mask is None else kept & np.asarray(mask)
+    kept = kept if mask is None else kept & np.asarray(mask, np.bool_)
     given = number.type(0) if bias is None else np.asarray(bias).astype(number)
     return Scored(q.astype(number), k.astype(number), number.type(scale), given, kept)
 

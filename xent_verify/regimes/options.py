@@ -188,10 +188,16 @@ TARGETS: Mapping[str, list[Value]] = {
 """For each kind of second input what it may hold."""
 
 
-def _call(context: Context, logits: Array, targets: Mapping[str, Value], options: Mapping[str, Value]) -> Batch | None:
+def _call(
+    context: Context,
+    logits: Array,
+    targets: Mapping[str, Value],
+    options: Mapping[str, Value],
+    matrix: Array | None = None,
+) -> Batch | None:
     """A call with these second inputs and options; None where the operation does not define it."""
     draw = context.draw
-    inputs = dress(context.op, draw, draw.narrow(logits))
+    inputs = dress(context.op, draw, draw.narrow(logits), matrix=matrix)
     shape = context.op.scores_shape(context.around(inputs))
     inputs |= {name: make(draw, shape) for name, make in targets.items()}
     drawn = {name: make(draw, shape) for name, make in options.items()}
@@ -249,6 +255,28 @@ def _larger(context: Context, name: str, values: Sequence[Value], forms: Sequenc
                 yield batch
 
 
+_MANY = (70, 150, 300)
+_LEVELS = (0.0, -2e4, 50.0)
+
+
+def _vectors(
+    context: Context, name: str, values: Sequence[Value], forms: Sequence[dict[str, Value]]
+) -> Iterator[Batch]:
+    """An option's first values beside many vectors, whose scores lie about a level."""
+    draw = context.draw
+    for place, k in enumerate(_MANY if context.op.named("matrix") else ()):
+        for turn, level in enumerate(_LEVELS):
+            x = np.concatenate([np.ones((4, 1)), 0.5 * draw.rng.standard_normal((4, 2))], axis=1)
+            about = max(level, draw.lowest / 4)
+            first = draw.below(about, (k, 1), most=3) if turn else 3.0 * draw.rng.standard_normal((k, 1))
+            matrix = draw.narrow(np.concatenate([first, draw.rng.standard_normal((k, 2))], axis=1))
+            for make in values[(place + turn) % 2 : 4 : 2]:
+                options = _defining(context, {**forms[place % len(forms)], name: make})
+                batch = _call(context, x, {}, options, matrix)
+                if batch is not None:
+                    yield batch
+
+
 def alone(context: Context) -> Iterator[Batch]:
     """No option at all; then each notable value of each option, on larger calls any, and each form of the second input."""
     draw, single = context.draw, {name: _constants(value)[0] for name, value in per_row(context.op).items()}
@@ -265,6 +293,7 @@ def alone(context: Context) -> Iterator[Batch]:
                 if batch is not None:
                     yield batch
         yield from _larger(context, name, values, (single, {}))
+        yield from _vectors(context, name, values, (single, {}))
     for name, kind in list(context.op.inputs.items())[1:]:
         for place, make in enumerate(TARGETS.get(kind, ())):
             form = (single, {})[place % 2]
