@@ -90,7 +90,7 @@ def elements(batch: Batch, wanted: np.ndarray) -> Iterator[tuple[int, arb]]:
     x = values[0].astype(np.float64)
     n = x.shape[1]
     per_row = OPS[batch.op].result != "elements" and OPS[batch.op].by_row
-    n = OPS[batch.op].result_width(batch) if OPS[batch.op].named("values") else n
+    n = OPS[batch.op].result_width(batch) if not per_row and OPS[batch.op].by_row else n
     for r in range(x.shape[0]):
         chosen = [r] if per_row else [r * n + i for i in range(n)]
         if not wanted[chosen].any():
@@ -181,6 +181,17 @@ def _of_products(batch: Batch, values: list[np.ndarray], x: list[float], r: int)
             la, b, lb = (value.astype(np.float64)[r] for value in values[1:])
             row = row_of([float(la), float(lb)])
             return [row.p(0) * arb(one) + row.p(1) * arb(other) for one, other in zip(x, b.tolist(), strict=True)]
+        case "topk_softmax":
+            row, k = row_of(x), int(options.get("k", 2))
+            order = np.argsort(-np.array(x), kind="stable")[:k]
+            total = sum((row.p(int(i)) for i in order), ZERO) if options.get("renormalise") else ONE
+            return [row.p(int(i)) / total for i in order]
+        case "js_divergence":
+            p, q = row_of(x), row_of(values[1].astype(np.float64)[r].tolist())
+            return [_half(p, q) + _half(q, p)]
+        case "nll":
+            weight, t = options.get("weight"), int(values[1][r])
+            return [-(ONE if weight is None else arb(float(weight[t]))) * arb(x[t]) if np.isfinite(x[t]) else ZERO]
         case "linear_cross_entropy":
             bias = options.get("bias")
             added = np.zeros(len(values[1])) if bias is None else bias.astype(np.float64)
@@ -190,6 +201,12 @@ def _of_products(batch: Batch, values: list[np.ndarray], x: list[float], r: int)
                 return [ZERO]
             return [_loss(row_of_balls(z), _coefficients(target, len(z), options))]
     raise AssertionError(batch.op)
+
+
+def _half(p: Row, q: Row) -> arb:
+    """KL(p || (p + q) / 2) / 2."""
+    pairs = [(p.p(i), q.p(i)) for i in range(len(p.x)) if p.x[i] is not None]
+    return sum((a * (2 * a / (a + b)).log() for a, b in pairs), ZERO) / 2
 
 
 def _products(matrix: np.ndarray, x: list[float]) -> list[arb]:
@@ -408,6 +425,8 @@ def extreme(op: str, fmt: str, generator: np.random.Generator, rows: int = 6) ->
 
     x = logits_of_every_size(form, shape, generator)
     options: dict[str, Any] = {}
+    if op == "merge_states" or OPS[op].named("matrix"):
+        return _extreme_products(op, fmt, x, generator)
     match op:
         case "softmax_temperature":
             options["temperature"] = number(generator) or 5e-324
@@ -417,9 +436,9 @@ def extreme(op: str, fmt: str, generator: np.random.Generator, rows: int = 6) ->
             mask[:, 0] = True
             options |= {"mask": mask} if generator.integers(0, 2) else {}
             options |= {"sink": number(generator)} if generator.integers(0, 2) else {}
-        case "attention" | "attention_lse" | "linear_cross_entropy" | "merge_states":
-            return _extreme_products(op, fmt, x, generator)
-        case "kl_divergence" | "logaddexp":
+        case "topk_softmax" | "nll":
+            return _extreme_chosen(op, fmt, x, generator)
+        case "kl_divergence" | "logaddexp" | "js_divergence":
             inputs = dict(zip(OPS[op].inputs, (x, logits_of_every_size(form, shape, generator)), strict=True))
             return Batch(op, fmt, "extreme", inputs)
         case "token_logprob":
@@ -465,3 +484,14 @@ def _extreme_products(op: str, fmt: str, x: np.ndarray, generator: np.random.Gen
         options |= {"mask": mask} if generator.integers(0, 2) else {}
         options |= {"bias": numbers(rows, k)} if generator.integers(0, 2) else {}
     return Batch(op, fmt, "extreme", dict(zip(OPS[op].inputs, inputs, strict=True)), options)
+
+
+def _extreme_chosen(op: str, fmt: str, x: np.ndarray, generator: np.random.Generator) -> Batch:
+    """One of the classes, or the k largest."""
+    rows, n = x.shape
+    if op == "topk_softmax":
+        options = {"k": int(generator.integers(1, n + 1)), "renormalise": bool(generator.integers(0, 2))}
+        return Batch(op, fmt, "extreme", {"x": x}, options)
+    labels = generator.integers(0, n, rows) * np.isfinite(x.astype(np.float64)).all(axis=1)
+    weight = {"weight": np.array([number(generator, low=0.0) for _ in range(n)])} if generator.integers(0, 2) else {}
+    return Batch(op, fmt, "extreme", {"log_probabilities": x, "target": labels}, {"reduction": "none", **weight})

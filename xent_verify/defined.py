@@ -91,21 +91,36 @@ def _options(op: Op, batch: Batch) -> str:
     for name, value in batch.options.items():
         if name not in op.options:
             return f"{op.name} has no option {name!r}"
-        kind = op.options[name].kind
-        if kind in _RANGES and not _RANGES[kind](batch, value):
-            return f"{name} = {value!r} is out of its range"
-        if kind in ("class_weights", "element_weights") and value is not None:
-            why = _weights(name, op, batch, np.asarray(value))
-            if why:
-                return why
-        if kind in ("mask", "bias", "score_number") and value is not None:
-            why = _scored(name, kind, op.scores_shape(batch), np.asarray(value))
-            if why:
-                return why
+        why = _option(op, batch, name, value)
+        if why:
+            return why
     for name, option in op.options.items():
+        if option.kind == "count" and not _count(batch, op.option(batch, name)):
+            return f"{name} = {op.option(batch, name)!r} is no number of logits of a row"
         if option.kind == "axis" and not _axis(batch, op.option(batch, name)):
             return f"{name} {op.option(batch, name)} is out of range for {batch.x.ndim} dimensions"
     return ""
+
+
+def _option(op: Op, batch: Batch, name: str, value: Any) -> str:
+    kind = op.options[name].kind
+    if kind in _RANGES and not _RANGES[kind](batch, value):
+        return f"{name} = {value!r} is out of its range"
+    if value is None:
+        return ""
+    if kind in ("class_weights", "element_weights"):
+        return _weights(name, op, batch, np.asarray(value))
+    if kind in ("mask", "bias", "score_number"):
+        return _scored(name, kind, op.scores_shape(batch), np.asarray(value))
+    return ""
+
+
+def _count(batch: Batch, value: Any) -> bool:
+    return _whole(value) and 1 <= value <= (batch.x.shape[-1] if batch.x.ndim else 1)
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def _axis(batch: Batch, value: Any) -> bool:
@@ -120,7 +135,9 @@ _RANGES: Mapping[str, Callable[[Batch, Any], bool]] = {
     "factor": lambda _, value: math.isfinite(value) and value > 0,
     "logit": lambda _, value: value is None or value < math.inf,
     "causal": lambda _, value: isinstance(value, bool | np.bool_),
-    "ignored_label": lambda _, value: isinstance(value, int | np.integer) and not isinstance(value, bool),
+    "flag": lambda _, value: isinstance(value, bool | np.bool_),
+    "count": _count,
+    "ignored_label": lambda _, value: _whole(value),
 }
 """What an option of each kind may be."""
 

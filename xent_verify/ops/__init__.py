@@ -15,6 +15,7 @@ from xent_verify.ops import (
     cross_entropy,
     cross_entropy_grad,
     entropy,
+    js_divergence,
     kl_divergence,
     linear_cross_entropy,
     log_sigmoid,
@@ -23,12 +24,14 @@ from xent_verify.ops import (
     logmeanexp,
     logsumexp,
     merge_states,
+    nll,
     sigmoid,
     softmax,
     softmax_one,
     softmax_temperature,
     softplus,
     token_logprob,
+    topk_softmax,
     z_loss,
 )
 from xent_verify.ops.op import Op, Option
@@ -64,6 +67,9 @@ OPS: Mapping[str, Op] = MappingProxyType(
             attention.LSE,
             merge_states.OP,
             linear_cross_entropy.OP,
+            topk_softmax.OP,
+            js_divergence.OP,
+            nll.OP,
         )
     }
 )

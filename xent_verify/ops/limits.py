@@ -71,7 +71,7 @@ def _reading(op: Op, call: Batch, machine: Machine) -> Errors:
     for name, value in (*call.inputs.items(), *call.options.items()):
         kind = op.inputs.get(name) or op.options[name].kind
         special |= (kind == "mask" and value is not None) or (kind == "causal" and bool(value))
-        if kind in ("axis", "ignored_label", "reduction", "causal") or value is None:
+        if kind in ("axis", "ignored_label", "reduction", "causal", "count", "flag") or value is None:
             continue
         array = np.asarray(value)
         if array.dtype.kind in "iub":

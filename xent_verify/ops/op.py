@@ -40,12 +40,15 @@ OptionKind = Literal[
     "bias",
     "causal",
     "score_number",
+    "count",
+    "flag",
 ]
 """class_weights: one per class; element_weights: broadcast against the first input; share: a number in [0, 1];
 divisor: a real number other than 0; number: any real number; factor: a positive number;
 mask: Booleans that broadcast against the scores, True where a logit is kept; logit: one more logit, None or -inf: none;
 bias: numbers below inf that broadcast against the scores; causal: True keeps score j of row i where j <= i + k - R;
-score_number: one number for each score of a row, as a bias of classes. The scores are the first input, or its products with
+score_number: one number for each score of a row, as a bias of classes; count: a number from 1 to n, the length of a row of the
+result; flag: True or False. The scores are the first input, or its products with
 the input of kind "matrix"."""
 
 BROADCAST: tuple[OptionKind, ...] = ("element_weights", "mask", "bias")
@@ -124,9 +127,9 @@ class Op:
     """One operation.
 
     ``inputs``: positional arguments in order, name -> kind. ``options``: keyword arguments, name -> ``Option``.
-    ``result``: "elements" (the shape of the first input, its last axis as long as a vector of the input of kind "values" where
-    there is one), "rows" (its axis removed), "loss" (one value per row, reduced
-    by the option of kind "reduction"). ``by_row`` False: elementwise, every element is a row of its own.
+    ``result``: "elements" (the shape of the first input; its last axis is as long as a vector of the input of kind "values", or
+    as the option of kind "count" says, where there is one), "rows" (its axis removed), "loss" (one value per row, reduced by
+    the option of kind "reduction"). ``by_row`` False: elementwise, every element is a row of its own.
 
     ``formula(arithmetic, row, wanted)`` gives the true values of the wanted elements of one row (for "rows" and "loss":
     one value); ``denominator(arithmetic, batch)`` what the reduction "mean" divides by. ``formula`` None: the first
@@ -183,6 +186,11 @@ class Op:
         return next((name for name, own in self.inputs.items() if own == kind), "")
 
     @property
+    def counted(self) -> str:
+        """Name of the option that is the length of a row of the result; "" where there is none."""
+        return next((name for name, option in self.options.items() if option.kind == "count"), "")
+
+    @property
     def shared(self) -> tuple[str, ...]:
         """Names of the inputs that belong to all rows together."""
         return tuple(name for name, kind in self.inputs.items() if kind in SHARED)
@@ -203,6 +211,8 @@ class Op:
         name = self.named("values")
         if name:
             return int(batch.inputs[name].shape[-1])
+        if self.counted:
+            return int(self.option(batch, self.counted))
         return int(batch.x.shape[int(self.option(batch, "axis")) if "axis" in self.options else -1])
 
     def option(self, batch: Batch, name: str) -> Any:
@@ -214,7 +224,8 @@ class Op:
         shape = batch.x.shape
         match self.result:
             case "elements":
-                return (*shape[:-1], self.result_width(batch)) if self.named("values") and shape else shape
+                own = self.named("values") or self.counted
+                return (*shape[:-1], self.result_width(batch)) if own and shape else shape
             case "rows":
                 axis = int(self.option(batch, "axis")) % len(shape) if "axis" in self.options else len(shape) - 1
                 return shape[:axis] + shape[axis + 1 :]

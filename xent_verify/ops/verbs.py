@@ -110,6 +110,14 @@ class Verbs:
         return -self.maximum(-x, -self.lift(y))
 
     @staticmethod
+    def ranking(x: Any) -> Array:
+        """Places of the elements of each row from the largest to the smallest, the first of equals first, int64 [R, n]."""
+        values = x.v
+        if values.dtype == object:
+            values = np.frompyfunc(lambda one: one if isinstance(one, float) else one.middle, 1, 1)(values)
+        return np.asarray(np.argsort(-values.astype(np.float64), axis=-1, kind="stable"))
+
+    @staticmethod
     def hot(labels: Array, n: int) -> Array:
         """True at the label of each row, [R, n]."""
         return np.asarray(np.arange(n) == labels)

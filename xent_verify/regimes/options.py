@@ -141,6 +141,12 @@ VALUES: Mapping[str, list[Value]] = {
     "bias": _biases(),
     "score_number": _biases(lambda _draw, shape: shape[-1:])[:6],
     "causal": _constants(True, False),
+    "flag": _constants(True, False),
+    "count": [
+        *_constants(1, 2),
+        lambda _draw, shape: shape[-1],
+        lambda draw, shape: int(draw.rng.integers(1, max(shape[-1], 1) + 1)),
+    ],
     "reduction": _constants("none", "sum", "mean"),
     "class_weights": _weights(lambda _draw, shape: shape[-1:]),
     "element_weights": [*_weights(lambda _draw, shape: shape), *_weights(_broadcasting)],

@@ -12,6 +12,7 @@ from xent_verify.implementations.faulty import (
     epsilon,
     fast_math,
     fused,
+    gates,
     labels,
     layout,
     masks,
@@ -51,4 +52,5 @@ ZOO: tuple[Fault, ...] = (
     *attention.FAULTS,
     *attending.FAULTS,
     *fused.FAULTS,
+    *gates.FAULTS,
 )
