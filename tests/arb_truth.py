@@ -425,8 +425,8 @@ def extreme(op: str, fmt: str, generator: np.random.Generator, rows: int = 6) ->
 
     x = logits_of_every_size(form, shape, generator)
     options: dict[str, Any] = {}
-    if op == "merge_states" or OPS[op].named("matrix"):
-        return _extreme_products(op, fmt, x, generator)
+    if op in EXTREME:
+        return EXTREME[op](op, fmt, x, generator)
     match op:
         case "softmax_temperature":
             options["temperature"] = number(generator) or 5e-324
@@ -436,8 +436,6 @@ def extreme(op: str, fmt: str, generator: np.random.Generator, rows: int = 6) ->
             mask[:, 0] = True
             options |= {"mask": mask} if generator.integers(0, 2) else {}
             options |= {"sink": number(generator)} if generator.integers(0, 2) else {}
-        case "topk_softmax" | "nll":
-            return _extreme_chosen(op, fmt, x, generator)
         case "kl_divergence" | "logaddexp" | "js_divergence":
             inputs = dict(zip(OPS[op].inputs, (x, logits_of_every_size(form, shape, generator)), strict=True))
             return Batch(op, fmt, "extreme", inputs)
@@ -495,3 +493,10 @@ def _extreme_chosen(op: str, fmt: str, x: np.ndarray, generator: np.random.Gener
     labels = generator.integers(0, n, rows) * np.isfinite(x.astype(np.float64)).all(axis=1)
     weight = {"weight": np.array([number(generator, low=0.0) for _ in range(n)])} if generator.integers(0, 2) else {}
     return Batch(op, fmt, "extreme", {"log_probabilities": x, "target": labels}, {"reduction": "none", **weight})
+
+
+EXTREME: dict[str, Any] = {
+    **dict.fromkeys(("attention", "attention_lse", "linear_cross_entropy", "merge_states"), _extreme_products),
+    **dict.fromkeys(("topk_softmax", "nll"), _extreme_chosen),
+}
+"""Operations whose inputs are drawn by a function of their own."""
