@@ -49,7 +49,19 @@ def row_of(values: Sequence[float], temperature: float = 1.0) -> Row:
     """A row with at least one finite logit and no NaN or +inf."""
     x = [None if v == -np.inf else arb(v) / temperature for v in values]
     order = [(-np.inf if t is None else v / np.sign(temperature)) for t, v in zip(x, values, strict=True)]
-    top = int(np.argmax(order))
+    return _row_about(x, int(np.argmax(order)))
+
+
+def row_of_balls(x: Sequence[arb | None]) -> Row:
+    """A row of numbers that are balls (None: -inf)."""
+    top = next(i for i, t in enumerate(x) if t is not None)
+    for i, t in enumerate(x):
+        if t is not None and t.mid() > x[top].mid():
+            top = i
+    return _row_about(list(x), top)
+
+
+def _row_about(x: list[arb | None], top: int) -> Row:
     terms = [ZERO if t is None else (t - x[top]).exp() for t in x]
     others = sum((t for i, t in enumerate(terms) if i != top), ZERO)
     return Row(x, top, terms, others, others.log1p())
@@ -78,6 +90,7 @@ def elements(batch: Batch, wanted: np.ndarray) -> Iterator[tuple[int, arb]]:
     x = values[0].astype(np.float64)
     n = x.shape[1]
     per_row = OPS[batch.op].result != "elements" and OPS[batch.op].by_row
+    n = OPS[batch.op].result_width(batch) if not per_row and OPS[batch.op].by_row else n
     for r in range(x.shape[0]):
         chosen = [r] if per_row else [r * n + i for i in range(n)]
         if not wanted[chosen].any():
@@ -149,7 +162,72 @@ def _relatives(batch: Batch, values: list[np.ndarray], x: list[float], r: int) -
         case "softmax_one":
             row = row_of([*x, 0.0])
             return [row.p(i) for i in range(n)]
+    return _of_products(batch, values, x, r)
+
+
+def _of_products(batch: Batch, values: list[np.ndarray], x: list[float], r: int) -> list[arb]:
+    options = batch.options
+    match batch.op:
+        case "attention":
+            row, v = row_of_balls(_scores(batch, values[1], x, r)), values[2].astype(np.float64)
+            return [
+                sum((row.p(j) * arb(v[j, i]) for j in range(len(v)) if row.x[j] is not None), ZERO)
+                for i in range(v.shape[1])
+            ]
+        case "attention_lse":
+            z = _scores(batch, values[1], x, r)
+            return [row_of_balls(z).lse() if any(t is not None for t in z) else ZERO]
+        case "merge_states":
+            la, b, lb = (value.astype(np.float64)[r] for value in values[1:])
+            row = row_of([float(la), float(lb)])
+            return [row.p(0) * arb(one) + row.p(1) * arb(other) for one, other in zip(x, b.tolist(), strict=True)]
+        case "topk_softmax":
+            row, k = row_of(x), int(options.get("k", 2))
+            order = np.argsort(-np.array(x), kind="stable")[:k]
+            total = sum((row.p(int(i)) for i in order), ZERO) if options.get("renormalise") else ONE
+            return [row.p(int(i)) / total for i in order]
+        case "js_divergence":
+            p, q = row_of(x), row_of(values[1].astype(np.float64)[r].tolist())
+            return [_half(p, q) + _half(q, p)]
+        case "nll":
+            weight, t = options.get("weight"), int(values[1][r])
+            return [-(ONE if weight is None else arb(float(weight[t]))) * arb(x[t]) if np.isfinite(x[t]) else ZERO]
+        case "linear_cross_entropy":
+            bias = options.get("bias")
+            added = np.zeros(len(values[1])) if bias is None else bias.astype(np.float64)
+            z = [None if b == -np.inf else t + arb(b) for t, b in zip(_products(values[1], x), added, strict=True)]
+            target = int(values[2][r])
+            if target == int(options.get("ignore_index", -100)):
+                return [ZERO]
+            return [_loss(row_of_balls(z), _coefficients(target, len(z), options))]
     raise AssertionError(batch.op)
+
+
+def _half(p: Row, q: Row) -> arb:
+    """KL(p || (p + q) / 2) / 2."""
+    pairs = [(p.p(i), q.p(i)) for i in range(len(p.x)) if p.x[i] is not None]
+    return sum((a * (2 * a / (a + b)).log() for a, b in pairs), ZERO) / 2
+
+
+def _products(matrix: np.ndarray, x: list[float]) -> list[arb]:
+    """x . m_j for each vector."""
+    rows = matrix.astype(np.float64).tolist()
+    return [sum((arb(u) * arb(w) for u, w in zip(x, row, strict=True)), ZERO) for row in rows]
+
+
+def _scores(batch: Batch, matrix: np.ndarray, x: list[float], r: int) -> list[arb | None]:
+    """scale (q . k) + bias; None where a key is taken away."""
+    rows, keys = len(batch.x), len(matrix)
+    options, scale = batch.options, arb(float(batch.options.get("scale", 1.0)))
+    mask, bias = options.get("mask"), options.get("bias")
+    kept = np.ones((rows, keys), bool) if mask is None else np.broadcast_to(mask, (rows, keys))
+    added = np.zeros(keys) if bias is None else np.broadcast_to(bias, (rows, keys))[r].astype(np.float64)
+    return [
+        scale * t + arb(b)
+        if kept[r, j] and b > -np.inf and (not options.get("causal") or j <= r + keys - rows)
+        else None
+        for j, (t, b) in enumerate(zip(_products(matrix, x), added, strict=True))
+    ]
 
 
 def _attention(batch: Batch, x: list[float], r: int) -> list[arb]:
@@ -347,6 +425,8 @@ def extreme(op: str, fmt: str, generator: np.random.Generator, rows: int = 6) ->
 
     x = logits_of_every_size(form, shape, generator)
     options: dict[str, Any] = {}
+    if op in EXTREME:
+        return EXTREME[op](op, fmt, x, generator)
     match op:
         case "softmax_temperature":
             options["temperature"] = number(generator) or 5e-324
@@ -356,7 +436,7 @@ def extreme(op: str, fmt: str, generator: np.random.Generator, rows: int = 6) ->
             mask[:, 0] = True
             options |= {"mask": mask} if generator.integers(0, 2) else {}
             options |= {"sink": number(generator)} if generator.integers(0, 2) else {}
-        case "kl_divergence" | "logaddexp":
+        case "kl_divergence" | "logaddexp" | "js_divergence":
             inputs = dict(zip(OPS[op].inputs, (x, logits_of_every_size(form, shape, generator)), strict=True))
             return Batch(op, fmt, "extreme", inputs)
         case "token_logprob":
@@ -373,3 +453,50 @@ def extreme(op: str, fmt: str, generator: np.random.Generator, rows: int = 6) ->
             options = {"weight": numbers(shape[1]), "pos_weight": numbers(shape[1]), "reduction": "none"}
             return Batch(op, fmt, "extreme", {"logits": x, "target": numbers(*shape, low=-np.inf)}, options)
     return Batch(op, fmt, "extreme", {"x": x}, options)
+
+
+def _extreme_products(op: str, fmt: str, x: np.ndarray, generator: np.random.Generator) -> Batch:
+    """Rows, vectors, values and options from their whole ranges; infinite products are left to the format."""
+    form, rows, n = FORMATS[fmt], len(x), x.shape[1]
+    x = form.narrow(np.where(np.isfinite(x.astype(np.float64)), x.astype(np.float64), 0.0))
+    k, m = int(generator.integers(1, 5)), int(generator.integers(1, 4))
+
+    def numbers(*shape: int) -> np.ndarray:
+        drawn = logits_of_every_size(form, (shape[0], int(np.prod(shape[1:]))), generator).astype(np.float64)
+        return form.narrow(np.where(np.isfinite(drawn), drawn, 1.0).reshape(shape))
+
+    if op == "merge_states":
+        b, la, lb = numbers(rows, n), numbers(rows, 1)[:, 0], numbers(rows, 1)[:, 0]
+        lb[generator.random(rows) < 0.2] = -np.inf if form.has_inf else 0.0
+        return Batch(op, fmt, "extreme", dict(zip(OPS[op].inputs, (x, la, b, lb), strict=True)))
+    options: dict[str, Any] = {}
+    if op == "linear_cross_entropy":
+        inputs = (x, numbers(k, n), generator.integers(0, k, rows))
+        options = {"reduction": "none", "label_smoothing": number(generator, low=0.0, high=1.0)}
+        options |= {"bias": numbers(1, k)[0]} if generator.integers(0, 2) else {}
+    else:
+        inputs = (x, numbers(k, n), numbers(k, m))[: len(OPS[op].inputs)]
+        options = {"scale": abs(number(generator)) or 5e-324, "causal": bool(k >= rows and generator.integers(0, 2))}
+        mask = generator.random((rows, k)) < 0.7
+        mask[:, 0] = True
+        options |= {"mask": mask} if generator.integers(0, 2) else {}
+        options |= {"bias": numbers(rows, k)} if generator.integers(0, 2) else {}
+    return Batch(op, fmt, "extreme", dict(zip(OPS[op].inputs, inputs, strict=True)), options)
+
+
+def _extreme_chosen(op: str, fmt: str, x: np.ndarray, generator: np.random.Generator) -> Batch:
+    """One of the classes, or the k largest."""
+    rows, n = x.shape
+    if op == "topk_softmax":
+        options = {"k": int(generator.integers(1, n + 1)), "renormalise": bool(generator.integers(0, 2))}
+        return Batch(op, fmt, "extreme", {"x": x}, options)
+    labels = generator.integers(0, n, rows) * np.isfinite(x.astype(np.float64)).all(axis=1)
+    weight = {"weight": np.array([number(generator, low=0.0) for _ in range(n)])} if generator.integers(0, 2) else {}
+    return Batch(op, fmt, "extreme", {"log_probabilities": x, "target": labels}, {"reduction": "none", **weight})
+
+
+EXTREME: dict[str, Any] = {
+    **dict.fromkeys(("attention", "attention_lse", "linear_cross_entropy", "merge_states"), _extreme_products),
+    **dict.fromkeys(("topk_softmax", "nll"), _extreme_chosen),
+}
+"""Operations whose inputs are drawn by a function of their own."""

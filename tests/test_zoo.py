@@ -57,6 +57,7 @@ def wrong(fault: Fault, got: Any, args: tuple[Any, ...], options: dict[str, Any]
         off = np.abs(value - true) > allowance(fault, args, true, options.get("axis", -1), fmt)
         alike = (value == rounded) | (np.isnan(value) & np.isnan(true))
         other_kind = (np.isnan(value) != np.isnan(true)) | (np.isinf(value) != np.isinf(rounded))
+        other_kind |= np.isinf(value) & np.isinf(rounded) & (value != rounded)
     return bool((other_kind | (off & ~alike)).any())
 
 
@@ -64,9 +65,20 @@ def ordinary(fault: Fault) -> tuple[Any, ...]:
     """Four rows of ten logits of scale 5, float32."""
     rng = np.random.default_rng(20)
     x = (rng.normal(size=(4, 10)) * 5).astype(np.float32)
-    if len(OPS[fault.op].inputs) == 1:
+    op = OPS[fault.op]
+    if len(op.inputs) == 1:
         return (x,)
+    if op.shared or "row_number" in op.inputs.values():
+        return tuple(_beside(kind, x, rng) for kind in op.inputs.values())
     return (x, rng.integers(0, 10, size=4)) if OPS[fault.op].labels else (x, x[::-1].copy())
+
+
+def _beside(kind: str, x: np.ndarray[Any, Any], rng: np.random.Generator) -> np.ndarray[Any, Any]:
+    """An input of that kind for rows x: ten vectors, their values, a number a row, labels."""
+    if kind == "label":
+        return rng.integers(0, 10, size=len(x))
+    shape = {"row": x.shape, "matrix": (10, x.shape[1]), "values": (10, 3), "row_number": (len(x),)}[kind]
+    return rng.normal(size=shape).astype(np.float32)
 
 
 @pytest.fixture(autouse=True)

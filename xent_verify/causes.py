@@ -173,6 +173,8 @@ def fresh(op: Op, batch: Batch, failing: NDArray[np.bool_], seed: int) -> Batch 
     rng = np.random.default_rng(seed + 1)
     count = max(min(_ROWS, _LONGEST // max(view.n, 1)), 2)
     rows = np.resize(bad, count)
+    if op.named("matrix"):
+        return _fresh_products(op, batch, failing, rng)
     weighted = any(op.options[name].kind == "class_weights" for name in batch.options)
     shuffle = seed == 0 and view.n > 2 and not weighted
     order = (
@@ -184,6 +186,9 @@ def fresh(op: Op, batch: Batch, failing: NDArray[np.bool_], seed: int) -> Batch 
     for number, (name, value) in enumerate(batch.inputs.items()):
         if value.dtype.kind in "iub":
             inputs[name] = _moved_labels(value[rows], order)
+            continue
+        if op.inputs[name] == "row_number":
+            inputs[name] = value[rows]
             continue
         taken = np.take_along_axis(view.of(value)[rows].astype(np.float64), order, 1)
         if number == 0 and not shuffle:
@@ -199,6 +204,22 @@ def fresh(op: Op, batch: Batch, failing: NDArray[np.bool_], seed: int) -> Batch 
     return None if undefined(op, made) else made
 
 
+def _fresh_products(op: Op, batch: Batch, failing: NDArray[np.bool_], rng: np.random.Generator) -> Batch | None:
+    """Rows that fail, their numbers moved by a few per cent, against the same matrix."""
+    view = Rows.of_call(op, batch)
+    rows = np.resize(_failing_rows(view, failing), _ROWS)
+    taken = batch.form.widen(batch.x[rows])
+    with np.errstate(over="ignore"):
+        moved = batch.form.narrow(taken * (1 + rng.uniform(-0.05, 0.05, taken.shape)))
+    inputs = {**op.of_rows(batch.inputs, lambda value: value[rows]), op.first: moved}
+    options = {
+        name: np.broadcast_to(value, op.scores_shape(batch))[rows] if np.ndim(value) > 1 else value
+        for name, value in batch.options.items()
+    }
+    made = replace(batch, inputs=inputs, options=options, layout="C")
+    return None if undefined(op, made) else made
+
+
 def _of_rows(view: Rows, value: NDArray[Any], rows: NDArray[np.int64], order: NDArray[np.int64]) -> NDArray[Any]:
     """Weights or a mask of each element, after the classes were put in another order."""
     taken = np.take_along_axis(view.of(value)[rows], order, 1)
@@ -206,11 +227,7 @@ def _of_rows(view: Rows, value: NDArray[Any], rows: NDArray[np.int64], order: ND
 
 
 def _failing_rows(view: Rows, failing: NDArray[np.bool_]) -> NDArray[np.int64]:
-    if failing.shape == view.shape:
-        rows = view.of(failing).any(axis=1)
-    else:
-        rows = failing.reshape(-1) if failing.size == view.count else np.ones(view.count, np.bool_)
-    return np.flatnonzero(rows)
+    return np.flatnonzero(view.touched(failing))
 
 
 def _moved_labels(labels: NDArray[Any], order: NDArray[np.int64]) -> NDArray[Any]:

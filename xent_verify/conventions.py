@@ -77,7 +77,7 @@ def profile_named(name: str) -> Mapping[str, tuple[str, ...]]:
 def situations(op: Op, batch: Batch, observed: FloatArray, truth_hi: FloatArray) -> list[Situation]:
     """The conventions this result takes part in. ``observed`` and ``truth_hi`` have the result's shape."""
     with np.errstate(all="ignore"):
-        if op.result == "elements" and op.by_row and len(op.inputs) == 1:
+        if op.result == "elements" and op.by_row and len(op.inputs) == 1 and not op.counted:
             return _row_situations(op, batch, observed, truth_hi)
         found = _loss_situations(op, batch, observed, truth_hi) if op.name == "cross_entropy" else []
         return found + _unsound(batch, observed, truth_hi, found)

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify.model import LAYOUTS, Batch
-from xent_verify.ops import Op
+from xent_verify.ops import Op, op_named
+from xent_verify.ops.op import SHARED
 
 __all__ = ["undefined", "with_options"]
 
@@ -29,7 +30,7 @@ def with_options(batch: Batch, options: Mapping[str, Any]) -> Batch:
     inputs = dict(batch.inputs)
     for name, value in inputs.items():
         if "ignore_index" in given and value.dtype.kind in "iu" and batch.x.ndim:
-            beyond = (value < 0) | (value >= batch.x.shape[-1])
+            beyond = (value < 0) | (value >= op_named(batch.op).scores_shape(batch)[-1])
             inputs[name] = np.where(beyond, value.dtype.type(given["ignore_index"]), value) if beyond.any() else value
     return replace(batch, inputs=inputs, options={**batch.options, **given})
 
@@ -64,6 +65,25 @@ def _arrays(op: Op, batch: Batch) -> str:
         return f"unknown layout {batch.layout!r}"
     if op.labels and batch.x.ndim != 2:
         return f"{op.first} has {batch.x.ndim} dimensions, not [N, C]"
+    return _matrices(op, batch) if op.named("matrix") else ""
+
+
+def _matrices(op: Op, batch: Batch) -> str:
+    """Matrices have the leading axes of the first input, vectors of its length, and as many values as vectors."""
+    first, matrix = op.first, op.named("matrix")
+    lead, n = batch.x.shape[:-2], batch.x.shape[-1:]
+    if batch.x.ndim < 2:
+        return f"{first} has {batch.x.ndim} dimensions, should have at least 2: [.., rows, length]"
+    for name, kind in op.inputs.items():
+        if kind not in SHARED:
+            continue
+        value = batch.inputs[name]
+        if value.ndim != batch.x.ndim or value.shape[:-2] != lead or (kind == "matrix" and value.shape[-1:] != n):
+            return f"{name} has shape {value.shape}, which does not fit {first} of shape {batch.x.shape}"
+        if value.shape[-2] != batch.inputs[matrix].shape[-2]:
+            return f"{name} has {value.shape[-2]} vectors, {matrix} has {batch.inputs[matrix].shape[-2]}"
+        if value.dtype != batch.form.dtype:
+            return f"{name} has dtype {value.dtype.name}, not {batch.fmt}"
     return ""
 
 
@@ -71,21 +91,36 @@ def _options(op: Op, batch: Batch) -> str:
     for name, value in batch.options.items():
         if name not in op.options:
             return f"{op.name} has no option {name!r}"
-        kind = op.options[name].kind
-        if kind in _RANGES and not _RANGES[kind](batch, value):
-            return f"{name} = {value!r} is out of its range"
-        if kind in ("class_weights", "element_weights") and value is not None:
-            why = _weights(name, op, batch, np.asarray(value))
-            if why:
-                return why
-        if kind == "mask" and value is not None:
-            why = _mask(name, batch, np.asarray(value))
-            if why:
-                return why
+        why = _option(op, batch, name, value)
+        if why:
+            return why
     for name, option in op.options.items():
+        if option.kind == "count" and not _count(batch, op.option(batch, name)):
+            return f"{name} = {op.option(batch, name)!r} is no number of logits of a row"
         if option.kind == "axis" and not _axis(batch, op.option(batch, name)):
             return f"{name} {op.option(batch, name)} is out of range for {batch.x.ndim} dimensions"
     return ""
+
+
+def _option(op: Op, batch: Batch, name: str, value: Any) -> str:
+    kind = op.options[name].kind
+    if kind in _RANGES and not _RANGES[kind](batch, value):
+        return f"{name} = {value!r} is out of its range"
+    if value is None:
+        return ""
+    if kind in ("class_weights", "element_weights"):
+        return _weights(name, op, batch, np.asarray(value))
+    if kind in ("mask", "bias", "score_number"):
+        return _scored(name, kind, op.scores_shape(batch), np.asarray(value))
+    return ""
+
+
+def _count(batch: Batch, value: Any) -> bool:
+    return _whole(value) and 1 <= value <= (batch.x.shape[-1] if batch.x.ndim else 1)
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def _axis(batch: Batch, value: Any) -> bool:
@@ -99,7 +134,10 @@ _RANGES: Mapping[str, Callable[[Batch, Any], bool]] = {
     "divisor": lambda _, value: math.isfinite(value) and value != 0,
     "factor": lambda _, value: math.isfinite(value) and value > 0,
     "logit": lambda _, value: value is None or value < math.inf,
-    "ignored_label": lambda _, value: isinstance(value, int | np.integer) and not isinstance(value, bool),
+    "causal": lambda _, value: isinstance(value, bool | np.bool_),
+    "flag": lambda _, value: isinstance(value, bool | np.bool_),
+    "count": _count,
+    "ignored_label": lambda _, value: _whole(value),
 }
 """What an option of each kind may be."""
 
@@ -114,10 +152,15 @@ def _weights(name: str, op: Op, batch: Batch, value: NDArray[Any]) -> str:
     return "" if np.isfinite(value.astype(np.float64)).all() else f"{name} is not finite"
 
 
-def _mask(name: str, batch: Batch, value: NDArray[Any]) -> str:
-    if value.dtype.kind != "b":
+def _scored(name: str, kind: str, wanted: tuple[int, ...], value: NDArray[Any]) -> str:
+    """An option with a number or a Boolean for each score."""
+    if kind == "mask" and value.dtype.kind != "b":
         return f"{name} has dtype {value.dtype.name}, not bool (True where a logit is kept)"
-    return "" if _broadcasts(value, batch.x.shape) else f"{name} has shape {value.shape}, not {batch.x.shape}"
+    if kind != "mask" and not (value.astype(np.float64) < np.inf).all():
+        return f"{name} holds a NaN or +inf"
+    if kind == "score_number":
+        return "" if value.shape == wanted[-1:] else f"{name} has shape {value.shape}, not {wanted[-1:]}"
+    return "" if _broadcasts(value, wanted) else f"{name} has shape {value.shape}, not {wanted}"
 
 
 def _broadcasts(value: NDArray[Any], wanted: tuple[int, ...]) -> bool:
@@ -130,10 +173,15 @@ def _second(op: Op, batch: Batch) -> str:
     """The second input, where there is one: labels or probabilities of rows, or an array like the first."""
     for (name, kind), value in list(zip(op.inputs.items(), batch.inputs.values(), strict=True))[1:]:
         if kind in ("target", "label") and value.dtype.kind in "iu":
-            return _labels(op, batch, value)
+            why = _labels(op, batch, value)
+            if why:
+                return why
+            continue
         if kind == "label":
             return f"{name} has dtype {value.dtype.name}, not that of class labels"
-        wanted = batch.x.shape
+        if kind in SHARED:
+            continue
+        wanted = batch.x.shape[:-1] if kind == "row_number" else batch.x.shape
         if kind == "upstream" and op.differentiates is not None:
             wanted = op.differentiates.result_shape(batch)
         if value.shape != wanted:
@@ -152,7 +200,7 @@ def _together(op: Op, batch: Batch) -> str:
 
 
 def _labels(op: Op, batch: Batch, labels: NDArray[Any]) -> str:
-    rows, classes = batch.x.shape
+    rows, classes = op.scores_shape(batch)
     if labels.shape != (rows,):
         return f"target has shape {labels.shape}, not {(rows,)}"
     ignored = [name for name, option in op.options.items() if option.kind == "ignored_label"]

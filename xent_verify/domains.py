@@ -74,7 +74,7 @@ class Domain:
             return
         x = batch.form.widen(view.of(batch.x))
         x = np.where(np.isfinite(x), x, 0.0)
-        broken = _rows(view, failing)
+        broken = view.touched(failing)
         for number, trait in enumerate(_TRAITS[: None if self._op.by_row else 1]):
             sizes = trait.of(x)
             bins = _bins(sizes)
@@ -118,14 +118,6 @@ def _bins(sizes: FloatArray) -> NDArray[np.int64]:
         np.int64
     )
     return quarters
-
-
-def _rows(view: Rows, failing: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which rows hold a failing element; all of them where one number stands for all."""
-    if failing.shape == view.shape:
-        return np.asarray(view.of(failing).any(axis=1))
-    flat = failing.reshape(-1)
-    return np.asarray(flat) if flat.size == view.count else np.full(view.count, bool(flat.any()))
 
 
 def _single(op: Op, batch: Batch, view: Rows, place: int) -> Batch:

@@ -148,22 +148,24 @@ def focus(op: Op, batch: Batch, index: int | None) -> Batch:
         return _element(batch, index) if shape == batch.x.shape else batch
     if op.result == "loss" and shape == ():
         return batch
-    place = np.unravel_index(index, shape)
-    axis = int(op.option(batch, "axis")) % batch.x.ndim if "axis" in op.options else 1
-    if "axis" not in op.options:
-        inputs = {name: value[place[0] : place[0] + 1] for name, value in batch.inputs.items()}
-        return replace(batch, inputs=inputs, layout="C")
-    outer = list(place)
+    if any(op.options[name].kind == "causal" and value for name, value in batch.options.items()):
+        return batch
+    axis = int(op.option(batch, "axis")) % batch.x.ndim if "axis" in op.options else batch.x.ndim - 1
+    outer = list(np.unravel_index(index, shape))
     if op.result == "elements":
         del outer[axis]
+    row, lead = tuple(outer), tuple(outer[:-1])  # a matrix is that of the axes before the row's own
+
+    def of_row(value: NDArray[Any]) -> NDArray[Any]:
+        moved = np.moveaxis(value, axis, -1) if value.ndim == batch.x.ndim else value
+        return np.ascontiguousarray(moved[row])[None] if moved.ndim > len(row) else moved[row].reshape(1)
+
     inputs = {
-        name: np.ascontiguousarray(
-            (np.moveaxis(value, axis, -1) if value.ndim == batch.x.ndim else value)[tuple(outer)]
-        )[None]
+        name: np.ascontiguousarray(value[lead]) if name in op.shared else of_row(value)
         for name, value in batch.inputs.items()
     }
     options = {
-        name: np.moveaxis(np.broadcast_to(value, batch.x.shape), axis, -1)[tuple(outer)][None]
+        name: np.moveaxis(np.broadcast_to(value, op.scores_shape(batch)), axis, -1)[row][None]
         if op.options[name].kind in BROADCAST and value is not None
         else value
         for name, value in batch.options.items()
@@ -392,7 +394,7 @@ def _place_in_row(op: Op, batch: Batch, index: int) -> int:
     """Where a flat result element lies in its own row's result."""
     if op.result != "elements" or not op.by_row:
         return 0
-    axis = int(op.option(batch, "axis")) % batch.x.ndim if "axis" in op.options else 1
+    axis = int(op.option(batch, "axis")) % batch.x.ndim if "axis" in op.options else batch.x.ndim - 1
     return int(np.unravel_index(index, op.result_shape(batch))[axis])
 
 

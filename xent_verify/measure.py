@@ -125,6 +125,10 @@ def _ratio(observed: FloatArray, truth: Enclosure, limit: FloatArray, form: Floa
     error = np.where(wrong_sign | (np.isinf(scaled) & ~over & ~np.isfinite(threshold)), np.inf, error)
     allowed = np.ldexp(limit, np.clip(-units.quantum, -2200, 2200).astype(np.int32))
     ratio = np.where(error == 0, 0.0, error / allowed)
+    far = np.isfinite(observed) & np.isinf(
+        scaled
+    )  # more than 2**1024 units off, beside which the true value is nothing
+    ratio = np.where(far, np.abs(observed) / limit, ratio)
     defined = _defined(truth)
     true_nan = np.isnan(truth.hi) if form.has_inf else ~np.isfinite(truth.hi)  # NaN stands for an infinity
     exact_match = (observed == truth.hi) | (np.isnan(observed) & true_nan)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xent_verify.candidates.resolve import load
 from xent_verify.failures import UnknownNameError, UsageError
@@ -177,6 +178,14 @@ def _adapted(function: Callable[..., Any]) -> Check:
     return called
 
 
+def _beside(kind: str, rng: np.random.Generator) -> NDArray[Any]:
+    """A further input of that kind for rows of ``_CLASSES`` numbers."""
+    if kind in ("target", "label"):
+        return rng.integers(0, _CLASSES, _ROWS)
+    shapes = {"matrix": (_CLASSES, _CLASSES), "values": (_CLASSES, 4), "row_number": (_ROWS,)}
+    return rng.standard_normal(shapes.get(kind, (_ROWS, _CLASSES)))
+
+
 def _allclose(rtol: float, atol: float, seed: int) -> Check:
     """Random normal logits in float32 against the stable form in float64."""
 
@@ -185,11 +194,7 @@ def _allclose(rtol: float, atol: float, seed: int) -> Check:
         reference = find("stable", op).call
         for _ in range(_REPEATS):
             x = rng.standard_normal((_ROWS, _CLASSES))
-            labels = OPS[op].labels
-            more = [
-                rng.integers(0, _CLASSES, _ROWS) if name == labels else rng.standard_normal(x.shape)
-                for name in list(OPS[op].inputs)[1:]
-            ]
+            more = [_beside(kind, rng) for kind in list(OPS[op].inputs.values())[1:]]
             single = [value if value.dtype.kind == "i" else value.astype(np.float32) for value in (x, *more)]
             double = [value if value.dtype.kind == "i" else value.astype(np.float64) for value in single]
             got, wanted = np.asarray(candidate(*single)), np.asarray(reference(*double))

@@ -40,8 +40,9 @@ Ask = Callable[[Batch], Outcome]
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The rows of a batch ``like``: every input [R, n] (class indices [R]), the op's axis last."""
+    """The rows of a batch ``like``: every input [R, n] (class indices [R]), the op's axis last; matrices [k, n] as they are."""
 
+    op: Op
     like: Batch
     inputs: Mapping[str, NDArray[Any]]
     options: Mapping[str, Any]
@@ -58,7 +59,7 @@ class Rows:
 
     def take(self, index: ArrayLike) -> Rows:
         """Some of the rows, in that order."""
-        return replace(self, inputs={name: value[np.asarray(index)] for name, value in self.inputs.items()})
+        return replace(self, inputs=self.op.of_rows(self.inputs, lambda value: value[np.asarray(index)]))
 
     def with_logits(self, values: FloatArray) -> Rows:
         """Other logits in the first input, rounded to the format."""
@@ -72,19 +73,28 @@ class Rows:
 
 
 def rows_view(op: Op, batch: Batch) -> Rows | None:
-    """The rows of a batch, or None where it has none that stand alone (reduced, weights or masks per element, no data)."""
+    """The rows of a batch, or None where it has none that stand alone (reduced, weights or masks per element, no data,
+    several matrices)."""
     if not batch.x.size or not batch.x.ndim:
         return None
     if op.result == "loss" and op.option(batch, "reduction") != "none":
         return None
     if any(op.options[name].kind in BROADCAST and np.ndim(value) for name, value in batch.options.items()):
         return None
+    if any(op.options[name].kind == "causal" and value for name, value in batch.options.items()):
+        return None
+    if op.named("matrix") and batch.x.ndim != 2:
+        return None
     options = {name: value for name, value in batch.options.items() if name != "axis"}
-    if op.by_row and "axis" not in op.options:
-        return Rows(batch, dict(batch.inputs), options)
-    axis = int(op.option(batch, "axis")) if op.by_row else -1
-    moved = {name: np.moveaxis(value, axis, -1) for name, value in batch.inputs.items()}
-    return Rows(batch, {name: value.reshape(-1, value.shape[-1]) for name, value in moved.items()}, options)
+    if op.by_row and "axis" not in op.options and batch.x.ndim == 2:
+        return Rows(op, batch, dict(batch.inputs), options)
+    axis = int(op.option(batch, "axis")) if op.by_row and "axis" in op.options else -1
+
+    def flat(value: NDArray[Any]) -> NDArray[Any]:
+        moved = np.moveaxis(value, axis, -1) if value.ndim == batch.x.ndim else value
+        return moved.reshape(-1, moved.shape[-1]) if value.ndim == batch.x.ndim else value.reshape(-1)
+
+    return Rows(op, batch, {name: flat(value) for name, value in batch.inputs.items()}, options)
 
 
 def result_rows(op: Op, batch: Batch, values: NDArray[Any]) -> NDArray[Any]:

@@ -91,6 +91,13 @@ def _ordinary(op: Op, batch: Batch, shape: tuple[int, ...], layout: str) -> Batc
     row = np.zeros(shape[-1]) if layout == "one_column" else np.linspace(-1.0, 1.0, shape[-1])
     for name, kind in op.inputs.items():
         old = batch.inputs[name]
+        if name in op.shared:  # of ordinary numbers, too, as many vectors as before
+            length = shape[-1] if kind == "matrix" else old.shape[-1]
+            inputs[name] = batch.form.narrow(np.full((*shape[:-2], old.shape[-2], length), 0.25))
+            continue
+        if kind == "row_number":
+            inputs[name] = batch.form.narrow(np.zeros(shape[:-1]))
+            continue
         if name == op.labels and old.dtype.kind in "iu":
             inputs[name] = (np.arange(shape[0]) % max(shape[-1], 1)).astype(old.dtype)
         elif kind == "target":

@@ -147,7 +147,13 @@ def _words(asker: _Asker) -> str:
     return f"{what.type_name}: {what.message}"[:200]
 
 
-_SMALL: Mapping[str, NDArray[Any]] = {"row": _LOGITS[:, ::-1], "probabilities": _SHARES}
+_SMALL: Mapping[str, NDArray[Any]] = {
+    "row": _LOGITS[:, ::-1],
+    "probabilities": _SHARES,
+    "matrix": np.eye(3),
+    "values": np.array([[1.0, 0.0], [0.0, 1.0], [0.5, 2.0]]),
+    "row_number": np.array([0.0, 1.0]),
+}
 """A second input of a small call, by its kind."""
 
 
@@ -155,6 +161,15 @@ def _inputs(op: str) -> tuple[NDArray[Any], ...]:
     """The arrays of a small call of an operation without labels."""
     page = OPS.get(op)
     return (_LOGITS, *(_SMALL[kind] for kind in list(page.inputs.values())[1:])) if page is not None else (_LOGITS,)
+
+
+def _labelled(op: str, pick: Any, target: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+    """The arrays of a small call with labels, some of its rows."""
+    page = OPS[op]
+    return tuple(
+        _LOGITS[pick] if name == page.first else target[pick] if name == page.labels else _SMALL[kind]
+        for name, kind in page.inputs.items()
+    )
 
 
 def without_refused_axis(function: Callable[..., Any], style: Style, extra: Mapping[str, Any]) -> Style:
@@ -184,6 +199,8 @@ def _rows(asker: _Asker, style: Style) -> tuple[Style, bool]:
     if style.axis and whole is not None:
         return style, True
     by_row = replace(style, unit="vector")
+    if OPS[style.op].shared:
+        return style, whole is not None
     single = asker.ask(style, *(value[1] for value in inputs))
     joint = _AS_ONE_ROW.get(style.op)
     one_row = (
@@ -230,9 +247,9 @@ def _only_reduction(style: Style, answer: NDArray[Any], unreduced: tuple[int, ..
 
 def _losses(asker: _Asker, style: Style) -> tuple[Style, bool]:
     """Class indices or probabilities, a batch or one row at a time, reduced or not."""
-    for unit, pick in (("", slice(None)), ("vector", 1)):
-        index = asker.ask(style, _LOGITS[pick], _CLASSES[pick])
-        shares = asker.ask(style, _LOGITS[pick], _SHARES[pick])
+    for unit, pick in (("", slice(None)), ("vector", 1))[: 1 if OPS[style.op].shared else None]:
+        index = asker.ask(style, *_labelled(style.op, pick, _CLASSES))
+        shares = asker.ask(style, *_labelled(style.op, pick, _SHARES))
         if index is None and shares is None:
             continue
         answer = index if index is not None else shares
@@ -250,8 +267,8 @@ def _losses(asker: _Asker, style: Style) -> tuple[Style, bool]:
 
 def _as_labels(asker: _Asker, style: Style, shares: NDArray[Any], pick: Any) -> bool:
     """Whether probabilities are taken for labels: cast to whole numbers, they have the same answer, and others another."""
-    labels = _SHARES[pick].astype(np.int64)
-    cast, other = (asker.ask(style, _LOGITS[pick], one) for one in (labels, labels + 1))
+    labels = _SHARES.astype(np.int64)
+    cast, other = (asker.ask(style, *_labelled(style.op, pick, one)) for one in (labels, labels + 1))
     return cast is not None and np.array_equal(cast, shares) and (other is None or not np.array_equal(cast, other))
 
 

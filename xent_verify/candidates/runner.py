@@ -16,6 +16,7 @@ from xent_verify.candidates.adapters import Adapter
 from xent_verify.candidates.answers import NotAnArray, ProgramEnded, native, raised, same, shares_memory, to_array
 from xent_verify.candidates.style import Style
 from xent_verify.model import Batch, Died, Outcome, Returned
+from xent_verify.ops import op_named
 
 __all__ = ["Runner"]
 
@@ -109,7 +110,12 @@ class Runner:
         if batch.threads == 1:
             return lasting.repeated(lambda: call(given), bits, batch.times)
         # each thread has the same rows in another order, so that what they share shows
-        turned = [[self._adapter.to_target(np.roll(a, k, axis=0)) for a in arrays] for k in range(batch.threads)]
+        shared = op_named(batch.op).shared
+        own = [name not in shared for name in batch.inputs]
+        turned = [
+            [self._adapter.to_target(np.roll(a, k, axis=0) if its else a) for a, its in zip(arrays, own, strict=True)]
+            for k in range(batch.threads)
+        ]
         turns, value = lasting.at_once([partial(call, held) for held in turned], bits, batch.times)
         return np.roll(to_array(value, self._adapter)[0], -turns, axis=0)
 

@@ -137,7 +137,7 @@ class Style:
             index
             and not self.accepts("ignore_index")
             and target.size
-            and not 0 <= target.min() <= target.max() < batch.x.shape[-1]
+            and not 0 <= target.min() <= target.max() < OPS[self.op].scores_shape(batch)[-1]
         ):
             return False
         return self.targets == "any" or index == (self.targets == "index")

@@ -104,8 +104,8 @@ def _company(rows: Rows) -> Iterator[tuple[str, Rows, IntArray, IntArray]]:
         inputs = {}
         for key, value in crowd.inputs.items():
             strangers = value.copy()
-            if key != "target":
-                strangers[::2] = form.narrow(fill)
+            if value.dtype.kind not in "iu" and key not in rows.op.shared:
+                strangers[::2] = form.narrow(fill if value.ndim > 1 else fill[0])
             inputs[key] = strangers
         yield f"beside rows of {name}", replace(crowd, inputs=inputs), kept, chosen
     count = len(rows.x)

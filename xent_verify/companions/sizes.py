@@ -56,7 +56,7 @@ def sweep(ask: Ask, op: Op, batch: Batch, outcome: Returned, limit: FloatArray) 
 
 def _sizes(known: Known) -> list[int]:
     room = _BYTES_WIDE if known.rows.x.shape[1] > _WIDE else _BYTES
-    most = min(LARGEST, room // sum(value[:1].nbytes for value in known.rows.inputs.values()))
+    most = min(LARGEST, room // sum(value.nbytes for value in known.rows.take([0]).inputs.values()))
     sizes = {2**power for power in range(1, 13)} | {2**power + step for power in range(1, 8) for step in (-1, 1)}
     return sorted(size for size in sizes | {most} if 1 < size <= most)
 

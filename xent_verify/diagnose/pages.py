@@ -103,10 +103,10 @@ def _finite_mask(case: Case) -> Iterator[Prediction]:
 
 def _masked_late(case: Case) -> Iterator[Prediction]:
     masks = _masks(case)
-    if masks and case.op.result == "elements":
+    if masks and case.op.result == "elements" and not case.op.named("values"):
         options = {name: value for name, value in case.batch.options.items() if name not in masks}
         bare = replace(case, batch=replace(case.batch, options=options))
-        kept = np.all([np.broadcast_to(mask, case.batch.x.shape) for mask in masks.values()], axis=0)
+        kept = np.all([np.broadcast_to(mask, case.op.scores_shape(case.batch)) for mask in masks.values()], axis=0)
         for name, value in _answers(bare, Floats, case.dtype):
             yield f"{name} without a mask, and 0 for what is masked", np.where(kept, value, 0.0)
 

@@ -9,7 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from xent_verify.implementations import attention, gradients, naive, siblings, stable, sums, tokens
+from xent_verify.implementations import (
+    attending,
+    attention,
+    fused,
+    gates,
+    gradients,
+    naive,
+    siblings,
+    stable,
+    sums,
+    tokens,
+)
 from xent_verify.implementations.entries import Family, Implementation
 from xent_verify.implementations.faulty import ZOO
 
@@ -113,6 +124,37 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = (
     _stable("attention_softmax", "masked-terms", attention.attention_softmax_masked_terms),
     _stable("attention_softmax", "online", attention.attention_softmax_online),
     _stable("attention_softmax", "wide", attention.attention_softmax_wide),
+    _naive("attention", "naive", attending.attention_naive, _OVERFLOW),
+    _stable("attention", "stable", attending.attention_stable),
+    _stable("attention", "blocks", attending.attention_blocks),
+    _stable("attention", "scaled-queries", attending.attention_scaled_queries),
+    _stable("attention", "wide", attending.attention_wide),
+    _naive("attention_lse", "naive", attending.attention_lse_naive, "±inf beyond the edges of exp"),
+    _stable("attention_lse", "stable", attending.attention_lse_stable),
+    _stable("attention_lse", "blocks", attending.attention_lse_blocks),
+    _stable("attention_lse", "wide", attending.attention_lse_wide),
+    _naive("merge_states", "naive", attending.merge_states_naive, _OVERFLOW),
+    _stable("merge_states", "stable", attending.merge_states_stable),
+    _stable("merge_states", "weights", attending.merge_states_logsumexp),
+    _stable("merge_states", "wide", attending.merge_states_wide),
+    _naive("linear_cross_entropy", "naive", fused.linear_cross_entropy_naive, f"{_OVERFLOW}; {_LOG_ZERO}"),
+    _naive("linear_cross_entropy", "lse-minus-logit", fused.linear_cross_entropy_lse_minus_logit, _OFFSET),
+    _stable("linear_cross_entropy", "stable", fused.linear_cross_entropy_stable),
+    _stable("linear_cross_entropy", "chunked", fused.linear_cross_entropy_chunked),
+    _stable("linear_cross_entropy", "sharded", fused.linear_cross_entropy_sharded),
+    _stable("linear_cross_entropy", "wide", fused.linear_cross_entropy_wide),
+    _naive("topk_softmax", "naive", gates.topk_softmax_naive, _OVERFLOW),
+    _stable("topk_softmax", "stable", gates.topk_softmax_stable),
+    _stable("topk_softmax", "of-chosen", gates.topk_softmax_of_chosen),
+    _stable("topk_softmax", "wide", gates.topk_softmax_wide),
+    _naive("js_divergence", "naive", gates.js_divergence_naive, f"0·log 0 in any class; {_LOG_ZERO}"),
+    _stable("js_divergence", "stable", gates.js_divergence_stable),
+    _stable("js_divergence", "ratios", gates.js_divergence_ratios),
+    _stable("js_divergence", "wide", gates.js_divergence_wide),
+    _naive("nll", "one-hot", gates.nll_one_hot, "0·(-inf) where a class is masked"),
+    _stable("nll", "stable", gates.nll_stable),
+    _stable("nll", "one-hot-masked", gates.nll_one_hot_masked),
+    _stable("nll", "wide", gates.nll_wide),
     _naive("softmax_one", "naive", sums.softmax_one_naive, _OVERFLOW),
     _stable("softmax_one", "stable", sums.softmax_one_stable),
     _stable("softmax_one", "padded", sums.softmax_one_padded),

@@ -15,6 +15,7 @@ from xent_verify.minimise.surgery import (
     flattened,
     is_index,
     keep,
+    keep_vectors,
     simpler,
     simplicity,
     takes,
@@ -111,21 +112,32 @@ def fewer_columns(attempt: Attempt) -> None:
         _shorten(attempt, attempt.batch.x.ndim - 1)
 
 
+def fewer_vectors(attempt: Attempt) -> None:
+    """Vectors of a matrix, and what belongs to them."""
+    op = op_named(attempt.batch.op)
+    if op.named("matrix"):
+        _cut_down(attempt, lambda batch: op.scores_shape(batch)[-1], keep_vectors)
+
+
 def _shorten(attempt: Attempt, axis: int) -> None:
+    _cut_down(attempt, lambda batch: batch.x.shape[axis], lambda batch, indices: keep(batch, axis, indices))
+
+
+def _cut_down(attempt: Attempt, count: Callable[[Batch], int], kept: Callable[[Batch, Any], Batch]) -> None:
     """Bisect both ends of an axis, then drop pieces of it, coarse to fine."""
-    length = attempt.batch.x.shape[axis]
+    length = count(attempt.batch)
     if length <= 1:
         return
-    if attempt.first(keep(attempt.batch, axis, [k]) for k in _spread(length)):
+    if attempt.first(kept(attempt.batch, [k]) for k in _spread(length)):
         return
     whole = attempt.batch
-    attempt.smallest(1, length, lambda k: keep(whole, axis, np.arange(k)))
-    whole, length = attempt.batch, attempt.batch.x.shape[axis]
-    attempt.smallest(1, length, lambda k: keep(whole, axis, np.arange(length - k, length)))
+    attempt.smallest(1, length, lambda k: kept(whole, np.arange(k)))
+    whole, length = attempt.batch, count(attempt.batch)
+    attempt.smallest(1, length, lambda k: kept(whole, np.arange(length - k, length)))
     pieces = 2
     while pieces <= 2 * _PIECES and attempt.budget > 0:
-        length = attempt.batch.x.shape[axis]
-        if length <= 1 or not attempt.first(_without_piece(attempt.batch, axis, min(pieces, length))):
+        length = count(attempt.batch)
+        if length <= 1 or not attempt.first(_without_piece(attempt.batch, length, min(pieces, length), kept)):
             if pieces >= length:
                 return
             pieces *= 2
@@ -137,11 +149,11 @@ def _spread(length: int) -> list[int]:
     return [int(k) for k in few]
 
 
-def _without_piece(batch: Batch, axis: int, pieces: int) -> Iterator[Batch]:
-    everything = np.arange(batch.x.shape[axis])
+def _without_piece(batch: Batch, length: int, pieces: int, kept: Callable[[Batch, Any], Batch]) -> Iterator[Batch]:
+    everything = np.arange(length)
     for piece in np.array_split(everything, pieces)[::-1]:
         if piece.size < everything.size:
-            yield keep(batch, axis, np.delete(everything, piece))
+            yield kept(batch, np.delete(everything, piece))
 
 
 def simpler_targets(attempt: Attempt) -> None:
@@ -156,12 +168,14 @@ def simpler_targets(attempt: Attempt) -> None:
 
 
 def _simpler_indices(batch: Batch, target: NDArray[Any]) -> Iterator[Batch]:
-    wide, classes = target.astype(np.int64), batch.x.shape[-1]
+    op = op_named(batch.op)
+    wide, classes = target.astype(np.int64), op.scores_shape(batch)[-1]
     live = np.where((wide >= 0) & (wide < classes), 0, wide)
     for value in (live, wide, live.astype(target.dtype)):
         yield with_input(batch, "target", value)
     if 0 < wide.reshape(-1)[0] < classes:
-        yield keep(batch, batch.x.ndim - 1, np.roll(np.arange(classes), -int(wide.reshape(-1)[0])))
+        order = np.roll(np.arange(classes), -int(wide.reshape(-1)[0]))
+        yield keep_vectors(batch, order) if op.named("matrix") else keep(batch, batch.x.ndim - 1, order)
 
 
 def _simpler_probabilities(batch: Batch, target: NDArray[Any]) -> Iterator[Batch]:
@@ -302,6 +316,7 @@ PASSES: tuple[Pass, ...] = (
     fewer_dimensions,
     fewer_rows,
     one_large_logit,
+    fewer_vectors,
     fewer_columns,
     fewer_dimensions,
     simpler_targets,

@@ -21,6 +21,7 @@ __all__ = [
     "flattened",
     "is_index",
     "keep",
+    "keep_vectors",
     "simpler",
     "simplicity",
     "takes",
@@ -55,6 +56,8 @@ def keep(batch: Batch, axis: int, indices: ArrayLike) -> Batch:
     """
     kept: IntArray = np.asarray(indices, dtype=np.int64)
     x = batch.x
+    if op_named(batch.op).named("matrix"):
+        return _keep_products(batch, axis, kept)
     last = axis == x.ndim - 1
     ignored = int(batch.options.get("ignore_index", -100))
 
@@ -75,6 +78,51 @@ def keep(batch: Batch, axis: int, indices: ArrayLike) -> Batch:
         given, place = batch.options[name], axis - x.ndim + batch.options[name].ndim
         whole = place >= 0 and given.shape[place] == x.shape[axis]
         options[name] = given.take(kept, axis=place) if whole else given
+    return replace(batch, inputs=inputs, options=options)
+
+
+def _keep_products(batch: Batch, axis: int, kept: IntArray) -> Batch:
+    """The same where scores are products: a number of each row goes with that of each vector, a leading axis with all."""
+    op, last = op_named(batch.op), batch.x.ndim - 1
+    inputs = {}
+    for name, value in batch.inputs.items():
+        with_all = name in op.shared and axis < last - 1
+        with_rows = name not in op.shared and axis < value.ndim
+        with_numbers = op.inputs[name] == "matrix" and axis == last
+        inputs[name] = value.take(kept, axis=axis) if with_all or with_rows or with_numbers else value
+    options = dict(batch.options)
+    for name in _broadcast(batch) if axis < last else []:
+        options[name] = _cut_broadcast(options[name], axis - batch.x.ndim, batch.x.shape[axis], kept)
+    return replace(batch, inputs=inputs, options=options)
+
+
+def _cut_broadcast(value: NDArray[Any], axis: int, length: int, kept: IntArray) -> NDArray[Any]:
+    """An array that broadcasts, cut along an axis counted from the end, where it has all of it."""
+    whole = value.ndim >= -axis and value.shape[axis] == length
+    return value.take(kept, axis=axis) if whole else value
+
+
+def keep_vectors(batch: Batch, indices: ArrayLike) -> Batch:
+    """The batch with only these vectors of its matrix, and what else there is one of for each."""
+    kept: IntArray = np.asarray(indices, dtype=np.int64)
+    op = op_named(batch.op)
+    count, ignored = op.scores_shape(batch)[-1], int(batch.options.get("ignore_index", -100))
+    inputs = {
+        name: value.take(kept, axis=-2)
+        if name in op.shared
+        else _renumbered(value, kept, count, ignored)
+        if name == op.labels
+        else value
+        for name, value in batch.inputs.items()
+    }
+    options = {
+        name: value.take(kept)
+        if op.options[name].kind == "score_number" and value is not None
+        else _cut_broadcast(value, -1, count, kept)
+        if name in _broadcast(batch)
+        else value
+        for name, value in batch.options.items()
+    }
     return replace(batch, inputs=inputs, options=options)
 
 
@@ -102,6 +150,8 @@ def _renumbered(target: NDArray[Any], kept: IntArray, classes: int, ignored: int
 def flattened(batch: Batch, ndim: int) -> Batch:
     """The batch as a matrix with the op's axis last (``ndim`` 2), or as a vector (1: a single row, or elementwise)."""
     x = batch.x
+    if op_named(batch.op).named("matrix"):
+        return _squeezed(batch) if ndim == 2 else batch
     axis = int(batch.options.get("axis", -1)) % max(x.ndim, 1)
 
     def flat(value: Any) -> Any:
@@ -115,6 +165,21 @@ def flattened(batch: Batch, ndim: int) -> Batch:
     }
     options = {name: flat(full.get(name, value)) for name, value in batch.options.items() if name != "axis"}
     return replace(batch, inputs={name: flat(array) for name, array in batch.inputs.items()}, options=options)
+
+
+def _squeezed(batch: Batch) -> Batch:
+    """Without leading axes of length 1."""
+    if batch.x.ndim < 3 or math.prod(batch.x.shape[:-2]) != 1:
+        return batch
+    inputs = {
+        name: value.reshape(value.shape[batch.x.ndim - 2 :]) if value.ndim == batch.x.ndim else value
+        for name, value in batch.inputs.items()
+    }
+    options = {
+        name: batch.options[name].reshape(batch.options[name].shape[-2:]) if name in _broadcast(batch) else value
+        for name, value in batch.options.items()
+    }
+    return replace(batch, inputs=inputs, options=options)
 
 
 def with_input(batch: Batch, name: str, values: NDArray[Any]) -> Batch:
@@ -150,11 +215,16 @@ def cost(batch: Batch) -> tuple[float, ...]:
     odd = sum(array.dtype != np.int64 for array in batch.inputs.values() if is_index(array))
     numbers = [value for value in scalars if isinstance(value, (int, float))]
     hard_options = math.fsum(float(simplicity(value)) for value in numbers)
-    return (batch.x.size, len(batch.options), batch.layout != "C", batch.x.ndim, odd, hard_options, hard)
+    return (_size(batch), len(batch.options), batch.layout != "C", batch.x.ndim, odd, hard_options, hard)
+
+
+def _size(batch: Batch) -> int:
+    """Logits, and numbers of matrices."""
+    return batch.x.size + sum(batch.inputs[name].size for name in op_named(batch.op).shared if name in batch.inputs)
 
 
 def simpler(one: Batch, other: Batch) -> bool:
     """Whether one batch costs less than another."""
-    if one.x.size != other.x.size:
-        return one.x.size < other.x.size
+    if _size(one) != _size(other):
+        return _size(one) < _size(other)
     return cost(one) < cost(other)

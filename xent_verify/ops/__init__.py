@@ -9,23 +9,29 @@ from typing import Any
 
 from xent_verify.failures import UnknownNameError, UsageError
 from xent_verify.ops import (
+    attention,
     attention_softmax,
     binary_cross_entropy_with_logits,
     cross_entropy,
     cross_entropy_grad,
     entropy,
+    js_divergence,
     kl_divergence,
+    linear_cross_entropy,
     log_sigmoid,
     log_softmax,
     logaddexp,
     logmeanexp,
     logsumexp,
+    merge_states,
+    nll,
     sigmoid,
     softmax,
     softmax_one,
     softmax_temperature,
     softplus,
     token_logprob,
+    topk_softmax,
     z_loss,
 )
 from xent_verify.ops.op import Op, Option
@@ -37,26 +43,33 @@ __all__ = ["OPS", "Op", "Option", "in_table", "op_named", "op_of"]
 
 OPS: Mapping[str, Op] = MappingProxyType(
     {
-        module.OP.name: module.OP
-        for module in (
-            softmax,
-            log_softmax,
-            logsumexp,
-            cross_entropy,
-            cross_entropy_grad,
-            sigmoid,
-            log_sigmoid,
-            binary_cross_entropy_with_logits,
-            softmax_temperature,
-            kl_divergence,
-            token_logprob,
-            entropy,
-            softplus,
-            logaddexp,
-            logmeanexp,
-            softmax_one,
-            z_loss,
-            attention_softmax,
+        op.name: op
+        for op in (
+            softmax.OP,
+            log_softmax.OP,
+            logsumexp.OP,
+            cross_entropy.OP,
+            cross_entropy_grad.OP,
+            sigmoid.OP,
+            log_sigmoid.OP,
+            binary_cross_entropy_with_logits.OP,
+            softmax_temperature.OP,
+            kl_divergence.OP,
+            token_logprob.OP,
+            entropy.OP,
+            softplus.OP,
+            logaddexp.OP,
+            logmeanexp.OP,
+            softmax_one.OP,
+            z_loss.OP,
+            attention_softmax.OP,
+            attention.OP,
+            attention.LSE,
+            merge_states.OP,
+            linear_cross_entropy.OP,
+            topk_softmax.OP,
+            js_divergence.OP,
+            nll.OP,
         )
     }
 )

@@ -300,6 +300,45 @@ class Errors(Verbs):
             made.wild = _either(made.wild, beyond if beyond.any() else None)
         return made
 
+    @_once
+    def product(self, x: Approximate, matrix: Approximate) -> Approximate:
+        """n products of each row and vector, added up in any order: [R, n] and [G, k, n] give [R, k].
+
+        Where they cancel v is off by what this reading's own sum loses; the bound has room for that on both sides.
+        """
+        groups, k, n = matrix.v.shape
+        rows = len(x.v)
+
+        def dot(left: Array, right: Array) -> Array:
+            full = np.broadcast_to(left, x.v.shape).reshape(groups, rows // max(groups, 1), n)
+            return np.asarray(full @ np.swapaxes(right, -1, -2)).reshape(rows, k)
+
+        size_x, size_m = np.abs(x.v), np.abs(matrix.v)
+        v, size = dot(x.v, matrix.v), dot(size_x, size_m)
+        e: Any = np.zeros((), self.number)
+        if np.any(x.error):
+            e = dot(np.broadcast_to(x.error, x.v.shape), size_m)
+        if np.any(matrix.error):
+            e = e + dot(size_x + x.error, np.broadcast_to(matrix.error, matrix.v.shape))
+        size = size + e
+        e = e + size * self.u + np.where(size > 0, n * self.half_eta, 0)
+        e = e + size * (1 + self.u) * (self.machine.sigma(n) * self.u_sum)
+        e = e + size * ((n + 2) * float(np.finfo(self.number).eps))
+        r: Any = np.zeros((), self.number)
+        if self.machine.sums is not self.machine.steps:
+            r = self._rounded(v, e)
+        odd = np.where(np.isfinite(x.v).all(axis=-1, keepdims=True) & np.isfinite(matrix.v).all(), 0, np.inf)
+        made = self._made(v, e, r, self._any(x.wild), _either(self._any(x.free), self._any(x.wild)), (odd,))
+        if self.watch:
+            beyond = np.asarray((size * (1 + self.u) > self._top) & (size < np.inf))
+            if beyond.any():  # terms of both signs may leave the range
+                made.wild, made.free = _either(made.wild, beyond), _either(made.free, beyond)
+        return made
+
+    def turned(self, x: Approximate) -> Approximate:
+        """The last two axes exchanged."""
+        return self._each(x, lambda array: np.swapaxes(array, -1, -2))
+
     def total(self, x: Approximate) -> Approximate:
         """Sum of all rows' values [R, 1], a scalar."""
         flat = Approximate(

@@ -106,6 +106,12 @@ class Floats(Verbs):
     def total(self, x: Number) -> Number:
         return Number(self, self.sum(Number(self, x.v.reshape(1, -1))).v.reshape(()))
 
+    def shaped(self, x: Number, shape: tuple[int, ...]) -> Number:
+        return Number(self, x.v.reshape(shape))
+
+    def turned(self, x: Number) -> Number:
+        return Number(self, np.swapaxes(x.v, -1, -2))
+
     def take(self, x: Number, labels: Array) -> Number:
         rows = max(len(labels), len(x.v))
         return Number(self, np.take_along_axis(np.broadcast_to(x.v, (rows, x.v.shape[-1])), labels, -1))

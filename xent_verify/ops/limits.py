@@ -17,7 +17,7 @@ from xent_verify.model import Batch
 from xent_verify.ops.errors import Approximate, Errors
 from xent_verify.ops.floats import Floats, Number
 from xent_verify.ops.machine import Machine
-from xent_verify.ops.op import Op
+from xent_verify.ops.op import SHARED, Op
 from xent_verify.ops.rows import Rows
 
 __all__ = ["Limits", "arguments_of", "limits_of", "run"]
@@ -44,34 +44,34 @@ def limits_of(op: Op, call: Batch, machine: Machine) -> Limits:
         shape = op.result_shape(call)
         error = np.full(shape, reading.half_eta_store)  # below it no two floats differ
         wild, free = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
-        view = Rows.of_call(op, call)
         for name in op.widest or op.algorithms:
             result = reading.store(op.algorithms[name](reading, **arguments))
             bound = np.where(np.isfinite(result.v) & ~np.isnan(result.error), result.error, np.inf)
-            np.maximum(error, _placed(op, view, result, bound, shape), out=error)
+            np.maximum(error, _placed(op, call, result, bound, shape), out=error)
             for total, mask in ((wild, result.wild), (free, result.free)):
                 if mask is not None:
-                    total |= _placed(op, view, result, mask, shape)
+                    total |= _placed(op, call, result, mask, shape)
         return Limits(error, wild | free, free)
 
 
-def _placed(op: Op, view: Rows, result: Approximate | Number, values: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+def _placed(op: Op, call: Batch, result: Approximate | Number, values: Any, shape: tuple[int, ...]) -> NDArray[Any]:
     """An array of the reading, which may broadcast, in the result's shape."""
+    view, width = Rows.of_call(op, call), op.result_width(call)
     if result.v.ndim == 0:
         return np.asarray(values).reshape(shape)
-    width = view.n if op.result == "elements" else 1
     full = np.broadcast_to(values, (view.count, width))
     return np.asarray(view.back(full if op.result == "elements" and op.by_row else full[:, 0]))
 
 
 def _reading(op: Op, call: Batch, machine: Machine) -> Errors:
     view = Rows.of_call(op, call)
-    terms = view.n * view.count if op.result == "loss" else view.n  # added up at most
+    width = max(view.n, op.scores_shape(call)[-1]) if op.named("matrix") else view.n
+    terms = width * view.count if op.result == "loss" else width  # added up at most
     special, reach = False, float(max(terms, 1))
     for name, value in (*call.inputs.items(), *call.options.items()):
         kind = op.inputs.get(name) or op.options[name].kind
-        special |= kind == "mask" and value is not None
-        if kind in ("axis", "ignored_label", "reduction") or value is None:
+        special |= (kind == "mask" and value is not None) or (kind == "causal" and bool(value))
+        if kind in ("axis", "ignored_label", "reduction", "causal", "count", "flag") or value is None:
             continue
         array = np.asarray(value)
         if array.dtype.kind in "iub":
@@ -84,7 +84,8 @@ def _reading(op: Op, call: Batch, machine: Machine) -> Errors:
         if kind == "divisor":
             reach *= max(1.0, float(1 / size.min(initial=1.0)) if size.all() else math.inf)
     watch = reach >= min(machine.store.max_finite, machine.steps.max_finite) / 16
-    return Errors(machine, special=special, watch=watch, number=np.longdouble if reach > 1e150 else np.float64)
+    long = reach > 1e150 or (bool(op.named("matrix")) and machine.steps.bits == 64)  # what cancels, in more bits
+    return Errors(machine, special=special, watch=watch, number=np.longdouble if long else np.float64)
 
 
 def run(op: Op, name: str, call: Batch, machine: Machine, arithmetic: type[Floats] = Floats) -> NDArray[Any]:
@@ -92,7 +93,7 @@ def run(op: Op, name: str, call: Batch, machine: Machine, arithmetic: type[Float
     with np.errstate(all="ignore"):
         reading = arithmetic(machine)
         result = reading.store(op.algorithms[name](reading, **arguments_of(op, call, reading)))
-        placed = _placed(op, Rows.of_call(op, call), result, result.v, op.result_shape(call))
+        placed = _placed(op, call, result, result.v, op.result_shape(call))
         return placed.astype(machine.store.dtype)
 
 
@@ -107,12 +108,25 @@ def arguments_of(op: Op, call: Batch, a: Any, rows: slice | None = None) -> dict
             found[name] = a.input(_upstream(op, view, array)[some])
         elif kind in ("target", "label") and array.dtype.kind in "iub":
             found[name] = array.astype(np.int64).reshape(-1, 1)[some]
+        elif kind in SHARED:
+            found[name] = a.input(_groups(array, view, rows))
+        elif kind == "row_number":
+            found[name] = a.row(array.reshape(-1, 1)[some])
         else:
             found[name] = (a.row if kind == "row" else a.input)(view.of(array)[some])
     for name, option in op.options.items():
         if option.kind != "axis":
-            found[name] = _option(op.option(call, name), option.kind, view, a, some)
+            found[name] = _option(op.option(call, name), option.kind, Rows.of_scores(op, call), a, some)
     return found
+
+
+def _groups(array: NDArray[Any], view: Rows, rows: slice | None) -> NDArray[Any]:
+    """Matrices as [G, k, n], one for as many successive rows each; ``rows`` that share one: that one."""
+    matrices = array.reshape(-1, *array.shape[-2:])
+    if rows is None:
+        return matrices
+    group = rows.start // max(view.shape[-2], 1)
+    return matrices[group : group + 1]
 
 
 def _upstream(op: Op, view: Rows, array: NDArray[Any]) -> NDArray[Any]:
@@ -122,12 +136,22 @@ def _upstream(op: Op, view: Rows, array: NDArray[Any]) -> NDArray[Any]:
     return view.of(array)
 
 
+def _causal(view: Rows) -> NDArray[Any]:
+    """True where row i of each group of R keeps score j of k: j <= i + k - R (the last row keeps all)."""
+    rows, k = view.shape[-2:]
+    return np.tile(np.tri(rows, k, k - rows, dtype=np.bool_), (view.count // max(rows, 1), 1))
+
+
 def _option(value: Any, kind: str, view: Rows, a: Any, rows: slice) -> Any:
     match kind:
         case "class_weights" if value is not None:
             return a.input(np.asarray(value)[None, :])
-        case "element_weights" if value is not None:
+        case "element_weights" | "bias" if value is not None:
             return a.input(view.of(np.asarray(value))[rows])
+        case "score_number" if value is not None:
+            return a.input(np.asarray(value)[None, :])
+        case "causal":
+            return _causal(view)[rows] if value else None
         case "mask" if value is not None:
             return view.of(np.asarray(value))[rows]
         case "logit":

@@ -14,11 +14,16 @@ from typing import Any, Literal, Protocol
 from xent_verify.formats import FORMATS
 from xent_verify.model import Batch
 
-__all__ = ["AXIS", "BROADCAST", "Arithmetic", "ExpSum", "Op", "Option", "Quantity", "Real", "RowInputs"]
+__all__ = ["AXIS", "BROADCAST", "SHARED", "Arithmetic", "ExpSum", "Op", "Option", "Quantity", "Real", "RowInputs"]
 
-InputKind = Literal["row", "target", "label", "probabilities", "upstream"]
+InputKind = Literal["row", "target", "label", "probabilities", "upstream", "matrix", "values", "row_number"]
 """row: logits along the axis; target: class labels [R] or probabilities [R, n]; label: class labels [R] alone;
-probabilities: like the first input; upstream: the gradient of a loss by the result, in the result's shape."""
+probabilities: like the first input; upstream: the gradient of a loss by the result, in the result's shape;
+matrix: k vectors [.., k, n] whose products with each row [.., R, n] of the first input are its k scores; values: k vectors
+[.., k, m], of which each row of the result [.., R, m] is a weighted sum; row_number: one number a row."""
+
+SHARED: tuple[InputKind, ...] = ("matrix", "values")
+"""The kinds that belong to all rows together."""
 
 OptionKind = Literal[
     "axis",
@@ -32,13 +37,22 @@ OptionKind = Literal[
     "factor",
     "mask",
     "logit",
+    "bias",
+    "causal",
+    "score_number",
+    "count",
+    "flag",
 ]
 """class_weights: one per class; element_weights: broadcast against the first input; share: a number in [0, 1];
 divisor: a real number other than 0; number: any real number; factor: a positive number;
-mask: Booleans that broadcast against the first input, True where a logit is kept; logit: one more logit, None or -inf: none."""
+mask: Booleans that broadcast against the scores, True where a logit is kept; logit: one more logit, None or -inf: none;
+bias: numbers below inf that broadcast against the scores; causal: True keeps score j of row i where j <= i + k - R;
+score_number: one number for each score of a row, as a bias of classes; count: a number from 1 to n, the length of a row of the
+result; flag: True or False. The scores are the first input, or its products with
+the input of kind "matrix"."""
 
-BROADCAST: tuple[OptionKind, ...] = ("element_weights", "mask")
-"""The kinds whose values broadcast against the first input."""
+BROADCAST: tuple[OptionKind, ...] = ("element_weights", "mask", "bias")
+"""The kinds whose values broadcast against the scores."""
 
 
 class Real(Protocol):
@@ -113,8 +127,9 @@ class Op:
     """One operation.
 
     ``inputs``: positional arguments in order, name -> kind. ``options``: keyword arguments, name -> ``Option``.
-    ``result``: "elements" (the shape of the first input), "rows" (its axis removed), "loss" (one value per row, reduced
-    by the option of kind "reduction"). ``by_row`` False: elementwise, every element is a row of its own.
+    ``result``: "elements" (the shape of the first input; its last axis is as long as a vector of the input of kind "values", or
+    as the option of kind "count" says, where there is one), "rows" (its axis removed), "loss" (one value per row, reduced by
+    the option of kind "reduction"). ``by_row`` False: elementwise, every element is a row of its own.
 
     ``formula(arithmetic, row, wanted)`` gives the true values of the wanted elements of one row (for "rows" and "loss":
     one value); ``denominator(arithmetic, batch)`` what the reduction "mean" divides by. ``formula`` None: the first
@@ -166,6 +181,40 @@ class Op:
         """Name of the first input."""
         return next(iter(self.inputs))
 
+    def named(self, kind: str) -> str:
+        """Name of the first input of a kind; "" where there is none."""
+        return next((name for name, own in self.inputs.items() if own == kind), "")
+
+    @property
+    def counted(self) -> str:
+        """Name of the option that is the length of a row of the result; "" where there is none."""
+        return next((name for name, option in self.options.items() if option.kind == "count"), "")
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """Names of the inputs that belong to all rows together."""
+        return tuple(name for name, kind in self.inputs.items() if kind in SHARED)
+
+    def of_rows(self, inputs: Mapping[str, Any], change: Callable[[Any], Any]) -> dict[str, Any]:
+        """The inputs of a call, those that belong to its rows changed; a matrix or values stay as they are."""
+        return {name: value if name in self.shared else change(value) for name, value in inputs.items()}
+
+    def scores_shape(self, batch: Batch) -> tuple[int, ...]:
+        """Shape of the scores: of the first input, or of its products with the matrix."""
+        shape, name = batch.x.shape, self.named("matrix")
+        return (*shape[:-1], batch.inputs[name].shape[-2]) if name and shape else shape
+
+    def result_width(self, batch: Batch) -> int:
+        """Length of a row of the result."""
+        if self.result != "elements" or not self.by_row:
+            return 1
+        name = self.named("values")
+        if name:
+            return int(batch.inputs[name].shape[-1])
+        if self.counted:
+            return int(self.option(batch, self.counted))
+        return int(batch.x.shape[int(self.option(batch, "axis")) if "axis" in self.options else -1])
+
     def option(self, batch: Batch, name: str) -> Any:
         """The batch's value of an option, or its default."""
         return batch.options.get(name, self.options[name].default)
@@ -175,7 +224,8 @@ class Op:
         shape = batch.x.shape
         match self.result:
             case "elements":
-                return shape
+                own = self.named("values") or self.counted
+                return (*shape[:-1], self.result_width(batch)) if own and shape else shape
             case "rows":
                 axis = int(self.option(batch, "axis")) % len(shape) if "axis" in self.options else len(shape) - 1
                 return shape[:axis] + shape[axis + 1 :]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,6 +38,11 @@ class Rows:
             return cls(call.x.shape, None)
         return cls(call.x.shape, int(op.option(call, "axis")) if "axis" in op.options else -1)
 
+    @classmethod
+    def of_scores(cls, op: Op, call: Batch) -> Rows:
+        """The view of a call's scores."""
+        return replace(cls.of_call(op, call), shape=op.scores_shape(call))
+
     @property
     def n(self) -> int:
         """Length of a row."""
@@ -62,10 +67,20 @@ class Rows:
         moved = full if self.axis is None else np.moveaxis(full, self.axis, -1)
         return moved.reshape(self.count, self.n)
 
+    def touched(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """The rows that a mask of a result marks an element of; all of them where one number stands for all."""
+        if mask.shape == self.shape:
+            return np.asarray(self.of(mask).any(axis=1))
+        if mask.size == self.count:
+            return mask.reshape(-1)
+        if mask.ndim and mask.shape[:-1] == self.shape[:-1]:
+            return np.asarray(mask.reshape(self.count, -1).any(axis=1))
+        return np.full(self.count, bool(mask.any()))
+
     def back(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """Rows [R, n] in the shape of the input; one value per row, [R], in the shape without the axis."""
+        """Rows [R, m] in the shape of the input, m along the axis; one value per row, [R], in the shape without the axis."""
         if self.axis is None:
             return rows.reshape(self.shape)
         if rows.ndim == 1:
             return rows.reshape(self.outer)
-        return np.moveaxis(rows.reshape((*self.outer, self.n)), -1, self.axis)
+        return np.moveaxis(rows.reshape((*self.outer, rows.shape[-1])), -1, self.axis)

@@ -151,6 +151,14 @@ class Tape(Verbs):
         )
         return Taped(self, a.logaddexp(x.inner, y.inner), back)
 
+    def product(self, x: Taped, matrix: Taped) -> Taped:
+        """Goes back to the rows alone: the matrix is not asked about."""
+        a = self.inner
+        return self._unary(x, a.product(x.inner, matrix.inner), lambda g: a.mix(g, matrix.inner))
+
+    def turned(self, x: Taped) -> Taped:
+        return Taped(self, self.inner.turned(x.inner))
+
     def sum(self, x: Taped) -> Taped:
         return self._unary(x, self.inner.sum(x.inner), lambda g: self._wide(g, x))
 
@@ -167,8 +175,14 @@ class Tape(Verbs):
         return self._unary(x, top, lambda g: self.inner.where(first, g, 0))
 
     def take(self, x: Taped, labels: Array) -> Taped:
-        hot = self.hot(labels, self.width(x))
-        return self._unary(x, self.inner.take(x.inner, labels), lambda g: self.inner.where(hot, g, 0))
+        a, places = self.inner, range(labels.shape[-1])
+
+        def back(g: Any) -> Any:
+            parts = (a.take(g, np.full((len(labels), 1), j)) if len(places) > 1 else g for j in places)
+            spread = [a.where(self.hot(labels[:, j : j + 1], self.width(x)), part, 0) for j, part in enumerate(parts)]
+            return sum(spread[1:], spread[0])
+
+        return self._unary(x, a.take(x.inner, labels), back)
 
     def where(self, mask: Array, x: Any, y: Any) -> Taped:
         first, second, a = self.lift(x), self.lift(y), self.inner

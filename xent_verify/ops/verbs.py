@@ -94,9 +94,28 @@ class Verbs:
         total = self.total(x)
         return total if reduction == "sum" else total / divisor
 
+    def product(self: Any, x: Any, matrix: Any) -> Any:
+        """x_i . m_j of each row i and each vector j of its matrix: x [R, n] and [G, k, n], R / G rows each, give [R, k]."""
+        groups, k, n = matrix.v.shape
+        rows = self.count(x)
+        every = self.shaped(x, (groups, rows // max(groups, 1), 1, n)) * self.shaped(matrix, (groups, 1, k, n))
+        return self.shaped(self.sum(every), (rows, k))
+
+    def mix(self: Any, weights: Any, vectors: Any) -> Any:
+        """sum_j w_ij v_j of each row i of weights [R, k] and its vectors [G, k, m]: [R, m]."""
+        return self.product(weights, self.turned(vectors))
+
     def minimum(self: Any, x: Any, y: Any) -> Any:
         """The smaller one, elementwise."""
         return -self.maximum(-x, -self.lift(y))
+
+    @staticmethod
+    def ranking(x: Any) -> Array:
+        """Places of the elements of each row from the largest to the smallest, the first of equals first, int64 [R, n]."""
+        values = x.v
+        if values.dtype == object:
+            values = np.frompyfunc(lambda one: one if isinstance(one, float) else one.middle, 1, 1)(values)
+        return np.asarray(np.argsort(-values.astype(np.float64), axis=-1, kind="stable"))
 
     @staticmethod
     def hot(labels: Array, n: int) -> Array:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from xent_verify.formats import FloatArray, IntArray
 from xent_verify.ops import Op
+from xent_verify.ops.op import SHARED
 from xent_verify.regimes.draw import Draw
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "dress",
     "has_axis",
     "labelled",
+    "labelled_inputs",
     "named",
     "per_row",
     "probability_targets",
@@ -53,19 +55,93 @@ def per_row(op: Op) -> dict[str, Any]:
     return dict.fromkeys(named(op, "reduction"), "none")
 
 
-def dress(op: Op, draw: Draw, logits: NDArray[Any], *, plain: bool = False) -> Inputs:
-    """The inputs of a call around logits; ``plain``: quickly, labels at random, the last class first."""
+def dress(
+    op: Op, draw: Draw, logits: NDArray[Any], *, plain: bool = False, matrix: NDArray[Any] | None = None
+) -> Inputs:
+    """The inputs of a call around logits; ``plain``: quickly, labels at random, the last class first; ``matrix``: that one."""
     first, *others = op.inputs.items()
     inputs = {first[0]: logits}
-    for name, kind in others:
-        if name == op.labels and plain:
-            inputs[name] = draw.rng.integers(0, max(logits.shape[-1], 1), len(logits))
-            inputs[name][:1] = logits.shape[-1] - 1
+    for name, kind in sorted(others, key=lambda other: other[1] not in SHARED):
+        if kind == "matrix" and matrix is not None:
+            inputs[name] = matrix
+        elif kind in SHARED:
+            inputs[name] = _shared(op, draw, inputs, kind)
+        elif name == op.labels:
+            inputs[name] = _labels(op, draw, inputs, kind, plain=plain)
         elif kind == "row" and plain:
             inputs[name] = draw.narrow(0.5 * np.roll(draw.fmt.widen(logits), 1, axis=-1))
         else:
             inputs[name] = _SECOND[kind](draw, logits)
-    return inputs
+    return {name: inputs[name] for name in op.inputs}
+
+
+def _labels(op: Op, draw: Draw, inputs: Inputs, kind: str, *, plain: bool) -> NDArray[Any]:
+    """Labels for the scores; ``plain``: any, the last class first."""
+    logits, matrix = inputs[op.first], op.named("matrix")
+    classes = inputs[matrix].shape[-2] if matrix else logits.shape[-1]
+    if plain:
+        labels = draw.rng.integers(0, max(classes, 1), len(logits))
+        labels[:1] = classes - 1
+        return labels
+    if not matrix:
+        return _SECOND[kind](draw, logits)
+    with np.errstate(all="ignore"):
+        scores = draw.fmt.widen(logits) @ draw.fmt.widen(inputs[matrix]).T
+        return class_targets(draw, draw.narrow(scores))
+
+
+def labelled_inputs(op: Op, draw: Draw, logits: NDArray[Any], target: NDArray[Any]) -> Inputs:
+    """The inputs of a call around logits and a target for them; where scores are products they are those logits, or (of
+    many classes) such of two numbers with any vectors."""
+    classes, matrix = logits.shape[-1], op.named("matrix")
+    if not matrix:
+        return {op.first: logits, op.labels: target}
+    if classes <= _FEW_CLASSES:
+        vectors = np.eye(classes)
+    else:
+        logits, vectors = logits[:, :2], draw.rng.standard_normal((classes, 2))
+    inputs = {op.first: logits, matrix: draw.narrow(vectors), op.labels: target}
+    return {name: inputs[name] for name in op.inputs}
+
+
+_FEW_CLASSES = 8
+_MOST_VECTORS = 24
+"""Vectors of a matrix that passes a row's own numbers on."""
+
+
+def _shared(op: Op, draw: Draw, inputs: Inputs, kind: str) -> NDArray[Any]:
+    """A matrix for rows of logits, or values for its vectors, the same leading axes as the first input."""
+    x, rng = inputs[op.first], draw.rng
+    lead = x.shape[:-2]
+    if kind == "values":
+        k = inputs[op.named("matrix")].shape[-2]
+        m = int(rng.integers(1, 6))
+        scale = draw.cycle((0.1, 1.0, 30.0), k)
+        kinds = (lambda: rng.standard_normal((*lead, k, m)) * scale, lambda: np.eye(k, m) * np.ones((*lead, 1, 1)))
+        return draw.narrow(kinds[int(rng.random() < 0.3)]())
+    n = x.shape[-1] if x.ndim else 0
+    few = int(rng.choice((1, 2, 3, 5, 9, 17, 40))) if n <= 300 else 3
+    kind_of = int(rng.integers(0, 3))
+    if kind_of == 0 and n:  # scores that are the row's own numbers, in another order
+        return draw.narrow(_one_hot(rng.permutation(n)[:_MOST_VECTORS], n) * np.ones((*lead, 1, 1)))
+    if kind_of == 1:  # exact products, some of which cancel
+        return draw.narrow(rng.choice((-1.0, 0.0, 0.5, 1.0, 2.0), (*lead, few, n)))
+    return draw.narrow(rng.standard_normal((*lead, few, n)) * float(rng.choice((0.1, 1.0, 1.0))))
+
+
+def _one_hot(places: IntArray, n: int) -> FloatArray:
+    """One vector for each place, 1 there."""
+    found: FloatArray = (np.arange(n) == places[:, None]).astype(np.float64)
+    return found
+
+
+def _row_numbers(draw: Draw, logits: NDArray[Any]) -> NDArray[Any]:
+    """One number a row: ordinary, huge, or -inf."""
+    shape = logits.shape[:-1]
+    level = draw.rng.choice(np.array([0.0, 0.0, 0.0, 50.0, -50.0, 1e4, -1e4, 3e38]), shape)
+    numbers = 3.0 * draw.rng.standard_normal(shape) + level
+    none = draw.rng.random(shape) < (0.15 if draw.fmt.has_inf else 0.0)
+    return draw.narrow(np.where(none, -np.inf, numbers))
 
 
 def class_targets(draw: Draw, logits: NDArray[Any]) -> IntArray:
@@ -123,5 +199,6 @@ _SECOND: Mapping[str, Callable[[Draw, NDArray[Any]], NDArray[Any]]] = {
     "target": class_targets,
     "label": class_targets,
     "probabilities": _probabilities,
+    "row_number": _row_numbers,
 }
 """What is drawn beside the logits, by the kind of input."""

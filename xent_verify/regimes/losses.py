@@ -8,7 +8,15 @@ from collections.abc import Iterator
 import numpy as np
 
 from xent_verify.model import Batch
-from xent_verify.regimes.calls import class_targets, dress, named, per_row, probability_targets, takes_probabilities
+from xent_verify.regimes.calls import (
+    class_targets,
+    dress,
+    labelled_inputs,
+    named,
+    per_row,
+    probability_targets,
+    takes_probabilities,
+)
 from xent_verify.regimes.regime import Context
 from xent_verify.regimes.rows import (
     Maker,
@@ -57,12 +65,11 @@ def default_call(context: Context) -> Iterator[Batch]:
 
 def square(context: Context) -> Iterator[Batch]:
     """As many rows as classes: labels, samples and classes can be mistaken for one another."""
-    first, second = context.op.inputs
     for n in (1, 2, 3, 5):
         logits = context.draw.narrow(ordinary(context.draw, n, n))
         dense = [probability_targets(context.draw, logits)] if takes_probabilities(context.op) else []
         for target in (class_targets(context.draw, logits), np.arange(n)[::-1], *dense):
-            yield context.around({first: logits, second: target})
+            yield context.around(labelled_inputs(context.op, context.draw, logits, target))
 
 
 def probabilities(context: Context) -> Iterator[Batch]:
@@ -70,11 +77,10 @@ def probabilities(context: Context) -> Iterator[Batch]:
     makers: tuple[Maker, ...] = (ordinary, dominated, wide_spread, common_offset)
     if context.draw.fmt.has_inf:
         makers = (*makers, masks)
-    first, second = context.op.inputs
     for maker in makers:
         for n in context.profile.widths:
             logits = context.draw.narrow(maker(context.draw, max(context.profile.rows // 2, 1), n))
-            inputs = {first: logits, second: probability_targets(context.draw, logits)}
+            inputs = labelled_inputs(context.op, context.draw, logits, probability_targets(context.draw, logits))
             yield context.around(inputs, options=per_row(context.op))
     if per_row(context.op):
         yield context.around(inputs)
@@ -92,10 +98,9 @@ def masked_classes(context: Context) -> Iterator[Batch]:
 
 def masked_label(context: Context) -> Iterator[Batch]:
     """The label's own logit is -inf: the loss is +inf, the gradient there -1."""
-    first, second = context.op.inputs
     logits = context.draw.narrow(masks(context.draw, 12, 5))
     labels = np.isneginf(context.draw.fmt.widen(logits)).argmax(axis=1)
-    yield context.around({first: logits, second: labels}, options=per_row(context.op))
+    yield context.around(labelled_inputs(context.op, context.draw, logits, labels), options=per_row(context.op))
 
 
 def reductions(context: Context) -> Iterator[Batch]:
@@ -110,25 +115,24 @@ def reductions(context: Context) -> Iterator[Batch]:
 
 def sum_leaves_format(context: Context) -> Iterator[Batch]:
     """Losses whose sum, or weighted loss, is beyond the largest value although losses and mean are far below it."""
-    first, second = context.op.inputs
     top = context.draw.fmt.max_finite
     loss = float(context.draw.fmt.widen(context.draw.narrow(max(top / 1024.0, 8.0))))
     rows = math.ceil(1.2 * (top / loss)) + 1
     logits = context.draw.narrow(np.tile([loss, 0.0], (rows, 1)))
-    inputs = {first: logits, second: np.ones(rows, dtype=np.int64)}
+    inputs = labelled_inputs(context.op, context.draw, logits, np.ones(rows, dtype=np.int64))
     yield context.around(inputs)
     for name in named(context.op, "share"):
         yield context.around(inputs, options={name: 0.1})
     yield context.around(inputs, options=dict.fromkeys(named(context.op, "reduction"), "sum"))
     root = 2.0 ** (context.draw.fmt.e_max // 2 + 2)
-    heavy = {first: context.draw.narrow([[root, 0.0], [0.0, 1.0]]), second: np.array([1, 0])}
+    two = context.draw.narrow([[root, 0.0], [0.0, 1.0]])
+    heavy = labelled_inputs(context.op, context.draw, two, np.array([1, 0]))
     for name in named(context.op, "class_weights"):
         yield context.around(heavy, options={name: context.draw.narrow([1.0, root])})
 
 
 def ignored_rows(context: Context) -> Iterator[Batch]:
     """Rows that are ignored hold NaN, infinities and the largest values: nothing of them may come out."""
-    first, second = context.op.inputs
     draw, (name,) = context.draw, named(context.op, "ignored_label")
     top = draw.fmt.max_finite
     anything = np.array([[np.nan, 0.0, 1.0], [top, -top, 0.0], [np.inf, 0.0, -np.inf], [-np.inf, -np.inf, -np.inf]])
@@ -137,4 +141,4 @@ def ignored_rows(context: Context) -> Iterator[Batch]:
         labels = np.array([1, 2] + [context.op.options[name].default] * len(rows))
         for reduction in ("none", "sum", "mean"):
             options = dict.fromkeys(named(context.op, "reduction"), reduction)
-            yield context.around({first: logits, second: labels}, options=options)
+            yield context.around(labelled_inputs(context.op, context.draw, logits, labels), options=options)

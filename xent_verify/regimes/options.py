@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from xent_verify.defined import undefined
 from xent_verify.model import Batch
 from xent_verify.ops import Op
-from xent_verify.regimes.calls import dress, named, per_row, probability_targets
+from xent_verify.regimes.calls import dress, labelled_inputs, named, per_row, probability_targets
 from xent_verify.regimes.draw import Draw
 from xent_verify.regimes.portable import exp, exp2, log
 from xent_verify.regimes.regime import Context
@@ -104,6 +104,25 @@ def _masks() -> list[Value]:
     ]
 
 
+def _biases(shaped: Callable[[Draw, tuple[int, ...]], tuple[int, ...]] = lambda _draw, shape: shape) -> list[Value]:
+    """Numbers added to scores: ordinary, by distance (ALiBi), large, and -inf beside them where the format has it."""
+
+    def masked(draw: Draw, shape: tuple[int, ...]) -> Array:
+        wanted = shaped(draw, shape)
+        low = -np.inf if draw.fmt.has_inf else draw.lowest
+        return draw.narrow(np.where(draw.rng.random(wanted) < 0.3, low, draw.rng.standard_normal(wanted)))
+
+    return [
+        lambda draw, shape: draw.narrow(draw.rng.standard_normal(shaped(draw, shape))),
+        lambda draw, shape: draw.narrow(np.broadcast_to(-0.5 * np.arange(shape[-1])[::-1], shaped(draw, shape))),
+        masked,
+        lambda draw, shape: draw.narrow(100.0 * draw.rng.standard_normal(shaped(draw, shape)) - 1000.0),
+        lambda draw, shape: draw.narrow(1e4 * draw.rng.integers(-1, 2, shaped(draw, shape))),
+        masked,
+        lambda draw, shape: draw.narrow(draw.rng.standard_normal(_broadcasting(draw, shape))),
+    ]
+
+
 VALUES: Mapping[str, list[Value]] = {
     "share": [
         *_constants(0.1, 1.0, 0.5, 2.0**-30, 1e-3, 0.01, 0.9, 1.0 - 2.0**-10),
@@ -119,6 +138,15 @@ VALUES: Mapping[str, list[Value]] = {
     "logit": [
         *_constants(0.0, 1.0, -3.0, 20.0, 100.0, 1000.0, -1000.0, 0.7),
         *[lambda draw, _shape: float(draw.rng.normal(0.0, 5.0))] * 4,
+    ],
+    "bias": _biases(),
+    "score_number": _biases(lambda _draw, shape: shape[-1:])[:6],
+    "causal": _constants(True, False),
+    "flag": _constants(True, False),
+    "count": [
+        *_constants(1, 2),
+        lambda _draw, shape: shape[-1],
+        lambda draw, shape: int(draw.rng.integers(1, max(shape[-1], 1) + 1)),
     ],
     "reduction": _constants("none", "sum", "mean"),
     "class_weights": _weights(lambda _draw, shape: shape[-1:]),
@@ -167,10 +195,17 @@ TARGETS: Mapping[str, list[Value]] = {
 """For each kind of second input what it may hold."""
 
 
-def _call(context: Context, logits: Array, targets: Mapping[str, Value], options: Mapping[str, Value]) -> Batch | None:
+def _call(
+    context: Context,
+    logits: Array,
+    targets: Mapping[str, Value],
+    options: Mapping[str, Value],
+    matrix: Array | None = None,
+) -> Batch | None:
     """A call with these second inputs and options; None where the operation does not define it."""
-    draw, shape = context.draw, logits.shape
-    inputs = dress(context.op, draw, draw.narrow(logits))
+    draw = context.draw
+    inputs = dress(context.op, draw, draw.narrow(logits), matrix=matrix)
+    shape = context.op.scores_shape(context.around(inputs))
     inputs |= {name: make(draw, shape) for name, make in targets.items()}
     drawn = {name: make(draw, shape) for name, make in options.items()}
     labels = context.op.labels
@@ -227,6 +262,28 @@ def _larger(context: Context, name: str, values: Sequence[Value], forms: Sequenc
                 yield batch
 
 
+_MANY = (70, 150, 300)
+_LEVELS = (0.0, -2e4, 50.0)
+
+
+def _vectors(
+    context: Context, name: str, values: Sequence[Value], forms: Sequence[dict[str, Value]]
+) -> Iterator[Batch]:
+    """An option's first values beside many vectors, whose scores lie about a level."""
+    draw = context.draw
+    for place, k in enumerate(_MANY if context.op.named("matrix") else ()):
+        for turn, level in enumerate(_LEVELS):
+            x = np.concatenate([np.ones((4, 1)), 0.5 * draw.rng.standard_normal((4, 2))], axis=1)
+            about = max(level, draw.lowest / 4)
+            first = draw.below(about, (k, 1), most=3) if turn else 3.0 * draw.rng.standard_normal((k, 1))
+            matrix = draw.narrow(np.concatenate([first, draw.rng.standard_normal((k, 2))], axis=1))
+            for make in values[(place + turn) % 2 : 4 : 2]:
+                options = _defining(context, {**forms[place % len(forms)], name: make})
+                batch = _call(context, x, {}, options, matrix)
+                if batch is not None:
+                    yield batch
+
+
 def alone(context: Context) -> Iterator[Batch]:
     """No option at all; then each notable value of each option, on larger calls any, and each form of the second input."""
     draw, single = context.draw, {name: _constants(value)[0] for name, value in per_row(context.op).items()}
@@ -243,6 +300,7 @@ def alone(context: Context) -> Iterator[Batch]:
                 if batch is not None:
                     yield batch
         yield from _larger(context, name, values, (single, {}))
+        yield from _vectors(context, name, values, (single, {}))
     for name, kind in list(context.op.inputs.items())[1:]:
         for place, make in enumerate(TARGETS.get(kind, ())):
             form = (single, {})[place % 2]
@@ -298,7 +356,6 @@ _TELLING_IDS = (2049, 2**8 - 100, 2**16 - 100, 255, 256, 127, 128, 200)
 def label_types(context: Context) -> Iterator[Batch]:
     """Labels of every integer type, with the ids in use that a careless conversion changes."""
     largest = 8000 if context.profile.options < 100 else 10**6
-    name = context.op.labels
     forms: tuple[dict[str, Any], ...] = ({}, per_row(context.op))
     for place, (dtype, rows, classes) in enumerate(_TYPED):
         if rows * classes > largest:
@@ -308,5 +365,5 @@ def label_types(context: Context) -> Iterator[Batch]:
         labels = context.draw.rng.integers(0, classes, rows)
         known = [classes - 1, *ids][:rows]
         labels[: len(known)] = known
-        first = next(iter(context.op.inputs))
-        yield context.around({first: logits, name: labels.astype(dtype)}, options=forms[place % 2])
+        inputs = labelled_inputs(context.op, context.draw, logits, labels.astype(dtype))
+        yield context.around(inputs, options=forms[place % 2])

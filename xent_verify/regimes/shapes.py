@@ -11,7 +11,7 @@ import numpy as np
 
 from xent_verify.formats import FORMATS, FloatArray
 from xent_verify.model import LAYOUTS, Batch
-from xent_verify.regimes.calls import named
+from xent_verify.regimes.calls import dress, named, per_row
 from xent_verify.regimes.draw import Draw
 from xent_verify.regimes.portable import log
 from xent_verify.regimes.regime import Context
@@ -35,6 +35,7 @@ __all__ = [
     "layouts",
     "long_rows",
     "many_rows",
+    "many_vectors",
     "named_sizes",
     "ranks",
     "sizes",
@@ -182,7 +183,29 @@ def many_rows(context: Context) -> Iterator[Batch]:
     for rows in context.profile.many:
         n = 2 if rows > 2000 else 3
         plain = context.draw.cycle((True, False), rows)
-        yield context.batch(np.where(plain, ordinary(context.draw, rows, n), mixed_scale(context.draw, rows, n)))
+        logits = np.where(plain, ordinary(context.draw, rows, n), mixed_scale(context.draw, rows, n))
+        second = len(named(context.op, "row")) > 1 and context.op.formula is None  # drawn equal it costs the exact tier
+        yield context.batch(logits, plain=second and rows > 2000)
+
+
+_VECTORS = (1, 7, 31, 33, 63, 64, 65, 100, 127, 129, 200, 257, 400, 513)
+_MORE_VECTORS = (700, 1000, 1023, 1025, 1500, 2049, 3000, 4097)
+"""How many vectors: at, below and above the blocks and shards of kernels."""
+
+
+def many_vectors(context: Context) -> Iterator[Batch]:
+    """A row (1, a, b) against vectors whose first number is a structured logit: blocks, shards, tails, running maxima."""
+    draw, op = context.draw, context.op
+    counts = _VECTORS if context.profile.name == "quick" else _VECTORS + _MORE_VECTORS
+    for turn, k in enumerate(counts):
+        for first in (0, 4, 8) if k < 2000 else (turn,):
+            rows = structured(draw, 4, k, first=turn + first)
+            for row in rows if k < 300 else rows[:2]:
+                x = np.concatenate([np.ones((3, 1)), 0.25 * draw.rng.standard_normal((3, 2))], axis=1)
+                vectors = np.concatenate([row[:, None], draw.rng.standard_normal((k, 2))], axis=1)
+                inputs = dress(op, draw, draw.narrow(x), matrix=draw.narrow(vectors))
+                options = per_row(op) if first else {}
+                yield context.around(inputs, options=options)
 
 
 _SHAPES: tuple[tuple[tuple[int, ...], tuple[int | None, ...]], ...] = (

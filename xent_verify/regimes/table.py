@@ -35,6 +35,18 @@ def _row_loss(op: Op) -> bool:
     return op.by_row and bool(named(op, "reduction")) and labelled(op)
 
 
+def _masked_losses(op: Op) -> bool:
+    return _row_loss(op) and not _by_products(op)
+
+
+def _masked_labels(op: Op) -> bool:
+    return labelled(op) and not _by_products(op)
+
+
+def _by_products(op: Op) -> bool:
+    return bool(op.named("matrix"))
+
+
 def _ignoring(op: Op) -> bool:
     return labelled(op) and bool(named(op, "ignored_label"))
 
@@ -66,8 +78,10 @@ REGIMES: dict[str, Regime] = {
         Regime("integers", "small whole numbers", Over(rows.integers)),
         Regime("any_bits", "any bit pattern of a finite value", Over(rows.any_bits)),
         Regime("every_value", "all values of the format, or an even sweep", sweeps.every_value, fits=_elementwise),
-        Regime("masked_classes", "-inf beside the label", losses.masked_classes, needs_inf=True, fits=_row_loss),
-        Regime("masked_target", "-inf at the label", losses.masked_label, "special", needs_inf=True, fits=labelled),
+        Regime("masked_classes", "-inf beside the label", losses.masked_classes, needs_inf=True, fits=_masked_losses),
+        Regime(
+            "masked_target", "-inf at the label", losses.masked_label, "special", needs_inf=True, fits=_masked_labels
+        ),
         Regime("ignored_rows", "anything in rows to ignore", losses.ignored_rows, "special", fits=_ignoring),
         Regime("probabilities", "probability targets", losses.probabilities, "options", fits=takes_probabilities),
         Regime("square", "as many rows as classes", losses.square, "options", fits=labelled),
@@ -92,6 +106,7 @@ REGIMES: dict[str, Regime] = {
         Regime("reductions", "means and sums over many rows", losses.reductions, "size", fits=_row_loss),
         Regime("sum_leaves_format", "losses whose sum overflows", losses.sum_leaves_format, "options", fits=_row_loss),
         Regime("long_rows", "long rows: stalling sums, chunks, tails, shards", shapes.long_rows, "size"),
+        Regime("many_vectors", "few numbers against many vectors", shapes.many_vectors, "size", fits=_by_products),
         Regime("many_rows", "many short rows: grid limits, row counters", shapes.many_rows, "size"),
         Regime("batch_sizes", "every small number of rows, uneven large ones", sweeps.batch_sizes, "sweep"),
         Regime("every_size", "three rows of every length", sweeps.every_size, "sweep", fits=_by_row),
@@ -161,7 +176,14 @@ _LARGEST = {True: 20_000, False: 400}
 exact numbers alone, which is slow."""
 
 
+_PRODUCTS = 300_000
+"""Products of a call at most: each is one of numbers of any length in the truth."""
+
+
 def _answerable(op: Op, batch: Batch, *, most: float) -> bool:
     """Whether the truth of a call can be had without a tier of its own: no values of empty rows, not too many logits."""
+    why = undefined(op, batch)
+    if why or (op.named("matrix") and batch.x.size * op.scores_shape(batch)[-1] > _PRODUCTS):
+        return False
     nothing = not math.prod(op.result_shape(batch)) and in_table(op)
-    return (nothing or 0 < batch.x.size <= most) and not undefined(op, batch)
+    return nothing or 0 < batch.x.size <= most

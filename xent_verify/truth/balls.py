@@ -319,6 +319,12 @@ class Balls(Verbs):
     def _each(self, x: Ball, change: Callable[[Array], Array]) -> Ball:
         return Ball(self, *(change(np.broadcast_to(part, x.shape)) for part in (x.v, x.lo, x.r)))
 
+    def shaped(self, x: Ball, shape: tuple[int, ...]) -> Ball:
+        return self._each(x, lambda part: part.reshape(shape))
+
+    def turned(self, x: Ball) -> Ball:
+        return self._each(x, lambda part: np.swapaxes(part, -1, -2))
+
     def take(self, x: Ball, labels: Array) -> Ball:
         rows = max(len(labels), x.shape[0])
         return self._each(x, lambda part: np.take_along_axis(np.broadcast_to(part, (rows, part.shape[-1])), labels, -1))

@@ -16,6 +16,7 @@ many processes work on it, on every machine, with the extra ``fast`` or without.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -109,15 +110,13 @@ def _read(op: Op, batch: Batch, form: FloatFormat) -> Enclosure:
         return _exact(batch, form, None)
     view = Rows.of_call(op, batch)
     whole = op.result == "loss" and op.result_shape(batch) == ()
-    step = view.count if whole or not view.n else max(_BLOCK // view.n, 1)
+    width = op.result_width(batch)
     parts = []
     with np.errstate(all="ignore"):
-        for start in range(0, view.count, max(step, 1)):
-            reading, rows = Balls(), None if whole else slice(start, start + step)
+        for rows in _blocks(op, batch, view, whole=whole):
+            reading = Balls()
             result = next(iter(op.algorithms.values()))(reading, **arguments_of(op, batch, reading, rows))
-            width = view.n if op.result == "elements" else 1
-            count = 1 if whole else min(step, view.count - start)
-            shape = (1,) if whole else (count, width)
+            shape = (1,) if rows is None else (rows.stop - rows.start, width)
             parts.append(enclosed(reading.add(result, Ball(reading, np.zeros(shape)))))
     if whole:
         found = parts[0].reshape(1)
@@ -135,6 +134,19 @@ def _read(op: Op, batch: Batch, form: FloatFormat) -> Enclosure:
             field[open_places] = new
         found = Enclosure(*fields)
     return found.reshape(op.result_shape(batch))
+
+
+def _blocks(op: Op, batch: Batch, view: Rows, *, whole: bool) -> Iterator[slice | None]:
+    """The rows of a call in blocks, none of which has rows of two matrices; ``whole``: all at once (None)."""
+    if whole:
+        yield None
+        return
+    matrix = bool(op.named("matrix"))
+    shared = view.shape[-2] if matrix else view.count
+    step = max(_BLOCK // max(view.n * (op.scores_shape(batch)[-1] if matrix else 1), 1), 1)
+    for first in range(0, view.count, max(shared, 1)):
+        for start in range(first, first + shared, step):
+            yield slice(start, min(start + step, first + shared))
 
 
 def _elements(problem: Problem, batch: Batch, form: FloatFormat, jobs: int, tried: tuple[Engine, ...]) -> Enclosure:

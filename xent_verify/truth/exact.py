@@ -118,7 +118,7 @@ def _tasks(op: Op, batch: Batch, todo: IntArray) -> Iterator[tuple[Formula, IntA
         whole = partial(_read, op, batch, None) if op.formula is None else lambda a, _: [_reduced(op, batch, a)]
         yield whole, np.zeros(1, np.int64), todo
         return
-    count = Rows.of_call(op, batch).of(batch.x).shape
+    count = Rows.of_call(op, batch).count, op.result_width(batch)
     rows = _grid(op, batch, count)
     row, column = rows[0].ravel()[todo], rows[1].ravel()[todo]
     order = np.argsort(row, kind="stable")

@@ -256,6 +256,12 @@ class Exact(Verbs):
     def total(self, x: Reals) -> Reals:
         return Reals(self, self.sum(Reals(self, x.v.reshape(1, -1))).v.reshape(()))
 
+    def shaped(self, x: Reals, shape: tuple[int, ...]) -> Reals:
+        return Reals(self, x.v.reshape(shape))
+
+    def turned(self, x: Reals) -> Reals:
+        return Reals(self, np.swapaxes(x.v, -1, -2))
+
     def take(self, x: Reals, labels: Array) -> Reals:
         rows = max(len(labels), len(x.v))
         return Reals(self, np.take_along_axis(np.broadcast_to(x.v, (rows, x.v.shape[-1])), labels, -1))

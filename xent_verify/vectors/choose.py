@@ -129,7 +129,7 @@ def _cut(op: Op, batch: Batch, selection: Selection, number: int) -> Batch:
     if rows <= most:
         return batch
     picks = [number % rows] if most == 1 else np.unique(np.linspace(0, rows - 1, most).astype(np.int64)).tolist()
-    return replace(batch, inputs={name: value[picks] for name, value in batch.inputs.items()})
+    return replace(batch, inputs=op.of_rows(batch.inputs, lambda value: value[picks]))
 
 
 _EXTRAS = {

@@ -7,9 +7,12 @@ what it would let through. One module per category; ``ZOO`` is all of them, in t
 from xent_verify.implementations.entries import Fault
 from xent_verify.implementations.faulty import (
     accumulation,
+    attending,
     attention,
     epsilon,
     fast_math,
+    fused,
+    gates,
     labels,
     layout,
     masks,
@@ -47,4 +50,7 @@ ZOO: tuple[Fault, ...] = (
     *fast_math.FAULTS,
     *relatives.FAULTS,
     *attention.FAULTS,
+    *attending.FAULTS,
+    *fused.FAULTS,
+    *gates.FAULTS,
 )
