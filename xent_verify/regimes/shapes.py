@@ -182,10 +182,13 @@ def many_rows(context: Context) -> Iterator[Batch]:
     """Ordinary rows between rows of very different level: what blocks of rows share shows."""
     for rows in context.profile.many:
         n = 2 if rows > 2000 else 3
+        second = len(named(context.op, "row")) > 1 and context.op.formula is None
+        far = second and rows > 2000  # two rows that nearly agree cost the exact tier: here none do
         plain = context.draw.cycle((True, False), rows)
-        logits = np.where(plain, ordinary(context.draw, rows, n), mixed_scale(context.draw, rows, n))
-        second = len(named(context.op, "row")) > 1 and context.op.formula is None  # drawn equal it costs the exact tier
-        yield context.batch(logits, plain=second and rows > 2000)
+        logits = ordinary(context.draw, rows, n)
+        if not far:
+            logits = np.where(plain, logits, mixed_scale(context.draw, rows, n))
+        yield context.batch(logits, plain=far)
 
 
 _VECTORS = (1, 7, 31, 33, 63, 64, 65, 100, 127, 129, 200, 257, 400, 513)

@@ -25,8 +25,8 @@ from xent_verify.truth.intervals import LIMIT_POINTS, Interval
 __all__ = ["DIGITS", "digits", "is_bound", "shown", "shown_interval"]
 
 DIGITS = 30
-_LARGEST = 1 << 9
-"""Logits of a call up to which the exact tier works out the digits; beyond, the digits that ``certify`` decides are shown."""
+_LARGEST, _LARGEST_READ = 1 << 9, 1 << 6
+"""Logits of a call (of an operation that is its page alone) up to which the exact tier works out the digits; beyond, the digits that ``certify`` decides are shown."""
 
 _SMALLEST = -1_000_000
 _BOUND = " in magnitude"
@@ -35,11 +35,12 @@ _BOUND = " in magnitude"
 @sound
 def digits(batch: Batch, index: Any, count: int = DIGITS) -> str:
     """One element of the true result of a call, certified to the digits shown. ``index``: its place in the result."""
-    values, decided = exact.by_definition(op_named(batch.op), batch)
+    op = op_named(batch.op)
+    values, decided = exact.by_definition(op, batch)
     place = tuple(np.atleast_1d(index).tolist()) if values.ndim else ()
     if decided[place]:
         return _exact_text(float(values[place]), count)
-    if batch.x.size > _LARGEST:
+    if batch.x.size > (_LARGEST_READ if op.formula is None else _LARGEST):
         return shown(certify(batch, fmt="float64")[place], count)
     flat = int(np.ravel_multi_index(place, values.shape)) if values.ndim else 0
     text = ""
