@@ -26,7 +26,8 @@ __all__ = ["DIGITS", "digits", "is_bound", "shown", "shown_interval"]
 
 DIGITS = 30
 _LARGEST, _LARGEST_READ = 1 << 9, 1 << 6
-"""Logits of a call (of an operation that is its page alone) up to which the exact tier works out the digits; beyond, the digits that ``certify`` decides are shown."""
+"""Logits of a call up to which the exact tier works out the digits (of an operation that is its page alone); beyond, the
+digits that ``certify`` decides are shown."""
 
 _SMALLEST = -1_000_000
 _BOUND = " in magnitude"
