@@ -33,6 +33,11 @@ def compact(finding: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
+def _number(value: float) -> float | str | None:
+    """As strict JSON has it."""
+    return None if math.isnan(value) else value if math.isfinite(value) else str(value)
+
+
 def audited(target: str, op: str, dtype: str, profile: str) -> dict[str, Any]:
     """One target, op and format."""
     place = {"target": target, "op": op, "dtype": dtype}
@@ -43,7 +48,7 @@ def audited(target: str, op: str, dtype: str, profile: str) -> dict[str, Any]:
     (found,) = as_json(report, regimes=False)["targets"][0]["dtypes"]
     (row,) = summary_frame(report).to_dict("records")
     where = {name: row[name] for name in ("worst_input", "worst_true", "worst_observed")}
-    where |= {name: None if math.isnan(row[name]) else row[name] for name in _FIGURES}
+    where |= {name: _number(row[name]) for name in _FIGURES}
     return {**place, **found, **where, "findings": [compact(item) for item in found["findings"]]}
 
 
