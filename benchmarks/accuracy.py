@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from xent_verify.model import DtypeResult, TargetResult
+from xent_verify.core.model import DtypeResult, TargetResult
 from xent_verify.report import plots
 from xent_verify.report.words import classes_text, number_text, shortened
 

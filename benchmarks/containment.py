@@ -21,8 +21,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from arb_truth import extreme, outside, primitives_outside
 
-from xent_verify.formats import FORMATS
-from xent_verify.model import Batch
+from xent_verify.core.formats import FORMATS
+from xent_verify.core.model import Batch
 from xent_verify.ops import OPS
 from xent_verify.regimes import plan
 from xent_verify.truth import certify

@@ -30,14 +30,15 @@ from typing import Any
 import numpy as np
 
 from xent_verify import audit
-from xent_verify.baseline import read_baseline
 from xent_verify.candidates.adapters.command import BadAnswer, Refused
 from xent_verify.candidates.adapters.command import _read as read_answer
-from xent_verify.claims import check
 from xent_verify.commands.shared import kwargs_of
-from xent_verify.failures import UsageError
-from xent_verify.formats import FORMATS
-from xent_verify.model import Report
+from xent_verify.core.failures import UsageError
+from xent_verify.core.formats import FORMATS
+from xent_verify.core.model import Report
+from xent_verify.explain.claims import check
+from xent_verify.gate.baseline import read_baseline
+from xent_verify.gate.settings_file import read_settings
 from xent_verify.ops import op_named
 from xent_verify.prove import Plan, domain_of
 from xent_verify.prove.certificate import certificate, table
@@ -45,9 +46,8 @@ from xent_verify.prove.counts import Gathered
 from xent_verify.prove.log import ChunkLog, _sum, read_log
 from xent_verify.prove.session import Session
 from xent_verify.report import read_report, render_markdown, render_text, to_json
-from xent_verify.settings import Settings
-from xent_verify.settings_file import read_settings
 from xent_verify.vectors import Selection, chosen, read_answers, read_vectors, write_vectors
+from xent_verify.verdict.settings import Settings
 
 SECONDS = 5.0
 LONGEST = 300

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from xent_verify.auditing.power import Power, measure_power
 from xent_verify.implementations import find
 from xent_verify.ops import OPS
-from xent_verify.power import Power, measure_power
 
 ROOT = Path(__file__).resolve().parents[1]
 ROWS_OPS = ("softmax", "log_softmax", "logsumexp", "cross_entropy", "cross_entropy_grad", "sigmoid", "log_sigmoid")

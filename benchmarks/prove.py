@@ -19,17 +19,17 @@ from pathlib import Path
 
 import numpy as np
 
-from xent_verify.audit import Settings
-from xent_verify.environment import instruction_set
-from xent_verify.formats import FORMATS
-from xent_verify.model import Batch, Returned
+from xent_verify.auditing.audit import Settings
+from xent_verify.core.environment import instruction_set
+from xent_verify.core.formats import FORMATS
+from xent_verify.core.model import Batch, Returned
 from xent_verify.ops import op_named
-from xent_verify.policies import parse_policy
 from xent_verify.prove import Plan, Sweep, domain_of, table, write
 from xent_verify.prove.certified import count_judged
 from xent_verify.prove.counts import Counts
 from xent_verify.prove.local import chunk_of
 from xent_verify.prove.session import Session
+from xent_verify.verdict.policies import parse_policy
 
 OPS = ("softmax", "log_softmax", "logsumexp")
 NAMES = ("stable", "naive")

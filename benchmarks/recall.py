@@ -23,9 +23,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from xent_verify.audit import audit
+from xent_verify.auditing.audit import audit
+from xent_verify.core.model import DtypeResult
 from xent_verify.implementations import IMPLEMENTATIONS, ZOO
-from xent_verify.model import DtypeResult
 from xent_verify.ops import OPS
 from xent_verify.regimes import plan
 

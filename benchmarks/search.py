@@ -21,9 +21,9 @@ import numpy as np
 from hypothesis import HealthCheck, Phase
 
 from xent_verify import strategies
-from xent_verify.formats import FORMATS, FloatFormat
+from xent_verify.core.formats import FORMATS, FloatFormat
+from xent_verify.core.model import Batch
 from xent_verify.implementations.catalogue import find
-from xent_verify.model import Batch
 from xent_verify.regimes import row_makers
 from xent_verify.regimes.draw import Draw, stream
 from xent_verify.search import guided_search

@@ -13,8 +13,8 @@ import math
 
 import numpy as np
 
-from xent_verify.formats import FORMATS
-from xent_verify.policies import POLICIES
+from xent_verify.core.formats import FORMATS
+from xent_verify.verdict.policies import POLICIES
 
 U = FORMATS["float32"].unit_roundoff
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from xent_verify.enclosure import TIERS
-from xent_verify.model import Batch
+from xent_verify.core.enclosure import TIERS
+from xent_verify.core.model import Batch
 from xent_verify.regimes import plan
 from xent_verify.truth import certify, engines
 

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from xent_verify.formats import FloatFormat
+from xent_verify.core.formats import FloatFormat
 from xent_verify.ops import Op
 
 PAGE = Path(__file__).parent / "api.md"
@@ -19,10 +19,10 @@ SECTIONS = {
         "xent_verify",
         ("audit", "assert_accurate", "assert_close", "limits", "parity", "reference", "ulp_error"),
     ),
-    "What an audit gives": ("xent_verify.audit", ("AuditReport",)),
-    "What a comparison gives": ("xent_verify.parity", ("Parity", "DtypeParity", "Farthest")),
-    "Counters of a comparison": ("xent_verify.distances", ("Distances",)),
-    "What is in it": ("xent_verify.model", ("Report", "TargetResult", "DtypeResult", "Finding", "Example")),
+    "What an audit gives": ("xent_verify.auditing.audit", ("AuditReport",)),
+    "What a comparison gives": ("xent_verify.auditing.parity", ("Parity", "DtypeParity", "Farthest")),
+    "Counters of a comparison": ("xent_verify.verdict.distances", ("Distances",)),
+    "What is in it": ("xent_verify.core.model", ("Report", "TargetResult", "DtypeResult", "Finding", "Example")),
     "What the oracle gives": ("xent_verify.truth.reference", ("Reference",)),
     "Enclosures": ("xent_verify", ("Enclosure",)),
     "Failures": ("xent_verify", ("XentVerifyError", "UsageError")),
@@ -50,7 +50,7 @@ SECTIONS = {
     "Parts to extend: operations": ("xent_verify.ops", ("Op",)),
     "Parts to extend: regimes": ("xent_verify.regimes", ("Regime",)),
     "Parts to extend: laws": ("xent_verify.laws", ("Law",)),
-    "Parts to extend: policies": ("xent_verify.policies", ("Policy", "parse_policy")),
+    "Parts to extend: policies": ("xent_verify.verdict.policies", ("Policy", "parse_policy")),
     "Parts to extend: diagnoses": ("xent_verify.diagnose", ("Mistake",)),
 }
 """Heading, module, names."""

@@ -13,9 +13,9 @@ import numpy as np
 from flint import arb, ctx
 from mpmath import libmp
 
-from xent_verify.enclosure import Enclosure
-from xent_verify.formats import FORMATS, FloatFormat
-from xent_verify.model import Batch
+from xent_verify.core.enclosure import Enclosure
+from xent_verify.core.formats import FORMATS, FloatFormat
+from xent_verify.core.model import Batch
 from xent_verify.ops import OPS
 from xent_verify.truth.intervals import BigArithmetic, Interval
 

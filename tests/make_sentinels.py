@@ -17,9 +17,9 @@ import numpy as np
 from arb_truth import _answers
 from flint import arb, ctx
 
-from xent_verify.enclosure import Enclosure
-from xent_verify.formats import FORMATS
-from xent_verify.model import Batch
+from xent_verify.core.enclosure import Enclosure
+from xent_verify.core.formats import FORMATS
+from xent_verify.core.model import Batch
 from xent_verify.regimes import plan
 from xent_verify.truth import certify
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from xent_verify.formats import FORMATS
-from xent_verify.measure import ERROR_EDGES, MAGNITUDE_EDGES
-from xent_verify.model import DtypeResult, Example, Finding, RegimeResult, Report, TargetResult
+from xent_verify.core.formats import FORMATS
+from xent_verify.core.model import DtypeResult, Example, Finding, RegimeResult, Report, TargetResult
+from xent_verify.verdict.measure import ERROR_EDGES, MAGNITUDE_EDGES
 
 REGIMES = ("ordinary", "exp_overflow_edge", "huge_offset", "dominated", "long_stall", "masked_suffix")
 

@@ -11,13 +11,13 @@ import pytest
 from mpmath import mpf
 
 from xent_verify import audit, reference
-from xent_verify.conventions import situations
-from xent_verify.defined import undefined
+from xent_verify.core.model import Batch
 from xent_verify.implementations import find
 from xent_verify.implementations.faulty import attention as faulty
 from xent_verify.minimise import minimise
-from xent_verify.model import Batch
 from xent_verify.ops import OPS
+from xent_verify.ops.defined import undefined
+from xent_verify.verdict.conventions import situations
 
 OP = OPS["attention_softmax"]
 INF, NAN = np.inf, np.nan

@@ -12,9 +12,9 @@ import pytest
 import targets
 
 import xent_verify
-from xent_verify.audit import audit
-from xent_verify.failures import UnknownNameError, UsageError
-from xent_verify.model import Example, Finding
+from xent_verify.auditing.audit import audit
+from xent_verify.core.failures import UnknownNameError, UsageError
+from xent_verify.core.model import Example, Finding
 from xent_verify.scripts import script
 
 TARGETS = str(Path(__file__).parent / "targets.py")

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from xent_verify import audit
-from xent_verify.clock import USUAL, Clock
-from xent_verify.failures import UsageError
-from xent_verify.model import NotOffered
+from xent_verify.core.clock import USUAL, Clock
+from xent_verify.core.failures import UsageError
+from xent_verify.core.model import NotOffered
 from xent_verify.report.words import coverage, verdict
 
 

@@ -17,24 +17,24 @@ import pytest
 from kernels import overwrites
 
 from xent_verify import audit
-from xent_verify.audit import AuditReport
+from xent_verify.auditing.audit import AuditReport
 from xent_verify.candidates import open_candidate
 from xent_verify.candidates.adapters import likely
 from xent_verify.candidates.calling import Expression
 from xent_verify.candidates.domain import Domain
 from xent_verify.cli import run
-from xent_verify.failures import UsageError
-from xent_verify.formats import FORMATS
-from xent_verify.judge import Rules, judge
-from xent_verify.model import Batch, NotOffered, Raised, Returned, TimedOut
+from xent_verify.core.failures import UsageError
+from xent_verify.core.formats import FORMATS
+from xent_verify.core.model import Batch, NotOffered, Raised, Returned, TimedOut
+from xent_verify.gate.scaffold import functions, settings_text
+from xent_verify.gate.settings_file import read_settings
 from xent_verify.ops import OPS
-from xent_verify.policies import POLICIES
 from xent_verify.pytest_plugin import _audited as plugin_audited
-from xent_verify.refusals import refusal
-from xent_verify.scaffold import functions, settings_text
-from xent_verify.settings import Settings, command_of
-from xent_verify.settings_file import read_settings
 from xent_verify.truth import certify
+from xent_verify.verdict.judge import Rules, judge
+from xent_verify.verdict.policies import POLICIES
+from xent_verify.verdict.refusals import refusal
+from xent_verify.verdict.settings import Settings, command_of
 
 KERNELS = str(Path(__file__).parent / "kernels.py")
 FEW = ("ordinary", "pairs")

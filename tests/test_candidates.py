@@ -11,10 +11,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from xent_verify import layouts
 from xent_verify.candidates import codec, open_candidate
-from xent_verify.failures import UsageError
-from xent_verify.model import LAYOUTS, Batch, Returned
+from xent_verify.core import layouts
+from xent_verify.core.failures import UsageError
+from xent_verify.core.model import LAYOUTS, Batch, Returned
 
 HERE = Path(__file__).parent
 TARGETS = str(HERE / "targets.py")

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from xent_verify.candidates import Candidate, open_candidate
-from xent_verify.failures import UsageError
-from xent_verify.model import Batch, Died, NotOffered, Outcome, Raised, Returned
+from xent_verify.core.failures import UsageError
+from xent_verify.core.model import Batch, Died, NotOffered, Outcome, Raised, Returned
 from xent_verify.testing import check_adapter
 
 HERE = Path(__file__).parent / "adapters"

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from xent_verify.candidates import isolate, open_candidate
-from xent_verify.failures import UsageError
-from xent_verify.model import Batch, Died, Malformed, Outcome, Raised, Returned, TimedOut
+from xent_verify.core.failures import UsageError
+from xent_verify.core.model import Batch, Died, Malformed, Outcome, Raised, Returned, TimedOut
 
 HOSTILE = Path(__file__).parent / "hostile" / "misbehaving.py"
 X = np.array([[1.0, 2.0, 0.5], [0.0, -1.0, 3.0]], np.float32)
@@ -253,7 +253,7 @@ def test_an_interrupt_ends_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_child_ends_with_a_killed_parent(name: str) -> None:
     """SIGKILL to the caller takes the target and what it started with it."""
     code = (
-        "import numpy as np\nfrom xent_verify.candidates import open_candidate\nfrom xent_verify.model import Batch\n"
+        "import numpy as np\nfrom xent_verify.candidates import open_candidate\nfrom xent_verify.core.model import Batch\n"
         f"c = open_candidate({str(HOSTILE) + ':' + name!r}, 'softmax', timeout=1)\nc._engine._timeout = 60\n"
         "print('ready', flush=True)\nc.call(Batch('softmax', 'float32', '', {'x': np.ones((2, 3), np.float32)}))\n"
         "print('answered', flush=True)\nimport time\ntime.sleep(60)\n"

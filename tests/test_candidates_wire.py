@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from xent_verify.candidates.codec import Frame, decode_outcome, read_frame
-from xent_verify.model import Outcome, Raised
+from xent_verify.core.model import Outcome, Raised
 
 
 def framed(header: bytes, body: bytes = b"") -> Frame:

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xent_verify.causes import LEAST, Causes, fresh
-from xent_verify.defined import undefined
-from xent_verify.findings import Asker
-from xent_verify.judge import Rules
-from xent_verify.model import Batch, Outcome, Returned
+from xent_verify.auditing.findings import Asker
+from xent_verify.core.model import Batch, Outcome, Returned
 from xent_verify.ops import OPS
+from xent_verify.ops.defined import undefined
 from xent_verify.regimes import plan
+from xent_verify.verdict.causes import LEAST, Causes, fresh
+from xent_verify.verdict.judge import Rules
 
 Function = Callable[..., np.ndarray]
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xent_verify import claims
-from xent_verify.claims_truth import quantity_of, rounded_like
-from xent_verify.failures import UsageError
+from xent_verify.core.failures import UsageError
+from xent_verify.explain import claims
+from xent_verify.explain.claims_truth import quantity_of, rounded_like
 
 TUTORIAL = Path(__file__).parents[1] / "reports" / "claims" / "tutorial.toml"
 

@@ -8,14 +8,14 @@ import targets
 
 from xent_verify.candidates import open_candidate
 from xent_verify.companions import COMPANIONS
+from xent_verify.core.model import Batch, Returned
 from xent_verify.implementations import IMPLEMENTATIONS
 from xent_verify.implementations.stable import log_softmax_stable
-from xent_verify.judge import Hit
 from xent_verify.laws import LAWS
-from xent_verify.model import Batch, Returned
 from xent_verify.ops import OPS
-from xent_verify.policies import parse_policy
 from xent_verify.truth import certify
+from xent_verify.verdict.judge import Hit
+from xent_verify.verdict.policies import parse_policy
 
 RNG = np.random.default_rng(7)
 LOGITS = RNG.standard_normal((6, 9)) * 4

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from report_factory import example, finding
 
-from xent_verify.audit import audit
+from xent_verify.auditing.audit import audit
 from xent_verify.cli import run
-from xent_verify.differences import differences
-from xent_verify.model import DtypeResult, Finding, Report, TargetResult
+from xent_verify.core.model import DtypeResult, Finding, Report, TargetResult
+from xent_verify.gate.differences import differences
+from xent_verify.gate.scaffold import functions
 from xent_verify.report import from_json, to_json
-from xent_verify.scaffold import functions
 
 
 def report(*findings: Finding, target: str = "m:f") -> Report:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xent_verify.audit import audit
+from xent_verify.auditing.audit import audit
 from xent_verify.implementations import ZOO
 from xent_verify.implementations.rows import Array
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from xent_verify import audit
-from xent_verify.model import Finding, Report, joined
+from xent_verify.core.model import Finding, Report, joined
 from xent_verify.report import render_text
 from xent_verify.report.json import from_json, to_json
 

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xent_verify import layouts
+from xent_verify.core import layouts
+from xent_verify.core.formats import FORMATS
+from xent_verify.core.model import Batch, Outcome, Raised, Returned
 from xent_verify.diagnose import MISTAKES, Diagnosis, Mistake, explain, infer
-from xent_verify.formats import FORMATS
 from xent_verify.implementations import find
-from xent_verify.judge import Rules, judge
-from xent_verify.model import Batch, Outcome, Raised, Returned
 from xent_verify.ops import OPS, op_named
 from xent_verify.regimes import plan
 from xent_verify.truth import certify
+from xent_verify.verdict.judge import Rules, judge
 
 F32 = np.float32
 Function = Callable[..., Any]

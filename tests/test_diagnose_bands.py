@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xent_verify.core.formats import FORMATS
+from xent_verify.core.model import Batch
 from xent_verify.diagnose.bands import band
-from xent_verify.formats import FORMATS
-from xent_verify.model import Batch
 from xent_verify.ops import op_named
 
 

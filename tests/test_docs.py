@@ -279,7 +279,7 @@ def test_the_api_page_is_made_of_the_docstrings() -> None:
 
 def test_every_kind_and_class_is_explained() -> None:
     """docs/reading.md has a word for all that a report can hold."""
-    from xent_verify.kinds import CLASSES, KINDS
+    from xent_verify.core.kinds import CLASSES, KINDS
 
     text = (ROOT / "docs" / "reading.md").read_text()
     assert not [kind for kind in KINDS if f"`{kind}`" not in text]

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from xent_verify.cli import run
-from xent_verify.documents import DEEPEST, LARGEST_TOML, json_of, read_json, read_npz, read_toml
-from xent_verify.failures import UsageError
+from xent_verify.core.documents import DEEPEST, LARGEST_TOML, json_of, read_json, read_npz, read_toml
+from xent_verify.core.failures import UsageError
 
 ROOT = Path(__file__).parents[1]
 
@@ -157,7 +157,7 @@ def test_a_forged_archive_is_refused(tmp_path: Path, data: bytes, told: str) -> 
 
 def test_an_archive_that_unpacks_too_large_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The declared sizes are added up before anything is unpacked."""
-    monkeypatch.setattr("xent_verify.documents.LARGEST_UNPACKED", 1000)
+    monkeypatch.setattr("xent_verify.core.documents.LARGEST_UNPACKED", 1000)
     assert "unpacks to 1001 bytes" in refusal(tmp_path / "a.npz", archive(bytes(1001)))
 
 

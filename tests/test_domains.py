@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from xent_verify import audit
-from xent_verify.model import DtypeResult
+from xent_verify.core.model import DtypeResult
 
 
 def stable(x: np.ndarray, axis: int = -1) -> np.ndarray:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from report_factory import report
 
-from xent_verify.encodings import stand_ins, tolerant
+from xent_verify.core.encodings import stand_ins, tolerant
 from xent_verify.report import render_text
 
 ROOT = Path(__file__).parent.parent

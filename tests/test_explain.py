@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xent_verify import explain as explaining
-from xent_verify.explain import explain, logits_of, render, to_json
-from xent_verify.failures import UnknownNameError, UsageError
-from xent_verify.formats import FORMATS
+from xent_verify.auditing.recipes import RECIPES, replay, true_quantities
+from xent_verify.core.failures import UnknownNameError, UsageError
+from xent_verify.core.formats import FORMATS
+from xent_verify.explain import explain as explaining
+from xent_verify.explain.explain import explain, logits_of, render, to_json
 from xent_verify.implementations import IMPLEMENTATIONS
-from xent_verify.recipes import RECIPES, replay, true_quantities
 
 
 def answer(explanation, name: str, dtype: str):

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import mp, mpf
 
-from xent_verify.enclosure import exact
-from xent_verify.failures import UnknownNameError
-from xent_verify.formats import FORMATS, FloatFormat, format_named
+from xent_verify.core.enclosure import exact
+from xent_verify.core.failures import UnknownNameError
+from xent_verify.core.formats import FORMATS, FloatFormat, format_named
 
 SMALL = [form for form in FORMATS.values() if form.bits <= 16]
 ALL = list(FORMATS.values())

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from xent_verify import baseline as known
-from xent_verify.baseline import Entry, compared, differences, read_baseline, replaced, update_baseline
 from xent_verify.cli import run
-from xent_verify.failures import UsageError
+from xent_verify.core.failures import UsageError
+from xent_verify.gate import baseline as known
+from xent_verify.gate.baseline import Entry, compared, differences, read_baseline, replaced, update_baseline
+from xent_verify.gate.settings_file import find_settings, read_settings
 from xent_verify.report import from_json
-from xent_verify.settings_file import find_settings, read_settings
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "tiny_losses"
 MODULE = """
@@ -375,7 +375,7 @@ def test_two_gates_at_once_lose_nothing(tmp_path: Path) -> None:
     path = tmp_path / "b.json"
     code = (
         "import sys, pathlib\nfrom dataclasses import replace\n"
-        "from xent_verify.baseline import Entry, update_baseline\n"
+        "from xent_verify.gate.baseline import Entry, update_baseline\n"
         "for k in range(20):\n"
         "    one = Entry(sys.argv[2], 'softmax', str(k), 'nan', '', (), 1, 2, None, '')\n"
         "    update_baseline(pathlib.Path(sys.argv[1]), lambda held: sorted([*held, one], key=lambda e: e.key))\n"
@@ -399,7 +399,7 @@ def test_an_interrupted_gate_keeps_what_it_has(
     listed: Callable[..., Path], place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Ctrl-C: exit 130, the targets that were done are reported, the baseline is not rewritten."""
-    from xent_verify import gate
+    from xent_verify.gate import gate
 
     listed("wrong_dtype", "stable")
     real = gate.audited

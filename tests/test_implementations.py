@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xent_verify.formats import FORMATS
+from xent_verify.core.formats import FORMATS
 from xent_verify.implementations import IMPLEMENTATIONS, ZOO, find, implementations
 
 AXIS_OPS = ("softmax", "log_softmax", "logsumexp")

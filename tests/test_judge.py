@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xent_verify import conventions
-from xent_verify.formats import FORMATS
-from xent_verify.judge import Judgement, Rules, judge
-from xent_verify.model import Batch, Returned
+from xent_verify.core.formats import FORMATS
+from xent_verify.core.model import Batch, Returned
 from xent_verify.ops import OPS
-from xent_verify.policies import POLICIES, across_memory
 from xent_verify.truth import certify
+from xent_verify.verdict import conventions
+from xent_verify.verdict.judge import Judgement, Rules, judge
+from xent_verify.verdict.policies import POLICIES, across_memory
 
 MAX = float(np.finfo(np.float32).max)
 

@@ -15,9 +15,9 @@ from lesson.arithmetic import careful, correctly_rounded
 from lesson.forms import FORMS, Judged, Question, judge, question
 from lesson.paths import PATHS, failure
 
-from xent_verify.claims_truth import quantity_of, rounded_like
-from xent_verify.failures import MissingExtraError, UnknownNameError
-from xent_verify.formats import FORMATS
+from xent_verify.core.failures import MissingExtraError, UnknownNameError
+from xent_verify.core.formats import FORMATS
+from xent_verify.explain.claims_truth import quantity_of, rounded_like
 from xent_verify.implementations import find
 
 REPORTS = Path(__file__).parent.parent / "reports"

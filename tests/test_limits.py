@@ -8,15 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from xent_verify.formats import FORMATS
-from xent_verify.judge import Rules, judge
-from xent_verify.model import Batch, Returned
+from xent_verify.core.formats import FORMATS
+from xent_verify.core.model import Batch, Returned
 from xent_verify.ops import OPS
 from xent_verify.ops.limits import limits_of, run
 from xent_verify.ops.machine import Machine
-from xent_verify.policies import POLICIES
 from xent_verify.regimes import plan
 from xent_verify.truth import certify
+from xent_verify.verdict.judge import Rules, judge
+from xent_verify.verdict.policies import POLICIES
 
 F32 = FORMATS["float32"]
 

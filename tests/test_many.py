@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from xent_verify.audit import audited
-from xent_verify.failures import UsageError
-from xent_verify.gate import gate
-from xent_verify.many import audited_in_processes
+from xent_verify.auditing.audit import audited
+from xent_verify.auditing.many import audited_in_processes
+from xent_verify.core.failures import UsageError
+from xent_verify.gate.gate import gate
+from xent_verify.gate.settings_file import read_settings
 from xent_verify.report import to_json
-from xent_verify.settings import Settings
-from xent_verify.settings_file import read_settings
+from xent_verify.verdict.settings import Settings
 
 QUICK = Settings(profile="quick", isolated=False, regimes=("ordinary", "overflow_edge"))
 GATE = """

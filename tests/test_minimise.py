@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xent_verify.formats import FORMATS
+from xent_verify.core.formats import FORMATS
+from xent_verify.core.model import Batch
 from xent_verify.minimise import minimise
 from xent_verify.minimise.surgery import cost, keep, simplicity
-from xent_verify.model import Batch
 
 
 def batch_of(x: Any, fmt: str = "float32", op: str = "softmax", **more: Any) -> Batch:

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xent_verify.audit import audit
+from xent_verify.auditing.audit import audit
 from xent_verify.candidates import open_candidate
 from xent_verify.companions import COMPANIONS
+from xent_verify.core.model import Finding
 from xent_verify.laws import LAWS
-from xent_verify.model import Finding
 from xent_verify.vectors import (
     Answers,
     Selection,

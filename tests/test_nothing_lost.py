@@ -15,19 +15,19 @@ import numpy as np
 import pytest
 
 from xent_verify import audit as public_audit
-from xent_verify import findings as findings_module
-from xent_verify import harvest as harvest_module
-from xent_verify.audit import AuditReport, assert_accurate, audit, merged
+from xent_verify.auditing import findings as findings_module
+from xent_verify.auditing import harvest as harvest_module
+from xent_verify.auditing.audit import AuditReport, assert_accurate, audit, merged
+from xent_verify.auditing.replay import chosen, replay
 from xent_verify.candidates import open_candidate, probe
 from xent_verify.cli import run
-from xent_verify.defined import undefined
-from xent_verify.differences import differences
-from xent_verify.failures import AuditIncompleteError, UsageError
+from xent_verify.core.failures import AuditIncompleteError, UsageError
+from xent_verify.core.model import Batch, DtypeResult, Finding, NotOffered, Report, TargetResult
+from xent_verify.gate.differences import differences
 from xent_verify.minimise.passes import PASSES, Attempt
-from xent_verify.model import Batch, DtypeResult, Finding, NotOffered, Report, TargetResult
 from xent_verify.ops import OPS
+from xent_verify.ops.defined import undefined
 from xent_verify.regimes import plan
-from xent_verify.replay import chosen, replay
 from xent_verify.report import from_json, render_annotations, render_junit, render_text, to_json
 from xent_verify.report.html import render_html
 from xent_verify.report.markdown import render_markdown

@@ -11,22 +11,23 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from xent_verify import audit, formats
+from xent_verify import audit
 from xent_verify.candidates.adapters import adapter_named
 from xent_verify.cli import run
-from xent_verify.failures import UsageError
+from xent_verify.core import formats
+from xent_verify.core.failures import UsageError
+from xent_verify.core.outside import is_outside
 from xent_verify.laws import law_named
 from xent_verify.ops import op_named
-from xent_verify.outside import is_outside
-from xent_verify.policies import parse_policy
 from xent_verify.regimes import plan
 from xent_verify.scripts import array_expression
+from xent_verify.verdict.policies import parse_policy
 
 THINGS = """
 import numpy as np
 from xent_verify.laws import Law
 from xent_verify.ops import Op, Option
-from xent_verify.policies import Policy
+from xent_verify.verdict.policies import Policy
 from xent_verify.regimes import Regime
 
 def formula(a, row, wanted):

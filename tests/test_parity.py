@@ -12,12 +12,12 @@ import pytest
 import targets
 
 from xent_verify import parity
+from xent_verify.auditing.parity import DtypeParity, Parity
 from xent_verify.cli import run
-from xent_verify.distances import Distances, log_probabilities
-from xent_verify.failures import UsageError
-from xent_verify.formats import FORMATS
+from xent_verify.core.failures import UsageError
+from xent_verify.core.formats import FORMATS
 from xent_verify.ops import OPS
-from xent_verify.parity import DtypeParity, Parity
+from xent_verify.verdict.distances import Distances, log_probabilities
 
 FLOAT32 = FORMATS["float32"]
 

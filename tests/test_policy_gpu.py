@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xent_verify import audit, limits, reference
-from xent_verify.policies import CLASSES
+from xent_verify.verdict.policies import CLASSES
 
 REGIMES = ["ordinary", "dominated", "pairs", "underflow_edge", "ties", "sizes", "masks"]
 FLOOR = np.float32(2.0**-126)

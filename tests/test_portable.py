@@ -12,8 +12,8 @@ import mpmath
 import numpy as np
 import pytest
 
-from xent_verify.measure import stated
 from xent_verify.regimes.portable import exp, exp2, log
+from xent_verify.verdict.measure import stated
 
 LOWERED = """
 import numpy._core._multiarray_umath as umath

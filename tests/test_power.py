@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from xent_verify.auditing.power import measure_power
 from xent_verify.cli import run
-from xent_verify.failures import UsageError
+from xent_verify.core.failures import UsageError
 from xent_verify.implementations import find
-from xent_verify.power import measure_power
 
 
 def test_the_usual_tolerances_see_almost_nothing() -> None:

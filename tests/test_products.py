@@ -10,12 +10,12 @@ import pytest
 from mpmath import mpf
 
 from xent_verify import limits, reference
-from xent_verify.defined import undefined
-from xent_verify.findings import focus
+from xent_verify.auditing.findings import focus
+from xent_verify.core.model import Batch
 from xent_verify.implementations import find
 from xent_verify.minimise import minimise
-from xent_verify.model import Batch
 from xent_verify.ops import OPS, op_named
+from xent_verify.ops.defined import undefined
 
 INF, NAN = np.inf, np.nan
 Q = np.array([[0.5, -1.0], [3.0, 2.0]])

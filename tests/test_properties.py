@@ -11,16 +11,16 @@ import pytest
 
 from xent_verify.candidates import open_candidate
 from xent_verify.companions import COMPANIONS
-from xent_verify.formats import FORMATS
+from xent_verify.core.formats import FORMATS
+from xent_verify.core.model import Batch, Returned
 from xent_verify.implementations import IMPLEMENTATIONS, Implementation, find
-from xent_verify.judge import Hit
 from xent_verify.laws import LAWS
-from xent_verify.model import Batch, Returned
 from xent_verify.ops import OPS, op_named
 from xent_verify.ops.limits import limits_of
-from xent_verify.policies import parse_policy
-from xent_verify.properties import Ask
 from xent_verify.regimes import plan
+from xent_verify.verdict.judge import Hit
+from xent_verify.verdict.policies import parse_policy
+from xent_verify.verdict.properties import Ask
 
 COMPANION = {companion.name: companion for companion in COMPANIONS}
 SOUND = [entry for entry in IMPLEMENTATIONS if entry.sound]

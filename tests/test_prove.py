@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xent_verify.audit import Settings
+from xent_verify.auditing.audit import Settings
 from xent_verify.cli import run
-from xent_verify.failures import UsageError
-from xent_verify.formats import FORMATS
+from xent_verify.core.failures import UsageError
+from xent_verify.core.formats import FORMATS
 from xent_verify.implementations import IMPLEMENTATIONS, ZOO, find
 from xent_verify.ops import op_named
-from xent_verify.policies import parse_policy
 from xent_verify.prove import Plan, Sweep, certificate, domain_of, report_of
 from xent_verify.prove.counts import Cells, Counts, Gathered
 from xent_verify.prove.domain import Domain
@@ -30,6 +29,7 @@ from xent_verify.prove.session import Session
 from xent_verify.prove.sources import sources_hash
 from xent_verify.prove.widths import FAMILIES, LONGEST
 from xent_verify.prove.words import _Totals, described
+from xent_verify.verdict.policies import parse_policy
 
 SLOW = """
 import time
@@ -119,7 +119,7 @@ def test_a_certificate_adds_up(pairs: tuple[Plan, dict[int, Counts], dict[str, A
 
 def test_the_maximum_is_the_maximum(pairs: tuple[Plan, dict[int, Counts], dict[str, Any]]) -> None:
     """The largest error is that of an independent walk through all pairs, and its place shows it."""
-    from xent_verify.model import Batch
+    from xent_verify.core.model import Batch
     from xent_verify.truth.certify import certify
 
     _, _, made = pairs

@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xent_verify.audit import Settings
+from xent_verify.auditing.audit import Settings
 from xent_verify.candidates import open_candidate
-from xent_verify.environment import instruction_set
-from xent_verify.formats import FORMATS
-from xent_verify.model import Batch, Returned
+from xent_verify.core.environment import instruction_set
+from xent_verify.core.formats import FORMATS
+from xent_verify.core.model import Batch, Returned
 from xent_verify.ops import op_named
-from xent_verify.policies import parse_policy
 from xent_verify.prove import Plan, Sweep, domain_of, table
 from xent_verify.prove.certified import count_judged
 from xent_verify.prove.counts import LOWEST, Counts
 from xent_verify.prove.pairs import PairJudge
+from xent_verify.verdict.policies import parse_policy
 
 FOLDER = Path(__file__).parents[1] / "reports" / "certificates"
 FILES = sorted(FOLDER.glob("*.json"))

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from xent_verify.audit import Settings
-from xent_verify.failures import MissingExtraError, UsageError
-from xent_verify.formats import FORMATS
+from xent_verify.auditing.audit import Settings
+from xent_verify.core.failures import MissingExtraError, UsageError
+from xent_verify.core.formats import FORMATS
 from xent_verify.ops import op_named
-from xent_verify.policies import parse_policy
 from xent_verify.prove import Plan, Sweep, domain_of
+from xent_verify.verdict.policies import parse_policy
 
 SLOW = """
 import time

@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xent_verify.formats import FORMATS
+from xent_verify.core.formats import FORMATS
+from xent_verify.core.model import Returned
 from xent_verify.implementations import find
-from xent_verify.judge import Rules
-from xent_verify.model import Returned
 from xent_verify.ops import op_named
 from xent_verify.ops.limits import Limits
-from xent_verify.policies import parse_policy
 from xent_verify.prove.certified import count_judged, remeasured
 from xent_verify.prove.counts import Counts
 from xent_verify.prove.domain import Domain
 from xent_verify.prove.pairs import PairJudge, available
+from xent_verify.verdict.judge import Rules
+from xent_verify.verdict.policies import parse_policy
 
 OPS = ("softmax", "log_softmax", "logsumexp")
 FMTS = ("bfloat16", "float16")

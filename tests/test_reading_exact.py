@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xent_verify.formats import FORMATS
-from xent_verify.model import Batch
+from xent_verify.core.formats import FORMATS
+from xent_verify.core.model import Batch
 from xent_verify.ops import OPS, op_of
 from xent_verify.ops.limits import arguments_of
 from xent_verify.regimes import plan
@@ -123,7 +123,7 @@ def test_a_page_of_one_line_has_everything(tmp_path: Any, monkeypatch: pytest.Mo
 
 def test_a_function_that_is_no_formula_is_refused_in_one_line() -> None:
     """No input, an unknown kind, an exception, a wrong shape: UsageError names the operation and what would be right."""
-    from xent_verify.failures import UsageError
+    from xent_verify.core.failures import UsageError
 
     def oddly(a: Any, x: "rows") -> Any:  # type: ignore[name-defined]  # noqa: F821, UP037
         return x

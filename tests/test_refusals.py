@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from xent_verify import audit
-from xent_verify.defined import undefined
-from xent_verify.formats import FORMATS
+from xent_verify.core.formats import FORMATS
+from xent_verify.core.model import Batch
 from xent_verify.implementations import find
-from xent_verify.model import Batch
 from xent_verify.ops import op_named
+from xent_verify.ops.defined import undefined
 from xent_verify.report.words import coverage
 
 right = find("stable", "cross_entropy").call

@@ -9,11 +9,11 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from xent_verify.defined import undefined
-from xent_verify.failures import UnknownNameError
-from xent_verify.formats import FORMATS, FloatFormat
-from xent_verify.model import LAYOUTS, Batch
+from xent_verify.core.failures import UnknownNameError
+from xent_verify.core.formats import FORMATS, FloatFormat
+from xent_verify.core.model import LAYOUTS, Batch
 from xent_verify.ops import OPS
+from xent_verify.ops.defined import undefined
 from xent_verify.regimes import PROFILES, REGIMES, plan
 
 FORMAT_NAMES = list(FORMATS)

@@ -11,9 +11,9 @@ from report_factory import finding, passing, report
 from test_report_page import Page
 
 from xent_verify.cli import main
-from xent_verify.differences import with_changes
-from xent_verify.failures import UsageError
-from xent_verify.model import Proved, Report
+from xent_verify.core.failures import UsageError
+from xent_verify.core.model import Proved, Report
+from xent_verify.gate.differences import with_changes
 from xent_verify.prove.beside import certificate_files, with_certificates
 from xent_verify.prove.fingerprint import fingerprint
 from xent_verify.report import from_json, render_html, render_latex, render_markdown, render_text, save, to_json

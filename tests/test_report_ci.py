@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from report_factory import finding, odd_example, passing, report
 
-from xent_verify.kinds import KINDS
-from xent_verify.model import DtypeResult, Report, TargetResult
+from xent_verify.core.kinds import KINDS
+from xent_verify.core.model import DtypeResult, Report, TargetResult
 from xent_verify.report import (
     render_annotations,
     render_findings,

@@ -10,7 +10,7 @@ import pytest
 from report_factory import finding, report
 
 from xent_verify.cli import run
-from xent_verify.model import DtypeResult, Report, TargetResult
+from xent_verify.core.model import DtypeResult, Report, TargetResult
 from xent_verify.report.groups import verdict_by_group
 
 GOOD = DtypeResult("float32", 9, 0.5, 0.2, {}, ())
@@ -50,7 +50,7 @@ def test_progress_goes_to_stderr_a_line_a_target_and_the_end_says_what_to_open(
         progress("softmax stable: float32 pass", 2, 2)
         return report()
 
-    monkeypatch.setattr("xent_verify.harvest.harvest", harvest)
+    monkeypatch.setattr("xent_verify.auditing.harvest.harvest", harvest)
     assert run(["report", "--out", str(tmp_path / "made")]) == 0
     told = capsys.readouterr()
     assert told.err.splitlines() == [

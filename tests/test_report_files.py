@@ -7,9 +7,8 @@ import pandas as pd
 import pytest
 from report_factory import dtype_result, example, finding, passing, report
 
-from xent_verify.failures import UsageError
-from xent_verify.measure import ERROR_EDGES, MAGNITUDE_EDGES
-from xent_verify.model import DtypeResult, Report, TargetResult
+from xent_verify.core.failures import UsageError
+from xent_verify.core.model import DtypeResult, Report, TargetResult
 from xent_verify.report import (
     elements_frame,
     findings_frame,
@@ -23,6 +22,7 @@ from xent_verify.report import (
 )
 from xent_verify.report.frames import quantile_ulp
 from xent_verify.report.words import array_text, share_text
+from xent_verify.verdict.measure import ERROR_EDGES, MAGNITUDE_EDGES
 
 
 def test_summary_has_a_row_per_pair():

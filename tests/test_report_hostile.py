@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from report_factory import finding, report
 
-from xent_verify.model import Report
+from xent_verify.core.model import Report
 from xent_verify.report import (
     from_json,
     render_annotations,

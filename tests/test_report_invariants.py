@@ -16,21 +16,21 @@ import pandas as pd
 import pytest
 
 from xent_verify import audit as public_audit
-from xent_verify.audit import audit, merged
+from xent_verify.auditing.audit import audit, merged
+from xent_verify.auditing.replay import replay
 from xent_verify.cli import run
-from xent_verify.failures import UsageError
-from xent_verify.formats import FORMATS
-from xent_verify.model import Report, TargetResult
-from xent_verify.policies import parse_policy
+from xent_verify.core.failures import UsageError
+from xent_verify.core.formats import FORMATS
+from xent_verify.core.model import Report, TargetResult
 from xent_verify.regimes import PROFILES
-from xent_verify.replay import replay
 from xent_verify.report import from_json, render_text, to_json
 from xent_verify.report.frames import regime_frame, summary_frame
 from xent_verify.report.html import render_html
 from xent_verify.report.markdown import render_markdown
 from xent_verify.report.places import placed
 from xent_verify.report.words import call_text, number_text, padded
-from xent_verify.settings import Settings, command_of
+from xent_verify.verdict.policies import parse_policy
+from xent_verify.verdict.settings import Settings, command_of
 
 FAULTY = "xent_verify.implementations.faulty"
 AUDITS: tuple[tuple[str, str, tuple[str, ...], dict[str, Any]], ...] = (
@@ -183,7 +183,7 @@ def test_a_command_is_read_back_as_its_settings(settings: Settings, monkeypatch:
 
 
 def bare(dtype: str) -> Any:
-    from xent_verify.model import DtypeResult
+    from xent_verify.core.model import DtypeResult
 
     return DtypeResult(dtype, 1, 0.0, 0.0, {}, ())
 

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_factory import example, finding, odd_example, passing, report
 
-from xent_verify.failures import UsageError
-from xent_verify.formats import FORMATS
-from xent_verify.model import DtypeResult, Report, TargetResult
+from xent_verify.core.failures import UsageError
+from xent_verify.core.formats import FORMATS
+from xent_verify.core.model import DtypeResult, Report, TargetResult
 from xent_verify.report import from_json, to_json
 from xent_verify.report.arrays import decode_array, encode_array
 

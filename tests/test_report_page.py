@@ -11,8 +11,8 @@ from xml.etree import ElementTree as ET
 import pytest
 from report_factory import finding, odd_example, passing, report
 
-from xent_verify.formats import FORMATS
-from xent_verify.model import Report
+from xent_verify.core.formats import FORMATS
+from xent_verify.core.model import Report
 from xent_verify.report import render_html
 from xent_verify.report.plots import PLOTS, drawings, svg_of
 

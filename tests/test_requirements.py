@@ -10,23 +10,23 @@ import numpy as np
 import pytest
 import targets
 
-from xent_verify.audit import AuditReport, audit
+from xent_verify.auditing.audit import AuditReport, audit
+from xent_verify.auditing.replay import chosen, replay
 from xent_verify.candidates import open_candidate
 from xent_verify.cli import run
 from xent_verify.companions import COMPANIONS
-from xent_verify.failures import UsageError
-from xent_verify.formats import FORMATS
-from xent_verify.judge import Hit, Rules
-from xent_verify.model import Batch, Finding, Returned
+from xent_verify.core.failures import UsageError
+from xent_verify.core.formats import FORMATS
+from xent_verify.core.model import Batch, Finding, Returned
+from xent_verify.gate.settings_file import read_settings
 from xent_verify.ops import OPS
-from xent_verify.policies import parse_policy
-from xent_verify.properties import apart
-from xent_verify.replay import chosen, replay
 from xent_verify.report import from_json, to_json
-from xent_verify.requirements import Requirements, words_of
-from xent_verify.settings import Settings, command_of
-from xent_verify.settings_file import read_settings
 from xent_verify.truth import certify
+from xent_verify.verdict.judge import Hit, Rules
+from xent_verify.verdict.policies import parse_policy
+from xent_verify.verdict.properties import apart
+from xent_verify.verdict.requirements import Requirements, words_of
+from xent_verify.verdict.settings import Settings, command_of
 
 LONG = np.random.default_rng(3).standard_normal((3, 700)).astype(np.float32)
 

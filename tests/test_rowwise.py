@@ -7,12 +7,12 @@ import math
 import numpy as np
 import pytest
 
-from xent_verify.audit import audit
-from xent_verify.judge import Rules, judge
-from xent_verify.model import Batch, Returned
+from xent_verify.auditing.audit import audit
+from xent_verify.core.model import Batch, Returned
 from xent_verify.ops import OPS
-from xent_verify.rowwise import MEASURES, added, beside_ulps
 from xent_verify.truth import certify
+from xent_verify.verdict.judge import Rules, judge
+from xent_verify.verdict.rowwise import MEASURES, added, beside_ulps
 
 
 def measures(op: str, inputs: dict[str, np.ndarray], value: np.ndarray) -> dict[str, float]:

@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xent_verify import limits
-from xent_verify.findings import Asker, build
-from xent_verify.formats import FORMATS
-from xent_verify.judge import Rules
-from xent_verify.ledger import Ledger
-from xent_verify.model import Batch, Outcome, Returned
+from xent_verify.auditing.findings import Asker, build
+from xent_verify.core.formats import FORMATS
+from xent_verify.core.model import Batch, Outcome, Returned
 from xent_verify.ops import OPS
-from xent_verify.policies import CLASSES, POLICIES, Policy
-from xent_verify.rungs import classes_of
+from xent_verify.verdict.judge import Rules
+from xent_verify.verdict.ledger import Ledger
+from xent_verify.verdict.policies import CLASSES, POLICIES, Policy
+from xent_verify.verdict.rungs import classes_of
 
 Softmax = Callable[[np.ndarray], np.ndarray]
 

@@ -10,8 +10,8 @@ import hypothesis
 import numpy as np
 import pytest
 
-from xent_verify.formats import FORMATS
-from xent_verify.model import Batch
+from xent_verify.core.formats import FORMATS
+from xent_verify.core.model import Batch
 from xent_verify.regimes.draw import Draw, stream
 from xent_verify.search import guided_search, hypothesis_search
 from xent_verify.search.moves import MOVES

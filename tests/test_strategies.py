@@ -8,9 +8,9 @@ from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
 from xent_verify import strategies as xs
-from xent_verify.failures import UnknownNameError
-from xent_verify.formats import FORMATS
-from xent_verify.model import Batch
+from xent_verify.core.failures import UnknownNameError
+from xent_verify.core.formats import FORMATS
+from xent_verify.core.model import Batch
 from xent_verify.ops import OPS
 
 QUICK = settings(database=None, deadline=None, max_examples=25, derandomize=True)

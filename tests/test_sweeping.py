@@ -7,17 +7,17 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from xent_verify import layouts
+from xent_verify.auditing.findings import Asker
 from xent_verify.candidates import lasting, open_candidate
 from xent_verify.companions import COMPANIONS
-from xent_verify.findings import Asker
+from xent_verify.core import layouts
+from xent_verify.core.model import LAYOUTS, Batch, Outcome, Raised, Returned, TimedOut
 from xent_verify.implementations import find
-from xent_verify.judge import Rules
-from xent_verify.ledger import Ledger, Patience, capabilities
-from xent_verify.model import LAYOUTS, Batch, Outcome, Raised, Returned, TimedOut
 from xent_verify.ops import OPS
-from xent_verify.policies import POLICIES
-from xent_verify.screen import Screen
+from xent_verify.verdict.judge import Rules
+from xent_verify.verdict.ledger import Ledger, Patience, capabilities
+from xent_verify.verdict.policies import POLICIES
+from xent_verify.verdict.screen import Screen
 
 OP = OPS["softmax"]
 STABLE = find("stable", "softmax").call

@@ -9,13 +9,14 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from xent_verify import assert_close, layouts, limits, reference
-from xent_verify.failures import UsageError
-from xent_verify.formats import FORMATS
+from xent_verify import assert_close, limits, reference
+from xent_verify.core import layouts
+from xent_verify.core.failures import UsageError
+from xent_verify.core.formats import FORMATS
 from xent_verify.ops import OPS
-from xent_verify.policies import CLASSES, POLICIES, parse_policy
 from xent_verify.regimes import plan
 from xent_verify.truth import certify
+from xent_verify.verdict.policies import CLASSES, POLICIES, parse_policy
 
 X = np.array([[0.0, -5.0, -30.0], [2.0, 2.0, 2.0]], np.float32)
 

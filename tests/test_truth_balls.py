@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xent_verify.enclosure import Enclosure
-from xent_verify.formats import FORMATS
-from xent_verify.model import Batch
+from xent_verify.core.enclosure import Enclosure
+from xent_verify.core.formats import FORMATS
+from xent_verify.core.model import Batch
 from xent_verify.ops import OPS, op_of
 from xent_verify.ops.limits import arguments_of
 from xent_verify.ops.rows import Rows

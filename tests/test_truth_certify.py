@@ -17,10 +17,10 @@ import pytest
 from arb_truth import extreme, outside
 
 from xent_verify import reference, ulp_error
-from xent_verify.enclosure import DECISION, FIELDS, Enclosure
-from xent_verify.failures import UnknownNameError, UsageError
-from xent_verify.formats import FORMATS
-from xent_verify.model import Batch
+from xent_verify.core.enclosure import DECISION, FIELDS, Enclosure
+from xent_verify.core.failures import UnknownNameError, UsageError
+from xent_verify.core.formats import FORMATS
+from xent_verify.core.model import Batch
 from xent_verify.ops import op_named
 from xent_verify.regimes import plan
 from xent_verify.truth import certify, engines, exact, parallel, special

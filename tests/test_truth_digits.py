@@ -11,8 +11,8 @@ import pytest
 from mpmath import mp, mpf
 
 from xent_verify import audit
-from xent_verify.formats import FORMATS
-from xent_verify.model import Batch, Example
+from xent_verify.core.formats import FORMATS
+from xent_verify.core.model import Batch, Example
 from xent_verify.report.json import from_json
 from xent_verify.truth import certify
 from xent_verify.truth.decimals import DIGITS, digits, is_bound, shown

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import libmp, mp, mpf
 
-from xent_verify.enclosure import FIELDS, Enclosure
-from xent_verify.formats import FORMATS
-from xent_verify.model import Batch
+from xent_verify.core.enclosure import FIELDS, Enclosure
+from xent_verify.core.formats import FORMATS
+from xent_verify.core.model import Batch
 from xent_verify.ops import OPS
 from xent_verify.truth import exact, series
 

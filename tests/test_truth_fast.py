@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from arb_truth import _answers, outside
 
-from xent_verify.formats import FORMATS
-from xent_verify.model import Batch
+from xent_verify.core.formats import FORMATS
+from xent_verify.core.model import Batch
 from xent_verify.truth import bounds, certify, dd_numpy, engines, float64_tier, sharp, tables
 from xent_verify.truth import doubledouble as dd
 from xent_verify.truth.loose import Loose

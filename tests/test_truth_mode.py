@@ -13,9 +13,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from xent_verify import audit, floating, reference
+from xent_verify import audit, reference
 from xent_verify.candidates import state
-from xent_verify.failures import UsageError
+from xent_verify.core import floating
+from xent_verify.core.failures import UsageError
 from xent_verify.truth import dd_numpy, engines, selftest
 from xent_verify.truth import doubledouble as dd
 from xent_verify.truth.loose import Loose

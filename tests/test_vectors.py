@@ -17,17 +17,13 @@ import mpmath
 import numpy as np
 import pytest
 
+from xent_verify.auditing.findings import Asker, build
 from xent_verify.candidates import open_candidate
 from xent_verify.cli import run
-from xent_verify.failures import UsageError
-from xent_verify.findings import Asker, build
-from xent_verify.formats import FORMATS
-from xent_verify.judge import Rules
-from xent_verify.ledger import Ledger
-from xent_verify.measure import stated
-from xent_verify.model import Batch, Outcome, Raised, Returned
+from xent_verify.core.failures import UsageError
+from xent_verify.core.formats import FORMATS
+from xent_verify.core.model import Batch, Outcome, Raised, Returned
 from xent_verify.ops import OPS
-from xent_verify.policies import parse_policy
 from xent_verify.truth import certify
 from xent_verify.vectors import (
     Answers,
@@ -43,6 +39,10 @@ from xent_verify.vectors import (
 from xent_verify.vectors.bits import literals, words
 from xent_verify.vectors.document import to_text
 from xent_verify.vectors.known import work_out
+from xent_verify.verdict.judge import Rules
+from xent_verify.verdict.ledger import Ledger
+from xent_verify.verdict.measure import stated
+from xent_verify.verdict.policies import parse_policy
 
 ROOT = Path(__file__).parent.parent
 COMMITTED = ROOT / "vectors"

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from xent_verify import audit
-from xent_verify.formats import FORMATS
-from xent_verify.model import Batch
+from xent_verify.core.formats import FORMATS
+from xent_verify.core.model import Batch
 from xent_verify.ops import OPS, op_named
 from xent_verify.ops.limits import limits_of, run
-from xent_verify.policies import POLICIES
 from xent_verify.truth import certify
+from xent_verify.verdict.policies import POLICIES
 
 Function = Callable[..., Any]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from xent_verify.audit import Settings
+from xent_verify.auditing.audit import Settings
+from xent_verify.auditing.worst import search_worst
 from xent_verify.cli import run
-from xent_verify.policies import parse_policy
-from xent_verify.worst import search_worst
+from xent_verify.verdict.policies import parse_policy
 
 SETTINGS = Settings(parse_policy("standard"), isolated=False)
 

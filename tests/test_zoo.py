@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xent_verify.formats import FORMATS
+from xent_verify.core.formats import FORMATS
 from xent_verify.implementations import ZOO, Fault, find
 from xent_verify.implementations.faulty import state
 from xent_verify.ops import OPS

@@ -6,22 +6,20 @@ importing the package costs next to nothing.
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from xent_verify.audit import assert_accurate, audit
-    from xent_verify.enclosure import Enclosure
-    from xent_verify.failures import UsageError, XentVerifyError
-    from xent_verify.formats import FORMATS, FloatFormat
-    from xent_verify.measure import ulp_error
-    from xent_verify.model import Finding, Report
+    from xent_verify.auditing.audit import assert_accurate, audit
+    from xent_verify.auditing.parity import parity
+    from xent_verify.core.enclosure import Enclosure
+    from xent_verify.core.failures import UsageError, XentVerifyError
+    from xent_verify.core.formats import FORMATS, FloatFormat
+    from xent_verify.core.model import Finding, Report
     from xent_verify.ops import OPS
-    from xent_verify.parity import parity
-    from xent_verify.tolerances import assert_close, limits
     from xent_verify.truth.reference import reference
+    from xent_verify.verdict.measure import ulp_error
+    from xent_verify.verdict.tolerances import assert_close, limits
 
 __all__ = [
     "FORMATS",
@@ -45,33 +43,22 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOME = {
-    "FORMATS": "formats",
+    "FORMATS": "core.formats",
     "OPS": "ops",
-    "Enclosure": "enclosure",
-    "Finding": "model",
-    "FloatFormat": "formats",
-    "Report": "model",
-    "UsageError": "failures",
-    "XentVerifyError": "failures",
-    "assert_accurate": "audit",
-    "assert_close": "tolerances",
-    "audit": "audit",
-    "limits": "tolerances",
-    "parity": "parity",
+    "Enclosure": "core.enclosure",
+    "Finding": "core.model",
+    "FloatFormat": "core.formats",
+    "Report": "core.model",
+    "UsageError": "core.failures",
+    "XentVerifyError": "core.failures",
+    "assert_accurate": "auditing.audit",
+    "assert_close": "verdict.tolerances",
+    "audit": "auditing.audit",
+    "limits": "verdict.tolerances",
+    "parity": "auditing.parity",
     "reference": "truth.reference",
-    "ulp_error": "measure",
+    "ulp_error": "verdict.measure",
 }
-
-
-class _Package(ModuleType):
-    """Keeps a public name for what it stands for: importing the module ``xent_verify.audit`` would rebind ``audit``."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOME and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

@@ -13,8 +13,8 @@ from importlib import import_module
 
 import click
 
-from xent_verify.encodings import tolerant
-from xent_verify.failures import UnknownNameError, UsageError, XentVerifyError, printable
+from xent_verify.core.encodings import tolerant
+from xent_verify.core.failures import UnknownNameError, UsageError, XentVerifyError, printable
 
 __all__ = ["INCOMPLETE", "INTERRUPTED", "NOTHING_CHECKED", "WRONG_USE", "main"]
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from xent_verify.audit import AuditReport
+    from xent_verify.auditing.audit import AuditReport
 
 __all__ = ["NotAccurateError", "pytest_addoption", "pytest_configure", "xent_audit"]
 
@@ -74,8 +74,8 @@ def _audited(target: str | Callable[..., Any], options: dict[str, Any]) -> Audit
     __tracebackhide__ = True
     import inspect
 
-    from xent_verify.audit import audit
-    from xent_verify.failures import UnknownNameError, UsageError
+    from xent_verify.auditing.audit import audit
+    from xent_verify.core.failures import UnknownNameError, UsageError
 
     known = [name for name, p in inspect.signature(audit).parameters.items() if p.kind is p.KEYWORD_ONLY]
     for name in options:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify import layouts
-from xent_verify.formats import FORMATS
-from xent_verify.model import Example
+from xent_verify.core import layouts
+from xent_verify.core.formats import FORMATS
+from xent_verify.core.model import Example
 
 __all__ = ["array_expression", "script"]
 

@@ -23,9 +23,9 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from xent_verify.failures import UnknownNameError
-from xent_verify.formats import FloatArray, FloatFormat, format_named
-from xent_verify.model import Batch
+from xent_verify.core.failures import UnknownNameError
+from xent_verify.core.formats import FloatArray, FloatFormat, format_named
+from xent_verify.core.model import Batch
 from xent_verify.ops import op_named
 from xent_verify.regimes import row_makers
 from xent_verify.regimes.calls import dress, named, per_row

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify.candidates import Candidate
-from xent_verify.formats import FORMATS, FloatFormat, format_named
-from xent_verify.model import LAYOUTS, Batch, Malformed, Outcome, Raised, Returned
+from xent_verify.core.formats import FORMATS, FloatFormat, format_named
+from xent_verify.core.model import LAYOUTS, Batch, Malformed, Outcome, Raised, Returned
 
 __all__ = ["BEHAVIOURS", "check_adapter"]
 

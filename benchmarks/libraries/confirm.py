@@ -22,14 +22,14 @@ import mpmath
 from textbook import true_value
 
 from xent_verify import companions, laws
-from xent_verify.audit import Settings, opened
+from xent_verify.auditing.audit import Settings, opened
+from xent_verify.auditing.findings import Asker
 from xent_verify.candidates import open_candidate
-from xent_verify.findings import Asker
-from xent_verify.formats import FORMATS
-from xent_verify.model import Batch, Raised
+from xent_verify.core.formats import FORMATS
+from xent_verify.core.model import Batch, Raised
 from xent_verify.ops import op_named
-from xent_verify.policies import parse_policy
 from xent_verify.report.arrays import decode_array
+from xent_verify.verdict.policies import parse_policy
 
 TIMEOUT = 600
 SECONDS = 90

@@ -10,9 +10,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from xent_verify.audit import audit
-from xent_verify.environment import describe
-from xent_verify.failures import UsageError
+from xent_verify.auditing.audit import audit
+from xent_verify.core.environment import describe
+from xent_verify.core.failures import UsageError
 from xent_verify.report import summary_frame
 from xent_verify.report.json import as_json
 

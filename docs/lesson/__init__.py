@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from xent_verify.failures import MissingExtraError, UnknownNameError
+from xent_verify.core.failures import MissingExtraError, UnknownNameError
 
 __all__ = ["made", "write"]
 

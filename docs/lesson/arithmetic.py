@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.failures import UndecidedError
-from xent_verify.formats import FloatFormat, format_named
+from xent_verify.core.failures import UndecidedError
+from xent_verify.core.formats import FloatFormat, format_named
 from xent_verify.truth import exact
 from xent_verify.truth.intervals import BigArithmetic, Interval
 

@@ -13,10 +13,10 @@ import numpy as np
 from lesson import tables
 from lesson.arithmetic import correctly_rounded
 from lesson.paths import PATHS
-from xent_verify import claims
-from xent_verify.claims_truth import quantity_of
-from xent_verify.formats import FORMATS, FloatFormat
-from xent_verify.recipes import true_quantities
+from xent_verify.auditing.recipes import true_quantities
+from xent_verify.core.formats import FORMATS, FloatFormat
+from xent_verify.explain import claims
+from xent_verify.explain.claims_truth import quantity_of
 from xent_verify.truth import exact
 from xent_verify.truth.decimals import shown_interval
 from xent_verify.truth.intervals import BigArithmetic

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lesson.arithmetic import careful
-from xent_verify.enclosure import Enclosure
-from xent_verify.formats import FORMATS, FloatFormat
-from xent_verify.model import Batch
+from xent_verify.auditing.recipes import RECIPES, Loss, Recipe, replay, true_quantities, worked
+from xent_verify.core.enclosure import Enclosure
+from xent_verify.core.formats import FORMATS, FloatFormat
+from xent_verify.core.model import Batch
 from xent_verify.ops import op_named
-from xent_verify.policies import POLICIES
-from xent_verify.recipes import RECIPES, Loss, Recipe, replay, true_quantities, worked
 from xent_verify.truth import exact
+from xent_verify.verdict.policies import POLICIES
 
 __all__ = ["FORMS", "Judged", "Question", "judge", "lost", "question"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import jinja2
 
-from xent_verify.failures import UnknownNameError
+from xent_verify.core.failures import UnknownNameError
 
 __all__ = ["LANGUAGES", "file_name", "phrases", "render"]
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lesson.forms import FORMS, Judged, judge, question
-from xent_verify.formats import FORMATS
+from xent_verify.core.formats import FORMATS
 
 __all__ = ["PATHS", "Failure", "Path", "Scanned", "failure", "scan", "walk"]
 

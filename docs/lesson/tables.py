@@ -10,9 +10,9 @@ import numpy as np
 
 from lesson.forms import FORMS, Judged, Question, judge, lost, question
 from lesson.paths import failure
-from xent_verify.enclosure import Enclosure
-from xent_verify.formats import FloatFormat
-from xent_verify.recipes import RECIPES, true_quantities
+from xent_verify.auditing.recipes import RECIPES, true_quantities
+from xent_verify.core.enclosure import Enclosure
+from xent_verify.core.formats import FloatFormat
 from xent_verify.truth.decimals import shown
 
 __all__ = [

@@ -18,10 +18,10 @@ from xent_verify.candidates.calling import Calling
 from xent_verify.candidates.names import spelled
 from xent_verify.candidates.resolve import validate
 from xent_verify.candidates.style import Style
-from xent_verify.defined import with_options
-from xent_verify.failures import UsageError
-from xent_verify.model import Batch, NotOffered, Outcome, Returned
+from xent_verify.core.failures import UsageError
+from xent_verify.core.model import Batch, NotOffered, Outcome, Returned
 from xent_verify.ops import Op, op_named
+from xent_verify.ops.defined import with_options
 
 __all__ = ["Candidate", "open_candidate"]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from xent_verify.candidates.adapters import Adapter
 from xent_verify.candidates.codec import is_number
-from xent_verify.model import Malformed, Raised
+from xent_verify.core.model import Malformed, Raised
 
 __all__ = ["NotAnArray", "ProgramEnded", "native", "raised", "same", "shares_memory", "to_array", "type_name"]
 

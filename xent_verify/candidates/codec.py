@@ -18,9 +18,9 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.documents import shown
-from xent_verify.failures import clipped
-from xent_verify.model import Batch, Died, Malformed, NotOffered, Outcome, Raised, Returned, TimedOut
+from xent_verify.core.documents import shown
+from xent_verify.core.failures import clipped
+from xent_verify.core.model import Batch, Died, Malformed, NotOffered, Outcome, Raised, Returned, TimedOut
 
 __all__ = ["Frame", "batch_frame", "decode_batch", "decode_outcome", "is_number", "outcome_frame", "pack", "read_frame"]
 

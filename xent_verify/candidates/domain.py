@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from xent_verify.failures import UnknownNameError, UsageError
-from xent_verify.layouts import UNWRITABLE
-from xent_verify.model import Batch
+from xent_verify.core.failures import UnknownNameError, UsageError
+from xent_verify.core.layouts import UNWRITABLE
+from xent_verify.core.model import Batch
 from xent_verify.ops import Op
 
 __all__ = ["WORDS", "Domain"]

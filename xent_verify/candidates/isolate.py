@@ -20,8 +20,8 @@ from xent_verify.candidates import codec
 from xent_verify.candidates.calling import Calling
 from xent_verify.candidates.style import Style
 from xent_verify.candidates.wire import Ended, read_exactly, widen, write_all
-from xent_verify.failures import MissingExtraError, UsageError, clipped, printable
-from xent_verify.model import Batch, Died, Malformed, Outcome, Returned, TimedOut
+from xent_verify.core.failures import MissingExtraError, UsageError, clipped, printable
+from xent_verify.core.model import Batch, Died, Malformed, Outcome, Returned, TimedOut
 
 __all__ = ["Child"]
 

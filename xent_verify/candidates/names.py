@@ -11,7 +11,7 @@ import difflib
 import importlib.util
 from pathlib import Path
 
-from xent_verify.failures import UsageError, clipped, printable
+from xent_verify.core.failures import UsageError, clipped, printable
 from xent_verify.ops import OPS
 
 __all__ = ["LIBRARY_ENDINGS", "is_builtin", "refuse_unfinished", "spelled"]

@@ -13,7 +13,7 @@ from xent_verify.candidates.names import spelled
 from xent_verify.candidates.probe import plan, without_refused_axis
 from xent_verify.candidates.resolve import load
 from xent_verify.candidates.style import Style
-from xent_verify.failures import UsageError
+from xent_verify.core.failures import UsageError
 
 __all__ = ["Opened", "name_of", "opened"]
 

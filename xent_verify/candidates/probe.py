@@ -19,8 +19,8 @@ from xent_verify.candidates.answers import NotAnArray, raised, to_array
 from xent_verify.candidates.calling import Calling, missing_arguments, suggested
 from xent_verify.candidates.signature import style_of
 from xent_verify.candidates.style import AXIS_NAMES, Style, options_of
-from xent_verify.failures import UsageError
-from xent_verify.model import Batch
+from xent_verify.core.failures import UsageError
+from xent_verify.core.model import Batch
 from xent_verify.ops import OPS
 
 __all__ = ["Plan", "plan", "without_refused_axis"]

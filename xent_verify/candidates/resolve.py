@@ -17,7 +17,7 @@ from typing import Any
 from xent_verify.candidates.adapters import FOREIGN, Loaded
 from xent_verify.candidates.answers import raised
 from xent_verify.candidates.names import is_builtin, refuse_unfinished
-from xent_verify.failures import UnknownNameError, UsageError
+from xent_verify.core.failures import UnknownNameError, UsageError
 
 __all__ = ["load", "validate"]
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify import layouts
 from xent_verify.candidates import lasting, state
 from xent_verify.candidates.adapters import Adapter
 from xent_verify.candidates.answers import NotAnArray, ProgramEnded, native, raised, same, shares_memory, to_array
 from xent_verify.candidates.style import Style
-from xent_verify.model import Batch, Died, Outcome, Returned
+from xent_verify.core import layouts
+from xent_verify.core.model import Batch, Died, Outcome, Returned
 from xent_verify.ops import op_named
 
 __all__ = ["Runner"]

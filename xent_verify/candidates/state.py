@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from xent_verify import floating
+from xent_verify.core import floating
 
 __all__ = ["PROBES", "Probe", "Seen", "changes", "kept", "snapshot"]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from xent_verify.model import Batch
+from xent_verify.core.model import Batch
 from xent_verify.ops import OPS
 
 __all__ = ["AXIS_NAMES", "Style", "options_of"]

@@ -26,8 +26,8 @@ from xent_verify.candidates.calling import Calling
 from xent_verify.candidates.opening import opened
 from xent_verify.candidates.runner import Runner
 from xent_verify.candidates.wire import Ended, read_exactly, widen, write_all
-from xent_verify.failures import MissingExtraError, UsageError
-from xent_verify.model import Malformed, Returned
+from xent_verify.core.failures import MissingExtraError, UsageError
+from xent_verify.core.model import Malformed, Returned
 
 __all__ = ["main"]
 

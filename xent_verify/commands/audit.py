@@ -9,7 +9,7 @@ import click
 from xent_verify.commands.shared import deliver, out_option, progress, settings_options, status_of
 
 if TYPE_CHECKING:
-    from xent_verify.settings import Settings
+    from xent_verify.verdict.settings import Settings
 
 __all__ = ["command"]
 
@@ -42,8 +42,8 @@ def command(
     xent-verify audit scipy.special:softmax --op softmax --dtype float64,float32 --json result.json
     xent-verify audit my_kernels.py:softmax_backward --op softmax --grad
     """
-    from xent_verify.audit import audited
-    from xent_verify.many import audited_in_processes
+    from xent_verify.auditing.audit import audited
+    from xent_verify.auditing.many import audited_in_processes
 
     name = f"vjp({op})" if grad else op
     with progress() as show:

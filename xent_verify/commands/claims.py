@@ -20,7 +20,7 @@ def command(file: Path, json_to: str) -> int:
     \b
     xent-verify claims reports/claims/tutorial.toml
     """
-    from xent_verify import claims
+    from xent_verify.explain import claims
 
     verdicts = claims.check(file)
     write(claims.to_json(verdicts), json_to)

@@ -23,8 +23,8 @@ def command(old: Path, new: Path, factor: float) -> int:
     \b
     xent-verify compare main.json branch.json
     """
-    from xent_verify.differences import differences
-    from xent_verify.failures import UsageError
+    from xent_verify.core.failures import UsageError
+    from xent_verify.gate.differences import differences
     from xent_verify.report import read_report
 
     if not factor >= 1:

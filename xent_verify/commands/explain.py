@@ -20,7 +20,7 @@ def command(logits: str, target: int | None, dtypes: str, json_to: str) -> int:
     \b
     xent-verify explain 3,1,-1 --target 0
     """
-    from xent_verify import explain
+    from xent_verify.explain import explain
 
     row = explain.logits_of(logits)
     names = names_of(dtypes)

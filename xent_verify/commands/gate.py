@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from xent_verify.commands.shared import out_option, progress, write
-from xent_verify.failures import UsageError
+from xent_verify.core.failures import UsageError
 
 if TYPE_CHECKING:
-    from xent_verify.baseline import Entry
-    from xent_verify.gate import GateResult
+    from xent_verify.gate.baseline import Entry
+    from xent_verify.gate.gate import GateResult
 
 __all__ = ["command"]
 
@@ -57,9 +57,9 @@ def command(
     xent-verify gate --junit gate.xml --github
     xent-verify gate --update-baseline
     """
-    from xent_verify.baseline import read_baseline
-    from xent_verify.gate import gate
-    from xent_verify.settings_file import find_settings, read_settings
+    from xent_verify.gate.baseline import read_baseline
+    from xent_verify.gate.gate import gate
+    from xent_verify.gate.settings_file import find_settings, read_settings
 
     outputs = {name: Path(path).absolute() for name, path in _files(junit, sarif, markdown, json_to).items()}
     folder = str(Path(out).absolute()) if out else ""
@@ -98,7 +98,7 @@ def _writable(outputs: dict[str, Path], github: bool) -> None:
 
 def _tell(result: GateResult, known: tuple[Entry, ...], place: str, *, to_stderr: bool, updating: bool) -> None:
     """The findings that count in full, then what changed, then the verdict."""
-    from xent_verify.differences import without_changes
+    from xent_verify.gate.differences import without_changes
     from xent_verify.report import render_text
     from xent_verify.report.github import REPLAY
 
@@ -160,8 +160,8 @@ def _write(result: GateResult, outputs: dict[str, Path], folder: str, *, to_stdo
 
 
 def _update(result: GateResult, path: Path, *, to_stderr: bool) -> int:
-    from xent_verify.baseline import differences, replaced, update_baseline
-    from xent_verify.environment import instruction_set
+    from xent_verify.core.environment import instruction_set
+    from xent_verify.gate.baseline import differences, replaced, update_baseline
 
     if result.interrupted:
         click.echo("xent-verify: interrupted: the baseline is left as it was", err=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from xent_verify.failures import UsageError
+from xent_verify.core.failures import UsageError
 
 __all__ = ["command"]
 
@@ -23,7 +23,7 @@ def command(package: str, out: str) -> int:
     xent-verify init
     xent-verify init my_package --out xent-verify.toml
     """
-    from xent_verify.scaffold import functions, package_folder, settings_text
+    from xent_verify.gate.scaffold import functions, package_folder, settings_text
 
     found = functions(package_folder(package))
     try:

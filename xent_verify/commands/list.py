@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import click
 
-from xent_verify.failures import UnknownNameError
+from xent_verify.core.failures import UnknownNameError
 
 __all__ = ["command"]
 
@@ -32,14 +32,14 @@ def _regimes() -> Rows:
 
 
 def _policies() -> Rows:
-    from xent_verify.policies import POLICIES
+    from xent_verify.verdict.policies import POLICIES
 
     more = [("ulp:K", "error_ulp at most K"), ("allclose:rtol,atol", "|y - t| <= atol + rtol |t|, for comparison")]
     return [(policy.name, policy.about) for policy in POLICIES.values()] + more
 
 
 def _formats() -> Rows:
-    from xent_verify.formats import FORMATS
+    from xent_verify.core.formats import FORMATS
 
     return [
         (

@@ -20,7 +20,7 @@ def command(results: tuple[Path, ...], json_to: str) -> int:
     \b
     xent-verify merge linux.json arm.json --json all.json
     """
-    from xent_verify.audit import merged
+    from xent_verify.auditing.audit import merged
     from xent_verify.report import read_report, to_json
     from xent_verify.report.words import headline
 

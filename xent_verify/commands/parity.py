@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import click
 
 from xent_verify.commands.shared import progress, settings_options, write
-from xent_verify.failures import UsageError
+from xent_verify.core.failures import UsageError
 
 if TYPE_CHECKING:
-    from xent_verify.settings import Settings
+    from xent_verify.verdict.settings import Settings
 
 __all__ = ["command"]
 
@@ -36,7 +36,7 @@ def command(
     \b
     xent-verify parity stable scipy.special:softmax --op softmax --dtype float32 --profile quick
     """
-    from xent_verify.parity import parity_of
+    from xent_verify.auditing.parity import parity_of
 
     if within is not None and not within >= 0:
         raise UsageError(f"--within {within}: must be a number of ulps of at least 0")

@@ -28,7 +28,7 @@ def command(check: str, ops: str, seed: int, fail_under: float, json_to: str) ->
     """
     from dataclasses import asdict
 
-    from xent_verify.power import measure_power
+    from xent_verify.auditing.power import measure_power
 
     power = measure_power(check, ops=names_of(ops), seed=seed)
     if json_to:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import click
 
 from xent_verify.commands.shared import deliver, settings_options, status_of
-from xent_verify.failures import UsageError
+from xent_verify.core.failures import UsageError
 
 if TYPE_CHECKING:
-    from xent_verify.settings import Settings
+    from xent_verify.verdict.settings import Settings
 
 __all__ = ["command"]
 
@@ -60,7 +60,7 @@ def command(
     xent-verify prove naive --op softmax --dtype float8_e4m3fn --jobs 2
     xent-verify prove stable --op softmax --dtype bfloat16 --jobs 2 --log run.log
     """
-    from xent_verify.formats import format_named
+    from xent_verify.core.formats import format_named
     from xent_verify.ops import op_named
     from xent_verify.prove import Plan, Sweep, domain_of, report_of, write
 

@@ -26,7 +26,7 @@ def command(result: Path, index: int | None, kind: str, target: str, in_process:
     xent-verify replay result.json
     xent-verify replay result.json --kind nan
     """
-    from xent_verify.replay import chosen, replay
+    from xent_verify.auditing.replay import chosen, replay
     from xent_verify.report import read_report
 
     report = read_report(result)

@@ -14,7 +14,7 @@ import click
 from xent_verify.commands.shared import names_of, status_of
 
 if TYPE_CHECKING:
-    from xent_verify.model import Report
+    from xent_verify.core.model import Report
 
 __all__ = ["command"]
 
@@ -58,9 +58,9 @@ def command(
     xent-verify report result.json --out reports/again
     xent-verify report result.json --against last.json --out page.html
     """
-    from xent_verify.audit import merged
-    from xent_verify.differences import with_changes
-    from xent_verify.harvest import harvest
+    from xent_verify.auditing.audit import merged
+    from xent_verify.auditing.harvest import harvest
+    from xent_verify.gate.differences import with_changes
     from xent_verify.prove.beside import certificate_files, with_certificates
     from xent_verify.report import read_report, save
     from xent_verify.report.groups import verdict_by_group

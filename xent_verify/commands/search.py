@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from xent_verify.commands.shared import deliver, out_option, settings_options, status_of
-from xent_verify.failures import UsageError
+from xent_verify.core.failures import UsageError
 
 if TYPE_CHECKING:
-    from xent_verify.settings import Settings
+    from xent_verify.verdict.settings import Settings
 
 __all__ = ["command"]
 
@@ -41,8 +41,8 @@ def command(
     \b
     xent-verify search stable --op softmax --dtype float32 --evaluations 20000
     """
-    from xent_verify.formats import format_named
-    from xent_verify.worst import search_worst
+    from xent_verify.auditing.worst import search_worst
+    from xent_verify.core.formats import format_named
 
     names = tuple(format_named(name).name for name in dtypes or ["float32"])
     report, curves = search_worst(

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from xent_verify.documents import json_of, json_value
-from xent_verify.failures import UsageError
-from xent_verify.model import Report
+from xent_verify.core.documents import json_of, json_value
+from xent_verify.core.failures import UsageError
+from xent_verify.core.model import Report
 
 if TYPE_CHECKING:
-    from xent_verify.settings import Settings
+    from xent_verify.verdict.settings import Settings
 
 __all__ = [
     "deliver",
@@ -55,8 +55,8 @@ def settings_options(*, plan: bool, verdict: bool = True) -> Callable[[Callable[
 
 def settings_of(options: dict[str, Any]) -> Settings:
     """``Settings`` of the options below, as click hands them over."""
-    from xent_verify.policies import parse_policy
-    from xent_verify.settings import Settings
+    from xent_verify.verdict.policies import parse_policy
+    from xent_verify.verdict.settings import Settings
 
     readers: dict[str, Callable[[Any], Any]] = {
         "policy": parse_policy,

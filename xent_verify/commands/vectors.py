@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from xent_verify.commands.shared import deliver, names_of, out_option, sizes_of, status_of
-from xent_verify.failures import UsageError
+from xent_verify.core.failures import UsageError
 
 __all__ = ["command"]
 

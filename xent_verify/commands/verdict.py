@@ -11,7 +11,7 @@ import click
 from xent_verify.commands.shared import progress, settings_options, write
 
 if TYPE_CHECKING:
-    from xent_verify.settings import Settings
+    from xent_verify.verdict.settings import Settings
 
 __all__ = ["command"]
 
@@ -41,7 +41,7 @@ def command(
     xent-verify verdict stable --op softmax --dtype float32 --profile quick
     xent-verify verdict kernel.py:softmax --op softmax --dtype bfloat16 --result float32
     """
-    from xent_verify.audit import audited
+    from xent_verify.auditing.audit import audited
     from xent_verify.report.json import compact
     from xent_verify.report.verdicts import STATUS, as_verdict
 

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify.companions.known import gravest, whole
-from xent_verify.formats import FloatArray
-from xent_verify.judge import Hit
-from xent_verify.model import Batch, Raised, Returned
+from xent_verify.core.formats import FloatArray
+from xent_verify.core.model import Batch, Raised, Returned
 from xent_verify.ops import Op
-from xent_verify.properties import Ask, Rows, answer, result_places, result_rows, rows_view, trouble
+from xent_verify.verdict.judge import Hit
+from xent_verify.verdict.properties import Ask, Rows, answer, result_places, result_rows, rows_view, trouble
 
 __all__ = ["repeat", "state"]
 

@@ -8,11 +8,11 @@ from typing import Literal
 
 import numpy as np
 
-from xent_verify.formats import FloatArray, FloatFormat, IntArray
-from xent_verify.judge import Hit
-from xent_verify.model import Batch, Returned
+from xent_verify.core.formats import FloatArray, FloatFormat, IntArray
+from xent_verify.core.model import Batch, Returned
 from xent_verify.ops import Op
-from xent_verify.properties import Ask, Rows, answer, compare, excused, result_places, result_rows, rows_view
+from xent_verify.verdict.judge import Hit
+from xent_verify.verdict.properties import Ask, Rows, answer, compare, excused, result_places, result_rows, rows_view
 
 __all__ = ["Companion", "Known", "gravest", "known_rows", "whole"]
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 
 from xent_verify.companions.known import Known, gravest, known_rows
-from xent_verify.formats import FORMATS, FloatArray, IntArray
-from xent_verify.judge import Hit
-from xent_verify.model import Batch, Died, Outcome, Returned
+from xent_verify.core.formats import FORMATS, FloatArray, IntArray
+from xent_verify.core.model import Batch, Died, Outcome, Returned
 from xent_verify.ops import Op
-from xent_verify.properties import Ask, answer, result_rows, rows_view, trouble
+from xent_verify.verdict.judge import Hit
+from xent_verify.verdict.properties import Ask, answer, result_rows, rows_view, trouble
 
 __all__ = ["formats", "soak", "threads"]
 

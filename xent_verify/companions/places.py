@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 
 from xent_verify.companions.known import gravest, known_rows, whole
-from xent_verify.formats import FloatArray
-from xent_verify.judge import Hit
-from xent_verify.model import LAYOUTS, Batch, Raised, Returned
+from xent_verify.core.formats import FloatArray
+from xent_verify.core.model import LAYOUTS, Batch, Raised, Returned
 from xent_verify.ops import Op
 from xent_verify.ops.limits import limits_of
-from xent_verify.policies import POLICIES, across_memory
-from xent_verify.properties import Ask, answer, result_rows, trouble
+from xent_verify.verdict.judge import Hit
+from xent_verify.verdict.policies import POLICIES, across_memory
+from xent_verify.verdict.properties import Ask, answer, result_rows, trouble
 
 _PADDED = ("softmax", "log_softmax", "logsumexp", "cross_entropy", "cross_entropy_grad")
 """Operations on which logits of −inf at a row's end have no bearing."""

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 
 from xent_verify.companions.known import gravest, known_rows
-from xent_verify.formats import FloatArray, IntArray
-from xent_verify.judge import Hit
-from xent_verify.model import Batch, Returned
+from xent_verify.core.formats import FloatArray, IntArray
+from xent_verify.core.model import Batch, Returned
 from xent_verify.ops import Op
-from xent_verify.properties import Ask, Rows, answer, result_rows, trouble
+from xent_verify.verdict.judge import Hit
+from xent_verify.verdict.properties import Ask, Rows, answer, result_rows, trouble
 
 __all__ = ["alone", "chunks", "neighbours", "telling_rows"]
 

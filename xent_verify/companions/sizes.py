@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from xent_verify.companions.known import Known, known_rows
 from xent_verify.companions.rows import telling_rows
-from xent_verify.formats import FloatArray
-from xent_verify.judge import Hit
-from xent_verify.model import Batch, Died, Outcome, Returned
+from xent_verify.core.formats import FloatArray
+from xent_verify.core.model import Batch, Died, Outcome, Returned
 from xent_verify.ops import Op
-from xent_verify.properties import Ask, answer, result_rows, trouble
+from xent_verify.verdict.judge import Hit
+from xent_verify.verdict.properties import Ask, answer, result_rows, trouble
 
 __all__ = ["LARGEST", "VOCABULARIES", "sweep"]
 

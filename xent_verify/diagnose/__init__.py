@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xent_verify.core.enclosure import Enclosure
+from xent_verify.core.model import Batch
 from xent_verify.diagnose import (
     inputs,
     losses,
@@ -30,8 +32,6 @@ from xent_verify.diagnose.agreement import Agreement
 from xent_verify.diagnose.case import Case, Prediction
 from xent_verify.diagnose.inference import infer
 from xent_verify.diagnose.mistake import Mistake
-from xent_verify.enclosure import Enclosure
-from xent_verify.model import Batch
 from xent_verify.ops import Op
 
 __all__ = ["MISTAKES", "Diagnosis", "Mistake", "Suspect", "explain", "infer", "region_of", "suspects"]

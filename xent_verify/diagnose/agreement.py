@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.formats import FloatArray, FloatFormat, IntArray
+from xent_verify.core.formats import FloatArray, FloatFormat, IntArray
 
 __all__ = ["Agreement", "Evidence", "spread"]
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.formats import FloatFormat, IntArray
-from xent_verify.model import Batch
+from xent_verify.core.formats import FloatFormat, IntArray
+from xent_verify.core.model import Batch
 from xent_verify.ops import Op
 from xent_verify.ops.rows import Rows
 

@@ -16,18 +16,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xent_verify.core.enclosure import Enclosure
+from xent_verify.core.formats import FloatArray, FloatFormat, format_named
+from xent_verify.core.model import Batch
 from xent_verify.diagnose.agreement import Evidence, spread
-from xent_verify.enclosure import Enclosure
-from xent_verify.formats import FloatArray, FloatFormat, format_named
 from xent_verify.implementations.gradients import minus_target
 from xent_verify.implementations.targets import Coefficients, Task, assemble, coefficients, form_of
-from xent_verify.model import Batch
 from xent_verify.ops import Op
 from xent_verify.ops.limits import limits_of
 from xent_verify.ops.op import Quantity
 from xent_verify.ops.rows import Rows
-from xent_verify.policies import POLICIES
-from xent_verify.properties import result_rows, rows_view
+from xent_verify.verdict.policies import POLICIES
+from xent_verify.verdict.properties import result_rows, rows_view
 
 __all__ = ["Case", "Prediction"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.formats import FORMATS
-from xent_verify.model import Batch, Returned
+from xent_verify.core.formats import FORMATS
+from xent_verify.core.model import Batch, Returned
 
 __all__ = ["changing", "conduct"]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xent_verify.formats import FloatArray
+from xent_verify.core.formats import FloatArray
 
 __all__ = ["Sample", "form_of"]
 

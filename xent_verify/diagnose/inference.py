@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from xent_verify.formats import FloatArray, FloatFormat, format_named
-from xent_verify.model import Batch
+from xent_verify.core.formats import FloatArray, FloatFormat, format_named
+from xent_verify.core.model import Batch
 from xent_verify.ops import Op
-from xent_verify.properties import Ask, answer
+from xent_verify.verdict.properties import Ask, answer
 
 __all__ = ["infer"]
 

@@ -9,9 +9,9 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from xent_verify.core.formats import FloatArray
 from xent_verify.diagnose.case import Array, Case, Prediction
 from xent_verify.diagnose.mistake import Mistake
-from xent_verify.formats import FloatArray
 from xent_verify.implementations.targets import Coefficients, Task, coefficients
 
 __all__ = ["MISTAKES", "class_ids", "row_losses"]

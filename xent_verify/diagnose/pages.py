@@ -13,11 +13,11 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from xent_verify.core.formats import FloatArray, format_named
+from xent_verify.core.model import Batch
 from xent_verify.diagnose import inputs, shifts, values
 from xent_verify.diagnose.case import Array, Case, Prediction
 from xent_verify.diagnose.mistake import Mistake
-from xent_verify.formats import FloatArray, format_named
-from xent_verify.model import Batch
 from xent_verify.ops import forms
 from xent_verify.ops.floats import Floats, Number
 from xent_verify.ops.limits import run

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from xent_verify import layouts
+from xent_verify.core import layouts
 from xent_verify.diagnose.case import Array, Case, Prediction
 from xent_verify.diagnose.inputs import right_values
 from xent_verify.diagnose.mistake import Mistake

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from xent_verify.core.formats import FloatArray, FloatFormat
 from xent_verify.diagnose.case import Case
-from xent_verify.formats import FloatArray, FloatFormat
 
 __all__ = ["describe"]
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from xent_verify.failures import UnknownNameError
+from xent_verify.core.failures import UnknownNameError
+from xent_verify.core.outside import is_outside, outside
 from xent_verify.laws import between, single
 from xent_verify.laws.given import Law
-from xent_verify.outside import is_outside, outside
 
 __all__ = ["LAWS", "Law", "law_named"]
 

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from xent_verify.formats import FloatArray, FloatFormat
-from xent_verify.judge import Hit
+from xent_verify.core.formats import FloatArray, FloatFormat
+from xent_verify.core.model import Batch
 from xent_verify.laws.given import OWN_ROUNDING, Given, against, limit_of
-from xent_verify.model import Batch
 from xent_verify.ops.limits import limits_of
-from xent_verify.policies import POLICIES
-from xent_verify.properties import answer, result_rows, rows_view
+from xent_verify.verdict.judge import Hit
+from xent_verify.verdict.policies import POLICIES
+from xent_verify.verdict.properties import answer, result_rows, rows_view
 
 __all__ = ["concatenation", "one_hot", "permutation", "shift", "shift_adds"]
 

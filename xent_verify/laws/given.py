@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.formats import FloatArray, FloatFormat
-from xent_verify.judge import Hit
-from xent_verify.model import Batch
+from xent_verify.core.formats import FloatArray, FloatFormat
+from xent_verify.core.model import Batch
 from xent_verify.ops import Op
 from xent_verify.ops.limits import limits_of
 from xent_verify.ops.rows import Rows
-from xent_verify.policies import POLICIES
-from xent_verify.properties import Ask, compare, excused, result_places, result_rows
+from xent_verify.verdict.judge import Hit
+from xent_verify.verdict.policies import POLICIES
+from xent_verify.verdict.properties import Ask, compare, excused, result_places, result_rows
 
 __all__ = ["OWN_ROUNDING", "Given", "Law", "against", "limit_of"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.formats import FloatArray
-from xent_verify.judge import Hit
+from xent_verify.core.formats import FloatArray
 from xent_verify.laws.given import OWN_ROUNDING, Given
-from xent_verify.properties import excused, result_rows
+from xent_verify.verdict.judge import Hit
+from xent_verify.verdict.properties import excused, result_rows
 
 __all__ = [
     "at_least_max",

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from xent_verify.core.model import Batch
 from xent_verify.minimise.passes import PASSES, Attempt
-from xent_verify.model import Batch
 
 __all__ = ["minimise"]
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.defined import undefined
-from xent_verify.formats import FloatArray
+from xent_verify.core.formats import FloatArray
+from xent_verify.core.model import Batch
 from xent_verify.minimise.surgery import (
     flattened,
     is_index,
@@ -22,8 +22,8 @@ from xent_verify.minimise.surgery import (
     with_input,
     with_options,
 )
-from xent_verify.model import Batch
 from xent_verify.ops import op_named
+from xent_verify.ops.defined import undefined
 
 __all__ = ["PASSES", "Attempt"]
 

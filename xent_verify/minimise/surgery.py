@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xent_verify.formats import FloatArray, IntArray
-from xent_verify.model import Batch
+from xent_verify.core.formats import FloatArray, IntArray
+from xent_verify.core.model import Batch
 from xent_verify.ops import op_named
 from xent_verify.ops.op import BROADCAST
 from xent_verify.regimes.calls import labelled

@@ -7,7 +7,8 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any
 
-from xent_verify.failures import UnknownNameError, UsageError
+from xent_verify.core.failures import UnknownNameError, UsageError
+from xent_verify.core.outside import outside
 from xent_verify.ops import (
     attention,
     attention_softmax,
@@ -37,7 +38,6 @@ from xent_verify.ops import (
 from xent_verify.ops.op import Op, Option
 from xent_verify.ops.page import op_of
 from xent_verify.ops.tape import vjp_of
-from xent_verify.outside import outside
 
 __all__ = ["OPS", "Op", "Option", "in_table", "op_named", "op_of"]
 

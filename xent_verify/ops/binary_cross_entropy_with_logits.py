@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from xent_verify.model import Batch
+from xent_verify.core.model import Batch
 from xent_verify.ops.forms import base_2, base_e
 from xent_verify.ops.op import Arithmetic, Op, Option, RowInputs
 

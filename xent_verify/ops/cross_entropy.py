@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from xent_verify.model import Batch
+from xent_verify.core.model import Batch
 from xent_verify.ops.forms import LOG_SOFTMAX, Form
 from xent_verify.ops.op import Arithmetic, Op, Option, RowInputs
 

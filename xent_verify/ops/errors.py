@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.formats import FloatFormat
+from xent_verify.core.formats import FloatFormat
 from xent_verify.ops.machine import Machine
 from xent_verify.ops.verbs import Operators, Verbs
 

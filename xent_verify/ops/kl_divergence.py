@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xent_verify.formats import FloatArray
+from xent_verify.core.formats import FloatArray
 from xent_verify.ops.forms import LOG_SOFTMAX, SOFTMAX, Form
 from xent_verify.ops.op import AXIS, Arithmetic, Op, RowInputs
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.formats import FloatArray
-from xent_verify.model import Batch
+from xent_verify.core.formats import FloatArray
+from xent_verify.core.model import Batch
 from xent_verify.ops.errors import Approximate, Errors
 from xent_verify.ops.floats import Floats, Number
 from xent_verify.ops.machine import Machine

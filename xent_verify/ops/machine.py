@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from xent_verify.formats import FloatFormat
+from xent_verify.core.formats import FloatFormat
 
 __all__ = ["Machine", "Summation"]
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from xent_verify.formats import FORMATS
-from xent_verify.model import Batch
+from xent_verify.core.formats import FORMATS
+from xent_verify.core.model import Batch
 
 __all__ = ["AXIS", "BROADCAST", "SHARED", "Arithmetic", "ExpSum", "Op", "Option", "Quantity", "Real", "RowInputs"]
 

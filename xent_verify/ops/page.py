@@ -8,8 +8,8 @@ from typing import Any, get_args
 
 import numpy as np
 
-from xent_verify.failures import UsageError
-from xent_verify.formats import FORMATS
+from xent_verify.core.failures import UsageError
+from xent_verify.core.formats import FORMATS
 from xent_verify.ops.floats import Floats, Number
 from xent_verify.ops.machine import Machine
 from xent_verify.ops.op import InputKind, Op, Option, OptionKind

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.model import Batch
+from xent_verify.core.model import Batch
 
 if TYPE_CHECKING:
     from xent_verify.ops.op import Op

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from xent_verify.failures import UsageError
-from xent_verify.model import DtypeResult, Proved, Report, TargetResult
+from xent_verify.core.failures import UsageError
+from xent_verify.core.model import DtypeResult, Proved, Report, TargetResult
 from xent_verify.prove.certificate import read_certificate
 from xent_verify.prove.fingerprint import fingerprint
 

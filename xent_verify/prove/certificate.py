@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from xent_verify.conventions import PROFILES
-from xent_verify.documents import Node, read_json
-from xent_verify.formats import format_named
-from xent_verify.kinds import FAILING
+from xent_verify.core.documents import Node, read_json
+from xent_verify.core.formats import format_named
+from xent_verify.core.kinds import FAILING
 from xent_verify.prove.counts import LOWEST, SHIFT, Cells, Counts, Extreme, Gathered, bin_edges
 from xent_verify.prove.domain import numbers
 from xent_verify.prove.plan import Plan
 from xent_verify.prove.widths import FAMILIES
 from xent_verify.prove.words import described, number_of
 from xent_verify.report.json import compact
+from xent_verify.verdict.conventions import PROFILES
 
 __all__ = ["certificate", "file_name", "read_certificate", "severity_of", "table", "write"]
 

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.formats import FloatFormat, IntArray
-from xent_verify.judge import Judgement, Rules, judge
-from xent_verify.kinds import CLASSES, FAILING
-from xent_verify.measure import CODE, Errors
-from xent_verify.model import Batch, Returned
+from xent_verify.core.formats import FloatFormat, IntArray
+from xent_verify.core.kinds import CLASSES, FAILING
+from xent_verify.core.model import Batch, Returned
 from xent_verify.ops import Op
 from xent_verify.prove.counts import BINS, Counts, Extreme, bins_of
 from xent_verify.prove.domain import Domain
 from xent_verify.truth.certify import certify
+from xent_verify.verdict.judge import Judgement, Rules, judge
+from xent_verify.verdict.measure import CODE, Errors
 
 __all__ = ["CORRECT", "LARGEST", "count_judged", "judged", "remeasured"]
 

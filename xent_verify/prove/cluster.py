@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable
 
-from xent_verify.failures import AuditIncompleteError, MissingExtraError, UsageError
+from xent_verify.core.failures import AuditIncompleteError, MissingExtraError, UsageError
 from xent_verify.prove.local import Done, chunk_of
 from xent_verify.prove.plan import Plan
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from xent_verify.documents import Node
-from xent_verify.formats import IntArray
-from xent_verify.kinds import CLASSES, SEVERITIES
+from xent_verify.core.documents import Node
+from xent_verify.core.formats import IntArray
+from xent_verify.core.kinds import CLASSES, SEVERITIES
 from xent_verify.prove.counts import BINS, Cells, Counts, Extreme, Narrowed
 from xent_verify.prove.domain import Domain
 

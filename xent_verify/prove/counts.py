@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from xent_verify.formats import FloatArray, IntArray
+from xent_verify.core.formats import FloatArray, IntArray
 
 __all__ = [
     "BINS",

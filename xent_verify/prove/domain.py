@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.formats import FORMATS, FloatArray, FloatFormat, IntArray
+from xent_verify.core.formats import FORMATS, FloatArray, FloatFormat, IntArray
 from xent_verify.ops import Op
 from xent_verify.prove.widths import FAMILIES, LONGEST, structured
 

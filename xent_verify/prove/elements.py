@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.formats import FloatArray, FloatFormat, IntArray
-from xent_verify.kinds import CLASSES, FAILING
-from xent_verify.measure import CODE, NO_DIGIT
+from xent_verify.core.formats import FloatArray, FloatFormat, IntArray
+from xent_verify.core.kinds import CLASSES, FAILING
 from xent_verify.prove.certified import CORRECT, LARGEST
 from xent_verify.prove.counts import BINS, LOWEST, SHIFT, Counts, bins_of, bins_of_shifted
+from xent_verify.verdict.measure import CODE, NO_DIGIT
 
 __all__ = ["RHO", "Element", "Verdict", "careful", "doubtful", "quick"]
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.failures import UnknownNameError, UsageError
-from xent_verify.formats import FloatFormat, IntArray
+from xent_verify.core.failures import UnknownNameError, UsageError
+from xent_verify.core.formats import FloatFormat, IntArray
 from xent_verify.ops import Op
 from xent_verify.prove.domain import DOMAINS, LIMIT_BITS, Block, Domain, default_domain
 

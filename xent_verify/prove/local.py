@@ -10,10 +10,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from xent_verify.failures import AuditIncompleteError
+from xent_verify.core.failures import AuditIncompleteError
+from xent_verify.core.workers import workers
 from xent_verify.prove.plan import Plan
 from xent_verify.prove.session import Session
-from xent_verify.workers import workers
 
 __all__ = ["Done", "chunk_of", "in_processes", "in_this_process"]
 

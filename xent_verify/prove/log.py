@@ -19,8 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from xent_verify.documents import Node, fault, json_of, opened
-from xent_verify.failures import UsageError, clipped, printable
+from xent_verify.core.documents import Node, fault, json_of, opened
+from xent_verify.core.failures import UsageError, clipped, printable
 from xent_verify.ops import op_named
 from xent_verify.prove.counted import counts_of
 from xent_verify.prove.counts import Gathered

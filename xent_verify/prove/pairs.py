@@ -35,10 +35,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.formats import FloatArray, FloatFormat, IntArray
-from xent_verify.judge import Rules
-from xent_verify.kinds import FAILING
-from xent_verify.model import Batch
+from xent_verify.core.formats import FloatArray, FloatFormat, IntArray
+from xent_verify.core.kinds import FAILING
+from xent_verify.core.model import Batch
 from xent_verify.ops import Op
 from xent_verify.ops.limits import Limits, limits_of
 from xent_verify.prove.certified import kept
@@ -47,6 +46,7 @@ from xent_verify.prove.domain import numbers
 from xent_verify.prove.elements import RHO, Element, Verdict, careful, doubtful, quick
 from xent_verify.prove.regions import Regions
 from xent_verify.truth import float64_tier
+from xent_verify.verdict.judge import Rules
 
 __all__ = ["PairJudge", "available"]
 

@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from xent_verify.audit import Settings
-from xent_verify.model import Batch
+from xent_verify.auditing.audit import Settings
+from xent_verify.core.model import Batch
 from xent_verify.ops import op_named
 from xent_verify.ops.limits import limits_of
-from xent_verify.policies import Policy
 from xent_verify.prove.domain import Domain
 from xent_verify.prove.fingerprint import fingerprint
 from xent_verify.prove.widths import FAMILIES
+from xent_verify.verdict.policies import Policy
 
 __all__ = ["Plan", "limits"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.formats import FloatArray, FloatFormat, IntArray
+from xent_verify.core.formats import FloatArray, FloatFormat, IntArray
 from xent_verify.prove.counts import Cells, Counts
 from xent_verify.prove.domain import GAP_SHIFT
 

@@ -14,10 +14,10 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.audit import opened
+from xent_verify.auditing.audit import opened
 from xent_verify.candidates import Candidate
-from xent_verify.environment import instruction_set
-from xent_verify.model import Batch, Died, Malformed, NotOffered, Outcome, Raised, Returned, TimedOut
+from xent_verify.core.environment import instruction_set
+from xent_verify.core.model import Batch, Died, Malformed, NotOffered, Outcome, Raised, Returned, TimedOut
 from xent_verify.ops import op_named
 from xent_verify.prove.certified import count_judged, remeasured
 from xent_verify.prove.counts import Counts, Narrowed

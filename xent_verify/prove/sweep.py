@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from xent_verify.audit import AuditReport, opened
-from xent_verify.environment import describe
-from xent_verify.failures import UsageError
-from xent_verify.findings import Asker, build
-from xent_verify.ledger import Ledger
-from xent_verify.model import Batch, DtypeResult, Finding, TargetResult
+from xent_verify.auditing.audit import AuditReport, opened
+from xent_verify.auditing.findings import Asker, build
+from xent_verify.core.environment import describe
+from xent_verify.core.failures import UsageError
+from xent_verify.core.model import Batch, DtypeResult, Finding, TargetResult
 from xent_verify.ops import op_named
 from xent_verify.prove.certificate import certificate
 from xent_verify.prove.cluster import on_cluster
@@ -23,6 +22,7 @@ from xent_verify.prove.counts import Counts, Gathered
 from xent_verify.prove.local import Done, in_processes, in_this_process
 from xent_verify.prove.log import ChunkLog, read_log
 from xent_verify.prove.plan import Plan
+from xent_verify.verdict.ledger import Ledger
 
 __all__ = ["Sweep", "report_of"]
 

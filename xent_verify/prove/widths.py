@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.formats import FloatArray, FloatFormat
+from xent_verify.core.formats import FloatArray, FloatFormat
 
 __all__ = ["FAMILIES", "LONGEST", "structured"]
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from xent_verify.formats import IntArray
+from xent_verify.core.formats import IntArray
 from xent_verify.prove.counts import Cells
 from xent_verify.prove.domain import GAP_SHIFT, Domain, numbers
 from xent_verify.prove.widths import FAMILIES, LONGEST

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.formats import FloatArray, IntArray
+from xent_verify.core.formats import FloatArray, IntArray
 from xent_verify.ops import Op
 from xent_verify.ops.op import SHARED
 from xent_verify.regimes.draw import Draw

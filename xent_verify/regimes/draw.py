@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xent_verify.formats import FORMATS, FloatArray, FloatFormat, IntArray
+from xent_verify.core.formats import FORMATS, FloatArray, FloatFormat, IntArray
 from xent_verify.regimes.portable import log
 
 __all__ = ["Draw", "Edges", "edges_of", "stream"]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from xent_verify.model import Batch
+from xent_verify.core.model import Batch
 from xent_verify.regimes.calls import (
     class_targets,
     dress,

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.defined import undefined
-from xent_verify.model import Batch
+from xent_verify.core.model import Batch
 from xent_verify.ops import Op
+from xent_verify.ops.defined import undefined
 from xent_verify.regimes.calls import dress, labelled_inputs, named, per_row, probability_targets
 from xent_verify.regimes.draw import Draw
 from xent_verify.regimes.portable import exp, exp2, log

@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from xent_verify.formats import FloatArray
+from xent_verify.core.formats import FloatArray
 
 __all__ = ["exp", "exp2", "log"]
 

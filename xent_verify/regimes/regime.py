@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.formats import FloatArray
-from xent_verify.model import Batch
+from xent_verify.core.formats import FloatArray
+from xent_verify.core.model import Batch
 from xent_verify.ops import Op
 from xent_verify.regimes.calls import dress, has_axis, labelled, named, per_row
 from xent_verify.regimes.draw import Draw

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from xent_verify.formats import FloatArray
+from xent_verify.core.formats import FloatArray
 from xent_verify.regimes.draw import Draw
 from xent_verify.regimes.portable import exp, exp2, log
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from xent_verify.formats import FORMATS, FloatArray
-from xent_verify.model import LAYOUTS, Batch
+from xent_verify.core.formats import FORMATS, FloatArray
+from xent_verify.core.model import LAYOUTS, Batch
 from xent_verify.regimes.calls import dress, named, per_row
 from xent_verify.regimes.draw import Draw
 from xent_verify.regimes.portable import log

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.formats import FloatArray, IntArray
+from xent_verify.core.formats import FloatArray, IntArray
 from xent_verify.regimes.draw import Draw
 from xent_verify.regimes.rows import low_levels, ordinary
 

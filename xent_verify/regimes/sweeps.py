@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.formats import FloatArray, FloatFormat, IntArray
-from xent_verify.model import Batch
+from xent_verify.core.formats import FloatArray, FloatFormat, IntArray
+from xent_verify.core.model import Batch
 from xent_verify.regimes.calls import named
 from xent_verify.regimes.draw import Draw
 from xent_verify.regimes.portable import exp, log

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
-from xent_verify.defined import undefined
-from xent_verify.failures import UnknownNameError
-from xent_verify.formats import FloatFormat, format_named
-from xent_verify.model import Batch
+from xent_verify.core.failures import UnknownNameError
+from xent_verify.core.formats import FloatFormat, format_named
+from xent_verify.core.model import Batch
+from xent_verify.core.outside import is_outside, outside
 from xent_verify.ops import Op, in_table, op_named
-from xent_verify.outside import is_outside, outside
+from xent_verify.ops.defined import undefined
 from xent_verify.regimes import losses, options, rows, shapes, specials, sweeps
 from xent_verify.regimes.calls import labelled, named, takes_probabilities
 from xent_verify.regimes.draw import Draw, stream

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.failures import UnknownNameError, UsageError
-from xent_verify.formats import FORMATS, INTEGERS
+from xent_verify.core.failures import UnknownNameError, UsageError
+from xent_verify.core.formats import FORMATS, INTEGERS
 
 __all__ = ["decode_array", "encode_array", "plain", "runs"]
 

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.documents import Node, fault
-from xent_verify.failures import UsageError
-from xent_verify.formats import format_named
-from xent_verify.kinds import KINDS, SEVERITIES
-from xent_verify.measure import ERROR_EDGES, MAGNITUDE_EDGES
-from xent_verify.model import DtypeResult, Example, Finding, Proved, RegimeResult, Report, TargetResult
+from xent_verify.core.documents import Node, fault
+from xent_verify.core.failures import UsageError
+from xent_verify.core.formats import format_named
+from xent_verify.core.kinds import KINDS, SEVERITIES
+from xent_verify.core.model import DtypeResult, Example, Finding, Proved, RegimeResult, Report, TargetResult
 from xent_verify.report.arrays import decode_array, plain
-from xent_verify.rowwise import MEASURES
+from xent_verify.verdict.measure import ERROR_EDGES, MAGNITUDE_EDGES
+from xent_verify.verdict.rowwise import MEASURES
 
 __all__ = ["SCHEMA", "report_of"]
 

@@ -10,8 +10,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from xent_verify.failures import MissingExtraError, UsageError
-from xent_verify.model import Report
+from xent_verify.core.failures import MissingExtraError, UsageError
+from xent_verify.core.model import Report
 
 __all__ = ["Saved", "save"]
 

@@ -16,12 +16,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from xent_verify.enclosure import TIERS
-from xent_verify.kinds import CLASSES, KINDS
-from xent_verify.measure import ERROR_EDGES, MAGNITUDE_EDGES
-from xent_verify.model import DtypeResult, Example, Finding, RegimeResult, Report, TargetResult
+from xent_verify.core.enclosure import TIERS
+from xent_verify.core.kinds import CLASSES, KINDS
+from xent_verify.core.model import DtypeResult, Example, Finding, RegimeResult, Report, TargetResult
 from xent_verify.report.words import call_text, class_text, classes_text, coverage, policies_differ, verdict
-from xent_verify.rowwise import MEASURES, added
+from xent_verify.verdict.measure import ERROR_EDGES, MAGNITUDE_EDGES
+from xent_verify.verdict.rowwise import MEASURES, added
 
 __all__ = [
     "class_columns",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from xent_verify.kinds import KINDS
-from xent_verify.model import Defect, DtypeResult, Report, TargetResult
+from xent_verify.core.kinds import KINDS
+from xent_verify.core.model import Defect, DtypeResult, Report, TargetResult
 from xent_verify.report.markdown import render_findings, render_markdown, table
 from xent_verify.report.places import Placed, placed, source_file, source_line
 from xent_verify.report.safe import code, markdown, readable

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from xent_verify.core.libraries import LIBRARIES
+from xent_verify.core.model import Report
 from xent_verify.implementations import IMPLEMENTATIONS
-from xent_verify.libraries import LIBRARIES
-from xent_verify.model import Report
 from xent_verify.report.words import verdict
 
 __all__ = ["verdict_by_group"]

@@ -18,14 +18,14 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from xent_verify.enclosure import TIERS
-from xent_verify.kinds import KINDS, rank
-from xent_verify.model import DtypeResult, Finding, RegimeResult, Report, TargetResult
+from xent_verify.core.enclosure import TIERS
+from xent_verify.core.kinds import KINDS, rank
+from xent_verify.core.model import DtypeResult, Finding, RegimeResult, Report, TargetResult
 from xent_verify.report import frames, plots, words
 from xent_verify.report.json import as_json
 from xent_verify.report.safe import readable
 from xent_verify.report.svg import inline
-from xent_verify.settings import command_of
+from xent_verify.verdict.settings import command_of
 
 __all__ = ["render_html"]
 

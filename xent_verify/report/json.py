@@ -37,14 +37,14 @@ from typing import Any
 
 import numpy as np
 
-from xent_verify.documents import json_of, read_json
-from xent_verify.measure import ERROR_EDGES, MAGNITUDE_EDGES
-from xent_verify.model import Defect, DtypeResult, Example, Finding, RegimeResult, Report, TargetResult
+from xent_verify.core.documents import json_of, read_json
+from xent_verify.core.model import Defect, DtypeResult, Example, Finding, RegimeResult, Report, TargetResult
 from xent_verify.report.arrays import encode_array, plain
 from xent_verify.report.decode import SCHEMA, report_of
 from xent_verify.report.safe import encodable
 from xent_verify.report.words import coverage
-from xent_verify.rowwise import added
+from xent_verify.verdict.measure import ERROR_EDGES, MAGNITUDE_EDGES
+from xent_verify.verdict.rowwise import added
 
 __all__ = ["as_json", "as_number", "compact", "finding_json", "free", "from_json", "read_report", "to_json"]
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from xent_verify.failures import MissingExtraError
-from xent_verify.model import DtypeResult, Finding, Report, TargetResult
+from xent_verify.core.failures import MissingExtraError
+from xent_verify.core.model import DtypeResult, Finding, Report, TargetResult
 from xent_verify.report.safe import readable
 from xent_verify.report.words import finding_lines, number_text, padded, verdict
 

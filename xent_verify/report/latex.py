@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from xent_verify.model import Report
+from xent_verify.core.model import Report
 from xent_verify.report import frames
 from xent_verify.report.safe import file_part, latex, readable
 from xent_verify.report.words import number_text

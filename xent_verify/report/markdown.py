@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from xent_verify.kinds import rank
-from xent_verify.model import Finding, Report
+from xent_verify.core.kinds import rank
+from xent_verify.core.model import Finding, Report
 from xent_verify.report import frames
 from xent_verify.report.safe import code, fenced, markdown, readable
 from xent_verify.report.words import (

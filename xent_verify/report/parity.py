@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from xent_verify.model import Example
+from xent_verify.core.model import Example
 from xent_verify.report.arrays import encode_array
 from xent_verify.report.json import as_number, compact, free
 from xent_verify.report.words import call_text, count_text, number_text, padded, share_text, value_text
 
 if TYPE_CHECKING:
-    from xent_verify.parity import DtypeParity, Farthest, Parity
+    from xent_verify.auditing.parity import DtypeParity, Farthest, Parity
 
 __all__ = ["render", "to_json"]
 

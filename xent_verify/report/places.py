@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from xent_verify.model import DtypeResult, Finding, Report, TargetResult
+from xent_verify.core.model import DtypeResult, Finding, Report, TargetResult
 
 __all__ = ["Placed", "placed", "source_file", "source_line"]
 

@@ -18,13 +18,13 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from xent_verify.kinds import KINDS
-from xent_verify.measure import ERROR_EDGES, MAGNITUDE_EDGES
-from xent_verify.model import DtypeResult, Report, TargetResult
+from xent_verify.core.kinds import KINDS
+from xent_verify.core.model import DtypeResult, Report, TargetResult
 from xent_verify.report.frames import histogram_of
 from xent_verify.report.safe import file_part, readable
 from xent_verify.report.svg import BAD, INK, slim
 from xent_verify.report.words import classes_text, shortened, tile
+from xent_verify.verdict.measure import ERROR_EDGES, MAGNITUDE_EDGES
 
 __all__ = ["PLOTS", "Drawing", "Plot", "drawings", "rendered", "svg_of"]
 

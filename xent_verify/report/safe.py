@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from xent_verify.failures import printable
+from xent_verify.core.failures import printable
 
 if TYPE_CHECKING:
     import pandas as pd

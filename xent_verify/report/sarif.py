@@ -11,8 +11,8 @@ import json
 from typing import Any
 from urllib.parse import quote
 
-from xent_verify.kinds import KINDS, SEVERITIES
-from xent_verify.model import Report
+from xent_verify.core.kinds import KINDS, SEVERITIES
+from xent_verify.core.model import Report
 from xent_verify.report.json import finding_json
 from xent_verify.report.places import Placed, placed, source_file, source_line
 from xent_verify.report.safe import readable

@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from xent_verify.model import Defect, Finding, Report
+from xent_verify.core.model import Defect, Finding, Report
 from xent_verify.report import frames
 from xent_verify.report.safe import readable
 from xent_verify.report.terminal import console, written

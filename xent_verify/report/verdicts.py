@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from xent_verify.model import Defect, DtypeResult, Report
+from xent_verify.core.model import Defect, DtypeResult, Report
 from xent_verify.report.words import call_text, coverage
-from xent_verify.settings import command_of
+from xent_verify.verdict.settings import command_of
 
 __all__ = ["STATUS", "as_verdict"]
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.formats import FORMATS
-from xent_verify.kinds import BENIGN, KINDS
-from xent_verify.model import DtypeResult, Example, Finding, RegimeResult, Report
+from xent_verify.core.formats import FORMATS
+from xent_verify.core.kinds import BENIGN, KINDS
+from xent_verify.core.model import DtypeResult, Example, Finding, RegimeResult, Report
 
 __all__ = [
     "ILL_CONDITIONED_LEGEND",

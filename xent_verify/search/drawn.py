@@ -13,8 +13,8 @@ import hypothesis
 from hypothesis import HealthCheck, Phase, Verbosity, configuration
 from hypothesis.errors import Flaky
 
-from xent_verify.formats import FloatFormat
-from xent_verify.model import Batch
+from xent_verify.core.formats import FloatFormat
+from xent_verify.core.model import Batch
 from xent_verify.strategies import batches
 
 __all__ = ["Found", "Verdict", "hypothesis_search"]

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.formats import FloatArray, FloatFormat, IntArray, format_named
+from xent_verify.core.formats import FloatArray, FloatFormat, IntArray, format_named
 from xent_verify.regimes import row_makers
 from xent_verify.regimes.draw import Draw, stream
 from xent_verify.search.moves import MOVES

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.enclosure import TIERS, Enclosure
+from xent_verify.core.enclosure import TIERS, Enclosure
 from xent_verify.ops import forms
 from xent_verify.ops.verbs import Operators, Verbs
 from xent_verify.truth import doubledouble as dd

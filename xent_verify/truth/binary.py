@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.formats import FloatArray, FloatFormat
+from xent_verify.core.formats import FloatArray, FloatFormat
 from xent_verify.truth import doubledouble as dd
 from xent_verify.truth import special
 from xent_verify.truth.compose import Answer, Group, Out, Rows

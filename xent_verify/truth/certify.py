@@ -22,11 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from xent_verify.enclosure import Enclosure
-from xent_verify.failures import UsageError
-from xent_verify.floating import sound
-from xent_verify.formats import FloatFormat, IntArray, format_named
-from xent_verify.model import Batch
+from xent_verify.core.enclosure import Enclosure
+from xent_verify.core.failures import UsageError
+from xent_verify.core.floating import sound
+from xent_verify.core.formats import FloatFormat, IntArray, format_named
+from xent_verify.core.model import Batch
 from xent_verify.ops import Op, op_named
 from xent_verify.ops.limits import arguments_of
 from xent_verify.ops.rows import Rows

@@ -22,7 +22,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.formats import FloatArray
+from xent_verify.core.formats import FloatArray
 from xent_verify.truth import doubledouble as dd
 
 __all__ = ["LIMIT", "closeness"]

@@ -10,10 +10,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify import enclosure
-from xent_verify.enclosure import Enclosure
-from xent_verify.formats import FloatArray, FloatFormat, IntArray
-from xent_verify.model import Batch
+from xent_verify.core import enclosure
+from xent_verify.core.enclosure import Enclosure
+from xent_verify.core.formats import FloatArray, FloatFormat, IntArray
+from xent_verify.core.model import Batch
 from xent_verify.truth import parallel, special
 from xent_verify.truth.engines import Engine, Terms, terms
 from xent_verify.truth.loose import Loose

@@ -17,7 +17,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from xent_verify.formats import FloatArray
+from xent_verify.core.formats import FloatArray
 from xent_verify.truth import bounds, dd_numpy
 from xent_verify.truth.loose import FAR, Loose
 from xent_verify.truth.pieces import VANISHED

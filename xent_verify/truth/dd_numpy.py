@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.formats import FloatArray, IntArray
+from xent_verify.core.formats import FloatArray, IntArray
 from xent_verify.truth import bounds
 from xent_verify.truth import doubledouble as dd
 from xent_verify.truth.loose import FAR, Loose

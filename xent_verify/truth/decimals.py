@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from xent_verify.enclosure import Enclosure
-from xent_verify.floating import sound
-from xent_verify.model import Batch
+from xent_verify.core.enclosure import Enclosure
+from xent_verify.core.floating import sound
+from xent_verify.core.model import Batch
 from xent_verify.ops import op_named
 from xent_verify.truth import exact
 from xent_verify.truth.certify import certify

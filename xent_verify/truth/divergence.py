@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.formats import FloatArray, FloatFormat, IntArray
-from xent_verify.model import Batch
+from xent_verify.core.formats import FloatArray, FloatFormat, IntArray
+from xent_verify.core.model import Batch
 from xent_verify.truth import doubledouble as dd
 from xent_verify.truth import special
 from xent_verify.truth.closeness import closeness

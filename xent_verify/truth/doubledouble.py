@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from xent_verify.formats import FloatArray, IntArray
+from xent_verify.core.formats import FloatArray, IntArray
 from xent_verify.truth.scratch import Scratch
 from xent_verify.truth.tables import tables
 

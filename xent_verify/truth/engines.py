@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.failures import UsageError
-from xent_verify.formats import FloatArray, FloatFormat
+from xent_verify.core.failures import UsageError
+from xent_verify.core.formats import FloatArray, FloatFormat
 from xent_verify.truth import bounds, dd_numpy, float64_tier, selftest
 from xent_verify.truth import doubledouble as dd
 from xent_verify.truth.dd_numpy import SCALE

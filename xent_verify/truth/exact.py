@@ -32,12 +32,12 @@ import numpy as np
 from mpmath import libmp
 from numpy.typing import NDArray
 
-from xent_verify import enclosure
-from xent_verify.enclosure import DECISION, TIERS, Enclosure
-from xent_verify.failures import UndecidedError
-from xent_verify.floating import sound
-from xent_verify.formats import FloatFormat, IntArray, format_named
-from xent_verify.model import Batch
+from xent_verify.core import enclosure
+from xent_verify.core.enclosure import DECISION, TIERS, Enclosure
+from xent_verify.core.failures import UndecidedError
+from xent_verify.core.floating import sound
+from xent_verify.core.formats import FloatFormat, IntArray, format_named
+from xent_verify.core.model import Batch
 from xent_verify.ops import Op, in_table, op_named
 from xent_verify.ops.limits import arguments_of
 from xent_verify.ops.op import RowInputs

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.formats import FloatArray
+from xent_verify.core.formats import FloatArray
 from xent_verify.truth import bounds
 from xent_verify.truth import doubledouble as dd
 from xent_verify.truth.loose import Loose

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.formats import FloatArray, FloatFormat, IntArray
+from xent_verify.core.formats import FloatArray, FloatFormat, IntArray
 from xent_verify.truth.pieces import Piece, normalised, undecided, vanish
 
 __all__ = ["FAR", "Loose"]

@@ -33,9 +33,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify import enclosure
-from xent_verify.enclosure import Enclosure
-from xent_verify.formats import FloatArray, FloatFormat, IntArray
+from xent_verify.core import enclosure
+from xent_verify.core.enclosure import Enclosure
+from xent_verify.core.formats import FloatArray, FloatFormat, IntArray
 from xent_verify.truth import doubledouble as dd
 from xent_verify.truth import special
 from xent_verify.truth.compose import Answer, Group, Out, Problem, Rows, groups, loaded

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from xent_verify.floating import sound
+from xent_verify.core.floating import sound
 
 __all__ = ["WORTHWHILE", "by_processes", "by_threads", "shared_empty"]
 

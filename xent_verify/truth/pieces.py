@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.enclosure import DECISION, Enclosure
-from xent_verify.formats import FloatArray, FloatFormat, IntArray
+from xent_verify.core.enclosure import DECISION, Enclosure
+from xent_verify.core.formats import FloatArray, FloatFormat, IntArray
 from xent_verify.truth.doubledouble import fast_two_sum, power_of_two, two_product
 
 __all__ = [

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xent_verify.arrays import as_numpy
-from xent_verify.enclosure import Enclosure
-from xent_verify.failures import UnknownNameError, UsageError
-from xent_verify.formats import FORMATS, FloatArray, FloatFormat, IntArray, format_named
-from xent_verify.model import Batch
+from xent_verify.core.arrays import as_numpy
+from xent_verify.core.enclosure import Enclosure
+from xent_verify.core.failures import UnknownNameError, UsageError
+from xent_verify.core.formats import FORMATS, FloatArray, FloatFormat, IntArray, format_named
+from xent_verify.core.model import Batch
 from xent_verify.ops import Op, op_named
 from xent_verify.truth.certify import certify
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xent_verify.failures import UsageError
-from xent_verify.formats import FloatArray, IntArray
-from xent_verify.model import Batch
+from xent_verify.core.failures import UsageError
+from xent_verify.core.formats import FloatArray, IntArray
+from xent_verify.core.model import Batch
 
 __all__ = [
     "LossRows",

@@ -11,7 +11,7 @@ from types import TracebackType
 
 import numpy as np
 
-from xent_verify.formats import FloatArray
+from xent_verify.core.formats import FloatArray
 
 __all__ = ["Scratch"]
 

@@ -21,7 +21,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.formats import FloatArray, FloatFormat
+from xent_verify.core.formats import FloatArray, FloatFormat
 from xent_verify.truth import doubledouble as dd
 from xent_verify.truth.pieces import Piece, normalised
 

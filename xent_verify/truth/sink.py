@@ -13,8 +13,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.enclosure import Enclosure, Fields
-from xent_verify.formats import FloatArray, FloatFormat, IntArray
+from xent_verify.core.enclosure import Enclosure, Fields
+from xent_verify.core.formats import FloatArray, FloatFormat, IntArray
 from xent_verify.truth.loose import Loose
 from xent_verify.truth.pieces import Piece, undecided
 

@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.failures import UnknownNameError, UsageError
-from xent_verify.formats import FloatArray
-from xent_verify.model import Batch
+from xent_verify.core.failures import UnknownNameError, UsageError
+from xent_verify.core.formats import FloatArray
+from xent_verify.core.model import Batch
 from xent_verify.truth.rows import LossRows, binary_inputs, loss_rows, normal_axis, output_shape, temperature_of, wide
 
 __all__ = [

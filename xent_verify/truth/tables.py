@@ -18,7 +18,7 @@ from functools import cache
 
 import numpy as np
 
-from xent_verify.formats import FloatArray
+from xent_verify.core.formats import FloatArray
 
 __all__ = ["TABLE_SIZE", "Tables", "tables"]
 

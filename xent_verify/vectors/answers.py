@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.documents import fault, read_json, read_npz
-from xent_verify.failures import clipped
-from xent_verify.formats import FORMATS
-from xent_verify.model import Outcome, Raised, Returned
+from xent_verify.core.documents import fault, read_json, read_npz
+from xent_verify.core.failures import clipped
+from xent_verify.core.formats import FORMATS
+from xent_verify.core.model import Outcome, Raised, Returned
 from xent_verify.ops import OPS
 from xent_verify.vectors.bits import words_read
 from xent_verify.vectors.case import Case, Vectors

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.documents import Node, fault, shown
-from xent_verify.enclosure import Enclosure
-from xent_verify.failures import UsageError
-from xent_verify.formats import FORMATS, INTEGERS, FloatFormat
+from xent_verify.core.documents import Node, fault, shown
+from xent_verify.core.enclosure import Enclosure
+from xent_verify.core.failures import UsageError
+from xent_verify.core.formats import FORMATS, INTEGERS, FloatFormat
 
 __all__ = ["TRUE_RADIUS", "array_of", "array_record", "literals", "option_of", "option_record", "words", "words_read"]
 

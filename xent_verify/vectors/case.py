@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from xent_verify.model import Batch
+from xent_verify.core.model import Batch
 from xent_verify.vectors.known import Known
 
 __all__ = ["FORMAT", "VERSION", "Case", "Vectors"]

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.failures import UnknownNameError, UsageError
-from xent_verify.formats import FloatFormat, format_named
-from xent_verify.model import Batch
+from xent_verify.core.failures import UnknownNameError, UsageError
+from xent_verify.core.formats import FloatFormat, format_named
+from xent_verify.core.model import Batch
 from xent_verify.ops import OPS, Op, op_named
-from xent_verify.policies import Policy, parse_policy
 from xent_verify.regimes import PROFILES, REGIMES, plan, regimes_named
 from xent_verify.vectors.case import Case, Vectors
 from xent_verify.vectors.known import Known, work_out
+from xent_verify.verdict.policies import Policy, parse_policy
 
 __all__ = ["STANDARD", "STANDARD_DTYPES", "STANDARD_OPS", "Selection", "chosen"]
 

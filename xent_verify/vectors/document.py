@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.defined import undefined
-from xent_verify.documents import Node, fault, json_of, read_json, read_npz, shown
-from xent_verify.enclosure import FIELDS
-from xent_verify.formats import format_named
-from xent_verify.model import Batch
+from xent_verify.core.documents import Node, fault, json_of, read_json, read_npz, shown
+from xent_verify.core.enclosure import FIELDS
+from xent_verify.core.formats import format_named
+from xent_verify.core.model import Batch
 from xent_verify.ops import OPS
+from xent_verify.ops.defined import undefined
 from xent_verify.vectors.bits import (
     TRUE_RADIUS,
     array_of,

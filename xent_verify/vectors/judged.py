@@ -14,20 +14,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.audit import AuditReport
-from xent_verify.conventions import profile_named
-from xent_verify.environment import describe
-from xent_verify.failures import UnknownNameError, UsageError
-from xent_verify.findings import Asker, build, focus, worst_examples
-from xent_verify.judge import FLUSH_CHOICES, Hit, Rules
-from xent_verify.ledger import Ledger
-from xent_verify.model import Batch, DtypeResult, Finding, Outcome, Raised, Returned, TargetResult
+from xent_verify.auditing.audit import AuditReport
+from xent_verify.auditing.findings import Asker, build, focus, worst_examples
+from xent_verify.core.environment import describe
+from xent_verify.core.failures import UnknownNameError, UsageError
+from xent_verify.core.model import Batch, DtypeResult, Finding, Outcome, Raised, Returned, TargetResult
 from xent_verify.ops import OPS, Op
-from xent_verify.policies import parse_policy
 from xent_verify.truth import certify
 from xent_verify.vectors.answers import Answers, read_answers
 from xent_verify.vectors.case import Case, Vectors
 from xent_verify.vectors.document import read_vectors
+from xent_verify.verdict.conventions import profile_named
+from xent_verify.verdict.judge import FLUSH_CHOICES, Hit, Rules
+from xent_verify.verdict.ledger import Ledger
+from xent_verify.verdict.policies import parse_policy
 
 __all__ = ["answered", "judged"]
 

@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.conventions import PROFILES, situations
-from xent_verify.enclosure import Enclosure
-from xent_verify.formats import FloatFormat, IntArray
-from xent_verify.measure import measure
-from xent_verify.model import Batch
+from xent_verify.core.enclosure import Enclosure
+from xent_verify.core.formats import FloatFormat, IntArray
+from xent_verify.core.model import Batch
 from xent_verify.ops import op_named
 from xent_verify.ops.limits import Limits
-from xent_verify.policies import Policy
 from xent_verify.truth import certify, exact
+from xent_verify.verdict.conventions import PROFILES, situations
+from xent_verify.verdict.measure import measure
+from xent_verify.verdict.policies import Policy
 
 __all__ = ["Alternative", "Known", "work_out"]
 

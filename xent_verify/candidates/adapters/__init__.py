@@ -21,8 +21,8 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from xent_verify.candidates.style import Style
-from xent_verify.failures import MissingExtraError, UnknownNameError
-from xent_verify.outside import is_outside, outside
+from xent_verify.core.failures import MissingExtraError, UnknownNameError
+from xent_verify.core.outside import is_outside, outside
 
 __all__ = ["ADAPTERS", "FOREIGN", "Adapter", "Loaded", "adapter_named", "compiles", "home_of", "likely", "uses"]
 

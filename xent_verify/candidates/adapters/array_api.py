@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify.candidates.classes import instantiated
-from xent_verify.failures import UsageError
+from xent_verify.core.failures import UsageError
 
 __all__ = ["Arrays"]
 

@@ -32,8 +32,8 @@ from numpy.typing import NDArray
 
 from xent_verify.candidates.adapters import Loaded
 from xent_verify.candidates.style import Style
-from xent_verify.failures import UsageError
-from xent_verify.formats import FORMATS, format_named
+from xent_verify.core.failures import UsageError
+from xent_verify.core.formats import FORMATS, format_named
 
 __all__ = ["load"]
 

@@ -31,9 +31,9 @@ from numpy.typing import NDArray
 from xent_verify.candidates.adapters import Loaded
 from xent_verify.candidates.answers import ProgramEnded
 from xent_verify.candidates.style import Style, options_of
-from xent_verify.documents import LARGEST, json_of, shown
-from xent_verify.failures import UsageError, printable
-from xent_verify.formats import FORMATS, INTEGERS
+from xent_verify.core.documents import LARGEST, json_of, shown
+from xent_verify.core.failures import UsageError, printable
+from xent_verify.core.formats import FORMATS, INTEGERS
 from xent_verify.ops import OPS
 
 __all__ = ["load"]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from xent_verify.candidates.adapters import Loaded
 from xent_verify.candidates.answers import raised
 from xent_verify.candidates.style import Style, options_of
-from xent_verify.failures import MissingExtraError, UnknownNameError, UsageError
+from xent_verify.core.failures import MissingExtraError, UnknownNameError, UsageError
 
 __all__ = ["load"]
 

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from xent_verify.arrays import as_numpy
 from xent_verify.candidates.classes import instantiated
-from xent_verify.failures import UsageError
+from xent_verify.core.arrays import as_numpy
+from xent_verify.core.failures import UsageError
 
 __all__ = ["Arrays"]
 

@@ -1,0 +1,310 @@
+"""The pipe, on one screen: cases are made, the candidate answers, truth is enclosed, the error judged, findings explained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xent_verify.auditing.findings import Asker, build, inferred, worst_examples
+from xent_verify.auditing.relations import relations
+from xent_verify.auditing.walk import Progress, Walk
+from xent_verify.candidates import Candidate, open_candidate
+from xent_verify.candidates.opening import name_of
+from xent_verify.core.clock import ENDLESS, USUAL, Clock
+from xent_verify.core.environment import describe
+from xent_verify.core.failures import AuditIncompleteError, UnknownNameError, UsageError, one_line
+from xent_verify.core.floating import default_mode
+from xent_verify.core.formats import format_named
+from xent_verify.core.model import Batch, DtypeResult, Report, Returned, TargetResult
+from xent_verify.ops import Op, in_table, op_named
+from xent_verify.verdict.ledger import Ledger, Patience
+from xent_verify.verdict.policies import Policy, parse_policy
+from xent_verify.verdict.requirements import words_of
+from xent_verify.verdict.rungs import LOST
+from xent_verify.verdict.screen import Screen
+from xent_verify.verdict.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "AuditReport",
+    "Settings",
+    "assert_accurate",
+    "audit",
+    "audit_dtype",
+    "audited",
+    "formats_of",
+    "merged",
+    "opened",
+    "unfinished",
+]
+
+DEFAULT_DTYPES = ("float64", "float32", "float16", "bfloat16")
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport(Report):
+    """A report with its renderings at hand."""
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per target x op x dtype (pandas)."""
+        from xent_verify.report import summary_frame
+
+        return summary_frame(self)
+
+    def to_json(self) -> str:
+        """Strict JSON (docs/reading.md has its fields)."""
+        from xent_verify.report import to_json
+
+        return to_json(self)
+
+    def save(self, directory: str | Path) -> None:
+        """Write every rendering into a directory."""
+        from xent_verify.report import save
+
+        save(self, Path(directory))
+
+    def _repr_html_(self) -> str:
+        return str(self.to_frame().to_html())
+
+
+@default_mode()
+def audit(
+    *targets: str | Callable[..., Any],
+    op: str | Op,
+    dtypes: Sequence[str] | None = None,
+    policy: str | Policy = "standard",
+    special: str = "any",
+    flush: str = "auto",
+    profile: str = "standard",
+    seed: int = 0,
+    arrays: str = "auto",
+    kwargs: Mapping[str, Any] | None = None,
+    timeout: float = 10.0,
+    budget: float = 0.0,
+    isolated: bool | None = None,
+    device: str = "cpu",
+    fail_fast: bool = False,
+    sizes: Sequence[int] = (),
+    regimes: Sequence[str] = (),
+    result: str = "input",
+    call: str = "",
+    options: Mapping[str, Any] | None = None,
+    in_place: str | Sequence[str] = (),
+    only: str = "",
+    without: Sequence[str] = (),
+    require: str | Sequence[str] = (),
+    progress: Progress | None = None,
+) -> AuditReport:
+    """Audit targets (names as on the command line, or callables) as implementations of ``op``.
+
+    * ``targets``: take arrays of the format's dtype and of 1 to 4 dimensions, and the options of ``op`` that they offer
+    * ``dtypes``: format names (default: float64, float32, float16, bfloat16 where the op has them)
+    * ``policy``: what counts as inaccurate (docs/policies.md); ``special``, ``flush``: rules for NaN, infinities, subnormals
+    * ``profile``: "quick", "standard" or "deep"; ``seed``: the same seed, the same inputs
+    * ``arrays``: what targets take ("numpy", "torch", ...; "auto" finds out); ``device``: where such arrays live
+    * ``kwargs``: added to every call; ``timeout``: seconds a call may take; ``budget``: seconds that all of it may take,
+      shared by the targets and formats (0: each of these may take ``clock.USUAL``, far longer than a sound one does)
+    * ``isolated``: names run in a child process unless False; callables run in this process
+    * ``fail_fast``: stop at the first failure
+    * ``sizes``: row lengths that matter to the caller (a vocabulary), tried besides the profile's own
+    * ``regimes``: only these kinds of input; ``without``: not these; ``progress``: is told how far it is
+    * ``result``: the format of results, where it is not that of the inputs
+    * ``call``: the expression by which targets are called; ``in_place``: inputs that they overwrite by contract;
+      ``options``: set inside them; ``only``: the calls that they are built for (docs/kernels.md)
+    * ``require``: asked besides: "invariance", "invariance:K" (ulps), the name of a class (docs/relations.md)
+
+    Raises ``UsageError`` for anything that cannot be asked; whatever the target does is in the report, and so is what
+    could not be completed (``incomplete``). A ``KeyboardInterrupt`` ends the audit and returns what it has, with
+    ``interrupted``.
+    """
+    settings = Settings(
+        policy=parse_policy(policy), special=special, flush=flush, profile=profile, seed=seed, arrays=arrays,
+        kwargs=dict(kwargs or {}), timeout=timeout, budget=budget, isolated=True if isolated is None else isolated, device=device,
+        fail_fast=fail_fast, sizes=tuple(sizes), regimes=tuple(regimes), result=result,
+        call=call, options=dict(options or {}), in_place=(in_place,) if isinstance(in_place, str) else tuple(in_place),
+        only=only, without=tuple(without), require=words_of(require), op=op if isinstance(op, str) else "",
+    )  # fmt: skip
+    if isinstance(op, Op) and not in_table(op):
+        raise UsageError(f"operation {op.name!r} is not in the table: name it as module:attribute")
+    return audited(targets, op, dtypes, settings, progress)
+
+
+def audited(
+    targets: Sequence[str | Callable[..., Any]],
+    op: str | Op,
+    dtypes: Sequence[str] | None,
+    settings: Settings,
+    progress: Progress | None = None,
+) -> AuditReport:
+    """``audit`` with its options as ``Settings``.
+
+    A target that cannot be audited to its end costs its own results alone: they say what is missing. Where no target
+    can even be opened the first one's ``UsageError`` is raised.
+    """
+    operation = op_named(op)
+    settings = replace(settings, op=op if isinstance(op, str) else "").checked()
+    forms = formats_of(operation, dtypes, settings)
+    if not targets:
+        raise UsageError("no target to audit")
+    results: list[TargetResult] = []
+    refused: list[UsageError] = []
+    clock = Clock.after(settings.budget) if settings.budget else ENDLESS
+    for number, target in enumerate(targets):
+        own = replace(settings, isolated=settings.isolated and isinstance(target, str))
+        dtyped, ended = _of_target(target, operation, forms, own, progress, clock.part(1 / (len(targets) - number)))
+        results.append(TargetResult(name_of(target), operation.name, tuple(dtyped), own.record()))
+        if isinstance(ended, UsageError):
+            refused.append(ended)
+        if isinstance(ended, KeyboardInterrupt):
+            return AuditReport(tuple(results), describe(), interrupted=True)
+    if len(refused) == len(targets):
+        raise refused[0]
+    return AuditReport(tuple(results), describe())
+
+
+def formats_of(op: str | Op, dtypes: Sequence[str] | None, settings: Settings) -> list[str]:
+    """The names of the formats asked for; what cannot be asked raises ``UsageError`` before any target is opened."""
+    operation = op_named(op)
+    settings.checked().calling(operation)
+    forms = [format_named(name).name for name in dtypes or [d for d in DEFAULT_DTYPES if d in operation.formats]]
+    for name in forms:
+        if name not in operation.formats:
+            raise UnknownNameError(f"dtype for {operation.name}", name, operation.formats)
+    return forms
+
+
+def _of_target(
+    target: str | Callable[..., Any],
+    op: Op,
+    forms: Sequence[str],
+    settings: Settings,
+    progress: Progress | None,
+    clock: Clock,
+) -> tuple[list[DtypeResult], BaseException | None]:
+    """The results of one target, format by format, and what ended its audit: an interruption, or that it cannot be opened."""
+    found: list[DtypeResult] = []
+    try:
+        with opened(target, op, settings) as candidate:
+            for number, form in enumerate(forms):
+                share = clock.part(1 / (len(forms) - number))
+                found.append(audit_dtype(candidate, op, form, settings, progress, share))
+    except KeyboardInterrupt as error:
+        return found, error
+    except Exception as error:  # noqa: BLE001  (said in the report)
+        why = error if not found else None
+        return [*found, *(unfinished(form, one_line(error)) for form in forms[len(found) :])], why
+    return found, None
+
+
+def unfinished(fmt: str, why: str) -> DtypeResult:
+    """A result of which nothing could be had."""
+    return DtypeResult(fmt, 0, 0.0, 0.0, {}, (), incomplete=(why,))
+
+
+def opened(target: str | Callable[..., Any], op: Op, settings: Settings) -> Candidate:
+    return open_candidate(
+        target,
+        op if in_table(op) or not settings.op else settings.op,
+        arrays=settings.arrays,
+        isolated=settings.isolated and isinstance(target, str),
+        timeout=settings.timeout,
+        kwargs=settings.kwargs,
+        device=settings.device,
+        call=settings.call,
+        in_place=settings.in_place,
+        options=settings.options,
+        only=settings.only,
+    )
+
+
+def audit_dtype(
+    candidate: Candidate,
+    op: Op,
+    fmt: str,
+    settings: Settings,
+    progress: Progress | None = None,
+    clock: Clock = ENDLESS,
+) -> DtypeResult:
+    """One target, one op, one dtype: plan, call, certify, judge, count; then companions, laws, findings.
+
+    Half of the clock's time is for the plan, half of the rest for companions and laws, what is left for findings.
+    """
+    if not settings.budget:
+        clock = clock.sooner(USUAL[settings.profile])
+    ledger = Ledger(op, fmt)
+    ask = clock.watched(candidate.call)
+    name, expression = candidate.name, candidate.expression
+    asker = Asker(op, ask, settings.rules, name, expression, begin=candidate.begin, clock=clock)
+    patience, screen = Patience(), Screen(op, settings.policy)
+    walk = Walk(candidate, op, fmt, settings, clock.part(0.5), patience, progress)
+    answered: list[tuple[Batch, Returned]] = []
+    for batch in walk.batches(ledger):
+        seen = asker.seen(ledger, screen, batch)
+        if seen is None:
+            continue
+        outcome, judgement = seen
+        patience.saw(batch, outcome)
+        if isinstance(outcome, Returned) and not judgement.kinds() and batch.x.size:
+            answered.append((batch, outcome))
+        if settings.fail_fast and ledger.failed:
+            break
+    unasked = [f"not asked (--without): {name}" for name in settings.without]
+    if not (settings.fail_fast and ledger.failed):
+        relating = clock.part(0.5)
+        watched = relating.watched(patience.watched(asker.ask))
+        unasked += relations(replace(asker, ask=watched, clock=relating), ledger, answered, settings)
+    ledger.close(asker.ask, settings.rules.require)
+    findings = build(replace(asker, clock=clock.part(0.6)), ledger)
+    worst_examples(op, ledger)
+    domain = "" if ledger.rungs.keeps("standard") else ledger.lost.unless("domain", partial(_domain, asker, ledger), "")
+    notes = [*candidate.met]
+    notes += [f"{name}: answers {', '.join(words)}" for name, words in ledger.conventions.items()]
+    notes += screen.notes
+    if all(finding.severity != "fail" for finding in findings) and ledger.cases and not settings.result:
+        notes += ledger.lost.unless("inference", lambda: inferred(asker, fmt), ())
+    offered = {**candidate.offered, **ledger.refused}
+    unasked = [*walk.left_out(ledger), *unasked, *patience.notes()]
+    return replace(ledger.as_result(fmt, findings, offered, tuple(notes), tuple(unasked)), domain=domain)
+
+
+def _domain(asker: Asker, ledger: Ledger) -> str:
+    """Where "standard" is kept, in words; the target is asked for the edge."""
+
+    def breaks(batch: Batch) -> bool:
+        errors = asker.judged(batch)[2].errors
+        return errors is None or bool(np.isin(errors.code, LOST).any())
+
+    return ledger.rungs.domain.text(breaks)
+
+
+def assert_accurate(target: str | Callable[..., Any], *, op: str | Op, **options: Any) -> None:
+    """Audit and raise ``AssertionError`` with the findings' text if anything fails (options as for ``audit``).
+
+    ``AuditIncompleteError`` where nothing was seen to fail and not all could be asked.
+    """
+    result = audit(target, op=op, **options)
+    if result.incomplete and not result.failed:
+        raise AuditIncompleteError("; ".join(result.incomplete))
+    failed = [finding for finding in result.findings if finding.severity == "fail"]
+    if failed:
+        from xent_verify.report import render_finding
+
+        first = result.targets[0]
+        raise AssertionError(
+            "\n\n".join([f"{first.target} ({first.op}) is not accurate", *map(render_finding, failed)])
+        )
+
+
+def merged(reports: Sequence[Report]) -> AuditReport:
+    """Several reports as one: targets in order, each with its own settings; the environment of the first."""
+    if not reports:
+        raise UsageError("nothing to merge")
+    targets = tuple(target for report in reports for target in report.targets)
+    return AuditReport(targets, dict(reports[0].environment), any(report.interrupted for report in reports))

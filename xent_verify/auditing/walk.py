@@ -1,0 +1,113 @@
+"""The calls of an audit's plan: those that a target is asked, and what is left out, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from xent_verify.auditing.relations import LARGEST_COMPARED, lengths
+from xent_verify.candidates import Candidate
+from xent_verify.core.clock import USUAL, Clock
+from xent_verify.core.formats import format_named
+from xent_verify.core.model import Batch
+from xent_verify.ops import Op, in_table
+from xent_verify.ops.defined import undefined
+from xent_verify.ops.tape import UPSTREAM
+from xent_verify.regimes import REGIMES, plan, planned
+from xent_verify.verdict.ledger import Ledger, Patience
+from xent_verify.verdict.settings import Settings
+
+__all__ = ["Progress", "Walk", "cases", "left_out"]
+
+Progress = Callable[[str, int], None]
+
+
+@dataclass(slots=True)
+class Walk:
+    """The calls of the plan that are to be asked, while there is time; and what was left out, and why."""
+
+    candidate: Candidate
+    op: Op
+    fmt: str
+    settings: Settings
+    clock: Clock
+    patience: Patience
+    progress: Progress | None
+    skipped: dict[str, int] = field(default_factory=dict)
+    reached: set[str] = field(default_factory=set)
+    cut: bool = False
+
+    def batches(self, ledger: Ledger) -> Iterator[Batch]:
+        for number, batch in enumerate(ledger.lost.while_drawn(cases(self.op, self.fmt, self.settings))):
+            if self.clock.spent:
+                self.cut = True
+                return
+            self.reached.add(batch.regime)
+            if self.progress is not None:
+                self.progress(f"{self.candidate.name} {self.op.name} {self.fmt}: {batch.regime}", number)
+            call = self.settings.rules.of_call(batch)
+            why = left_out(self.candidate, self.op, call)
+            if why:
+                self.skipped[why] = self.skipped.get(why, 0) + 1
+            elif not self.patience.spent(call):
+                yield call
+
+    def left_out(self, ledger: Ledger) -> list[str]:
+        """A line for each reason. That the usual time was not enough leaves the audit incomplete, which the ledger says."""
+        lines = [f"not asked ({why}, {count} call(s)" for why, count in sorted(self.skipped.items())]
+        if not self.cut:
+            return lines
+        names = [
+            one.name for one in planned(self.op.differentiates or self.op, format_named(self.fmt), _kept(self.settings))
+        ]
+        rest = names[max(len(self.reached) - 1, 0) :]
+        text = ", ".join(f"the rest of {name}" if name in self.reached else name for name in rest)
+        if self.settings.budget:
+            return [*lines, f"not asked (--budget {self.settings.budget:g} s): {text}"]
+        ledger.lost.say(f"not asked within {USUAL[self.settings.profile]:g} s (--budget allows more): {text}")
+        return lines
+
+
+def left_out(candidate: Candidate, op: Op, batch: Batch) -> str:
+    """Why a call of the plan is not asked, in words; "" where it is."""
+    declared = candidate.outside(batch)
+    if declared:
+        return f"declared domain): {declared}"
+    fixed = undefined(op, batch) if candidate.fixed else ""
+    if fixed:
+        return f"fixed options): {fixed}"
+    return "" if candidate.supports(batch) else f"not offered): {batch.regime}"
+
+
+def cases(op: Op, fmt: str, settings: Settings) -> Iterator[Batch]:
+    """The plan's batches; an operation from outside the table goes by the name under which it is imported."""
+    amount: dict[str, Any] = {"profile": settings.profile, "seed": settings.seed}
+    amount["sizes"] = lengths(settings)
+    amount["regimes"] = _kept(settings)
+    if op.differentiates is not None:
+        base = op.differentiates
+        return upstreams(op, fmt, plan(base, fmt, name=base.name, **amount), settings.seed)
+    return plan(op, fmt, name=op.name if in_table(op) else settings.op or op.name, **amount)
+
+
+def _kept(settings: Settings) -> Sequence[str]:
+    """The names of the regimes that are tried; () for all of the table."""
+    if not settings.without:
+        return settings.regimes
+    return [name for name in settings.regimes or REGIMES if name not in settings.without]
+
+
+def upstreams(op: Op, fmt: str, batches: Iterator[Batch], seed: int) -> Iterator[Batch]:
+    """The calls of an operation with an upstream gradient: ordinary numbers, ones, or a single one; none of many logits."""
+    form, base = format_named(fmt), op.differentiates
+    assert base is not None
+    for number, batch in enumerate(batch for batch in batches if batch.x.size <= LARGEST_COMPARED):
+        rng, shape = np.random.default_rng((seed, number)), base.result_shape(batch)
+        grad = np.ones(shape) if number % 4 == 1 else rng.normal(size=shape)
+        if number % 4 == 3 and grad.size:
+            grad = np.zeros(shape)
+            grad.reshape(-1)[rng.integers(grad.size)] = 1.0
+        yield replace(batch, op=op.name, inputs={**batch.inputs, UPSTREAM: form.narrow(grad)})

@@ -1,0 +1,1 @@
+"""Rows worked step by step, and printed numbers held against the truth."""

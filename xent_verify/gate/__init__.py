@@ -1,0 +1,1 @@
+"""The gate: settings, baseline, comparison of results, a first settings file."""

@@ -1,0 +1,1 @@
+"""What an answer is worth: limits and policies, errors, conventions, classes, causes and defects."""

@@ -1,0 +1,239 @@
+"""The likely cause of a failure: a known mistake that several calls bear out, or else where the values fail.
+
+A cause is named when it explains at least ``LEAST`` telling values (neither 0 nor infinite nor NaN, of more than 8 bits) of at
+least two calls. The other calls are fresh ones, since the target is there to be asked again, and failing ones that the
+audit met. "Sound in a narrower precision" is a mistake of the table, too, and goes first where it explains as much.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xent_verify import diagnose
+from xent_verify.core.enclosure import Enclosure
+from xent_verify.core.model import Batch, Outcome, Returned
+from xent_verify.diagnose import Suspect
+from xent_verify.diagnose.bands import band
+from xent_verify.diagnose.forms import Sample, form_of
+from xent_verify.ops import Op
+from xent_verify.ops.defined import undefined
+from xent_verify.ops.op import BROADCAST
+from xent_verify.ops.rows import Rows
+from xent_verify.verdict.judge import Judgement, as_answered
+
+__all__ = ["LEAST", "Causes", "fresh"]
+
+LEAST = 8
+"""Telling values that a cause must explain."""
+
+_ROWS = 32
+_LONGEST = 1 << 16
+_FITTED = 6
+"""Calls that a form is fitted to, beside the one that is looked at."""
+_NARROW = "narrow-work"
+_AGREES = ": agrees with "
+
+Judged = Callable[[Batch], tuple[Outcome, Enclosure, Judgement]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """One failing call: the answer, which of its values fail, the truth."""
+
+    batch: Batch
+    observed: NDArray[Any]
+    failing: NDArray[np.bool_]
+    truth: Enclosure
+    ratio: NDArray[Any]
+
+    @property
+    def sample(self) -> Sample:
+        """What forms are fitted to."""
+        true, given, ratio = (
+            self.truth.to_float64()[self.failing],
+            self.observed[self.failing],
+            self.ratio[self.failing],
+        )
+        with np.errstate(all="ignore"):
+            given = given.astype(np.float64)
+            length = self.batch.x.shape[-1] if self.batch.x.ndim else 1
+            return Sample(true, given, np.abs(given - true) / ratio, length)
+
+
+class Causes:
+    """Causes of one target's failures; ``calls``: failing calls that the audit met, of different regimes."""
+
+    def __init__(self, op: Op, judged: Judged, calls: Sequence[Batch] = ()) -> None:
+        self._op, self._judged, self._calls = op, judged, calls
+        self._known: dict[int, _Seen | None] = {}
+        self._named: dict[str, str] = {}  # sentence -> key of the mistake
+
+    def text(self, batch: Batch) -> str:
+        """What one failing call and others agree with, or where its values fail; "" where nothing can be said."""
+        seen = self._seen(batch)
+        if seen is None:
+            return ""
+        found = diagnose.suspects(self._op, seen.batch, seen.observed, seen.failing, seen.truth)
+        if found:
+            told = self._borne_out(seen, found)
+            if told:
+                return told
+        form = self._form(seen)
+        if form:
+            return f"no known cause; {form}"
+        told = band(self._op, seen.batch, seen.failing, self._failing)
+        where = diagnose.region_of(self._op, seen.batch, seen.observed, seen.failing, seen.truth, told)
+        return f"no known cause; {where}" if where else ""
+
+    def named(self, text: str) -> str:
+        """The mistake that a text of this object names; "" where it names none."""
+        sentence = text.partition(_AGREES)[0]
+        return sentence if sentence in self._named else ""
+
+    def explains(self, mistake: str, batch: Batch) -> bool:
+        """Whether a mistake that was named predicts the failing values of another call."""
+        seen = self._seen(batch)
+        if seen is None or mistake not in self._named:
+            return False
+        keys = frozenset((self._named[mistake],))
+        return bool(diagnose.suspects(self._op, seen.batch, seen.observed, seen.failing, seen.truth, keys))
+
+    def _form(self, seen: _Seen) -> str:
+        """The form that the failing values of this call and others have; "" where there is none."""
+        others = (self._seen(batch) for batch in itertools.islice(self._others(seen), _FITTED))
+        return form_of([seen.sample, *(other.sample for other in others if other is not None)], LEAST)
+
+    def _failing(self, batch: Batch) -> NDArray[np.bool_] | None:
+        """Which values of another call fail."""
+        errors = self._judged(batch)[2].errors
+        return None if errors is None else np.asarray(errors.ratio > 1)
+
+    def _seen(self, batch: Batch) -> _Seen | None:
+        if id(batch) not in self._known:
+            outcome, truth, judgement = self._judged(batch)
+            errors = judgement.errors
+            usable = isinstance(outcome, Returned) and errors is not None and outcome.value.size == truth.size
+            failing = errors.ratio > 1 if errors is not None else np.zeros(0, np.bool_)
+            self._known[id(batch)] = (
+                _Seen(as_answered(batch, outcome), outcome.value.reshape(truth.shape), failing, truth, errors.ratio)
+                if usable and isinstance(outcome, Returned) and errors is not None and failing.any()
+                else None
+            )
+        return self._known[id(batch)]
+
+    def _borne_out(self, seen: _Seen, found: list[Suspect]) -> str:
+        """The best suspect that other calls agree with as well; "" where there is none."""
+        keys = frozenset(suspect.key for suspect in found)
+        met = {suspect.key: [suspect] for suspect in found}
+        for batch in self._others(seen):
+            other = self._seen(batch)
+            if other is None:
+                continue
+            for one in diagnose.suspects(self._op, other.batch, other.observed, other.failing, other.truth, keys):
+                met[one.key].append(one)
+            if any(_enough(calls) for calls in met.values()):
+                break
+        sure = [suspect for suspect in found if _enough(met[suspect.key])]
+        if not sure:
+            return ""
+        best = next((suspect for suspect in sure if suspect.key == _NARROW and suspect.exact >= sure[0].exact), sure[0])
+        calls = met[best.key]
+        hits, failing = sum(call.hits for call in calls), sum(call.failing for call in calls)
+        self._named[best.sentence] = best.key
+        return f"{best.sentence}{_AGREES}{best.words} on {hits} of {failing} failing values of {len(calls)} calls"
+
+    def _others(self, seen: _Seen) -> Iterator[Batch]:
+        for seed in range(2 if seen.failing.size > 1 else LEAST + 1):  # a reduced loss is one value a call
+            batch = fresh(self._op, seen.batch, seen.failing, seed)
+            if batch is not None:
+                yield batch
+        yield from (batch for batch in self._calls if batch is not seen.batch)
+
+
+def _enough(calls: Sequence[Suspect]) -> bool:
+    return len(calls) > 1 and sum(call.telling for call in calls) >= LEAST
+
+
+def fresh(op: Op, batch: Batch, failing: NDArray[np.bool_], seed: int) -> Batch | None:
+    """A call like this one: rows that fail, with their logits in another order (seed 0) or moved by a few per cent.
+
+    None where rows cannot be taken by themselves (other axes than the last of two) or the result is no call of the operation.
+    """
+    view = Rows.of_call(op, batch)
+    last = view.axis is None or (batch.x.ndim == 2 and view.axis in (-1, 1))
+    if not last or not batch.x.size or view.n > _LONGEST or op.differentiates is not None:
+        return None
+    bad = _failing_rows(view, failing)
+    rng = np.random.default_rng(seed + 1)
+    count = max(min(_ROWS, _LONGEST // max(view.n, 1)), 2)
+    rows = np.resize(bad, count)
+    if op.named("matrix"):
+        return _fresh_products(op, batch, failing, rng)
+    weighted = any(op.options[name].kind == "class_weights" for name in batch.options)
+    shuffle = seed == 0 and view.n > 2 and not weighted
+    order = (
+        np.argsort(rng.random((count, view.n)), axis=1)
+        if shuffle
+        else np.broadcast_to(np.arange(view.n), (count, view.n))
+    )
+    inputs = {}
+    for number, (name, value) in enumerate(batch.inputs.items()):
+        if value.dtype.kind in "iub":
+            inputs[name] = _moved_labels(value[rows], order)
+            continue
+        if op.inputs[name] == "row_number":
+            inputs[name] = value[rows]
+            continue
+        taken = np.take_along_axis(view.of(value)[rows].astype(np.float64), order, 1)
+        if number == 0 and not shuffle:
+            with np.errstate(over="ignore"):
+                taken = taken * (1 + rng.uniform(-0.05, 0.05, taken.shape))
+        inputs[name] = batch.form.narrow(taken if view.axis is not None else taken[:, 0])
+    options = {
+        name: _of_rows(view, np.asarray(value), rows, order) if op.options[name].kind in BROADCAST else value
+        for name, value in batch.options.items()
+        if op.options[name].kind != "axis"
+    }
+    made = replace(batch, inputs=inputs, options=options, layout="C")
+    return None if undefined(op, made) else made
+
+
+def _fresh_products(op: Op, batch: Batch, failing: NDArray[np.bool_], rng: np.random.Generator) -> Batch | None:
+    """Rows that fail, their numbers moved by a few per cent, against the same matrix."""
+    view = Rows.of_call(op, batch)
+    rows = np.resize(_failing_rows(view, failing), _ROWS)
+    taken = batch.form.widen(batch.x[rows])
+    with np.errstate(over="ignore"):
+        moved = batch.form.narrow(taken * (1 + rng.uniform(-0.05, 0.05, taken.shape)))
+    inputs = {**op.of_rows(batch.inputs, lambda value: value[rows]), op.first: moved}
+    options = {
+        name: np.broadcast_to(value, op.scores_shape(batch))[rows] if np.ndim(value) > 1 else value
+        for name, value in batch.options.items()
+    }
+    made = replace(batch, inputs=inputs, options=options, layout="C")
+    return None if undefined(op, made) else made
+
+
+def _of_rows(view: Rows, value: NDArray[Any], rows: NDArray[np.int64], order: NDArray[np.int64]) -> NDArray[Any]:
+    """Weights or a mask of each element, after the classes were put in another order."""
+    taken = np.take_along_axis(view.of(value)[rows], order, 1)
+    return taken if view.axis is not None else taken[:, 0]
+
+
+def _failing_rows(view: Rows, failing: NDArray[np.bool_]) -> NDArray[np.int64]:
+    return np.flatnonzero(view.touched(failing))
+
+
+def _moved_labels(labels: NDArray[Any], order: NDArray[np.int64]) -> NDArray[Any]:
+    """Class labels after the classes were put in another order; labels that are none stay."""
+    moved = labels.copy()
+    inside = (labels >= 0) & (labels < order.shape[1])
+    place = np.argsort(order, axis=1)
+    moved[inside] = place[np.flatnonzero(inside), labels[inside].astype(np.int64)]
+    return moved

@@ -1,0 +1,176 @@
+"""Special values on which implementations may differ (docs/policies.md), and the profiles that fix them.
+
+A *situation* is recognised from the batch; what the target answered is given a word ("nan", "zero", "uniform",
+"limit", …). Under ``any`` each word listed for a situation is accepted, but one target must keep to one word; a named
+profile accepts only its own. Anything that fits no word is a wrong special value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xent_verify.core.failures import UnknownNameError
+from xent_verify.core.formats import FloatArray
+from xent_verify.core.model import Batch
+from xent_verify.ops import Op
+
+__all__ = ["PROFILES", "Situation", "profile_named", "situations"]
+
+ACCEPTED: Mapping[str, tuple[str, ...]] = {
+    "all -inf": ("nan", "zero", "uniform", "-inf"),
+    "all masked": ("nan", "zero", "uniform"),
+    "+inf present": ("nan", "limit"),
+    "mean over nothing": ("nan", "zero", "inf"),
+    "mean over zero weight": ("nan", "zero", "inf"),
+    "-inf under label smoothing": ("inf", "nan", "finite"),
+    "zero target on -inf": ("zero times", "nan"),
+    "no softmax": ("nan", "inf", "-inf", "zero", "finite", "other"),
+}
+"""Words a situation may be answered with under ``any``."""
+
+PROFILES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "any": ACCEPTED,
+    "limit": {
+        "all -inf": ("uniform", "nan"),
+        "+inf present": ("limit",),
+        "mean over nothing": ("zero", "nan"),
+        "-inf under label smoothing": ("inf",),
+        "zero target on -inf": ("zero times",),
+    },
+    "torch": {
+        "all -inf": ("nan",),
+        "+inf present": ("nan",),
+        "mean over nothing": ("nan",),
+        "-inf under label smoothing": ("inf",),
+        "zero target on -inf": ("nan",),
+    },
+    "scipy": {
+        "all -inf": ("nan",),
+        "+inf present": ("nan", "limit"),
+        "mean over nothing": ("nan",),
+        "-inf under label smoothing": ("inf",),
+        "zero target on -inf": ("zero times",),
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """One situation in one result: its name, the elements it covers, and the word for each row's answer."""
+
+    name: str
+    mask: NDArray[np.bool_]
+    words: tuple[str, ...]
+
+
+def profile_named(name: str) -> Mapping[str, tuple[str, ...]]:
+    """The words a profile accepts per situation (those of ``any`` where it says nothing)."""
+    if name not in PROFILES:
+        raise UnknownNameError("special-value profile", name, PROFILES)
+    return {**ACCEPTED, **PROFILES[name]}
+
+
+def situations(op: Op, batch: Batch, observed: FloatArray, truth_hi: FloatArray) -> list[Situation]:
+    """The conventions this result takes part in. ``observed`` and ``truth_hi`` have the result's shape."""
+    with np.errstate(all="ignore"):
+        if op.result == "elements" and op.by_row and len(op.inputs) == 1 and not op.counted:
+            return _row_situations(op, batch, observed, truth_hi)
+        found = _loss_situations(op, batch, observed, truth_hi) if op.name == "cross_entropy" else []
+        return found + _unsound(batch, observed, truth_hi, found)
+
+
+def _unsound(batch: Batch, observed: FloatArray, truth_hi: FloatArray, found: list[Situation]) -> list[Situation]:
+    """Results that would need the softmax of a row that has none (+inf, or nothing finite), without a NaN anywhere."""
+    if any(np.isnan(value.astype(np.float64)).any() for value in batch.inputs.values()):
+        return []
+    mask = np.isnan(truth_hi)
+    for situation in found:
+        mask &= ~situation.mask
+    if not mask.any():
+        return []
+    return [Situation("no softmax", mask, tuple(_plain_word(value) for value in observed[mask]))]
+
+
+def _row_situations(op: Op, batch: Batch, observed: FloatArray, truth_hi: FloatArray) -> list[Situation]:
+    axis = int(op.option(batch, "axis")) if "axis" in op.options else -1
+    masks = [v for k, v in batch.options.items() if op.options[k].kind == "mask" and v is not None]
+    x = batch.x.astype(np.float64)
+    for mask in masks:
+        x = np.where(mask, x, -np.inf)
+    x = np.moveaxis(x, axis, -1)
+    y, t = np.moveaxis(observed, axis, -1), np.moveaxis(truth_hi, axis, -1)
+    logs = op.name.startswith("log")
+    found = []
+    empty = x.shape[-1] == 0
+    has_nan = np.isnan(x).any(axis=-1)
+    all_minus = (x == -np.inf).all(axis=-1) & (not empty)
+    plus = (x == np.inf).any(axis=-1) & ~has_nan
+    for name, rows in (("all masked" if masks else "all -inf", all_minus), ("+inf present", plus)):
+        rows = rows & np.isnan(t).any(axis=-1)
+        if not rows.any():
+            continue
+        words = tuple(_row_word(name, a, b, logs=logs) for a, b in zip(x[rows], y[rows], strict=True))
+        mask = np.broadcast_to(rows[..., None], x.shape) & np.isnan(t)
+        found.append(Situation(name, np.moveaxis(mask, -1, axis), words))
+    return found
+
+
+def _row_word(name: str, x: FloatArray, y: FloatArray, *, logs: bool) -> str:
+    """What one row answered."""
+    if np.isnan(y).all():
+        return "nan"
+    top = x == np.inf
+    if name != "+inf present":
+        if (y == -np.inf).all() and logs:
+            return "-inf"
+        if (y == 0).all():
+            return "zero"
+        return "uniform" if _near(y, -np.log(len(y)) if logs else 1 / len(y)) else "other"
+    share = -np.log(top.sum()) if logs else 1 / top.sum()
+    rest = (y[~top] == (-np.inf if logs else 0)).all()
+    return "limit" if rest and _near(y[top], share) else "nan" if np.isnan(y[top]).all() and rest else "other"
+
+
+def _near(values: FloatArray, wanted: float) -> bool:
+    return bool(np.all(np.abs(values - wanted) <= 0.07 * abs(wanted) + 1e-12))
+
+
+def _loss_situations(op: Op, batch: Batch, observed: FloatArray, truth_hi: FloatArray) -> list[Situation]:
+    x, target = batch.x.astype(np.float64), batch.inputs["target"]
+    found = []
+    reduction = str(op.option(batch, "reduction"))
+    smoothing = float(op.option(batch, "label_smoothing"))
+    clean = not (np.isnan(x).any() or (x == np.inf).any() or (x == -np.inf).all(axis=1).any())
+    if reduction == "mean" and np.isnan(truth_hi).all() and clean:
+        name = "mean over zero weight" if smoothing > 0 and _any_live(batch) else "mean over nothing"
+        found.append(_single(name, observed, "zero" if observed == 0 else _plain_word(observed)))
+    masked = (x == -np.inf).any(axis=1)
+    unsound = np.isnan(x).any(axis=1) | (x == np.inf).any(axis=1) | (x == -np.inf).all(axis=1)
+    if smoothing > 0 and masked.any() and (clean or reduction == "none"):
+        mask = np.isposinf(truth_hi) & (masked & ~unsound if reduction == "none" else True)
+        words = tuple(_plain_word(value) for value in np.atleast_1d(observed[mask]))
+        found.append(Situation("-inf under label smoothing", mask, words))
+    if target.ndim == 2 and smoothing == 0 and clean:
+        hit = ((x == -np.inf) & (target.astype(np.float64) == 0)).any(axis=1)
+        mask = (hit if reduction == "none" else np.asarray(hit.any())) & np.isfinite(truth_hi)
+        if np.any(mask & np.isnan(observed)):
+            found.append(Situation("zero target on -inf", mask & np.isnan(observed), ("nan",)))
+    return found
+
+
+def _any_live(batch: Batch) -> bool:
+    """Some target counts, so that with smoothing the sum over rows need not be 0 where the weights of the targets are."""
+    ignored = int(batch.options.get("ignore_index", -100))
+    return bool((batch.inputs["target"].astype(object) != ignored).any())
+
+
+def _single(name: str, observed: FloatArray, word: str) -> Situation:
+    return Situation(name, np.ones(observed.shape, np.bool_), (word,))
+
+
+def _plain_word(value: float | FloatArray) -> str:
+    return "nan" if np.isnan(value) else "inf" if np.isposinf(value) else "finite" if np.isfinite(value) else "other"

@@ -1,0 +1,87 @@
+"""Measures beside ulps (docs/reading.md): absolute and relative error, and what a row's user sees.
+
+Per row of probabilities |sum y - 1|, KL(p || y) in nats and whether the largest class changed; per loss whether a positive
+one came out 0. Each merges over calls by maximum or by addition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from xent_verify.core.enclosure import Enclosure
+from xent_verify.core.formats import FloatArray
+from xent_verify.core.model import Batch
+from xent_verify.ops import Op
+from xent_verify.verdict.measure import CODE, Errors
+from xent_verify.verdict.properties import result_rows
+
+__all__ = ["MEASURES", "added", "beside_ulps"]
+
+MEASURES: Mapping[str, str] = {
+    "max_absolute_error": "largest |y - t|",
+    "max_relative_error": "largest |y - t| / |t|",
+    "max_row_sum_error": "largest |sum of a row of probabilities - 1|",
+    "max_kl_nats": "largest KL(p || y) of a row, in nats",
+    "argmax_flips": "rows whose largest class is another one",
+    "losses_to_zero": "positive losses that came out 0",
+}
+_LAWS = {"sum_to_one", "exp_sums_to_one"}
+"""Operations that keep one of them give probabilities or their logarithms."""
+_COUNTED = np.array([CODE["ok"], CODE["inaccurate"]])
+
+
+def added(first: Mapping[str, float], second: Mapping[str, float]) -> dict[str, float]:
+    """Two records as one."""
+    merged = dict(first)
+    for name, value in second.items():
+        held = merged.get(name, 0.0)
+        merged[name] = max(held, value) if name.startswith("max_") else held + value
+    return merged
+
+
+def beside_ulps(op: Op, batch: Batch, observed: FloatArray, truth: Enclosure, errors: Errors) -> dict[str, float]:
+    """The measures of one answer; ``observed`` holds its values as float64 in the truth's shape.
+
+    Errors are taken over finite cases (as the largest error in ulps is), rows over those whose values are all finite.
+    """
+    with np.errstate(all="ignore"):
+        true = truth.to_float64()
+        counted = np.isin(errors.code, _COUNTED) & np.isfinite(errors.ulp) & np.isfinite(true)
+        quantum = truth.units(batch.result_form).quantum[counted]
+        absolute = np.ldexp(errors.ulp[counted], np.clip(quantum, -2200, 2200).astype(np.int32))
+        size = np.abs(true[counted])
+        relative = np.where(size > 0, absolute / np.where(size > 0, size, 1.0), 0.0)
+        found = {"max_absolute_error": _largest(absolute), "max_relative_error": _largest(relative)}
+        if op.by_row and (_LAWS & set(op.laws)):
+            found |= _rows(op, batch, observed, true)
+        elif op.result == "loss" or op.name == "kl_divergence":
+            lost = (observed == 0) & (true > 0) & (truth.rounded(batch.result_form) > 0)
+            found["losses_to_zero"] = float(np.count_nonzero(lost))
+    return found
+
+
+def _rows(op: Op, batch: Batch, observed: FloatArray, true: FloatArray) -> dict[str, float]:
+    y, t = result_rows(op, batch, observed), result_rows(op, batch, true)
+    logs = "sum_to_one" not in op.laws
+    sound = ~np.isnan(t).any(axis=1) & ~np.isnan(y).any(axis=1) & ~np.isinf(y).all(axis=1) & (t.shape[1] > 0)
+    y, t = y[sound], t[sound]
+    if not y.size:
+        return {}
+    places = np.arange(len(y)), t.argmax(axis=1)
+    found = {"argmax_flips": float(np.count_nonzero(y[places] < y.max(axis=1)))}
+    if logs:
+        p, gain = np.exp(t), t - y
+    else:
+        p, gain = t, -np.log1p((y - t) / np.where(t > 0, t, 1.0))
+        found["max_row_sum_error"] = _largest(np.abs(y.sum(axis=1) - 1.0))
+    taking_part = p >= batch.result_form.smallest_subnormal  # below it a class may be rounded to 0
+    divergence = np.where(taking_part, p * gain, 0.0).sum(axis=1)
+    found["max_kl_nats"] = _largest(np.maximum(divergence, 0.0))
+    return found
+
+
+def _largest(values: FloatArray) -> float:
+    """The largest value, to the nine digits that float64 arithmetic gives on every machine."""
+    return float(f"{values.max(initial=0.0, where=~np.isnan(values)):.9g}")
