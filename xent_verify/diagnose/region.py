@@ -60,6 +60,7 @@ def _features(case: Case, shape: tuple[int, ...]) -> Iterator[tuple[str, FloatAr
     yield "row {}", np.arange(count, dtype=np.float64)[:, None], None
     if n > 1:
         yield "column {}", np.arange(n, dtype=np.float64)[None], None
+    if n > 1 and rows.shape == shape:
         yield "max x - x {}", gaps, case.form
     finite = np.where(np.isfinite(rows), rows, 0.0)
     for words, values in (
