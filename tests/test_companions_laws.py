@@ -13,29 +13,18 @@ from xent_verify.implementations import IMPLEMENTATIONS
 from xent_verify.implementations.stable import log_softmax_stable
 from xent_verify.laws import LAWS
 from xent_verify.ops import OPS
+from xent_verify.regimes import plan
 from xent_verify.truth import certify
 from xent_verify.verdict.judge import Hit
 from xent_verify.verdict.policies import parse_policy
 
-RNG = np.random.default_rng(7)
-LOGITS = RNG.standard_normal((6, 9)) * 4
-SECOND = {
-    "cross_entropy": RNG.integers(0, 9, 6),
-    "cross_entropy_grad": RNG.integers(0, 9, 6),
-    "binary_cross_entropy_with_logits": RNG.uniform(0, 1, (6, 9)),
-    "kl_divergence": RNG.standard_normal((6, 9)),
-    "logaddexp": RNG.standard_normal((6, 9)),
-    "token_logprob": RNG.integers(0, 9, 6),
-}
+LOGITS = np.random.default_rng(7).standard_normal((6, 9)) * 4
 
 
 def batch_of(op: str, fmt: str = "float32") -> Batch:
-    """An ordinary batch of an op."""
-    inputs = {}
-    for name, value in zip(OPS[op].inputs, (LOGITS, SECOND.get(op)), strict=False):
-        array = np.asarray(value)
-        inputs[name] = array if array.dtype.kind == "i" else array.astype(np.dtype(fmt))
-    return Batch(op, fmt, "test", inputs)
+    """An ordinary batch of an operation of one input, or of that and labels."""
+    labels = {OPS[op].labels: np.arange(len(LOGITS))} if OPS[op].labels else {}
+    return Batch(op, fmt, "test", {OPS[op].first: LOGITS.astype(np.dtype(fmt)), **labels})
 
 
 def hits_of(function: object, batch: Batch, check: str) -> list[Hit]:
@@ -55,7 +44,7 @@ def hits_of(function: object, batch: Batch, check: str) -> list[Hit]:
 def test_sound_implementations_keep_every_law_and_companion(entry: object) -> None:
     """No companion and no law of the op fails on a sound implementation, in float32 and bfloat16."""
     for fmt in ("float32", "bfloat16"):
-        batch = batch_of(entry.op, fmt)
+        batch = next(plan(entry.op, fmt, profile="quick", regimes=["ordinary"]))
         for check in [*(c.name for c in COMPANIONS if c.when != "lasting"), *OPS[entry.op].laws]:
             found = hits_of(entry.call, batch, check)
             assert not [hit for hit in found if hit.severity == "fail"], check
