@@ -118,6 +118,16 @@ def test_no_wrong_answer_is_counted_as_right(op: str, wrong: str) -> None:
         assert not (found.errors.of("ok") & normal).any(), call.regime
 
 
+def vague(op: str, call: Batch) -> bool:
+    """Whether products of the first input with a matrix are so large that their roundings are as large as 1/1000."""
+    name = OPS[op].named("matrix")
+    if not name:
+        return False
+    x, matrix = (np.abs(call.form.widen(call.inputs[one])) for one in (OPS[op].first, name))
+    scores = x @ np.swapaxes(np.where(np.isfinite(matrix), matrix, 0), -1, -2)
+    return not scores.max(initial=0.0) * call.form.unit_roundoff * x.shape[-1] <= 1e-3  # NaN is vague
+
+
 @pytest.mark.parametrize("op", list(OPS))
 @pytest.mark.parametrize("fmt", ["float64", "float32"])
 def test_limits_are_finite_where_no_intermediate_overflows(op: str, fmt: str) -> None:
@@ -126,8 +136,8 @@ def test_limits_are_finite_where_no_intermediate_overflows(op: str, fmt: str) ->
     for call in calls(op, fmt):
         limits, truth = limits_of(OPS[op], call, machine), certify(call)
         judged = truth.finite & (truth.tier > 0) & ~limits.wild & ~limits.free & ~truth.overflows(FORMATS[fmt])
-        if {"temperature", "scale"} & call.options.keys():  # |x / T| u >= 1: no digit of the exponent is left
-            continue
+        if {"temperature", "scale"} & call.options.keys() or vague(op, call):
+            continue  # no digit of the exponent is left
         assert np.isfinite(limits.error[judged]).all(), call.regime
 
 

@@ -7,7 +7,6 @@ import io
 import json
 import re
 import shlex
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -175,7 +174,7 @@ def test_a_command_is_read_back_as_its_settings(settings: Settings, monkeypatch:
         read.append((*targets, op, *dtypes, settings))
         return Report((), {})
 
-    monkeypatch.setattr(sys.modules["xent_verify.audit"], "audited", caught)
+    monkeypatch.setattr("xent_verify.auditing.audit.audited", caught)
     run(command_of(result)[1:])
     assert read == [("m:f", "softmax", "float32", "float16", settings)]
     plain = json.loads(to_json(Report((result,), {})))["targets"][0]["settings"]

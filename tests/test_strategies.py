@@ -52,7 +52,7 @@ def test_batches_are_valid_calls(op: str, fmt: str) -> None:
         assert set(batch.options) <= set(OPS[op].options)
         target = batch.inputs.get("target")
         if target is not None and target.dtype.kind in "iu":
-            assert ((target >= 0) & (target < batch.x.shape[1])).all()
+            assert ((target >= 0) & (target < OPS[op].scores_shape(batch)[-1])).all()
         elif target is not None:
             assert ((batch.form.widen(target) >= 0) & (batch.form.widen(target) <= 1)).all()
 

@@ -85,7 +85,7 @@ def test_what_it_decides_is_the_certified_value(op: str) -> None:
             continue
         view, a = Rows.of_call(OPS[op], call), Balls()
         truth = certify(call)
-        width = view.n if OPS[op].result == "elements" else 1
+        width = OPS[op].result_width(call)
         shape = (1,) if OPS[op].result == "loss" and truth.shape == () else (view.count, width)
         ball = enclosed(a.add(algorithm(a, **arguments_of(OPS[op], call, a)), Ball(a, np.zeros(shape))))
         if OPS[op].result == "elements" and OPS[op].by_row:

@@ -46,9 +46,8 @@ def is_rounding_of(text: str, true: mpf) -> bool:
     if is_bound(text):
         return bool(abs(true) < mpf(text.split()[1]))
     value = Decimal(text)
-    unit = Decimal(1).scaleb(
-        max(value.adjusted() - DIGITS + 1, value.as_tuple().exponent if len(text) > DIGITS else -(10**6))
-    )
+    decided = len(value.as_tuple().digits) > 15  # else it is an exact decimal
+    unit = Decimal(1).scaleb(max(value.adjusted() - DIGITS + 1, value.as_tuple().exponent if decided else -(10**6)))
     with mp.workdps(150):
         return bool(abs(mpf(str(value)) - true) <= mpf(str(unit)) * mpf("0.5000001"))
 

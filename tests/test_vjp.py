@@ -46,6 +46,15 @@ def one_more(x: np.ndarray) -> np.ndarray:
     return np.exp(x) / (1 + np.exp(x).sum(axis=-1, keepdims=True))
 
 
+def js(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    m = np.log((softmax(p) + softmax(q)) / 2)
+    return sum((softmax(x) * (np.log(softmax(x)) - m)).sum(axis=-1) for x in (p, q)) / 2
+
+
+KEYS = np.array([[0.5, 0.25, -1.0, 0.0], [1.0, -0.5, 0.5, 2.0], [0.0, 1.0, 0.25, -0.5]])
+VALUES = np.array([[1.0, -2.0], [0.5, 0.0], [-1.0, 3.0]])
+
+
 FUNCTIONS: dict[str, tuple[Function, dict[str, Any], tuple[Any, ...]]] = {
     "softmax": (softmax, {}, ()),
     "log_softmax": (lambda x: np.log(softmax(x)), {}, ()),
@@ -71,6 +80,21 @@ FUNCTIONS: dict[str, tuple[Function, dict[str, Any], tuple[Any, ...]]] = {
     "logmeanexp": (lambda x: np.log(np.exp(x).mean(axis=-1)), {}, ()),
     "softmax_one": (one_more, {}, ()),
     "attention_softmax": (lambda x: softmax(x * 0.7), {"scale": 0.7}, ()),
+    "js_divergence": (js, {}, (np.array([[0.0, 1.0, 0.5, 2.0], [1.0, 0.0, -1.0, 0.0]]),)),
+    "nll": (lambda x, target: -x[np.arange(len(x)), target], {"reduction": "none"}, (np.array([2, 0]),)),
+    "topk_softmax": (lambda x: -np.sort(-softmax(x), axis=-1)[:, :2], {"k": 2}, ()),
+    "attention": (lambda q, k, v: softmax(q @ k.T) @ v, {}, (KEYS, VALUES)),
+    "attention_lse": (lambda q, k: np.log(np.exp(q @ k.T).sum(axis=-1)), {}, (KEYS,)),
+    "merge_states": (
+        lambda a, la, b, lb: (a * np.exp(la)[:, None] + b * np.exp(lb)[:, None]) / (np.exp(la) + np.exp(lb))[:, None],
+        {},
+        (np.array([0.5, -1.0]), KEYS[:2], np.array([1.0, 0.25])),
+    ),
+    "linear_cross_entropy": (
+        lambda h, w, target: loss(h @ w.T, target),
+        {"reduction": "none"},
+        (KEYS, np.array([2, 0])),
+    ),
     "z_loss": (lambda x: np.log(np.exp(x).sum(axis=-1)) ** 2, {}, ()),
 }
 

@@ -110,9 +110,13 @@ class Errors(Verbs):
     # What enters
 
     def input(self, values: Array) -> Approximate:
-        """Exact numbers: what the input array holds."""
-        v: Array = np.asarray(values).astype(np.float64).astype(self.number)
-        return Approximate(self, v, np.zeros((), self.number))
+        """Exact numbers: what the input array holds; of a wider format than the steps they are rounded to that first."""
+        given = np.asarray(values)
+        v: Array = given.astype(np.float64).astype(self.number)
+        if given.dtype.kind != "f" or given.dtype.itemsize * 8 <= self.machine.steps.bits:
+            return Approximate(self, v, np.zeros((), self.number))
+        held = self.machine.steps.widen(self.machine.steps.narrow(given)).astype(self.number)
+        return Approximate(self, v, np.where(np.isfinite(held), np.abs(v - held), 0))
 
     def row(self, values: Array) -> Approximate:
         """Logits: exact, or moved as the machine says (backward stability, Higham, section 1.5)."""

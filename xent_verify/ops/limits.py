@@ -130,9 +130,12 @@ def _groups(array: NDArray[Any], view: Rows, rows: slice | None) -> NDArray[Any]
 
 
 def _upstream(op: Op, view: Rows, array: NDArray[Any]) -> NDArray[Any]:
-    """A gradient in the result's shape of the operation that is differentiated, as rows [R, n] or [R, 1]."""
-    if op.differentiates is not None and op.differentiates.result != "elements":
+    """A gradient in the result's shape of the operation that is differentiated, as rows of that result's width."""
+    base = op.differentiates
+    if base is not None and base.result != "elements":
         return np.broadcast_to(array.reshape(-1, 1) if array.ndim else array, (view.count, 1))
+    if base is not None and (base.named("values") or base.counted):  # a width of its own, along the last axis
+        return array.reshape(view.count, -1)
     return view.of(array)
 
 

@@ -208,10 +208,10 @@ class Op:
         """Length of a row of the result."""
         if self.result != "elements" or not self.by_row:
             return 1
-        name = self.named("values")
-        if name:
+        own, name = self.differentiates is None, self.named("values")  # a gradient has the width of the first input
+        if own and name:
             return int(batch.inputs[name].shape[-1])
-        if self.counted:
+        if own and self.counted:
             return int(self.option(batch, self.counted))
         return int(batch.x.shape[int(self.option(batch, "axis")) if "axis" in self.options else -1])
 
@@ -224,7 +224,7 @@ class Op:
         shape = batch.x.shape
         match self.result:
             case "elements":
-                own = self.named("values") or self.counted
+                own = self.differentiates is None and (self.named("values") or self.counted)
                 return (*shape[:-1], self.result_width(batch)) if own and shape else shape
             case "rows":
                 axis = int(self.option(batch, "axis")) % len(shape) if "axis" in self.options else len(shape) - 1
