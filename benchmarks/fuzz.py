@@ -6,13 +6,16 @@
 Every mutant is accepted or ends in a ``UsageError`` of one printable line that names the file and, its folder apart, has
 fewer than 300 characters.
 Counted are other exceptions (tracebacks), mutants that take longer than ``SECONDS`` (hangs), and messages that are not so.
-Of the mutants by structure the message must also name a key.
+Of the mutants by structure the message must also name a key: one of the valid document, one of the mutant, an entry of an
+archive, or the line of a log; what is wrong with a whole document (it nests too deep, holds NaN) has no key.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import functools
+import io
 import json
 import random
 import re
@@ -33,7 +36,7 @@ from xent_verify import audit
 from xent_verify.candidates.adapters.command import BadAnswer, Refused
 from xent_verify.candidates.adapters.command import _read as read_answer
 from xent_verify.commands.shared import kwargs_of
-from xent_verify.core.failures import UsageError
+from xent_verify.core.failures import UsageError, printable
 from xent_verify.core.formats import FORMATS
 from xent_verify.core.model import Report
 from xent_verify.explain.claims import check
@@ -143,7 +146,7 @@ def changed(value: Any, rng: random.Random) -> Any:
             case 3:
                 holder[key] = copy.deepcopy(rng.choice(found)[0])
             case _:
-                holder[key] = rng.choice(VALUES)
+                holder[key] = copy.deepcopy(rng.choice(VALUES))
     return value
 
 
@@ -196,8 +199,6 @@ def log_changed(data: bytes, rng: random.Random) -> bytes:
 
 def npz_changed(data: bytes, rng: random.Random) -> bytes:
     """An archive with one entry forged: its header, its length, its compression, its name."""
-    import io
-
     made = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(made, "w") as new:
         names = old.namelist()
@@ -337,6 +338,56 @@ def limited(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+WHOLE = re.compile(
+    r"(nests too deep|holds the literal|holds an integer of thousands|holds a number of too many|is not JSON: "
+    r"|is not TOML: |has a key of too many parts|is not a readable|has two entries|unpacks to"
+    r"|holds .{1,70}, should be a JSON object)"
+)
+"""What is wrong with a whole document."""
+
+
+def names_key(told: str, kind: Kind, data: bytes) -> bool:
+    """Whether a message names a key (the values that it shows left out), or says what is wrong with the whole."""
+    rest = told.partition(kind.file)[2].removeprefix(": the answer").replace(" is of another run: its ", " ")
+    if WHOLE.match(rest.lstrip(" ")):
+        return True
+    head = re.split(r" is (?!known|missing|there)| = |, should be|; did you mean", rest)[0]
+    found = set(re.findall(r"[\w.-]+|\\\w+", head))
+    parts = found | {part for one in found for part in one.split(".")}
+    known = names(kind, kind.valid) | names(kind, data)
+    shown = {printable(name)[:50] for name in known}
+    return bool(parts & shown) or any(len(name) > 30 and name[:30] in head for name in shown)
+
+
+@functools.lru_cache(maxsize=64)
+def names(kind: Kind, data: bytes) -> frozenset[str]:
+    """Every key of a document of that kind, as far as it can be read."""
+    if kind.file.endswith(".npz"):
+        try:
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                inner = [keys(archive.read(name)) for name in archive.namelist() if "json" in name]
+                return (
+                    frozenset(archive.namelist())
+                    .union(n.removesuffix(".npy") for n in archive.namelist())
+                    .union(*inner)
+                )
+        except (OSError, ValueError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError):
+            return frozenset()
+    if kind.file.endswith(".toml"):
+        return frozenset(re.findall(r"[\w-]+(?=\s*[=.\]])", data.decode("utf-8", "replace")))
+    if kind.file.endswith(".log"):
+        return frozenset({"line"}).union(*map(keys, data.splitlines()))
+    return keys(data)
+
+
+def keys(data: bytes) -> frozenset[str]:
+    """Every key of a JSON document; of one that cannot be parsed, what looks like one."""
+    return frozenset(
+        found.encode("utf-8", "replace").decode("unicode_escape", "replace")
+        for found in re.findall(r'"((?:[^"\\]|\\.)*)"\s*:', data.decode("utf-8", "replace"))
+    )
+
+
 def seen(kind: Kind, data: bytes, folder: Path, *, keyed: bool) -> Seen:
     """What the reader makes of a mutant."""
     path = folder / kind.file
@@ -346,9 +397,7 @@ def seen(kind: Kind, data: bytes, folder: Path, *, keyed: bool) -> Seen:
             kind.read(path)
     except UsageError as error:
         told = str(error)
-        named = kind.file in told and (
-            not keyed or ":" in told or "=" in told or "nests" in told or "holds" in told or "key" in told
-        )
+        named = kind.file in told and (not keyed or names_key(told, kind, data))
         good = named and len(told.replace(f"{folder}", "")) < LONGEST and told.isprintable()
         return Seen("refused" if good else "message", told)
     except _Hang:

@@ -18,8 +18,8 @@ def of(package: str, names: str) -> tuple[str, ...]:
 FLOORS = (
     of(
         "core",
-        "failures documents floating kinds formats enclosure arrays model layouts environment libraries outside encodings "
-        "clock workers",
+        "failures documents outputs floating kinds formats enclosure arrays model layouts environment libraries outside "
+        "encodings clock workers",
     ),
     ("ops",),
     ("implementations",),
@@ -30,7 +30,7 @@ FLOORS = (
         *of(
             "verdict",
             "policies requirements domains measure conventions judge rungs tolerances settings properties distances rowwise "
-            "refusals ledger screen",
+            "refusals patience ledger screen",
         ),
         "companions", "laws", "diagnose",
         *of("verdict", "causes defects"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from xent_verify import audit
+from xent_verify.commands.shared import status_of
 from xent_verify.core.clock import USUAL, Clock
 from xent_verify.core.failures import UsageError
 from xent_verify.core.model import NotOffered
@@ -65,3 +67,37 @@ def test_nothing_is_asked_once_the_time_is_spent() -> None:
 
 def test_a_part_of_endless_time_is_endless() -> None:
     assert Clock().part(0.5) == Clock()
+
+
+DOZING = """
+import time
+from pathlib import Path
+import numpy as np
+
+count = 0
+
+def softmax(x, axis=-1):
+    global count
+    count += 1
+    if {when}:
+        time.sleep(600)
+    x = x.astype(np.float64)
+    e = np.exp(x - x.max(axis=axis, keepdims=True, initial=-np.inf))
+    return (e / e.sum(axis=axis, keepdims=True)).astype(np.float32)
+"""
+
+
+@pytest.mark.parametrize(
+    ("when", "status"),
+    [("count == 45", 3), ("x.shape[-1] > 60", 3), ("np.isnan(x).any()", 1), ("(x > 80).any()", 1)],
+)
+def test_a_timeout_alone_leaves_the_audit_incomplete(when: str, status: int, tmp_path: Path) -> None:
+    """Long rows are slow (exit 3, which names the option); every NaN, or all large logits: a fault (exit 1)."""
+    (tmp_path / "dozing.py").write_text(DOZING.format(when=when))
+    report = audit(
+        f"{tmp_path / 'dozing.py'}:softmax", op="softmax", dtypes=["float32"], profile="quick", timeout=0.5,
+        regimes=("ordinary", "nan", "overflow_edge", "sizes"),
+    )  # fmt: skip
+    kinds = {finding.kind for finding in report.findings if finding.severity == "fail"}
+    assert (status_of(report), kinds) == (status, {"timeout"} if status == 1 else set())
+    assert status == 1 or "no answer within 0.5 s (--timeout allows more)" in report.incomplete[0]

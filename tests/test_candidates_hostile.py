@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xent_verify.candidates import isolate, open_candidate
+from xent_verify.candidates import codec, isolate, open_candidate
 from xent_verify.core.failures import UsageError
 from xent_verify.core.model import Batch, Died, Malformed, Outcome, Raised, Returned, TimedOut
 
@@ -42,9 +42,19 @@ DIED = {
     "kills_itself": "signal 9 (SIGKILL)",
     "closes_everything": "exit status ",
     "leaves_a_child_and_aborts": "signal 6 (SIGABRT)",
-    "takes_all_memory": "memory limit of 600 MB",
+    "takes_all_memory": "memory limit of 600 MB (--memory allows more)",
+    "takes_all_memory_in_a_child": "memory limit of 600 MB",
+    "shares_all_memory": "memory limit of 600 MB",
+    "kills_its_parent": "signal 9 (SIGKILL)",
+    "kills_its_parent_and_leaves_a_daemon": "signal 9 (SIGKILL)",
+    "kills_its_group": "signal 9 (SIGKILL)",
+    "is_told_of_a_bad_division": "signal 8 (SIGFPE)",
 }
-SILENT = ("loops", "refuses_to_end", "waits_in_c", "stops_itself", "waits_with_a_child")
+SILENT = (
+    "loops", "refuses_to_end", "waits_in_c", "stops_itself", "waits_with_a_child", "stops_its_group", "blocks_every_signal",
+    "locks_forever", "joins_a_thread_that_never_ends", "reads_a_pipe_that_nobody_writes", "matches_forever",
+    "waits_with_a_daemon",
+)  # fmt: skip
 MALFORMED = {
     "writes_into_everything": "its process answered with no frame of the protocol",
     "returns_none": "a NoneType",
@@ -66,7 +76,35 @@ MALFORMED = {
 }
 SOUND = (
     "prints", "floods", "closes_stdout", "leaves_a_child", "comes_back_twice", "leaves_a_thread", "lies_about_its_shape",
+    "prints_without_measure", "leaves_a_daemon", "leaves_many_daemons", "interrupts_its_parent", "stops_its_parent",
+    "leaves_its_session", "leaves_zombies", "changes_its_environment", "closes_its_stdin", "replaces_the_streams",
+    "registers_an_exit", "sets_an_alarm", "traces_everything", "collects_no_garbage",
 )  # fmt: skip
+IN_PROCESS = {
+    "returns_bytes": "a bytes",
+    "returns_nan_text": "a str",
+    "returns_set": "a set",
+    "returns_itself": "a function",
+    "returns_module": "a module",
+    "returns_endless": "an Endless",
+    "returns_long_name": "a \x1b[2J",
+    "returns_strings": "an array of str32",
+    "returns_timedeltas": "an array of timedelta64[s]",
+    "returns_coroutine": "a coroutine",
+    "returns_decimals": "a list of 6 (Decimal)",
+    "returns_nested": "a list of 1 (list)",
+    "returns_ragged": "a list of 2 (list)",
+    "returns_cycle": "a list of 1 (list)",
+    "raises_a_sneaky_message": "Sneaky: ",
+    "raises_a_long_chain": "ValueError: 2999",
+    "raises_stop_iteration": "StopIteration: 3",
+    "raises_generator_exit": "GeneratorExit: ",
+    "raises_a_usage_error": "UsageError: not of",
+    "raises_a_memory_error": "MemoryError: ",
+    "raises_a_class_with_no_name": ": ",
+}
+"""Target -> how its outcome begins, on the way over the wire; none of them harms this process."""
+
 STATE = {
     "changes_error_state": "NumPy error state",
     "seeds_numpy": "NumPy random state",
@@ -158,6 +196,58 @@ def test_noise_does_not_spoil_the_answer(name: str, capfd: pytest.CaptureFixture
     assert capfd.readouterr() == ("", "")
 
 
+def over_the_wire(outcome: Outcome) -> Outcome:
+    """An outcome as the other end of the pipe reads it."""
+    data, place = b"".join(map(bytes, codec.outcome_frame(outcome, 1))), 0
+
+    def read(count: int) -> bytes:
+        nonlocal place
+        place += count
+        return data[place - count : place]
+
+    return codec.decode_outcome(codec.read_frame(read, 2**20))
+
+
+@pytest.mark.parametrize("name", IN_PROCESS)
+def test_odd_answers_and_exceptions_reach_the_other_end(name: str) -> None:
+    """Whatever is returned or raised travels as a short text of encodable characters."""
+    with open_candidate(f"{HOSTILE}:{name}", "softmax", isolated=False) as candidate:
+        got = over_the_wire(candidate.call(ROW))
+    assert isinstance(got, Malformed | Raised)
+    text = got.what if isinstance(got, Malformed) else f"{got.type_name}: {got.message}"
+    assert text.startswith(IN_PROCESS[name])
+    assert len(text.encode()) < 5000
+
+
+def test_a_target_that_dies_at_every_second_start_is_given_up(tmp_path: Path) -> None:
+    """An import that fails again and again is a crash with its reason, and soon nothing is started any more."""
+    (tmp_path / "count").write_text("")
+    (tmp_path / "broken.py").write_text(
+        "import os, pathlib\nplace = pathlib.Path(__file__).with_name('count')\nplace.write_text(place.read_text() + 'x')\n"
+        "if len(place.read_text()) > 1: raise OSError('not today')\ndef f(x): os._exit(3) if x.max() == 7.25 else x\n"
+    )
+    with open_candidate("broken.py:f", "softmax", timeout=5.0) as candidate:
+        told = [candidate.call(Batch("softmax", "float32", "test", {"x": X + 4.25})) for _ in range(6)]
+    (tmp_path / "count").unlink()
+    assert all(isinstance(got, Died) for got in told)
+    assert any("could not be started again: " in str(got) and "not today" in str(got) for got in told)
+    assert "not started any more after 3 starts" in str(told[-1])
+
+
+def test_what_left_every_session_is_ended_at_once() -> None:
+    """A daemon whose environment is empty and whose parents ended lives no longer than its target."""
+
+    def sleepers() -> int:
+        lines = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+        return sum(line == b"sleep\x0061.25\0" for line in lines)
+
+    before = sleepers()
+    with open_candidate(f"{HOSTILE}:leaves_many_daemons", "softmax") as candidate:
+        assert isinstance(candidate.call(ROW), Returned)
+        assert sleepers() >= before + 8
+    assert sleepers() == before
+
+
 def test_a_target_that_breaks_numpy_harms_only_itself() -> None:
     """Functions of NumPy that a target replaces are gone in its process, which is where they are missed."""
     for got in asked("breaks_numpy"):
@@ -211,7 +301,14 @@ def test_memory_shared_with_the_caller_is_seen(isolated: bool) -> None:
         ("import os; os._exit(7)", "exit status 7"),
         ("import os; os.abort()", "SIGABRT"),
         ("raise KeyboardInterrupt", "ended the process"),
-        ("import time; time.sleep(30)", "did not finish within 1 s"),
+        ("import time; time.sleep(30)", "did not finish within 1 s (--timeout S allows 12 S seconds"),
+        ("import os; os.kill(os.getppid(), 9); import time; time.sleep(9)", "signal 9 (SIGKILL)"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"),
+        ("import os; os.closerange(3, 256)", "ended the process"),
+        ("raise SystemExit", "SystemExit"),
+        ("import sys; sys.stderr.write('x' * 10**7); 1 / 0", "ZeroDivisionError"),
+        ("raise type('x' * 10**6, (Exception,), {})('y' * 10**6)", "xxx"),
+        ("def g(): return g()\ng()", "RecursionError"),
     ],
 )
 def test_imports_that_misbehave_are_wrong_use(
@@ -222,7 +319,7 @@ def test_imports_that_misbehave_are_wrong_use(
         monkeypatch.setattr(isolate, "IMPORT_SECONDS", 1.0)
     (tmp_path / "broken.py").write_text(f"{text}\ndef f(x): return x\n")
     with pytest.raises(UsageError) as caught:
-        open_candidate("broken.py:f", "softmax")
+        open_candidate("broken.py:f", "softmax", timeout=0.05 if "sleep" in text else 10.0)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -15,6 +15,7 @@ from xent_verify.core.model import DtypeResult, Finding, Report, TargetResult
 from xent_verify.gate.differences import differences
 from xent_verify.gate.scaffold import functions
 from xent_verify.report import from_json, to_json
+from xent_verify.report.html import render_html
 
 
 def report(*findings: Finding, target: str = "m:f") -> Report:
@@ -122,6 +123,51 @@ def test_replay_of_what_is_not_there(
     captured = capsys.readouterr()
     assert words in captured.err
     assert captured.err.count("\n") == 1
+
+
+CODE = "import pathlib\npathlib.Path(__file__).with_name('ran').write_text('')\n"
+
+
+@pytest.mark.parametrize(
+    ("target", "settings", "words"),
+    [
+        ("evil:f", {}, "--target evil:f or --trust"),
+        ("evil.py:f", {}, "--target evil.py:f or --trust"),
+        ("cmd:./evil", {}, "--trust"),
+        ("naive", {"policy": "evil:policy"}, "policy evil:policy: the file names code"),
+        ("naive", {"op": "evil:op"}, "--op evil:op: the file names code"),
+        ("naive", {"arrays": "evil:Arrays"}, "--arrays 'evil:Arrays'"),
+        ("naive", {"call": "__import__('evil') or f(x)"}, "--call"),
+    ],
+)
+def test_nothing_that_a_file_names_is_run(
+    target: str,
+    settings: dict[str, str],
+    words: str,
+    naive: Report,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A foreign result is compared, joined and shown without an import of its names; replay asks who vouches for it."""
+    monkeypatch.chdir(tmp_path)
+    Path("evil.py").write_text(CODE)
+    forged = replace(naive.targets[0], target=target, settings={**naive.targets[0].settings, **settings})
+    Path("r.json").write_text(to_json(replace(naive, targets=(forged,))))
+    assert run(["replay", "r.json"]) == 2
+    told = capsys.readouterr().err
+    assert words in told
+    assert told.count("\n") == 1
+    if not settings:
+        assert run(["replay", "r.json", "--target", "naive"]) == 1
+    assert run(["compare", "r.json", "r.json"]) == 0
+    assert run(["merge", "r.json", "--json", "all.json"]) == 1
+    from_json(Path("all.json").read_text())
+    render_html(from_json(Path("r.json").read_text()))
+    assert not Path("ran").exists()
+    if target == "evil.py:f":
+        assert run(["replay", "r.json", "--trust"]) == 2  # it is run, and has no f
+        assert Path("ran").exists()
 
 
 def test_replay_of_a_relative_gates_finding(naive: Report, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import importlib.util
 import io
 import json
 import os
+import re
 import sys
 import zipfile
 from pathlib import Path
@@ -201,6 +202,40 @@ def test_no_mutant_ends_in_a_traceback(fuzz: ModuleType, kinds: list[Any], tmp_p
         assert fuzz.seen(kind, kind.valid, tmp_path, keyed=False).how == "accepted", kind.name
         for data, found in fuzz.fuzzed(kind, 40, 1, tmp_path):
             assert found.how in ("accepted", "refused"), (kind.name, found, data[:500])
+
+
+@pytest.mark.parametrize(
+    ("told", "named"),
+    [
+        ("r.json: targets[0].op is 3, should be a string", True),
+        ("r.json: targets is missing, should be there", True),
+        ("r.json nests too deep, should be of at most 64 levels", True),
+        ("r.json: wrong: the value is of another kind", False),
+        ("r.json: something is 'targets'", False),
+        ("r.json holds nonsense: see above", False),
+        ("r.json: no such key", False),
+    ],
+)
+def test_the_fuzzer_knows_a_key_from_a_colon(fuzz: ModuleType, kinds: list[Any], told: str, named: bool) -> None:
+    """A message that names none of the document's keys is counted, however many colons it has."""
+    kind = next(one for one in kinds if one.name == "result")
+    assert fuzz.names_key(told, kind, kind.valid) is named
+
+
+def test_where_nesting_begins_is_told() -> None:
+    """Not the sixty brackets at its end."""
+    with pytest.raises(UsageError, match=r"^a\.json: targets\[0\]\.op(\[0\])+ nests too deep"):
+        json_of('{"targets": [{"op": ' + "[" * 70 + "]" * 70 + "}]}", "a.json")
+
+
+def test_true_is_no_bin_of_a_histogram(fuzz: ModuleType, kinds: list[Any], tmp_path: Path) -> None:
+    """JSON's booleans are no numbers, though Python's are."""
+    kind = next(one for one in kinds if one.name == "result")
+    text = re.sub(rb'"histogram": ?\[\s*\[\s*\d+,', b'"histogram": [[true,', kind.valid, count=1)
+    assert text != kind.valid
+    found = fuzz.seen(kind, text, tmp_path, keyed=True)
+    assert found.how == "refused"
+    assert "histogram" in found.told
 
 
 @pytest.mark.parametrize(

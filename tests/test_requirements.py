@@ -171,7 +171,7 @@ def test_an_invariance_finding_is_replayed(split: AuditReport) -> None:
     assert report.targets[0].settings["require"] == ["invariance"]
     command = command_of(report.targets[0])
     assert command[command.index("--require") + 1] == "invariance"
-    shown = replay(chosen(report, None, "batch_dependence"), isolated=False)
+    shown = replay(chosen(report, None, "batch_dependence"), isolated=False, trust=True)
     assert shown.fails
     assert "from batch size 32 on" in shown.lines[-1]
 

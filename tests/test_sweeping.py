@@ -15,7 +15,8 @@ from xent_verify.core.model import LAYOUTS, Batch, Outcome, Raised, Returned, Ti
 from xent_verify.implementations import find
 from xent_verify.ops import OPS
 from xent_verify.verdict.judge import Rules
-from xent_verify.verdict.ledger import Ledger, Patience, capabilities
+from xent_verify.verdict.ledger import Ledger, capabilities
+from xent_verify.verdict.patience import Patience
 from xent_verify.verdict.policies import POLICIES
 from xent_verify.verdict.screen import Screen
 
@@ -262,3 +263,30 @@ def test_companions_may_take_too_long_twice() -> None:
         "NotOffered",
         "NotOffered",
     ]
+
+
+def settled(slow: Callable[[np.ndarray, int], bool], *, again: bool = True) -> bool:
+    """Whether the timeouts of a made-up target are its fault."""
+    patience = Patience()
+    for k in range(300):
+        batch = of(float(k * 37 % 160), f"regime {k % 20}", n=3 + k % 7)
+        if not patience.spent(batch):
+            patience.saw(batch, answer_to(batch, lambda x, k=k: slow(x, k)))
+    return patience.at_fault(lambda batch: TimedOut(1.0) if again else Returned(batch.x, "float32"))
+
+
+@pytest.mark.parametrize(
+    ("slow", "fault"),
+    [
+        (lambda x, k: False, False),
+        (lambda x, k: True, True),  # it never answers
+        (lambda x, k: x.max() > 80, True),  # logits above all that were answered
+        (lambda x, k: k % 20 == 7, True),  # every call of a regime
+        (lambda x, k: k in (50, 121), False),  # now and then
+        (lambda x, k: x.shape[-1] > 7, False),  # long rows: a sound target may be slow
+    ],
+)
+def test_a_timeout_alone_is_no_fault(slow: Callable[[np.ndarray, int], bool], fault: bool) -> None:
+    """Nearly all calls of a kind must take too long, and one of them again."""
+    assert settled(slow) is fault
+    assert settled(slow, again=False) == (fault and slow(np.zeros((2, 3)), 0))

@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from xent_verify.auditing.audit import AuditReport
+    from xent_verify.core.failures import UsageError
+from xent_verify.auditing.audit import AuditReport
+from xent_verify.core.outputs import replace_file
 
 __all__ = ["NotAccurateError", "pytest_addoption", "pytest_configure", "xent_audit"]
 
@@ -107,7 +109,7 @@ def _told(report: AuditReport, request: pytest.FixtureRequest) -> Iterator[str]:
     saved = _saved(report, request)
     for item in found[:1]:
         if saved:
-            yield f"\nreplay: xent-verify replay {saved} --kind {item.finding.kind}"
+            yield f"\nreplay: xent-verify replay {saved} --kind {item.finding.kind} --trust"
         if item.finding.script:
             yield "\nor run this script:\n"
             yield from (f"    {line}" for line in item.finding.script.rstrip().splitlines())
@@ -120,8 +122,8 @@ def _saved(report: AuditReport, request: pytest.FixtureRequest) -> str:
     try:
         folder = request.config.cache.mkdir("xent-verify")
         path = folder / f"{re.sub(r'[^0-9A-Za-z_.-]+', '-', request.node.nodeid)[-120:]}.json"
-        path.write_text(report.to_json(), encoding="utf-8")
-    except OSError:
+        replace_file(path, report.to_json())
+    except (OSError, UsageError):
         return ""
     root = request.config.invocation_params.dir
     return str(path.relative_to(root) if path.is_relative_to(root) else Path(path))

@@ -1,12 +1,18 @@
 """Targets that misbehave, one way each; what becomes of them stands in ``tests/test_candidates_hostile.py``."""
 
+import atexit
+import contextlib
 import ctypes
+import gc
+import mmap
 import os
 import random
+import re
 import signal
 import sys
 import threading
 import time
+from decimal import Decimal
 
 import numpy as np
 
@@ -50,6 +56,19 @@ class Lying(np.ndarray):
     @property
     def nbytes(self):
         return -1
+
+
+def daemon(environment=None):
+    """A sleeper in a session of its own, without our pipes and (if none is given) our environment, its parents ended."""
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return
+    os.setsid()
+    if os.fork() == 0:
+        os.closerange(0, 256)
+        os.execve("/bin/sleep", ["sleep", "61.25"], environment or {})
+    os._exit(0)
 
 
 # exceptions and exits
@@ -134,6 +153,40 @@ def takes_all_memory(x):
         time.sleep(0.002)
 
 
+def takes_all_memory_in_a_child(x):
+    if os.fork() == 0:
+        takes_all_memory(x)
+    while True:
+        time.sleep(1)
+
+
+def shares_all_memory(x):
+    kept = []
+    while True:
+        kept.append(mmap.mmap(-1, 2**25))  # shared, and of no file
+        kept[-1].write(b"x" * 2**25)
+        time.sleep(0.002)
+
+
+def kills_its_parent(x):
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(30)
+
+
+def kills_its_parent_and_leaves_a_daemon(x):
+    daemon(dict(os.environ))
+    kills_its_parent(x)
+
+
+def kills_its_group(x):
+    os.killpg(0, signal.SIGKILL)
+
+
+def is_told_of_a_bad_division(x):
+    os.kill(os.getpid(), signal.SIGFPE)
+    time.sleep(30)
+
+
 # no answer
 
 
@@ -156,6 +209,43 @@ def waits_in_c(x):
 def stops_itself(x):
     os.kill(os.getpid(), signal.SIGSTOP)
     return sound(x)
+
+
+def stops_its_group(x):
+    os.killpg(0, signal.SIGSTOP)
+    return sound(x)
+
+
+def blocks_every_signal(x):
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    while True:
+        time.sleep(1)
+
+
+def locks_forever(x):
+    lock = threading.Lock()
+    lock.acquire()
+    lock.acquire()
+
+
+def joins_a_thread_that_never_ends(x):
+    thread = threading.Thread(target=threading.Event().wait)
+    thread.start()
+    thread.join()
+
+
+def reads_a_pipe_that_nobody_writes(x):
+    os.read(os.pipe()[0], 1)
+
+
+def matches_forever(x):
+    re.fullmatch(r"(a+)+b", "a" * 60)
+
+
+def waits_with_a_daemon(x):
+    daemon()
+    while True:
+        time.sleep(1)
 
 
 def waits_with_a_child(x):
@@ -232,6 +322,125 @@ def returns_type(x):
     return np.float32
 
 
+class Endless:
+    """A sequence without an end."""
+
+    def __len__(self):
+        return 2**62
+
+    def __getitem__(self, place):
+        return 0.5
+
+
+LongName = type("\x1b[2J\n::error::" + "x" * 2**20, (), {})
+
+
+class Sneaky(Exception):
+    def __str__(self):
+        return "\ud800\x1b[31m\n::error file=a::b" + "y" * 2**20
+
+
+def returns_bytes(x):
+    return sound(x).tobytes()
+
+
+def returns_nan_text(x):
+    return "nan"
+
+
+def returns_set(x):
+    return {1.0, 2.0}
+
+
+def returns_itself(x):
+    return returns_itself
+
+
+def returns_module(x):
+    return np
+
+
+def returns_endless(x):
+    return Endless()
+
+
+def returns_long_name(x):
+    return LongName()
+
+
+def returns_strings(x):
+    return np.array([["a", "b"]])
+
+
+def returns_timedeltas(x):
+    return np.zeros(3, "m8[s]")
+
+
+def returns_coroutine(x):
+    async def later():
+        return sound(x)
+
+    made = later()
+    made.close()
+    return made
+
+
+def returns_decimals(x):
+    return [Decimal("0.5")] * 6
+
+
+def returns_nested(x):
+    made = []
+    for _ in range(100_000):
+        made = [made]
+    return made
+
+
+def returns_ragged(x):
+    return [[1.0], [1.0, 2.0]]
+
+
+def returns_cycle(x):
+    made = []
+    made.append(made)
+    return made
+
+
+def raises_a_sneaky_message(x):
+    raise Sneaky
+
+
+def raises_a_long_chain(x):
+    error = None
+    for number in range(3000):
+        new = ValueError(str(number))
+        new.__cause__ = error
+        error = new
+    raise error
+
+
+def raises_stop_iteration(x):
+    raise StopIteration(3)
+
+
+def raises_generator_exit(x):
+    raise GeneratorExit
+
+
+def raises_a_usage_error(x):
+    from xent_verify.core.failures import UsageError
+
+    raise UsageError("not of the target's making")
+
+
+def raises_a_memory_error(x):
+    raise MemoryError
+
+
+def raises_a_class_with_no_name(x):
+    raise type("", (Exception,), {})
+
+
 # right answers with something beside
 
 
@@ -239,6 +448,91 @@ def prints(x):
     print("hello from the target")
     os.write(1, b"and from below\n")
     os.write(2, b"and to stderr\n")
+    return sound(x)
+
+
+def prints_without_measure(x):
+    block, largest = b"x" * 2**20, 0
+    for _ in range(400):
+        os.write(1, block)
+        largest = max(largest, os.fstat(1).st_blocks * 512)
+    if largest > 300 * 2**20:
+        raise MemoryError(f"{largest} bytes were kept")
+    return sound(x)
+
+
+def leaves_a_daemon(x):
+    daemon()
+    return sound(x)
+
+
+def leaves_many_daemons(x):
+    for _ in range(8):
+        daemon()
+    return sound(x)
+
+
+def interrupts_its_parent(x):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGALRM):
+        os.kill(os.getppid(), number)
+    return sound(x)
+
+
+def stops_its_parent(x):
+    os.kill(os.getppid(), signal.SIGSTOP)
+    return sound(x)
+
+
+def leaves_its_session(x):
+    if os.getpgid(0) == os.getpid() and os.fork() == 0:
+        os.setsid()
+        time.sleep(61)
+        os._exit(0)
+    return sound(x)
+
+
+def leaves_zombies(x):
+    for _ in range(20):
+        if os.fork() == 0:
+            os._exit(0)
+    return sound(x)
+
+
+def changes_its_environment(x):
+    os.environ.clear()
+    return sound(x)
+
+
+def closes_its_stdin(x):
+    with contextlib.suppress(OSError):
+        os.close(0)
+    return sound(x)
+
+
+def replaces_the_streams(x):
+    sys.stdout = sys.stderr = sys.__stdout__ = object()
+    return sound(x)
+
+
+def registers_an_exit(x):
+    atexit.register(time.sleep, 61)
+    return sound(x)
+
+
+def sets_an_alarm(x):
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    signal.setitimer(signal.ITIMER_REAL, 0.001)
+    return sound(x)
+
+
+def traces_everything(x):
+    sys.settrace(lambda *_: None)
+    return sound(x)
+
+
+def collects_no_garbage(x):
+    gc.disable()
+    gc.set_threshold(0)
     return sound(x)
 
 

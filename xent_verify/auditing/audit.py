@@ -22,7 +22,8 @@ from xent_verify.core.floating import default_mode
 from xent_verify.core.formats import format_named
 from xent_verify.core.model import Batch, DtypeResult, Report, Returned, TargetResult
 from xent_verify.ops import Op, in_table, op_named
-from xent_verify.verdict.ledger import Ledger, Patience
+from xent_verify.verdict.ledger import Ledger
+from xent_verify.verdict.patience import Patience
 from xent_verify.verdict.policies import Policy, parse_policy
 from xent_verify.verdict.requirements import words_of
 from xent_verify.verdict.rungs import LOST
@@ -87,6 +88,7 @@ def audit(
     arrays: str = "auto",
     kwargs: Mapping[str, Any] | None = None,
     timeout: float = 10.0,
+    memory: int = 0,
     budget: float = 0.0,
     isolated: bool | None = None,
     device: str = "cpu",
@@ -109,8 +111,10 @@ def audit(
     * ``policy``: what counts as inaccurate (docs/policies.md); ``special``, ``flush``: rules for NaN, infinities, subnormals
     * ``profile``: "quick", "standard" or "deep"; ``seed``: the same seed, the same inputs
     * ``arrays``: what targets take ("numpy", "torch", ...; "auto" finds out); ``device``: where such arrays live
-    * ``kwargs``: added to every call; ``timeout``: seconds a call may take; ``budget``: seconds that all of it may take,
-      shared by the targets and formats (0: each of these may take ``clock.USUAL``, far longer than a sound one does)
+    * ``kwargs``: added to every call; ``timeout``: seconds a call may take; ``memory``: MB that a target may hold in a
+      child process (0: three quarters of the machine's, at most 8192)
+    * ``budget``: seconds that all of it may take, shared by the targets and formats (0: each of these may take
+      ``clock.USUAL``, far longer than a sound one does)
     * ``isolated``: names run in a child process unless False; callables run in this process
     * ``fail_fast``: stop at the first failure
     * ``sizes``: row lengths that matter to the caller (a vocabulary), tried besides the profile's own
@@ -126,8 +130,8 @@ def audit(
     """
     settings = Settings(
         policy=parse_policy(policy), special=special, flush=flush, profile=profile, seed=seed, arrays=arrays,
-        kwargs=dict(kwargs or {}), timeout=timeout, budget=budget, isolated=True if isolated is None else isolated, device=device,
-        fail_fast=fail_fast, sizes=tuple(sizes), regimes=tuple(regimes), result=result,
+        kwargs=dict(kwargs or {}), timeout=timeout, memory=memory, budget=budget, isolated=True if isolated is None else isolated,
+        device=device, fail_fast=fail_fast, sizes=tuple(sizes), regimes=tuple(regimes), result=result,
         call=call, options=dict(options or {}), in_place=(in_place,) if isinstance(in_place, str) else tuple(in_place),
         only=only, without=tuple(without), require=words_of(require), op=op if isinstance(op, str) else "",
     )  # fmt: skip
@@ -215,6 +219,7 @@ def opened(target: str | Callable[..., Any], op: Op, settings: Settings) -> Cand
         arrays=settings.arrays,
         isolated=settings.isolated and isinstance(target, str),
         timeout=settings.timeout,
+        memory_mb=settings.memory,
         kwargs=settings.kwargs,
         device=settings.device,
         call=settings.call,
@@ -260,6 +265,8 @@ def audit_dtype(
         relating = clock.part(0.5)
         watched = relating.watched(patience.watched(asker.ask))
         unasked += relations(replace(asker, ask=watched, clock=relating), ledger, answered, settings)
+    if not patience.at_fault(asker.ask):
+        ledger.excuse_timeouts(f"no answer within {settings.timeout:g} s (--timeout allows more)", patience.late)
     ledger.close(asker.ask, settings.rules.require)
     findings = build(replace(asker, clock=clock.part(0.6)), ledger)
     worst_examples(op, ledger)

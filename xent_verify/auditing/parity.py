@@ -27,7 +27,7 @@ from xent_verify.truth import certify
 from xent_verify.truth.decimals import digits
 from xent_verify.verdict.distances import Distances
 from xent_verify.verdict.judge import Judgement, judge
-from xent_verify.verdict.ledger import Patience
+from xent_verify.verdict.patience import Patience
 from xent_verify.verdict.properties import answer, apart
 from xent_verify.verdict.rungs import Rungs
 from xent_verify.verdict.settings import Settings

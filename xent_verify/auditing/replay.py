@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -10,6 +11,9 @@ import numpy as np
 
 from xent_verify.auditing.audit import opened
 from xent_verify.auditing.findings import OF_MANY_CALLS, Asker
+from xent_verify.candidates.adapters import ADAPTERS
+from xent_verify.candidates.names import is_builtin
+from xent_verify.core.documents import shown
 from xent_verify.core.enclosure import Enclosure
 from xent_verify.core.failures import AuditIncompleteError, UnknownNameError, UsageError
 from xent_verify.core.kinds import SEVERITIES
@@ -26,6 +30,7 @@ from xent_verify.core.model import (
     Returned,
     TimedOut,
 )
+from xent_verify.core.outside import closed, is_outside
 from xent_verify.ops import op_named
 from xent_verify.ops.defined import undefined
 from xent_verify.report.places import Placed, placed
@@ -68,8 +73,46 @@ def chosen(report: Report, index: int | None, kind: str) -> Placed:
     return found[number]
 
 
-def replay(item: Placed, *, target: str = "", isolated: bool = True) -> Replayed:
-    """Run the minimal call of a finding again under the settings it was found with."""
+def replay(item: Placed, *, target: str = "", isolated: bool = True, trust: bool = False) -> Replayed:
+    """Run the minimal call of a finding again under the settings it was found with.
+
+    Args:
+        item: The finding, as ``chosen`` gives it.
+        target: Asked in place of the recorded target.
+        isolated: In a child process.
+        trust: Whether code that the result names (its target, a call expression, operations, policies and array
+            libraries from outside the package) may be imported and run.
+
+    Returns:
+        What the call did, in lines.
+
+    Raises:
+        UsageError: The result names code and nobody vouches for it, or its call cannot be made.
+        AuditIncompleteError: The finding compares calls with one another.
+    """
+    if trust:
+        return _replayed(item, target, isolated)
+    with closed():
+        _refuse_code(item, target)
+        return _replayed(item, target, isolated)
+
+
+def _refuse_code(item: Placed, target: str) -> None:
+    """Refuse a result whose replay would run what it names: a built-in implementation is the package's own."""
+    recorded = item.target.settings
+    if not target and not is_builtin(item.target.target):
+        name = item.target.target
+        raise UsageError(
+            f"the result names {name}, which would be run: --target {shlex.quote(name)} or --trust says that it may be"
+        )
+    for option, value in (("--call", recorded.get("call")), ("--arrays", recorded.get("arrays"))):
+        if value and (option == "--call" or is_outside(str(value), ADAPTERS)):
+            raise UsageError(
+                f"the result names code ({option} {shown(value)}), which would be run: --trust says that it may be"
+            )
+
+
+def _replayed(item: Placed, target: str, isolated: bool) -> Replayed:
     finding, example = item.finding, item.finding.minimal
     assert example is not None
     settings = _settings(item, isolated)
@@ -94,7 +137,8 @@ def replay(item: Placed, *, target: str = "", isolated: bool = True) -> Replayed
 
 def _settings(item: Placed, isolated: bool) -> Settings:
     """As recorded for the target; a relative gate's limit takes the place of the policy's."""
-    settings = Settings.of(item.target.settings)
+    recorded = {name: value for name, value in item.target.settings.items() if name not in ("regimes", "without")}
+    settings = Settings.of(recorded)
     policy = settings.policy if item.finding.limit is None else parse_policy(f"ulp:{item.finding.limit!r}")
     return replace(settings, policy=policy, isolated=isolated)
 

@@ -17,7 +17,8 @@ from xent_verify.ops import Op, in_table
 from xent_verify.ops.defined import undefined
 from xent_verify.ops.tape import UPSTREAM
 from xent_verify.regimes import REGIMES, plan, planned
-from xent_verify.verdict.ledger import Ledger, Patience
+from xent_verify.verdict.ledger import Ledger
+from xent_verify.verdict.patience import Patience
 from xent_verify.verdict.settings import Settings
 
 __all__ = ["Progress", "Walk", "cases", "left_out"]

@@ -7,6 +7,7 @@ the outcomes are the same values.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol
@@ -23,9 +24,9 @@ from xent_verify.core.model import Batch, NotOffered, Outcome, Returned
 from xent_verify.ops import Op, op_named
 from xent_verify.ops.defined import with_options
 
-__all__ = ["Candidate", "open_candidate"]
+__all__ = ["Candidate", "open_candidate", "usual_memory_mb"]
 
-MEMORY_MB = 8192
+_MEMORY_MB = 8192
 _PLAIN = Calling()
 
 
@@ -169,6 +170,12 @@ class Candidate:
         self.close()
 
 
+def usual_memory_mb() -> int:
+    """Memory that a target may hold where nothing is said: three quarters of the machine's, at most 8192 MB."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
+    return min(_MEMORY_MB, machine * 3 // 4)
+
+
 def open_candidate(
     target: str | Callable[..., Any],
     op: str | Op,
@@ -176,7 +183,7 @@ def open_candidate(
     arrays: str = "auto",
     isolated: bool = True,
     timeout: float = 10.0,
-    memory_mb: int | None = MEMORY_MB,
+    memory_mb: int = 0,
     kwargs: Mapping[str, Any] | None = None,
     device: str = "cpu",
     call: str = "",
@@ -186,9 +193,9 @@ def open_candidate(
 ) -> Candidate:
     """Open a target (a name as on the command line, or a callable) as an implementation of ``op``.
 
-    ``timeout``: seconds per call; ``memory_mb``: resident memory at which the child is ended; ``kwargs`` are added to
-    every call; ``call``, ``in_place``, ``options`` and ``only`` say how it is called (docs/kernels.md). ``UsageError`` when
-    the target cannot be found, imported or called.
+    ``timeout``: seconds per call; ``memory_mb``: resident memory at which the child is ended, with what it started (0:
+    ``usual_memory_mb``); ``kwargs`` are added to every call; ``call``, ``in_place``, ``options`` and ``only`` say how it is
+    called (docs/kernels.md). ``UsageError`` when the target cannot be found, imported or called.
     """
     extra = dict(kwargs or {})
     said: dict[str, Any] = {"call": call, "in_place": tuple(in_place), "options": options, "only": only}
@@ -215,6 +222,7 @@ def open_candidate(
     from xent_verify.candidates.isolate import Child  # the child itself has no need of it
 
     child = Child(
-        target, op, arrays=arrays, device=device, timeout=timeout, memory_mb=memory_mb, kwargs=extra, calling=calling
-    )
+        target, op, arrays=arrays, device=device, timeout=timeout, memory_mb=memory_mb or usual_memory_mb(), kwargs=extra,
+        calling=calling,
+    )  # fmt: skip
     return Candidate(target, op, child, extra, calling)

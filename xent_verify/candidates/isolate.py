@@ -10,13 +10,14 @@ import subprocess
 import sys
 import sysconfig
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from xent_verify.candidates import codec
+from xent_verify.candidates import codec, keeper
 from xent_verify.candidates.calling import Calling
 from xent_verify.candidates.style import Style
 from xent_verify.candidates.wire import Ended, read_exactly, widen, write_all
@@ -26,6 +27,12 @@ from xent_verify.core.model import Batch, Died, Malformed, Outcome, Returned, Ti
 __all__ = ["Child"]
 
 IMPORT_SECONDS = 120.0
+_IMPORT_CALLS = 12
+"""So many times the limit of one call may an import take, where that is more than ``IMPORT_SECONDS``."""
+_AGAIN_SECONDS, _AGAIN_TIMES = 10.0, 5
+"""An import that has succeeded may take so long again: a constant, and a multiple of the time that it took."""
+_FAILED_STARTS = 3
+"""After so many starts that failed, the target having been loaded once, it is not started any more."""
 _WATCH_SECONDS = 0.05
 _PROBE_CALLS = 3
 """So many times the limit of one call may all the small calls of the opening take."""
@@ -33,12 +40,11 @@ _COMPILING = 10
 """So many times the limit may a call take that is the first of its shapes, where the target's library compiles."""
 _ANSWER_LIMIT = 2**34
 _PRINTED_LIMIT = 4000
+_CLOSING_SECONDS = 5.0
 _ROOT = str(Path(__file__).resolve().parents[2])
 _START = """
-import sys
-sys.path.insert(0, sys.argv[1])
-from xent_verify.candidates.worker import main
-main(*map(int, sys.argv[2:]))
+import runpy, sys
+runpy.run_path(sys.argv[1])["main"](sys.argv[2], *map(int, sys.argv[3:]))
 """
 _CRASH_WORDS = ("terminate called", "free()", "malloc()", "double free", "corrupt", "Assertion", "smashing", "panicked")
 
@@ -62,7 +68,7 @@ class Child:
         arrays: str,
         device: str,
         timeout: float,
-        memory_mb: int | None,
+        memory_mb: int,
         kwargs: Mapping[str, Any],
         calling: Calling = Calling(),  # noqa: B008  a frozen value
     ) -> None:
@@ -78,6 +84,8 @@ class Child:
         self._number = 0
         self._ahead: tuple[Batch | None, Outcome | None] = (None, None)
         self._compiles = False
+        self._importing = max(IMPORT_SECONDS, _IMPORT_CALLS * timeout)
+        self._failed_starts = 0
         self._warm: set[tuple[Any, ...]] = set()  # calls of these shapes were answered
         self.style = self._opened()
         self.arrays = str(self._config["arrays"])
@@ -98,46 +106,57 @@ class Child:
     def _start(self) -> None:
         """A fresh process, the target not yet loaded in it."""
         self.close()
-        requests, answers, lifeline = os.pipe(), os.pipe(), os.pipe()
+        requests, answers, lifeline, ending = os.pipe(), os.pipe(), os.pipe(), os.pipe()
         printed = os.memfd_create("printed") if hasattr(os, "memfd_create") else os.open(os.devnull, os.O_RDWR)
-        theirs = (requests[0], answers[1], lifeline[0])
+        theirs = (requests[0], answers[1], lifeline[0], ending[1])
+        self._mark = uuid.uuid4().hex
         try:
             self._process = subprocess.Popen(  # noqa: S603  this very interpreter
-                [sys.executable, "-c", _START, _ROOT, *map(str, theirs)],
+                [sys.executable, "-c", _START, keeper.__file__, _ROOT, str(self._memory), *map(str, theirs)],
                 pass_fds=theirs,
                 stdin=subprocess.DEVNULL,
                 stdout=printed,
                 stderr=printed,
                 start_new_session=True,
+                env={**os.environ, keeper.MARK: self._mark},
             )
         finally:
             for fd in theirs:
                 os.close(fd)
-        self._sink, self._source, self._printed = requests[1], answers[0], printed
-        self._descriptors = (requests[1], answers[0], lifeline[1], printed)
-        os.set_blocking(self._sink, False)
-        os.set_blocking(self._source, False)
+        self._sink, self._source, self._printed, self._ending = requests[1], answers[0], printed, ending[0]
+        self._lifeline = lifeline[1]
+        self._descriptors = (requests[1], answers[0], printed, ending[0])
+        for fd in (self._sink, self._source, self._ending):
+            os.set_blocking(fd, False)
         widen(self._sink)
         self._last_words = ""
 
     def _handshake(self) -> dict[str, Any] | None:
         """What the child found out, None when that ended it; ``UsageError`` when the target could not be loaded."""
+        began, limit = time.monotonic(), self._importing
         try:
-            write_all(self._sink, codec.pack(self._config, {}), self._until(IMPORT_SECONDS))
-            header = self._receive(self._until(IMPORT_SECONDS))[0]
+            write_all(self._sink, codec.pack(self._config, {}), self._until(limit))
+            header = self._receive(self._until(limit))[0]
         except _Late:
             self.close()
-            raise UsageError(f"importing {self._target} did not finish within {IMPORT_SECONDS:g} s") from None
+            more = f"--timeout S allows {_IMPORT_CALLS} S seconds, where that is more"
+            raise UsageError(f"importing {self._target} did not finish within {limit:g} s ({more})") from None
         except (Ended, KeyError, ValueError, TypeError):
             raise UsageError(f"importing {self._target} ended the process ({self._how()})") from None
         except BaseException:
             self.close()
             raise
         if header["kind"] == "loaded":
+            took = time.monotonic() - began
+            self._importing = min(self._importing, _AGAIN_SECONDS + _AGAIN_TIMES * took)
             patience = _PROBE_CALLS * self._timeout * (_COMPILING if header["compiles"] else 1)
             try:
                 header = self._receive(self._until(patience if self._config["ask"] else IMPORT_SECONDS))[0]
-            except (_Late, Ended, KeyError, ValueError, TypeError):
+            except _Late:
+                self.close()
+                self._last_words = f"the small calls that open it took more than {patience:g} s; --timeout allows more"
+                return None
+            except (Ended, KeyError, ValueError, TypeError):
                 self._last_words = self._how()
                 return None
             except BaseException:
@@ -190,11 +209,23 @@ class Child:
     def _send(self, batch: Batch) -> Outcome | None:
         self._number += 1
         if self._process is None:
-            self._start()
-            if self._handshake() is None:
-                return Died(self._last_words)
+            why = self._started_again()
+            if why:
+                return Died(why)
         write_all(self._sink, codec.batch_frame(batch, self._number), self._until(self._timeout))
         return None
+
+    def _started_again(self) -> str:
+        """Why there is no process for the next call; "" where there is one."""
+        if self._failed_starts >= _FAILED_STARTS:
+            return f"it is not started any more after {_FAILED_STARTS} starts that failed"
+        self._start()
+        try:
+            found = self._handshake()
+        except UsageError as error:
+            self._failed_starts += 1
+            return f"it could not be started again: {error}"
+        return self._last_words if found is None else ""
 
     def _answer(self, seconds: float) -> Outcome:
         """The outcome of the latest question; answers to earlier ones, which nobody waited for, are passed over."""
@@ -212,7 +243,7 @@ class Child:
         return codec.read_frame(lambda count: read_exactly(self._source, count, wait), _ANSWER_LIMIT)
 
     def _until(self, seconds: float) -> Callable[[int, bool], None]:
-        """A wait for a descriptor that watches the time, the memory and the life of the child."""
+        """A wait for a descriptor that watches the time and the life of the child."""
         deadline = time.monotonic() + seconds
 
         def wait(fd: int, write: bool) -> None:
@@ -231,9 +262,6 @@ class Child:
         process = self._process
         if process is None or (process.poll() is not None and not select.select([self._source], [], [], 0)[0]):
             raise Ended  # a process that the target left behind may hold the pipe open
-        if self._memory is not None and _resident_mb(process.pid) > self._memory:
-            self._last_words = f"memory limit of {self._memory} MB"
-            raise Ended
 
     def _how(self) -> str:
         """How the child ended, in words; it is closed then."""
@@ -247,17 +275,25 @@ class Child:
             self.close()
             return "broke off the conversation"
         printed = os.pread(self._printed, _PRINTED_LIMIT, max(0, os.fstat(self._printed).st_size - _PRINTED_LIMIT))
+        said = ""
+        with contextlib.suppress(BlockingIOError):
+            said = os.read(self._ending, _PRINTED_LIMIT).decode("utf-8", "replace")
         self.close()
-        return _ending(status) + _cause(printed.decode("utf-8", "replace"))
+        return said or _ending(status) + _cause(printed.decode("utf-8", "replace"))
 
     def close(self) -> None:
-        """End the child and everything in its process group."""
+        """End the child and everything that came from it, also what left its session (on Linux)."""
         process, self._process = self._process, None
         self._warm = set()
         if process is not None:
+            os.close(self._lifeline)  # its keeper ends it then
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.kill()  # it may have left its group
+                os.kill(process.pid, signal.SIGCONT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=_CLOSING_SECONDS)
+            if process.returncode != 0:  # the keeper may have ended before it came to that
+                keeper.end_family(lambda: [pid for pid in keeper.marked(self._mark) if pid != process.pid])
+            process.kill()
             process.wait()
         descriptors, self._descriptors = self._descriptors, ()
         for fd in descriptors:
@@ -279,13 +315,6 @@ def _usage(header: Mapping[str, Any]) -> UsageError:
         package, extra = header["extra"]
         return MissingExtraError(str(package), str(extra), f"--arrays {extra}")
     return UsageError(str(header["message"]))
-
-
-def _resident_mb(pid: int) -> float:
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-    except (OSError, ValueError, IndexError):
-        return 0.0
 
 
 def _ending(status: int) -> str:

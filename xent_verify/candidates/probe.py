@@ -49,7 +49,7 @@ class _Asker:
         self.adapter = adapter
         self.extra = extra
         self.said: Any = None  # the last raw answer
-        self.refusals: list[Exception] = []
+        self.refusals: list[BaseException] = []
 
     def ask(self, style: Style, *inputs: NDArray[Any], axis: int = -1, **options: Any) -> Answer:
         """One call in that style; floating inputs as float32, or as float64 where that is refused."""
@@ -57,7 +57,9 @@ class _Asker:
             given = [value.astype(kind) if value.dtype.kind == "f" else value.copy() for value in inputs]
             try:
                 return self._answer(style, given, axis, options)
-            except Exception as error:  # noqa: BLE001  any refusal
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001  any refusal
                 self.refusals.append(error)
         return None
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from xent_verify.commands.shared import deliver, out_option, progress, settings_options, status_of
+from xent_verify.commands.shared import deliver, json_option, out_option, progress, settings_options, status_of
 
 if TYPE_CHECKING:
     from xent_verify.verdict.settings import Settings
@@ -20,7 +20,7 @@ __all__ = ["command"]
 @click.option("--grad", is_flag=True, help="TARGETS are gradients: f(*inputs, grad) by the first input.")
 @settings_options(plan=True)
 @click.option("--jobs", default=1, show_default=True, help="Processes that share the targets.")
-@click.option("--json", "json_to", default="", help="Write the JSON here; '-' for stdout.")
+@json_option()
 @out_option
 def command(
     targets: tuple[str, ...],

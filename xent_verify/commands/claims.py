@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from xent_verify.commands.shared import write
+from xent_verify.commands.shared import json_option, write
 
 __all__ = ["command"]
 
 
 @click.command(name="claims")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--json", "json_to", default="", help="Write the verdicts as JSON here; '-' for stdout.")
+@json_option("the verdicts as JSON")
 def command(file: Path, json_to: str) -> int:
     """Judge the printed numbers in FILE (TOML) against certified truth, to the digits printed.
 

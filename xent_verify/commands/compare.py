@@ -24,13 +24,15 @@ def command(old: Path, new: Path, factor: float) -> int:
     xent-verify compare main.json branch.json
     """
     from xent_verify.core.failures import UsageError
+    from xent_verify.core.outside import closed
     from xent_verify.gate.differences import differences
     from xent_verify.report import read_report
 
     if not factor >= 1:
         raise UsageError(f"--factor {factor}: must be at least 1")
-    before, after = (read_report(path) for path in (old, new))
-    found = differences(before, after, factor=factor)
+    with closed():
+        before, after = (read_report(path) for path in (old, new))
+        found = differences(before, after, factor=factor)
     for line in found.lines:
         say(line)
     if not found.places:

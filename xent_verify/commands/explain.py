@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from xent_verify.commands.shared import names_of, write
+from xent_verify.commands.shared import json_option, names_of, write
 
 __all__ = ["command"]
 
@@ -13,7 +13,7 @@ __all__ = ["command"]
 @click.argument("logits", type=str)
 @click.option("--target", type=int, default=None, help="Class whose loss is worked out. [default: the largest logit]")
 @click.option("--dtype", "dtypes", default="", help="Formats, comma-separated. [default: the four usual ones]")
-@click.option("--json", "json_to", default="", help="Write the numbers as JSON here; '-' for stdout.")
+@json_option("the numbers as JSON")
 def command(logits: str, target: int | None, dtypes: str, json_to: str) -> int:
     """Work one row of LOGITS (comma-separated) through: true values, every implementation's, their errors.
 

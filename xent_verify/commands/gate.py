@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from xent_verify.commands.shared import out_option, progress, write
+from xent_verify.commands.shared import json_option, out_option, progress, promise_output, replace_output, write
 from xent_verify.core.failures import UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ __all__ = ["command"]
 @click.option("--seed", type=int, default=None, help="Seed of every generator. [default: as the settings say]")
 @click.option("--policy", default="", help="Policy for every target. [default: as the settings say]")
 @click.option("--jobs", default=1, show_default=True, help="Processes that share the targets.")
-@click.option("--json", "json_to", default="", help="Write the JSON here; '-' for stdout.")
+@json_option()
 @out_option
 @click.option("--junit", default="", help="Write JUnit XML here.")
 @click.option("--sarif", default="", help="Write SARIF here.")
@@ -88,8 +88,7 @@ def _files(junit: str, sarif: str, markdown: str, json_to: str) -> dict[str, str
 def _writable(outputs: dict[str, Path], github: bool) -> None:
     """Refuse before the work what could not be written after it."""
     for name, path in outputs.items():
-        if not path.parent.is_dir():
-            raise UsageError(f"--{name} {path}: there is no folder {path.parent}")
+        promise_output(path, f"--{name}")
     if "junit" in outputs:
         import xent_verify.report.junit  # noqa: F401  (a missing extra is told now)
     if github and not os.environ.get("GITHUB_STEP_SUMMARY"):
@@ -145,7 +144,7 @@ def _write(result: GateResult, outputs: dict[str, Path], folder: str, *, to_stdo
         write(shown.to_json(result.report), "-")
     for name, path in outputs.items():
         render = getattr(shown, _RENDERERS[name])  # looked up when asked for: some need an extra
-        path.write_text(render(result.report), encoding="utf-8")
+        replace_output(render(result.report), path)
     if folder:
         shown.save(result.report, Path(folder))
     if github:

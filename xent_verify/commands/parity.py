@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from xent_verify.commands.shared import progress, settings_options, write
+from xent_verify.commands.shared import json_option, progress, settings_options, write
 from xent_verify.core.failures import UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ __all__ = ["command"]
 @click.option("--op", required=True, help="The operation that both implement (see 'list ops'), or module:attribute.")
 @settings_options(plan=True, verdict=False)
 @click.option("--within", type=float, default=None, help="Ulps that A and B may be apart; exit 1 beyond.")
-@click.option("--json", "json_to", default="", help="Write the JSON here; '-' for stdout.")
+@json_option()
 def command(
     a: str,
     b: str,

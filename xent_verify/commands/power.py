@@ -6,7 +6,7 @@ import json
 
 import click
 
-from xent_verify.commands.shared import names_of, write
+from xent_verify.commands.shared import json_option, names_of, write
 
 __all__ = ["command"]
 
@@ -16,7 +16,7 @@ __all__ = ["command"]
 @click.option("--op", "ops", default="", help="Operations, comma-separated. [default: all of the zoo]")
 @click.option("--seed", default=0, show_default=True, help="Seed of the logits that allclose draws.")
 @click.option("--fail-under", default=0.0, show_default=True, help="Exit 1 when a smaller share of faults is caught.")
-@click.option("--json", "json_to", default="", help="Write the trials as JSON here; '-' for stdout.")
+@json_option("the trials as JSON")
 def command(check: str, ops: str, seed: int, fail_under: float, json_to: str) -> int:
     """Run somebody's own CHECK over the zoo of faults: which would it let through?
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from xent_verify.commands.shared import deliver, settings_options, status_of
+from xent_verify.commands.shared import deliver, json_option, settings_options, status_of
 from xent_verify.core.failures import UsageError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ __all__ = ["command"]
 @click.option("--resume", default="", help="Go on with the run of this log.")
 @click.option("--include", multiple=True, help="Count the chunks of another log of the same run too (may be repeated).")
 @settings_options(plan=False)
-@click.option("--json", "json_to", default="", help="Write the JSON here; '-' for stdout.")
+@json_option()
 @click.option("--out", default="", help="Write the certificate into this folder, and its table anew.")
 def command(
     target: str,
@@ -61,6 +61,7 @@ def command(
     xent-verify prove stable --op softmax --dtype bfloat16 --jobs 2 --log run.log
     """
     from xent_verify.core.formats import format_named
+    from xent_verify.core.outputs import check_folder
     from xent_verify.ops import op_named
     from xent_verify.prove import Plan, Sweep, domain_of, report_of, write
 
@@ -74,6 +75,8 @@ def command(
         raise UsageError(f"--dtype {','.join(names)}: a proof is of one format at a time")
     operation = op_named(op)
     plan = Plan(target, op, domain_of(operation, format_named(names[0]), domain), settings, part_of(part))
+    if out:
+        check_folder(out)
     log = Path(log_to or resume) if log_to or resume else None
     sweep = Sweep(
         plan, jobs=jobs, cluster=cluster, log=log, resume=bool(resume), include=[Path(name) for name in include]

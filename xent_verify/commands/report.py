@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from xent_verify.commands.shared import names_of, status_of
+from xent_verify.commands.shared import checked_place, names_of, status_of
 
 if TYPE_CHECKING:
     from xent_verify.core.model import Report
@@ -22,7 +22,12 @@ __all__ = ["command"]
 @click.command(name="report")
 @click.argument("results", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
-    "--out", "-o", default="reports", show_default=True, help="Folder, or one file: .html .md .csv .tex .json .parquet."
+    "--out",
+    "-o",
+    default="reports",
+    callback=checked_place,
+    show_default=True,
+    help="Folder, or one file: .html .md .csv .tex .json .parquet.",
 )
 @click.option("--profile", default="quick", show_default=True, help="quick, standard or deep.")
 @click.option("--seed", default=0, show_default=True, help="Seed of every generator.")

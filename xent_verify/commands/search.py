@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from xent_verify.commands.shared import deliver, out_option, settings_options, status_of
+from xent_verify.commands.shared import deliver, json_option, out_option, settings_options, status_of
 from xent_verify.core.failures import UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ __all__ = ["command"]
 @click.option("--examples", default=300, show_default=True, help="Calls to draw and shrink, per dtype.")
 @click.option("--time", "time_text", default="", help="Stop breeding after this long, such as 60s or 2m.")
 @settings_options(plan=False)
-@click.option("--json", "json_to", default="", help="Write the JSON here; '-' for stdout.")
+@json_option()
 @out_option
 def command(
     target: str,

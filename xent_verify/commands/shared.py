@@ -14,17 +14,22 @@ import click
 from xent_verify.core.documents import json_of, json_value
 from xent_verify.core.failures import UsageError
 from xent_verify.core.model import Report
+from xent_verify.core.outputs import check_writable, replace_file, state_of
 
 if TYPE_CHECKING:
     from xent_verify.verdict.settings import Settings
 
 __all__ = [
+    "checked_place",
     "deliver",
+    "json_option",
     "kwargs_of",
     "names_of",
     "options_of",
     "out_option",
     "progress",
+    "promise_output",
+    "replace_output",
     "settings_of",
     "settings_options",
     "sizes_of",
@@ -93,6 +98,7 @@ _CALLED = [
     click.option("--only", default="", help="Calls it is built for, such as 'n <= 65536, contiguous, index labels'."),
     click.option("--device", default="cpu", show_default=True, help="Device for torch targets."),
     click.option("--timeout", default=10.0, show_default=True, help="Seconds allowed for one call."),
+    click.option("--memory", default=0, help="MB allowed to a target. [default: 3/4 of the machine's, at most 8192]"),
     click.option("--in-process", is_flag=True, help="Run targets in this process: faster, not protected."),
 ]
 _PLANNED = [
@@ -111,14 +117,10 @@ _ENDED = [
     click.option("--fail-fast", is_flag=True, help="Stop at the first failure."),
 ]
 _NAMES = (
-    "policy", "special", "flush", "seed", "arrays", "kwargs", "device", "timeout", "in_process", "profile", "sizes",
+    "policy", "special", "flush", "seed", "arrays", "kwargs", "device", "timeout", "memory", "in_process", "profile", "sizes",
     "regimes", "fail_fast", "result", "call", "options", "in_place", "only", "without",
     "require", "budget",
 )  # fmt: skip
-
-out_option = click.option(
-    "--out", "-o", default="", help="Write the report: a folder, or one file (.html .md .csv .tex .json .parquet)."
-)
 
 
 def names_of(text: str) -> tuple[str, ...]:
@@ -197,9 +199,60 @@ def say(line: str) -> None:
 
 def write(text: str, place: str) -> None:
     """Into a file, to stdout ("-"), or nowhere ("")."""
+    if place == "-":
+        click.echo(text, nl=False)
+    elif place:
+        replace_output(text, place)
+
+
+def promise_output(path: str | Path, option: str) -> None:
+    """Check, before the work, that a file can be written after it, and remember what is there now."""
+    try:
+        check_writable(path)
+    except UsageError as error:
+        raise UsageError(f"{option}: {error}") from None
+    _outputs()[Path(path).absolute()] = state_of(path)
+
+
+def replace_output(text: str, path: str | Path) -> None:
+    """Write a file that was promised; that something else wrote to it meanwhile is said."""
+    known = _outputs().get(Path(path).absolute())
+    if known is not None and state_of(path) != known:
+        click.echo(f"xent-verify: {path} was changed by something else while this ran; it is replaced", err=True)
+    replace_file(path, text)
+
+
+def _outputs() -> dict[Path, tuple[int, ...]]:
+    found: dict[Path, tuple[int, ...]] = (
+        click.get_current_context().find_root().meta.setdefault("xent_verify.core.outputs", {})
+    )
+    return found
+
+
+def _promised(ctx: click.Context, parameter: click.Parameter, place: str) -> str:  # noqa: ARG001  (click's signature)
+    if place not in ("", "-"):
+        promise_output(place, parameter.opts[0])
+    return place
+
+
+def json_option(what: str = "the JSON", **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """``--json FILE``, checked before the work; the verb's ``json_to``."""
+    given = options if options.get("required") else {"default": "", **options}
+    return click.option("--json", "json_to", help=f"Write {what} here; '-' for stdout.", callback=_promised, **given)
+
+
+def checked_place(ctx: click.Context, parameter: click.Parameter, place: str) -> str:  # noqa: ARG001
     if place:
-        with click.open_file(place, "w", encoding="utf-8") as file:
-            file.write(text)
+        from xent_verify.report.files import check
+
+        check(place)
+    return place
+
+
+out_option = click.option(
+    "--out", "-o", default="", callback=checked_place,
+    help="Write the report: a folder, or one file (.html .md .csv .tex .json .parquet).",
+)  # fmt: skip
 
 
 def status_of(report: Report) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from xent_verify.commands.shared import deliver, names_of, out_option, sizes_of, status_of
+from xent_verify.commands.shared import deliver, json_option, names_of, out_option, sizes_of, status_of
 from xent_verify.core.failures import UsageError
 
 __all__ = ["command"]
@@ -88,7 +88,7 @@ def export(
 @click.option("--policy", default="standard", show_default=True, help="What counts as inaccurate ('list policies').")
 @click.option("--special", default="any", show_default=True, help="Special values: limit, torch, scipy or any.")
 @click.option("--flush", default="auto", show_default=True, help="Flush-to-zero rule: auto, forbid, allow.")
-@click.option("--json", "json_to", default="", help="Write the JSON here; '-' for stdout.")
+@json_option()
 @out_option
 def judge(vectors: Path, answers: Path, policy: str, special: str, flush: str, json_to: str, out: str) -> int:
     """Judge ANSWERS to VECTORS as an audit would: the same findings, the same exit status.

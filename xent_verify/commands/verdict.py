@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from xent_verify.commands.shared import progress, settings_options, write
+from xent_verify.commands.shared import json_option, progress, settings_options, write
 
 if TYPE_CHECKING:
     from xent_verify.verdict.settings import Settings
@@ -22,7 +22,7 @@ __all__ = ["command"]
 @click.option("--grad", is_flag=True, help="TARGET is a gradient: f(*inputs, grad) by the first input.")
 @settings_options(plan=True)
 @click.option("--open-seed", is_flag=True, help="Use --seed as it is given. [default: a secret one, told afterwards]")
-@click.option("--json", "json_to", default="-", show_default=True, help="Write the verdict here; '-' for stdout.")
+@json_option("the verdict", default="-", show_default=True)
 def command(
     target: str,
     op: str,

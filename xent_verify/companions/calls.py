@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from xent_verify.companions.known import gravest, whole
 from xent_verify.core.formats import FloatArray
-from xent_verify.core.model import Batch, Raised, Returned
+from xent_verify.core.model import Batch, NotOffered, Raised, Returned
 from xent_verify.ops import Op
 from xent_verify.verdict.judge import Hit
 from xent_verify.verdict.properties import Ask, Rows, answer, result_places, result_rows, rows_view, trouble
@@ -26,6 +26,8 @@ def repeat(ask: Ask, op: Op, batch: Batch, outcome: Returned, limit: FloatArray)
     if first is None:
         return []
     again = [ask(batch) for _ in range(_REPEATS)]
+    if any(isinstance(one, NotOffered) for one in again):  # there was no time for all of them
+        return []
     for outcome_again in again:
         if isinstance(outcome_again, Raised):
             text = f"the same call again raises {outcome_again.type_name}: {outcome_again.message}"

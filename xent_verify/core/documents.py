@@ -48,6 +48,7 @@ DEEPEST = 64
 _LINE = 290
 _FILE, _KEY, _FOUND = 90, 60, 60
 _COUNT = 2**53
+_TOO_DEEP, _NAMED_LEVELS = "nests too deep", 6
 _NAMED = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -203,7 +204,7 @@ def _sound(value: Any, left: int, finite: bool) -> None:
         _sound_scalar(value, finite)
         return
     if not left:
-        raise _Wrong("", "nests too deep", f"at most {DEEPEST} levels deep")
+        raise _Wrong("", _TOO_DEEP, f"at most {DEEPEST} levels deep")
     named = isinstance(value, dict)
     items: Iterable[tuple[Any, Any]] = value.items() if isinstance(value, dict) else enumerate(value)
     for key, item in items:
@@ -211,6 +212,8 @@ def _sound(value: Any, left: int, finite: bool) -> None:
             _sound_scalar(key, finite)
             _sound(item, left - 1, finite)
         except _Wrong as wrong:
+            if wrong.found == _TOO_DEEP and left < DEEPEST - _NAMED_LEVELS:
+                raise  # where it begins is told, not where it ends
             head = f".{key}" if named and left < DEEPEST else str(key) if named else f"[{key}]"
             raise _Wrong(clipped(head, _KEY) + wrong.key[-_KEY:], wrong.found, wrong.due) from None
 

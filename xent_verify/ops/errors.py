@@ -115,7 +115,7 @@ class Errors(Verbs):
         v: Array = given.astype(np.float64).astype(self.number)
         if given.dtype.kind != "f" or given.dtype.itemsize * 8 <= self.machine.steps.bits:
             return Approximate(self, v, np.zeros((), self.number))
-        held = self.machine.steps.widen(self.machine.steps.narrow(given)).astype(self.number)
+        held: Array = self.machine.steps.widen(self.machine.steps.narrow(given)).astype(self.number)
         return Approximate(self, v, np.where(np.isfinite(held), np.abs(v - held), 0))
 
     def row(self, values: Array) -> Approximate:

@@ -11,6 +11,7 @@ import numpy as np
 from xent_verify.core.documents import Node, read_json
 from xent_verify.core.formats import format_named
 from xent_verify.core.kinds import FAILING
+from xent_verify.core.outputs import replace_file
 from xent_verify.prove.counts import LOWEST, SHIFT, Cells, Counts, Extreme, Gathered, bin_edges
 from xent_verify.prove.domain import numbers
 from xent_verify.prove.plan import Plan
@@ -191,9 +192,8 @@ def file_name(made: Mapping[str, Any]) -> str:
 def write(made: Mapping[str, Any], folder: Path) -> Path:
     """The certificate in a folder, and the folder's table anew."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / file_name(made)
-    path.write_text(compact(made) + "\n", encoding="utf-8")
-    (folder / "README.md").write_text(table(sorted(folder.glob("*.json"))), encoding="utf-8")
+    path = replace_file(folder / file_name(made), compact(made) + "\n")
+    replace_file(folder / "README.md", table(sorted(folder.glob("*.json"))))
     return path
 
 

@@ -138,9 +138,10 @@ def _histogram(node: Node) -> NDArray[np.int64]:
     for run in node.typed("histogram", list, "a list of runs"):
         match run:
             case [int(error), int(first), *counts] if (
-                0 <= error < table.shape[0]
+                all(type(one) is int for one in run)  # True is no bin
+                and 0 <= error < table.shape[0]
                 and 0 <= first <= table.shape[1] - len(counts)
-                and all(isinstance(count, int) and 0 <= count < 2**53 for count in counts)
+                and all(0 <= count < 2**53 for count in counts)
             ):
                 table[error, first : first + len(counts)] = counts
             case _:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -12,8 +11,9 @@ from pathlib import Path
 
 from xent_verify.core.failures import MissingExtraError, UsageError
 from xent_verify.core.model import Report
+from xent_verify.core.outputs import check_folder, check_writable, replace_file
 
-__all__ = ["Saved", "save"]
+__all__ = ["Saved", "check", "save"]
 
 Files = Iterator[tuple[str, bytes]]
 
@@ -55,26 +55,33 @@ def save(report: Report, place: str | os.PathLike[str]) -> Saved:
     return Saved(tuple(paths), tuple(skipped))
 
 
-def _single(report: Report, path: Path) -> Saved:
-    renderer = SINGLE[path.suffix]
-    for package in renderer.needs:
+def check(place: str | os.PathLike[str]) -> None:
+    """Refuse, before the work, a place that ``save`` could not write to: closed, or of a kind that needs a package."""
+    root = Path(place)
+    if root.suffix not in SINGLE or root.is_dir():
+        check_folder(root)
+        return
+    for package in SINGLE[root.suffix].needs:
         if find_spec(package) is None:
-            raise MissingExtraError(package, "report", f"writing {path.suffix}")
+            raise MissingExtraError(package, "report", f"writing {root.suffix}")
+    check_folder(root.parent)
+    if root.exists():
+        check_writable(root)
+
+
+def _single(report: Report, path: Path) -> Saved:
+    check(path)
+    renderer = SINGLE[path.suffix]
     ((_, content),) = renderer.files(report)
     return Saved((_write(path, content),), ())
 
 
 def _write(path: Path, content: bytes) -> Path:
-    partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        partial.replace(path)
     except OSError as error:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
-    return path
+    return replace_file(path, content)
 
 
 def _text(name: str, module: str, function: str) -> Callable[[Report], Files]:

@@ -89,7 +89,7 @@ def _failing_line(defect: Defect) -> str:
     return "\n".join(lines)
 
 
-REPLAY = "xent-verify gate --json gate.json; xent-verify replay gate.json --kind {kind}"
+REPLAY = "xent-verify gate --json gate.json; xent-verify replay gate.json --kind {kind} --trust"
 """Two commands that show one finding of a gate in all digits."""
 
 

@@ -14,6 +14,7 @@ from xent_verify.core.documents import Node, fault, json_of, read_json, read_npz
 from xent_verify.core.enclosure import FIELDS
 from xent_verify.core.formats import format_named
 from xent_verify.core.model import Batch
+from xent_verify.core.outputs import replace_file, replacing
 from xent_verify.ops import OPS
 from xent_verify.ops.defined import undefined
 from xent_verify.vectors.bits import (
@@ -39,10 +40,10 @@ def write_vectors(vectors: Vectors, path: Path) -> None:
         arrays = {_DOCUMENT: np.frombuffer(to_text(vectors, arrays=False).encode(), np.uint8)}
         for case in vectors.cases:
             arrays |= _arrays(case)
-        with path.open("wb") as file:
+        with replacing(path) as file:
             np.savez_compressed(file, allow_pickle=False, **arrays)
         return
-    path.write_text(to_text(vectors), encoding="utf-8")
+    replace_file(path, to_text(vectors))
 
 
 def to_text(vectors: Vectors, *, arrays: bool = True) -> str:

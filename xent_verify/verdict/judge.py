@@ -124,7 +124,7 @@ def judge(op: Op, batch: Batch, outcome: Outcome, truth: Enclosure, rules: Rules
         case NotOffered(what):
             return Judgement((Hit("unsupported", "info", f"not offered: {what}"),))
         case TimedOut(seconds):
-            return Judgement((Hit("timeout", "fail", f"no answer within {seconds:g} s"),))
+            return Judgement((Hit("timeout", "fail", f"no answer within {seconds:g} s (--timeout allows more)"),))
         case Died(how):
             return Judgement((Hit("crash", "fail", f"the process ended: {how}"),))
         case Malformed(what):

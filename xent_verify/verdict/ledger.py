@@ -6,7 +6,7 @@ Entries add up over batches; a call is kept only while it is the worst of its ki
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,15 +18,12 @@ from xent_verify.core.kinds import KINDS, Severity, rank
 from xent_verify.core.model import (
     UNUSUAL_LAYOUTS,
     Batch,
-    Died,
     DtypeResult,
     Finding,
-    NotOffered,
     Outcome,
     Raised,
     RegimeResult,
     Returned,
-    TimedOut,
 )
 from xent_verify.ops import Op
 from xent_verify.verdict.conventions import PROFILES
@@ -38,7 +35,7 @@ from xent_verify.verdict.requirements import Requirements
 from xent_verify.verdict.rowwise import added, beside_ulps
 from xent_verify.verdict.rungs import Bias, Rungs
 
-__all__ = ["Entry", "Ledger", "Lost", "Patience", "WorstCall", "capabilities"]
+__all__ = ["Entry", "Ledger", "Lost", "WorstCall", "capabilities"]
 
 T = TypeVar("T")
 _INACCURATE = CODE["inaccurate"]
@@ -109,89 +106,6 @@ def capabilities(op: Op, batch: Batch) -> frozenset[str]:
     return frozenset(asked)
 
 
-class Patience:
-    """What a target that ends or blocks its process is still asked.
-
-    Each such call costs a start of a process or the whole time limit. After three in one regime the rest of that regime
-    is left out, and after five in a row before any answer, or eight calls out of time in all, the rest of the plan. Before
-    that, once two calls took too long, those of their kind are left out: where every slow call has a trait, such as its
-    largest logit or its length, at a size that no answered call has reached, calls of that size. What was left out is told.
-    """
-
-    IN_REGIME, IN_A_ROW, SLOW = 3, 5, 8
-
-    def __init__(self) -> None:
-        self.late = 0
-        self._lost: dict[str, int] = {}
-        self._answers = 0
-        self._left_out: dict[str, int] = {}
-        self._answered: dict[str, float] = {}  # trait -> its largest size in an answered call
-        self._slow: dict[str, float] = {}  # trait -> its smallest size in a slow one
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether so many calls have taken too long that none is made any more."""
-        return self.late >= self.SLOW
-
-    def spent(self, batch: Batch) -> bool:
-        """True when the batch is not to be asked."""
-        hopeless = not self._answers and sum(self._lost.values()) >= self.IN_A_ROW
-        if hopeless or self.exhausted or self._lost.get(batch.regime, 0) >= self.IN_REGIME or self._like_slow(batch):
-            self._left_out[batch.regime] = self._left_out.get(batch.regime, 0) + 1
-            return True
-        return False
-
-    def _like_slow(self, batch: Batch) -> bool:
-        if self.late < 2:
-            return False
-        telling = {name: size for name, size in self._slow.items() if size > self._answered.get(name, -np.inf)}
-        return any(size >= telling[name] for name, size in _traits(batch).items() if name in telling)
-
-    def saw(self, batch: Batch, outcome: Outcome) -> None:
-        """Take note of an outcome."""
-        if isinstance(outcome, Died | TimedOut):
-            self._lost[batch.regime] = self._lost.get(batch.regime, 0) + 1
-        else:
-            self._answers += 1
-        if isinstance(outcome, TimedOut):
-            self.late += 1
-            for name, size in _traits(batch).items():
-                self._slow[name] = min(size, self._slow.get(name, np.inf))
-        elif self.late or isinstance(outcome, Returned):
-            for name, size in _traits(batch).items():
-                self._answered[name] = max(size, self._answered.get(name, -np.inf))
-
-    def watched(self, ask: Callable[[Batch], Outcome]) -> Callable[[Batch], Outcome]:
-        """``ask`` for companion calls: two of them may take too long, then nothing is asked any more."""
-        last = self.late + 2
-
-        def call(batch: Batch) -> Outcome:
-            if self.late >= last:
-                return NotOffered("no more calls after so many timeouts")
-            outcome = ask(batch)
-            self.late += isinstance(outcome, TimedOut)
-            return outcome
-
-        return call
-
-    def notes(self) -> list[str]:
-        """A line for each regime that was cut short."""
-        return [
-            f"not asked (after repeated crashes or timeouts): {regime}, {count} call(s)"
-            for regime, count in sorted(self._left_out.items())
-        ]
-
-
-def _traits(batch: Batch) -> dict[str, float]:
-    """Sizes of a call that may make it slow."""
-    wide = batch.form.widen(batch.x)
-    if not wide.size:
-        return {}
-    high, low = float(np.fmax.reduce(wide, axis=None)), float(np.fmin.reduce(wide, axis=None))
-    found = {"largest": high, "lowest": -low, "length": wide.shape[-1] if wide.ndim else 1, "logits": wide.size}
-    return {name: float(size) for name, size in found.items() if not np.isnan(size)}
-
-
 class Lost:
     """What could not be done because something raised: a part of the work each, and why."""
 
@@ -253,7 +167,8 @@ class Ledger:
 
     @property
     def failed(self) -> bool:
-        return any(severity == "fail" for _, severity, _ in self.entries)
+        """Whether a failure is certain; that timeouts are one shows at the end."""
+        return any(severity == "fail" and kind != "timeout" for kind, severity, _ in self.entries)
 
     def add(self, batch: Batch, outcome: Outcome, truth: Enclosure, judgement: Judgement, rules: Rules) -> None:
         """Count one judged call."""
@@ -317,6 +232,17 @@ class Ledger:
             entry.hit, entry.batch, entry.outcome, entry.relation = hit, batch, outcome, relation
         entry.count += hit.count
         entry.regimes[batch.regime] = entry.regimes.get(batch.regime, 0) + hit.count
+
+    def excuse_timeouts(self, why: str, late: int) -> None:
+        """Timeouts, ``late`` of them, that are no fault of a kind of calls: shown, and they leave the audit incomplete."""
+        for key in [key for key in self.entries if key[:2] == ("timeout", "fail")]:
+            entry = self.entries.pop(key)
+            entry.severity, entry.hit = "warn", replace(entry.hit, severity="warn")
+            self.entries["timeout", "warn", entry.raised] = entry
+            self.lost.say(f"{why}: {entry.count} call(s) of {', '.join(sorted(entry.regimes))}")
+            late -= entry.count
+        if late > 0:
+            self.lost.say(f"{why}: {late} call(s) that were to be compared with others")
 
     def close(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from xent_verify.candidates.calling import Calling
 from xent_verify.core.failures import UnknownNameError, UsageError
 from xent_verify.core.formats import format_named
 from xent_verify.core.model import TargetResult
+from xent_verify.core.outside import is_outside
 from xent_verify.ops import Op
 from xent_verify.regimes import PROFILES, regimes_named
 from xent_verify.verdict import conventions
@@ -36,6 +37,7 @@ class Settings:
     arrays: str = "auto"
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     timeout: float = 10.0
+    memory: int = 0  # MB that the target's processes may hold; 0: ``candidates.usual_memory_mb``
     budget: float = 0.0  # seconds for the whole audit; 0: ``clock.USUAL`` for each target and format
     isolated: bool = True
     device: str = "cpu"
@@ -65,6 +67,8 @@ class Settings:
             raise UnknownNameError("flush rule", self.flush, FLUSH_CHOICES)
         if not self.timeout > 0:
             raise UsageError(f"timeout {self.timeout}: must be a positive number of seconds")
+        if self.memory < 0:
+            raise UsageError(f"memory {self.memory}: must be a positive number of MB")
         if not 0 <= self.budget < float("inf"):
             raise UsageError(f"budget {self.budget}: must be a positive number of seconds")
         for size in self.sizes:
@@ -96,17 +100,21 @@ class Settings:
     @staticmethod
     def of(record: Mapping[str, Any]) -> Settings:
         """The settings back from their record (whatever else it holds is left out); ``UsageError`` where it cannot be."""
+        try:
+            return Settings._read(record, parse_policy).checked()
+        except TypeError as error:
+            raise UsageError(f"recorded settings: {error}") from None
+
+    @staticmethod
+    def _read(record: Mapping[str, Any], policy_of: Callable[[str], Policy]) -> Settings:
         known = {name: value for name, value in record.items() if name in _NAMES}
-        known["policy"] = parse_policy(str(known.get("policy", "standard")))
+        known["policy"] = policy_of(str(known.get("policy", "standard")))
         for name in ("sizes", "regimes", "in_place", "without", "require"):
             known[name] = tuple(known.get(name, ()))
         for name in ("kwargs", "options"):
             given = known.get(name, {})
             known[name] = dict(given) if isinstance(given, Mapping) else {}
-        try:
-            return Settings(**known).checked()
-        except TypeError as error:
-            raise UsageError(f"recorded settings: {error}") from None
+        return Settings(**known)
 
     def arguments(self) -> list[str]:
         """The options of the command line that differ from their defaults."""
@@ -148,6 +156,7 @@ _OPTIONS = {
     "require": "--require",
     "device": "--device",
     "timeout": "--timeout",
+    "memory": "--memory",
     "budget": "--budget",
     "isolated": "--in-process",
     "sizes": "--sizes",
@@ -170,6 +179,11 @@ def _text(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
+def _by_name(text: str) -> Policy:
+    """A policy of which the name alone matters: what a file names is not imported to print a command."""
+    return replace(_DEFAULT.policy, name=text) if is_outside(text, POLICIES) else parse_policy(text)
+
+
 def command_of(result: TargetResult) -> list[str]:
     """The command that gives a target's results again, as arguments; empty where no command alone does.
 
@@ -178,8 +192,8 @@ def command_of(result: TargetResult) -> list[str]:
     record = result.settings
     if not record or not record.keys().isdisjoint(("vectors", "certificate", "relative")) or "<" in result.target:
         return []
-    settings, search = Settings.of(record), record.get("search")
     try:
+        settings, search = Settings._read(record, _by_name), record.get("search")
         json.dumps([_plain(settings.kwargs), _plain(settings.options)])
     except (TypeError, ValueError):
         return []  # what is no JSON cannot be typed
