@@ -365,7 +365,7 @@ def test_what_is_incomplete_is_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     """assert_accurate, compare and every rendering say so."""
     unfinished = DtypeResult("float32", 9, 1.0, 1.0, {}, (), incomplete=("a call of ties was not judged: why",))
     made = Report((TargetResult("m:f", "softmax", (unfinished,)),), {})
-    module = sys.modules["xent_verify.audit"]
+    module = sys.modules["xent_verify.auditing.audit"]
     monkeypatch.setattr(module, "audited", lambda *_: AuditReport(made.targets, {}))
     with pytest.raises(AuditIncompleteError, match="not judged: why"):
         assert_accurate(stable, op="softmax")

@@ -123,7 +123,7 @@ def test_a_suite_that_does_not_use_it_pays_nothing(suite: pytest.Pytester) -> No
         import sys
         def test_light():
             assert "xent_verify.pytest_plugin" in sys.modules
-            assert not {"numpy", "pandas", "mpmath", "xent_verify.audit"} & set(sys.modules)
+            assert not {"numpy", "pandas", "mpmath", "xent_verify.auditing.audit"} & set(sys.modules)
     """)
     suite.runpytest_subprocess(*OPTIONS, "-p", "no:hypothesispytest", "-p", "no:xdist").assert_outcomes(passed=1)
     suite.runpytest_subprocess(*OPTIONS, "--markers").stdout.fnmatch_lines(["@pytest.mark.xent(op, dtypes*"])
