@@ -16,7 +16,7 @@ import pytest
 
 from xent_verify import audit as public_audit
 from xent_verify.auditing import findings as findings_module
-from xent_verify.auditing import harvest as harvest_module
+from xent_verify.auditing import many
 from xent_verify.auditing.audit import AuditReport, assert_accurate, audit, merged
 from xent_verify.auditing.replay import chosen, replay
 from xent_verify.candidates import open_candidate, probe
@@ -33,6 +33,7 @@ from xent_verify.report.html import render_html
 from xent_verify.report.markdown import render_markdown
 from xent_verify.report.words import headline
 from xent_verify.truth import certify
+from xent_verify.verdict.settings import Settings
 
 LOSSES = """
 import numpy as np
@@ -319,13 +320,13 @@ def test_a_gate_keeps_what_its_other_targets_gave(tmp_path: Path, monkeypatch: p
 
 def test_a_worker_that_dies_costs_its_own_target() -> None:
     """The report of everything that is installed keeps what the other workers gave."""
-    task = {"target": "m:f", "op": "softmax", "dtypes": ["float32", "float16"]}
-    died: Future[str] = Future()
+    task = many.Task("m:f", "softmax", ("float32", "float16"), Settings())
+    died: Future[tuple[bool, str]] = Future()
     died.set_exception(MemoryError("out of memory"))
-    done: Future[str] = Future()
-    done.set_result(to_json(quick(stable, regimes=("ordinary",))))
-    report = merged([harvest_module._had(task, died), harvest_module._had(task, done)])
-    assert report.incomplete == tuple(f"m:f softmax {name}: MemoryError: out of memory" for name in task["dtypes"])
+    done: Future[tuple[bool, str]] = Future()
+    done.set_result((True, to_json(quick(stable, regimes=("ordinary",)))))
+    report = merged([many._had(task, died), many._had(task, done)])
+    assert report.incomplete == tuple(f"m:f softmax {name}: MemoryError: out of memory" for name in task.dtypes)
     assert report.cases
 
 
@@ -339,24 +340,21 @@ def test_replay_refuses_a_call_that_is_none(tmp_path: Path) -> None:
         replay(replace(item, finding=bent), isolated=False)
 
 
-def ends_its_process(task: dict[str, Any]) -> str:
+def ends_its_process(task: many.Task) -> tuple[bool, str]:
     """What a worker does instead of an audit: for one target it dies."""
     import os
 
-    if task["target"] == "m:dies":
+    if task.target == "m:dies":
         os._exit(3)
-    return to_json(
-        Report((TargetResult(task["target"], task["op"], (DtypeResult("float32", 9, 1.0, 1.0, {}, ()),)),), {})
-    )
+    result = DtypeResult("float32", 9, 1.0, 1.0, {}, ())
+    return True, to_json(Report((TargetResult(task.target, task.op, (result,)),), {}))
 
 
 def test_a_pool_that_broke_costs_the_task_that_broke_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that ends takes its pool along; the tasks that waited are done again, each on its own."""
-    monkeypatch.setattr(harvest_module, "_run", ends_its_process)
-    tasks = [{"target": f"m:{name}", "op": "softmax", "dtypes": ["float32"]} for name in ("dies", "lives", "too")]
-    with harvest_module._pool(1) as pool:
-        waiting = [pool.submit(ends_its_process, task) for task in tasks]
-        report = merged([harvest_module._had(task, one) for task, one in zip(tasks, waiting, strict=True)])
+    monkeypatch.setattr(many, "_run", ends_its_process)
+    tasks = [many.Task(f"m:{name}", "softmax", ("float32",), Settings()) for name in ("dies", "lives", "too")]
+    report = merged(list(many.in_processes(tasks, 1)))
     assert [bool(target.dtypes[0].cases) for target in report.targets] == [False, True, True]
     assert len(report.incomplete) == 1
 
