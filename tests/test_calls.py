@@ -111,7 +111,7 @@ def test_a_finding_of_another_result_format_is_replayed(tmp_path: Path, capsys: 
     plain = {"op": "cross_entropy", "dtypes": ["bfloat16"], "options": {"reduction": "none"}, "only": "index labels"}
     file = tmp_path / "result.json"
     file.write_text(audited("coarse_losses", **plain, result="float32").to_json())
-    assert run(["replay", str(file), "--in-process"]) == 1
+    assert run(["replay", str(file), "--in-process", "--trust"]) == 1
     shown = capsys.readouterr().out
     assert "(float32)" in shown
     assert "still fails" in shown

@@ -107,7 +107,7 @@ def test_a_policy_of_ones_own_judges_and_is_recorded(tmp_path: Path) -> None:
     arguments = ["--op", "softmax", "--dtype", "float32", "--regimes", "pairs,wide_spread", "--json", "r.json"]
     assert run(["audit", "stable", *arguments, "--profile", "quick", "--policy", "things:POLICY"]) == 1
     assert json.loads((tmp_path / "r.json").read_text())["settings"]["policy"] == "things:POLICY"
-    assert run(["replay", "r.json"]) == 1
+    assert run(["replay", "r.json", "--trust"]) == 1
 
 
 def test_only_the_regimes_that_are_named_are_tried() -> None:
@@ -151,7 +151,7 @@ def test_a_finding_of_an_operation_from_outside_can_be_replayed(
     )
     assert json.loads((tmp_path / "r.json").read_text())["settings"]["op"] == "things:OP"
     capsys.readouterr()
-    assert run(["replay", "r.json"]) == 1
+    assert run(["replay", "r.json", "--trust"]) == 1
     assert "still fails" in capsys.readouterr().out
 
 
