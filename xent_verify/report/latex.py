@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import pandas as pd
@@ -43,14 +44,16 @@ def _table(op: str, rows: pd.DataFrame) -> str:
         f"searched for{', but exact where marked proved' if proved else ''}."
     )
     form = "".join("r" if name in (*_NUMBERS, "correctly_rounded") else "l" for name in _COLUMNS)
-    text: str = shown.to_latex(
-        index=False,
-        escape=True,
-        column_format=form,
-        caption=latex(caption),
-        label=f"tab:{file_part(op)}",
-        position="htbp",
-    )
+    with warnings.catch_warnings():  # of what pandas itself imports for it
+        warnings.simplefilter("ignore")
+        text: str = shown.to_latex(
+            index=False,
+            escape=True,
+            column_format=form,
+            caption=latex(caption),
+            label=f"tab:{file_part(op)}",
+            position="htbp",
+        )
     return text
 
 

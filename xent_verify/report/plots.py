@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
-from matplotlib.collections import PolyCollection
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
 
 from xent_verify.core.kinds import KINDS
 from xent_verify.core.model import DtypeResult, Report, TargetResult
@@ -25,6 +22,13 @@ from xent_verify.report.safe import file_part, readable
 from xent_verify.report.svg import BAD, INK, slim
 from xent_verify.report.words import classes_text, shortened, tile
 from xent_verify.verdict.measure import ERROR_EDGES, MAGNITUDE_EDGES
+
+with warnings.catch_warnings():  # of what matplotlib itself imports; a caller's -W error is for the caller's code
+    warnings.simplefilter("ignore")
+    from matplotlib import rc_context
+    from matplotlib.collections import PolyCollection
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullLocator
 
 __all__ = ["PLOTS", "Drawing", "Plot", "drawings", "rendered", "svg_of"]
 
