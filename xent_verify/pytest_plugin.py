@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-if TYPE_CHECKING:
-    from xent_verify.core.failures import UsageError
-from xent_verify.auditing.audit import AuditReport
 from xent_verify.core.outputs import replace_file
+
+if TYPE_CHECKING:
+    from xent_verify.auditing.audit import AuditReport
+    from xent_verify.core.failures import UsageError
 
 __all__ = ["NotAccurateError", "pytest_addoption", "pytest_configure", "xent_audit"]
 
