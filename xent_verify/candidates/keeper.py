@@ -137,9 +137,12 @@ class _Keeper:
 
 
 def end_family(family: Callable[[], list[int]], reap: Callable[[], None] = lambda: None) -> None:
-    """Kill the processes that ``family`` finds until it finds none, or for three seconds."""
-    deadline = time.monotonic() + _ENDING_SECONDS
-    while (living := family()) and time.monotonic() < deadline:
+    """Kill the processes that ``family`` finds until it finds none three times (one may be between fork and exec), or for
+    three seconds."""
+    deadline, empty = time.monotonic() + _ENDING_SECONDS, 0
+    while empty < 3 and time.monotonic() < deadline:
+        living = family()
+        empty = 0 if living else empty + 1
         for pid in living:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
