@@ -122,8 +122,8 @@ differ by one or two from run to run.
 |---|---|---|---:|---|---:|---|
 """
 FOOT = """
-`xent-verify audit` with its default options catches {caught}: `python benchmarks/recall.py` runs that, and
-`python benchmarks/recall.py --clean` says what it rejects of sound code.
+What `xent-verify audit` catches of the same faults is what `python benchmarks/recall.py` prints, and what it rejects of sound code
+`python benchmarks/recall.py --clean`.
 """
 
 
@@ -137,7 +137,7 @@ def main() -> int:
         lines.append(line(habit, power))
         print(lines[-1], flush=True)
     text = HEAD.format(ops=", ".join(f"`{op}`" for op in ROWS_OPS)) + "\n".join(lines) + "\n"
-    text += FOOT.format(caught="each of these faults in a format in which it is one")
+    text += FOOT
     arguments.out.write_text(text, encoding="utf-8")
     return 0
 

@@ -12,7 +12,7 @@ from xent_verify import audit
 from xent_verify.commands.shared import status_of
 from xent_verify.core.clock import USUAL, Clock
 from xent_verify.core.failures import UsageError
-from xent_verify.core.model import NotOffered
+from xent_verify.core.model import Batch, NotOffered
 from xent_verify.report.words import coverage, verdict
 
 
@@ -53,6 +53,14 @@ def test_without_a_budget_an_endless_audit_is_given_up_and_is_no_pass(monkeypatc
     assert "--budget allows more" in report.incomplete[0]
 
 
+def test_companions_that_no_time_was_left_for_are_said() -> None:
+    """The plan is short and comes to its end; what is held against it does not."""
+    report = audit(slow, op="softmax", dtypes=["float32"], profile="standard", budget=2.0, regimes=["ordinary", "ties"])
+    lines = report.targets[0].dtypes[0].unasked
+    assert any("companions and laws of" in line for line in lines)
+    assert not any("ordinary" in line for line in lines)
+
+
 def test_a_negative_budget_is_refused() -> None:
     with pytest.raises(UsageError, match="budget -1"):
         audit(slow, op="softmax", budget=-1.0)
@@ -62,7 +70,8 @@ def test_nothing_is_asked_once_the_time_is_spent() -> None:
     def never(_: object) -> NotOffered:
         raise AssertionError
 
-    assert isinstance(Clock.after(0.0).watched(never)(None), NotOffered)  # type: ignore[arg-type]
+    call = Batch("softmax", "float32", "", {"x": np.zeros(2, np.float32)})
+    assert isinstance(Clock.after(0.0).watched(never)(call), NotOffered)
 
 
 def test_a_part_of_endless_time_is_endless() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import runpy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ PAGE = (ROOT / "docs" / "tests.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("case", SCRIPT["CASES"], ids=lambda case: case.op)
-def test_zeros_pass_the_guessed_tolerance_and_fail_the_derived_limit(case) -> None:  # type: ignore[no-untyped-def]
+def test_zeros_pass_the_guessed_tolerance_and_fail_the_derived_limit(case: Any) -> None:
     zeros = np.zeros_like(case.right())
     case.guessed(zeros)
     with pytest.raises(AssertionError):
@@ -23,6 +24,6 @@ def test_zeros_pass_the_guessed_tolerance_and_fail_the_derived_limit(case) -> No
 
 
 @pytest.mark.parametrize("case", SCRIPT["CASES"], ids=lambda case: case.op)
-def test_a_sound_kernel_passes_both(case) -> None:  # type: ignore[no-untyped-def]
+def test_a_sound_kernel_passes_both(case: Any) -> None:
     case.guessed(case.right())
     case.derived(case.right())

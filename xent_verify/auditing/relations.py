@@ -9,13 +9,14 @@ from functools import partial
 from xent_verify import companions
 from xent_verify.auditing.findings import Asker
 from xent_verify.companions.sizes import VOCABULARIES
+from xent_verify.core.clock import USUAL
 from xent_verify.core.model import Batch, Returned
 from xent_verify.verdict.judge import Hit
 from xent_verify.verdict.ledger import Ledger, Lost
 from xent_verify.verdict.properties import rows_view
 from xent_verify.verdict.settings import Settings
 
-__all__ = ["LARGEST_COMPARED", "lengths", "relations"]
+__all__ = ["LARGEST_COMPARED", "lengths", "relations", "untimely"]
 
 _COMPARED = {"quick": 6, "standard": 14, "deep": 40}
 """Calls that companions and laws are tried on, per profile."""
@@ -49,14 +50,31 @@ def relations(asker: Asker, ledger: Ledger, answered: Pairs, settings: Settings)
     work += [(pair, (*_when(*(once if pair is chosen[0] else ["always"])), *laws)) for pair in chosen]
     work += [(pair, laws) for pair in _longest(answered) if pair[0].x.size > LARGEST_COMPARED]
     told: set[tuple[str, str]] = set()
+    done = 0
     for pair, names in work:
         if (settings.fail_fast and ledger.failed) or asker.clock.spent:
             break
+        done += 1
         for name, hit in _hits(asker, *pair, names, ledger.lost):
             if hit.apart is None or (hit.kind, hit.severity) not in told:
                 ledger.note(hit, *pair, name)
             told |= {(hit.kind, hit.severity)} if name == "sizes" and hit.apart is not None else set()
-    return ["not asked (invariance): no call in which rows have results of their own"] if strict and not longest else []
+    lines = (
+        ["not asked (invariance): no call in which rows have results of their own"] if strict and not longest else []
+    )
+    if work and asker.clock.spent:
+        lines += untimely(
+            ledger, settings, f"companions and laws of {len(work) - done + 1} of {len(work)} calls, or some of them"
+        )
+    return lines
+
+
+def untimely(ledger: Ledger, settings: Settings, what: str) -> list[str]:
+    """A line on what no time was left for. That the usual time was not enough leaves the audit incomplete: the ledger says it."""
+    if settings.budget:
+        return [f"not asked (--budget {settings.budget:g} s): {what}"]
+    ledger.lost.say(f"not asked within {USUAL[settings.profile]:g} s (--budget allows more): {what}")
+    return []
 
 
 def _longest(pairs: Pairs) -> Pairs:

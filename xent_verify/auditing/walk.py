@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from xent_verify.auditing.relations import LARGEST_COMPARED, lengths
+from xent_verify.auditing.relations import LARGEST_COMPARED, lengths, untimely
 from xent_verify.candidates import Candidate
-from xent_verify.core.clock import USUAL, Clock
+from xent_verify.core.clock import Clock
 from xent_verify.core.formats import format_named
 from xent_verify.core.model import Batch
 from xent_verify.ops import Op, in_table
@@ -66,10 +66,7 @@ class Walk:
         ]
         rest = names[max(len(self.reached) - 1, 0) :]
         text = ", ".join(f"the rest of {name}" if name in self.reached else name for name in rest)
-        if self.settings.budget:
-            return [*lines, f"not asked (--budget {self.settings.budget:g} s): {text}"]
-        ledger.lost.say(f"not asked within {USUAL[self.settings.profile]:g} s (--budget allows more): {text}")
-        return lines
+        return lines + untimely(ledger, self.settings, text)
 
 
 def left_out(candidate: Candidate, op: Op, batch: Batch) -> str:
