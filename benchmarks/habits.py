@@ -122,8 +122,8 @@ differ by one or two from run to run.
 |---|---|---|---:|---|---:|---|
 """
 FOOT = """
-What `xent-verify audit` catches of the same faults is what `python benchmarks/recall.py` prints, and what it rejects of sound code
-`python benchmarks/recall.py --clean`.
+What `xent-verify audit` catches of the same faults is what `python benchmarks/recall.py` prints, and what it rejects of sound
+code `python benchmarks/recall.py --clean`.
 """
 
 

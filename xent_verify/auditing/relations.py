@@ -63,9 +63,8 @@ def relations(asker: Asker, ledger: Ledger, answered: Pairs, settings: Settings)
         ["not asked (invariance): no call in which rows have results of their own"] if strict and not longest else []
     )
     if work and asker.clock.spent:
-        lines += untimely(
-            ledger, settings, f"companions and laws of {len(work) - done + 1} of {len(work)} calls, or some of them"
-        )
+        left = len(work) - max(done - 1, 0)  # the last one was broken off, perhaps
+        lines += untimely(ledger, settings, f"companions and laws of {left} of {len(work)} calls, or some of them")
     return lines
 
 
