@@ -481,13 +481,23 @@ def test_an_operation_that_is_a_page_alone_has_causes(mistake: str, function: Fu
 
 def test_what_no_mistake_explains_is_placed_for_any_operation() -> None:
     """An entropy that is wrong above a logit of 100 is told by it."""
-    batch = rows([150.0, 149.0], [0.0, 1.0], [101.0, 99.0], [2.0, 0.5], op="entropy")
+    wrong = [[101.0 + 7 * k, 99.0] for k in range(5)]
+    batch = rows(*wrong, *([k / 2, 1.0] for k in range(9)), op="entropy")
     found = diagnosed(
         lambda x, axis=-1: np.where(x.max(axis) > 100, F32(0.1), find("stable", "entropy").call(x)), batch
     )
     assert found is not None
     assert found.mistake == "region"
     assert "rows with max x ≥ 101" in found.text
+
+
+def test_a_region_that_chance_could_draw_is_not_told() -> None:
+    """One row of two with the larger logits is wrong: half of all features would set it apart."""
+    found = diagnosed(
+        lambda x, axis=-1: np.where(x.max(axis) > 100, F32(0.1), find("stable", "entropy").call(x)),
+        rows([150.0, 149.0], [0.0, 1.0], op="entropy"),
+    )
+    assert found is None or "wrong only" not in found.text
 
 
 def test_a_token_log_probability_has_the_causes_of_log_softmax() -> None:

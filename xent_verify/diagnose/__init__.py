@@ -6,7 +6,7 @@ values and leaves the others as they are; otherwise the region in which the valu
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +68,7 @@ class Diagnosis:
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """A mistake that one call's failing values agree with: how it is told, and on how many values."""
+    """A mistake that one call's failing values agree with: how it is told, on how many values, and what these tell."""
 
     key: str
     sentence: str
@@ -77,6 +77,7 @@ class Suspect:
     failing: int
     telling: int
     exact: float
+    surprise: Mapping[float, float]
 
 
 def suspects(
@@ -100,6 +101,7 @@ def suspects(
             match.agreement.failing,
             match.agreement.telling,
             match.agreement.exact,
+            match.agreement.surprise,
         )
         for match in found
     ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,8 @@ class Agreement:
     """How many failing values a prediction meets, which share of the others it leaves, which share it meets to the bit.
 
     ``telling``: how many of the values met are numbers that chance does not give: neither 0 nor infinite nor NaN, and of
-    more than 8 bits.
+    more than 8 bits. ``surprise``: for each different value of these, how many bits it tells: -log2 of the chance that a
+    wrong prediction of the same size of error comes as near.
     """
 
     hits: int
@@ -28,6 +30,7 @@ class Agreement:
     others: float
     exact: float = 0.0
     telling: int = 0
+    surprise: Mapping[float, float] = field(default_factory=dict)
 
     @property
     def share(self) -> float:
@@ -46,6 +49,7 @@ class Evidence:
     shape: tuple[int, ...]
     places: IntArray
     observed: FloatArray
+    deviation: FloatArray
     tolerance: FloatArray
     failing: NDArray[np.bool_]
 
@@ -66,7 +70,7 @@ class Evidence:
             near = np.where(np.isfinite(near), near, 0.0)
             other = 16 * np.nan_to_num(np.broadcast_to(limit, observed.shape).ravel()[places], nan=np.inf) + 4 * ulp
         wrong = np.arange(len(places)) < len(bad)
-        return cls(form, observed.shape, places, y, np.where(wrong, near, other), wrong)
+        return cls(form, observed.shape, places, y, np.abs(y - t), np.where(wrong, near, other), wrong)
 
     def meets(self, predicted: FloatArray) -> Agreement:
         """Count what a prediction meets once it is rounded to the format; one of another shape meets nothing."""
@@ -86,7 +90,19 @@ class Evidence:
             float(others.mean()) if others.size else 1.0,
             exact,
             int(telling.sum()) if self.form.bits > 8 else 0,
+            self._surprise(value, telling) if self.form.bits > 8 else {},
         )
+
+    def _surprise(self, predicted: FloatArray, telling: NDArray[np.bool_]) -> dict[float, float]:
+        """log2(deviation / distance) of each value, its distance at least half an ulp."""
+        given, first = np.unique(self.observed[telling], return_index=True)
+        distance = np.abs(predicted - self.observed)[telling][first]
+        deviation = self.deviation[telling][first]
+        with np.errstate(all="ignore"):
+            bits = np.log2(deviation / np.maximum(distance, self.form.ulp(given) / 2))
+        kept = np.isfinite(bits) | np.isposinf(bits)
+        bits = np.clip(bits, 0, self.form.precision)
+        return dict(zip(given[kept].tolist(), bits[kept].tolist(), strict=True))
 
 
 def spread(index: IntArray, most: int) -> IntArray:

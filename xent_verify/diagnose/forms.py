@@ -1,7 +1,8 @@
 """Forms that are fitted where no known mistake is met: wrong by a constant factor, a constant, or a factor of the row length.
 
 A form explains a value when what it predicts is within two limits of a sound algorithm of it. It is told when it explains
-every failing value of several calls, at least ``least`` of them, of at least three magnitudes.
+every failing value of several calls, at least ``least`` of them, whose magnitudes span a factor of four: over a smaller
+range a factor, a constant and most other errors look alike.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ _LENGTHS: tuple[tuple[str, Callable[[float], float]], ...] = (
     ("n/(n - 1)", lambda n: n / (n - 1)), ("n/(n + 1)", lambda n: n / (n + 1)), ("(n + 1)/n", lambda n: (n + 1) / n),
 )  # fmt: skip
 """Factors of the row length n."""
+
+
+_SPAN = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ def form_of(samples: Sequence[Sample], least: int) -> str:
     if count < least or len(found) < 2:
         return ""
     true, given, limit = (np.concatenate([getattr(one, name) for one in found]) for name in ("true", "given", "limit"))
-    if len(np.unique(np.round(true, 12))) < 3:
+    if np.abs(true).max() < _SPAN * np.abs(true).min() or len(np.unique(np.round(true, 12))) < 3:
         return ""
     told = f"({count} values of {len(found)} calls)"
     factor = _fitted(given / true, np.abs(true) / limit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -53,13 +54,13 @@ def _where(case: Case) -> Iterator[str]:
 
 
 def _features(case: Case, shape: tuple[int, ...]) -> Iterator[tuple[str, FloatArray, FloatFormat | None]]:
-    """(name, value per entry of the result by rows, the format whose range of exp the value may be near to)."""
+    """(name, value per entry of the result by rows, the format whose range of exp the value may be near to).
+
+    What the logits are goes before where they stand.
+    """
     rows = case.rows.astype(np.float64)
     count, n = shape
     gaps = rows.max(axis=1, keepdims=True) - rows
-    yield "row {}", np.arange(count, dtype=np.float64)[:, None], None
-    if n > 1:
-        yield "column {}", np.arange(n, dtype=np.float64)[None], None
     if n > 1 and rows.shape == shape:
         yield "max x - x {}", gaps, case.form
     finite = np.where(np.isfinite(rows), rows, 0.0)
@@ -70,24 +71,43 @@ def _features(case: Case, shape: tuple[int, ...]) -> Iterator[tuple[str, FloatAr
         ("rows with {} NaN", np.isnan(rows).sum(axis=1)),
         ("rows with {} -inf", np.isneginf(rows).sum(axis=1)),
         ("rows with {} +inf", np.isposinf(rows).sum(axis=1)),
+        ("rows with {} logits equal to the largest", (rows == rows.max(axis=1, keepdims=True)).sum(axis=1)),
     ):
         yield words, values.astype(np.float64)[:, None], case.form if "max" in words else None
     yield "true values of magnitude {}", np.abs(case.by_row(case.true)), None
     target = case.batch.inputs.get("target")
     if target is not None and target.ndim == 1 and len(target) == count:
         yield "targets {}", target.astype(np.float64)[:, None], None
+    if n > 1:
+        yield "column {}", np.arange(n, dtype=np.float64)[None], None
+        yield "column {}, counted from the end", np.arange(n, dtype=np.float64)[None, ::-1], None
+    yield "row {}", np.arange(count, dtype=np.float64)[:, None], None
+
+
+_TOLD = 6.0
+"""Bits: a threshold that chance gives in one of 64 cases is no region."""
 
 
 def _split(words: str, values: FloatArray, failing: Mask, others: Mask, form: FloatFormat | None) -> str:
-    """ "wrong only for … >= k", where a threshold separates the two, and the range of exp it is near to."""
+    """ "wrong only for ... >= k", where a threshold separates the two, and the range of exp it is near to.
+
+    Of K different values of the feature j belong to failing elements; chance puts these at one end once in C(K, j) / 2.
+    """
     bad, good = values[failing], values[others]
     if np.isnan(bad).any() or np.isnan(good).any():
         return ""
-    if bad.min() > good.max():
+    above, below = bad.min() > good.max(), bad.max() < good.min()
+    if not (above or below) or _bits(len(np.unique(bad)), len(np.unique(good))) < _TOLD:
+        return ""
+    if above:
         return f"wrong only for {words.format(f'≥ {bad.min():.6g}')}{_near(form, float(good.max()), float(bad.min()))}"
-    if bad.max() < good.min():
-        return f"wrong only for {words.format(f'≤ {bad.max():.6g}')}"
-    return ""
+    return f"wrong only for {words.format(f'≤ {bad.max():.6g}')}"
+
+
+def _bits(bad: int, good: int) -> float:
+    """log2 of C(bad + good, bad) / 2."""
+    ways = math.lgamma(bad + good + 1) - math.lgamma(bad + 1) - math.lgamma(good + 1)
+    return ways / math.log(2) - 1
 
 
 def _near(form: FloatFormat | None, low: float, high: float) -> str:

@@ -1,8 +1,9 @@
 """The likely cause of a failure: a known mistake that several calls bear out, or else where the values fail.
 
 A cause is named when it explains at least ``LEAST`` telling values (neither 0 nor infinite nor NaN, of more than 8 bits) of at
-least two calls. The other calls are fresh ones, since the target is there to be asked again, and failing ones that the
-audit met. "Sound in a narrower precision" is a mistake of the table, too, and goes first where it explains as much.
+least two calls, and when these tell at least ``BITS`` bits: thousands of variants are tried, and one that is a quarter off
+the error tells two bits a value. The other calls are fresh ones, since the target is there to be asked again, and failing
+ones that the audit met. "Sound in a narrower precision" is a mistake of the table, too, and goes first where it explains as much.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ __all__ = ["LEAST", "Causes", "fresh"]
 
 LEAST = 8
 """Telling values that a cause must explain."""
+
+BITS = 32
+"""log2 of the number of variants tried (about 2^12), and 20 more."""
 
 _ROWS = 32
 _LONGEST = 1 << 16
@@ -88,7 +92,7 @@ class Causes:
         if form:
             return f"no known cause; {form}"
         told = band(self._op, seen.batch, seen.failing, self._failing)
-        where = diagnose.region_of(self._op, seen.batch, seen.observed, seen.failing, seen.truth, told)
+        where = self._where(seen, told)
         return f"no known cause; {where}" if where else ""
 
     def named(self, text: str) -> str:
@@ -108,6 +112,13 @@ class Causes:
         """The form that the failing values of this call and others have; "" where there is none."""
         others = (self._seen(batch) for batch in itertools.islice(self._others(seen), _FITTED))
         return form_of([seen.sample, *(other.sample for other in others if other is not None)], LEAST)
+
+    def _where(self, seen: _Seen, told: str) -> str:
+        """Where values fail: of this call and a few others, the one that says most (a small one sets nothing apart)."""
+        others = (self._seen(batch) for batch in itertools.islice(self._calls, _FITTED))
+        calls = [seen] if told else [seen, *(other for other in others if other is not None and other is not seen)]
+        texts = [diagnose.region_of(self._op, one.batch, one.observed, one.failing, one.truth, told) for one in calls]
+        return next((text for text in texts if "wrong" in text), texts[0])
 
     def _failing(self, batch: Batch) -> NDArray[np.bool_] | None:
         """Which values of another call fail."""
@@ -157,7 +168,11 @@ class Causes:
 
 
 def _enough(calls: Sequence[Suspect]) -> bool:
-    return len(calls) > 1 and sum(call.telling for call in calls) >= LEAST
+    """Whether several calls bear a mistake out; a value that comes again tells nothing new."""
+    told: dict[float, float] = {}
+    for call in calls:
+        told |= call.surprise
+    return len(calls) > 1 and sum(call.telling for call in calls) >= LEAST and sum(told.values()) >= BITS
 
 
 def fresh(op: Op, batch: Batch, failing: NDArray[np.bool_], seed: int) -> Batch | None:
