@@ -304,3 +304,20 @@ def test_onnx_models(tmp_path: Path) -> None:
     np.testing.assert_allclose(value(asked(loss, "cross_entropy", LOSSES, reduction="none")), LOSS, rtol=1e-6)
     with pytest.raises(UsageError, match="not found"):
         open_candidate("no_such.onnx", "softmax")
+
+
+def test_weights_of_one_number_are_arrays_of_the_target_s_library() -> None:
+    """PyTorch refuses a NumPy number where it takes a tensor."""
+    needs("array_api_strict")
+    import array_api_strict
+
+    seen: list[type] = []
+
+    def loss(logits: Any, target: Any, weight: Any = None, reduction: str = "mean") -> Any:
+        seen.append(type(weight))
+        return logits
+
+    inputs = {"logits": np.zeros(1), "target": np.ones(1)}
+    opening = {"arrays": "array-api:array_api_strict", "isolated": False}
+    asked(loss, "binary_cross_entropy_with_logits", inputs, opening, weight=np.array(2.0), reduction="none")
+    assert seen[-1] is type(array_api_strict.asarray(0.0))

@@ -172,3 +172,25 @@ def test_the_lowest_binades_have_the_limit_of_one_rounding() -> None:
     limit = limits_of(OPS["softmax"], call, POLICIES["standard"].machine(form)).error[0, 1]
     assert form.smallest_normal < np.exp(-8.0)
     assert limit < 1.001 * form.unit_roundoff * np.exp(-8.0)
+
+
+def test_weights_of_a_narrower_format_may_be_computed_with_in_it() -> None:
+    """PyTorch takes ``pos_weight - 1`` of a float16 weight in float16; the logits are float64."""
+    op = OPS["binary_cross_entropy_with_logits"]
+    weight = np.array([0.468994140625], np.float16)
+    inputs = {"logits": np.zeros(1), "target": np.ones(1)}
+    machine = POLICIES["standard"].machine(FORMATS["float64"])
+    softplus = np.log(2.0)
+    for held, off in ((weight, 2.0**-11), (weight.astype(np.float64), 2.0**-52)):
+        limit = limits_of(op, Batch(op.name, "float64", "r", inputs, {"pos_weight": held}), machine).error
+        assert off / 4 < limit / softplus < 16 * off
+
+
+def test_softplus_by_log1p_of_exp_is_sound() -> None:
+    """Vector libraries compute log1p(exp(x)) with an exp that is off by an ulp (the tests above try the float reading)."""
+    x = np.linspace(-20, 16, 4001, dtype=np.float32)
+    off = np.exp(x.astype(np.float64)) * (1 + 2.0**-23)
+    given = np.log1p(off.astype(np.float32).astype(np.float64)).astype(np.float32)
+    call = Batch("softplus", "float32", "r", {"x": x}, {})
+    limit = limits_of(OPS["softplus"], call, POLICIES["standard"].machine(FORMATS["float32"])).error
+    assert (np.abs(given - np.log1p(np.exp(x.astype(np.float64)))) <= limit).all()

@@ -17,6 +17,7 @@ from xent_verify.candidates.style import Style
 from xent_verify.core import layouts
 from xent_verify.core.model import Batch, Died, Outcome, Returned
 from xent_verify.ops import op_named
+from xent_verify.ops.op import BROADCAST
 
 __all__ = ["Runner"]
 
@@ -85,7 +86,7 @@ class Runner:
         """(the answer, the arrays that the target really held)."""
         self._lent.clear()
         options = self.style.keywords_of(batch)
-        keywords = {name: self._option(name, value, batch.layout) for name, value in options.items()} | self._extra
+        keywords = {name: self._option(batch, name, value) for name, value in options.items()} | self._extra
         unit = self.style.unit_of(batch)
         if unit:
             return self._by_unit(batch, arrays, keywords, unit), arrays
@@ -129,9 +130,11 @@ class Runner:
         seen = self._adapter.from_target(held)
         return array if seen is None else seen
 
-    def _option(self, name: str, value: Any, layout: str) -> Any:
-        if isinstance(value, np.ndarray) and value.ndim:
-            held = self._adapter.to_target(layouts.apply(value, layout))
+    def _option(self, batch: Batch, name: str, value: Any) -> Any:
+        """An option as the target takes it: arrays of its library, weights of one element too; numbers as numbers."""
+        known = op_named(batch.op).options.get(name)
+        if isinstance(value, np.ndarray) and (value.ndim or (known is not None and known.kind in BROADCAST)):
+            held = self._adapter.to_target(layouts.apply(value, batch.layout))
             self._lent[name] = held, np.array(native(self._held(held, value)))
             return held
         return value[()] if isinstance(value, np.ndarray) else value

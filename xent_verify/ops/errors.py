@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.core.formats import FloatFormat
+from xent_verify.core.formats import FloatFormat, format_named
 from xent_verify.ops.machine import Machine
 from xent_verify.ops.verbs import Operators, Verbs
 
@@ -100,6 +100,7 @@ class Errors(Verbs):
         self.machine, self.special, self.watch, self.number = machine, special, watch, number
         self.taken: dict[tuple[Any, ...], tuple[Approximate, tuple[Any, ...]]] = {}
         self.u, self.half_eta = _rounding(machine.steps)
+        self.large = machine.large
         if machine.flushes:
             self.half_eta = self.number(machine.steps.smallest_normal)
         self.u_sum, _ = _rounding(machine.sums)
@@ -117,6 +118,12 @@ class Errors(Verbs):
             return Approximate(self, v, np.zeros((), self.number))
         held: Array = self.machine.steps.widen(self.machine.steps.narrow(given)).astype(self.number)
         return Approximate(self, v, np.where(np.isfinite(held), np.abs(v - held), 0))
+
+    def narrower(self, values: Array) -> Approximate:
+        """w of a narrower format: one rounding of w or of w - 1 there, since arrays of one format are computed with in it."""
+        w = self.input(values)
+        u, half_eta = _rounding(format_named(np.asarray(values).dtype.name))
+        return Approximate(self, w.v, np.where(np.isfinite(w.v), w.error + (1 + np.abs(w.v)) * u + half_eta, 0))
 
     def row(self, values: Array) -> Approximate:
         """Logits: exact, or moved as the machine says (backward stability, Higham, section 1.5)."""

@@ -38,6 +38,7 @@ class Floats(Verbs):
     def __init__(self, machine: Machine, trace: list[tuple[str, Array]] | None = None) -> None:
         self.machine, self.trace = machine, trace
         self._steps, self._sums = machine.steps.dtype, machine.sums.dtype
+        self.large = machine.large
 
     def step(self, name: str, value: Any) -> Number:
         """A step's result, rounded to the machine's steps."""

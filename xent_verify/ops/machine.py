@@ -52,6 +52,11 @@ class Machine:
             return self
         return replace(self, k_log=6.0, k_div=4.0, log_floor=2.0 ** (24 - 21.41), flushes=True)
 
+    @property
+    def large(self) -> float:
+        """x from which exp(-x) is below u / 2, so that x + exp(-x) is x."""
+        return (self.steps.precision + 1) * math.log(2.0)
+
     def sigma(self, n: int) -> float:
         """Relative error, in u of ``sums``, allowed to a sum of n non-negative terms (0 for n <= 1).
 

@@ -20,6 +20,12 @@ def exp2_softplus(a: Any, x: Any) -> Any:
     return softplus(a, x, base_2)
 
 
+def direct(a: Any, x: Any) -> Any:
+    """log1p(exp(x)) where x is small enough that exp does not overflow."""
+    large = a.at_least(x, a.large)
+    return a.where(large, a.softplus(x), a.log1p(a.exp(a.where(large, 0, x))))
+
+
 OP = Op(
     name="softplus",
     about="log(1 + exp(x)), elementwise",
@@ -27,9 +33,9 @@ OP = Op(
     options={},
     result="elements",
     formula=None,
-    algorithms={"two-sided": two_sided, "exp2": exp2_softplus},
+    algorithms={"two-sided": two_sided, "exp2": exp2_softplus, "direct": direct},
     adjoints={"backward": two_sided},
-    widest=("exp2",),
+    widest=("exp2", "direct"),
     by_row=False,
     built_on="logsumexp",
     laws=("not_negative",),

@@ -63,6 +63,14 @@ class Operators:
 class Verbs:
     """Verbs that are the same in every reading, or are made of its other verbs."""
 
+    input: Any
+    large: float = 64.0
+    """x from which exp(-x) is below half the unit roundoff."""
+
+    def narrower(self, values: Array) -> Any:
+        """An option's numbers of a narrower format than the inputs'."""
+        return self.input(values)
+
     def softmax(self, x: Any) -> Any:
         """exp(x_i) / sum exp(x_j) of each row."""
         return forms.shifted_softmax(self, x)
