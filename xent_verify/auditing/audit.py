@@ -12,7 +12,7 @@ import numpy as np
 
 from xent_verify.auditing.findings import Asker, build, inferred, worst_examples
 from xent_verify.auditing.relations import relations
-from xent_verify.auditing.walk import Progress, Walk
+from xent_verify.auditing.walk import SWEEP, Pace, Progress, Walk
 from xent_verify.candidates import Candidate, open_candidate
 from xent_verify.candidates.opening import name_of
 from xent_verify.core.clock import ENDLESS, USUAL, Clock
@@ -248,7 +248,8 @@ def audit_dtype(
     name, expression = candidate.name, candidate.expression
     asker = Asker(op, ask, settings.rules, name, expression, begin=candidate.begin, clock=clock)
     patience, screen = Patience(), Screen(op, settings.policy)
-    walk = Walk(candidate, op, fmt, settings, clock.part(0.5), patience, progress)
+    pace = Pace(SWEEP[settings.profile])
+    walk = Walk(candidate, op, fmt, settings, clock.part(0.5), patience, progress, pace)
     answered: list[tuple[Batch, Returned]] = []
     for batch in walk.batches(ledger):
         seen = asker.seen(ledger, screen, batch)

@@ -95,6 +95,7 @@ class Asker:
         whole: Suspicion | None = Suspicion(None)
         found = ledger.lost.unless("not compared", partial(screen.suspicion, batch, outcome), whole)
         if found is None:
+            ledger.conditions.add(batch, wrong=False)
             return None
         seen = None if found.rows is None else self.observe(ledger, found.rows)
         if seen is None or not seen[1].kinds():
@@ -187,7 +188,7 @@ def _element(batch: Batch, index: int) -> Batch:
 
 def build(asker: Asker, ledger: Ledger) -> tuple[Finding, ...]:
     """Every entry of the ledger as a finding, labelled with its defect; the gravest first."""
-    causes = Causes(asker.op, asker.judged, ledger.failing_calls)
+    causes = Causes(asker.op, asker.judged, ledger.failing_calls, ledger.conditions.text())
     signs = [_sign(asker, causes, entry, ledger) for entry in ledger.ordered()]
     plain = tuple(sign.finding for sign in signs)
     return ledger.lost.unless("not grouped by defect", lambda: by_defect(signs, causes), plain)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,9 +22,36 @@ from xent_verify.verdict.ledger import Ledger
 from xent_verify.verdict.patience import Patience
 from xent_verify.verdict.settings import Settings
 
-__all__ = ["Progress", "Walk", "cases", "left_out"]
+__all__ = ["SWEEP", "Pace", "Progress", "Walk", "cases", "left_out"]
 
 Progress = Callable[[str, int], None]
+
+
+SWEEP = {"quick": 6.0, "standard": 30.0, "deep": 300.0}
+"""Seconds of one sweep in which every call of it is asked, per profile: many times what a fast target needs, and a fraction
+of what one needs that is compiled anew for every shape."""
+
+
+@dataclass(slots=True)
+class Pace:
+    """Which calls of a sweep a slow target is asked: all for some seconds, then every 8th, then every 64th, and so on."""
+
+    seconds: float
+    _spent: dict[str, float] = field(default_factory=dict)
+    _met: dict[str, int] = field(default_factory=dict)
+
+    def left_out(self, batch: Batch) -> str:
+        """Why a call is left out, in words; "" where it is asked."""
+        spent = self._spent.get(batch.regime, 0.0)
+        if batch.aspect != "sweep" or spent < self.seconds:
+            return ""
+        number = self._met[batch.regime] = self._met.get(batch.regime, 0) + 1
+        every = 8 ** int(spent / self.seconds)
+        return f"slow target): every {every}th call of the rest of {batch.regime}" if number % every else ""
+
+    def took(self, batch: Batch, seconds: float) -> None:
+        """Take note of the time of a call."""
+        self._spent[batch.regime] = self._spent.get(batch.regime, 0.0) + seconds
 
 
 @dataclass(slots=True)
@@ -37,6 +65,7 @@ class Walk:
     clock: Clock
     patience: Patience
     progress: Progress | None
+    pace: Pace
     skipped: dict[str, int] = field(default_factory=dict)
     reached: set[str] = field(default_factory=set)
     cut: bool = False
@@ -50,11 +79,13 @@ class Walk:
             if self.progress is not None:
                 self.progress(f"{self.candidate.name} {self.op.name} {self.fmt}: {batch.regime}", number)
             call = self.settings.rules.of_call(batch)
-            why = left_out(self.candidate, self.op, call)
+            why = left_out(self.candidate, self.op, call) or self.pace.left_out(call)
             if why:
                 self.skipped[why] = self.skipped.get(why, 0) + 1
             elif not self.patience.spent(call):
+                began = time.monotonic()
                 yield call
+                self.pace.took(call, time.monotonic() - began)
 
     def left_out(self, ledger: Ledger) -> list[str]:
         """A line for each reason. That the usual time was not enough leaves the audit incomplete, which the ledger says."""

@@ -68,10 +68,10 @@ def form_of(samples: Sequence[Sample], least: int) -> str:
         return ""
     told = f"({count} values of {len(found)} calls)"
     factor = _fitted(given / true, np.abs(true) / limit)
-    if _explains(factor * true, given, limit * max(1.0, abs(factor))):
+    if _explains(factor * true, given, limit * max(1.0, abs(factor))) and _tells(factor * true, given, true):
         return f"every failing value is {_named(factor, true, given, limit)} times the true one {told}"
     shift = _fitted(given - true, 1 / limit)
-    if _explains(true + shift, given, limit):
+    if _explains(true + shift, given, limit) and _tells(true + shift, given, true):
         return f"every failing value is the true one {'+' if shift > 0 else '-'} {abs(shift):.6g} {told}"
     return _of_length(found, told)
 
@@ -83,6 +83,14 @@ def _fitted(values: FloatArray, weights: FloatArray) -> float:
 
 def _explains(predicted: FloatArray, given: FloatArray, limit: FloatArray) -> bool:
     return bool((np.abs(given - predicted) <= 2 * limit).all())
+
+
+def _tells(predicted: FloatArray, given: FloatArray, true: FloatArray) -> bool:
+    """Whether a form takes the better part of nearly every error away."""
+    return bool(np.mean(np.abs(given - predicted) <= np.abs(given - true) / 4) >= _NEARLY_ALL)
+
+
+_NEARLY_ALL = 0.9
 
 
 def _named(factor: float, true: FloatArray, given: FloatArray, limit: FloatArray) -> str:

@@ -6,6 +6,7 @@ The limit of an element is the largest error bound of the named sound algorithms
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 

@@ -22,6 +22,8 @@ from xent_verify.core.model import Batch, Outcome, Returned
 from xent_verify.diagnose import Suspect
 from xent_verify.diagnose.bands import band
 from xent_verify.diagnose.forms import Sample, form_of
+from xent_verify.diagnose.options import option, other_format
+from xent_verify.diagnose.sizes import size
 from xent_verify.ops import Op
 from xent_verify.ops.defined import undefined
 from xent_verify.ops.op import BROADCAST
@@ -42,6 +44,8 @@ _FITTED = 6
 """Calls that a form is fitted to, beside the one that is looked at."""
 _NARROW = "narrow-work"
 _AGREES = ": agrees with "
+_FORMAT = "format"
+"""The key of what is told of an array's format, as a mistake that is named."""
 
 Judged = Callable[[Batch], tuple[Outcome, Enclosure, Judgement]]
 
@@ -71,10 +75,13 @@ class _Seen:
 
 
 class Causes:
-    """Causes of one target's failures; ``calls``: failing calls that the audit met, of different regimes."""
+    """Causes of one target's failures; ``calls``: failing calls that the audit met, of different regimes.
 
-    def __init__(self, op: Op, judged: Judged, calls: Sequence[Batch] = ()) -> None:
-        self._op, self._judged, self._calls = op, judged, calls
+    ``condition``: what sets the calls that fail apart from the others, in words.
+    """
+
+    def __init__(self, op: Op, judged: Judged, calls: Sequence[Batch] = (), condition: str = "") -> None:
+        self._op, self._judged, self._calls, self._condition = op, judged, calls, condition
         self._known: dict[int, _Seen | None] = {}
         self._named: dict[str, str] = {}  # sentence -> key of the mistake
 
@@ -83,6 +90,10 @@ class Causes:
         seen = self._seen(batch)
         if seen is None:
             return ""
+        told = other_format(self._op, batch, self._fails)
+        if told:
+            self._named[told] = _FORMAT
+            return told
         found = diagnose.suspects(self._op, seen.batch, seen.observed, seen.failing, seen.truth)
         if found:
             told = self._borne_out(seen, found)
@@ -92,7 +103,11 @@ class Causes:
         if form:
             return f"no known cause; {form}"
         told = band(self._op, seen.batch, seen.failing, self._failing)
-        where = self._where(seen, told)
+        condition = size(self._op, batch, self._fails) or option(self._op, batch, self._fails)
+        if not condition and self._condition:
+            condition = f"wrong only for {self._condition}"
+        parts = [condition, self._where(seen, told)]
+        where = "; ".join(part for part in parts if part)
         return f"no known cause; {where}" if where else ""
 
     def named(self, text: str) -> str:
@@ -105,6 +120,8 @@ class Causes:
         seen = self._seen(batch)
         if seen is None or mistake not in self._named:
             return False
+        if self._named[mistake] == _FORMAT:
+            return other_format(self._op, batch, self._fails) == mistake
         keys = frozenset((self._named[mistake],))
         return bool(diagnose.suspects(self._op, seen.batch, seen.observed, seen.failing, seen.truth, keys))
 
@@ -112,6 +129,11 @@ class Causes:
         """The form that the failing values of this call and others have; "" where there is none."""
         others = (self._seen(batch) for batch in itertools.islice(self._others(seen), _FITTED))
         return form_of([seen.sample, *(other.sample for other in others if other is not None)], LEAST)
+
+    def _fails(self, batch: Batch) -> bool:
+        """Whether a value of another call fails."""
+        failing = self._failing(batch)
+        return failing is not None and bool(failing.any())
 
     def _where(self, seen: _Seen, told: str) -> str:
         """Where values fail: of this call and a few others, the one that says most (a small one sets nothing apart)."""

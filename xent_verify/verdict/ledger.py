@@ -26,6 +26,7 @@ from xent_verify.core.model import (
     Returned,
 )
 from xent_verify.ops import Op
+from xent_verify.verdict.conditions import Conditions
 from xent_verify.verdict.conventions import PROFILES
 from xent_verify.verdict.judge import Hit, Judgement, Rules
 from xent_verify.verdict.measure import CODE, Tally, stated
@@ -158,6 +159,7 @@ class Ledger:
         self._properties: dict[str, bool] = {}
         self._words: dict[str, dict[str, Batch]] = {}
         self._failing: dict[str, tuple[int, Batch]] = {}
+        self.conditions = Conditions(op)
 
     @property
     def failing_calls(self) -> list[Batch]:
@@ -191,6 +193,8 @@ class Ledger:
                 self.note(hit, batch, outcome)
         for situation, word in judgement.words:
             self._words.setdefault(situation, {}).setdefault(word, batch)
+        wrong = any(hit.severity == "fail" and KINDS[hit.kind].group == "value" for hit in judgement.hits)
+        self.conditions.add(batch, wrong=wrong)
         self._measure(batch, outcome, truth, judgement)
 
     def _measure(self, batch: Batch, outcome: Outcome, truth: Enclosure, judgement: Judgement) -> None:
