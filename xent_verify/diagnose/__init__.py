@@ -7,7 +7,7 @@ values and leaves the others as they are; otherwise the region in which the valu
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -68,7 +68,10 @@ class Diagnosis:
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """A mistake that one call's failing values agree with: how it is told, on how many values, and what these tell."""
+    """A mistake that one call's failing values agree with: how it is told, on how many values, and what these tell.
+
+    ``alike``: the words of all its variants that agree as well.
+    """
 
     key: str
     sentence: str
@@ -78,6 +81,7 @@ class Suspect:
     telling: int
     exact: float
     surprise: Mapping[float, float]
+    alike: tuple[str, ...]
 
 
 def suspects(
@@ -102,6 +106,7 @@ def suspects(
             match.agreement.telling,
             match.agreement.exact,
             match.agreement.surprise,
+            match.alike,
         )
         for match in found
     ]
@@ -154,9 +159,12 @@ def _empty(op: Op, batch: Batch, observed: NDArray[Any]) -> Diagnosis | None:
 
 @dataclass(frozen=True, slots=True)
 class _Match:
+    """``alike``: the words of all variants of the mistake that agree as well as this one."""
+
     mistake: Mistake
     words: str
     agreement: Agreement
+    alike: tuple[str, ...] = ()
 
     @property
     def score(self) -> float:
@@ -178,8 +186,11 @@ def _found(case: Case, only: frozenset[str] = frozenset()) -> list[_Match]:
         match = _Match(mistake, words, agreement)
         if agreement.share < _SHARE or agreement.others < _OTHERS:
             continue
-        if mistake.key not in matches or match.rank > matches[mistake.key].rank:
-            matches[mistake.key] = match
+        best = matches.get(mistake.key)
+        if best is None or match.rank > best.rank:
+            best = match
+        if match.rank == best.rank:
+            matches[mistake.key] = replace(best, alike=(*best.alike, words))
         if not only and telling and match.rank >= (2, 0.5) and sample.batch.x.size > _TRY_ALL:
             break
     ranked = sorted(

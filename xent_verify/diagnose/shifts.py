@@ -191,6 +191,14 @@ def _logistic(case: Case) -> Iterator[Prediction]:
     yield from case.forms(np.zeros_like(case.top), terms.sum(axis=1, keepdims=True), terms, "", "(1 + exp(x))")
 
 
+def _log_of_sum(case: Case) -> Iterator[Prediction]:
+    """log of 1 + exp(-|x|): nothing is left of an exponential below u."""
+    if case.wants == "logsumexp":
+        yield "max(x, 0) + log(1 + exp(-|x|))", case.result(case.lse)
+    elif case.wants == "log p":
+        yield "min(x, 0) - log(1 + exp(-|x|))", case.result(case.log_p)
+
+
 def _mirrored(case: Case) -> Iterator[Prediction]:
     """1 / (1 + exp(-x))."""
     x = case.rows[:, :1]
@@ -203,6 +211,7 @@ NO_SHIFT = "no maximum is subtracted before exp"
 
 MISTAKES: tuple[Mistake, ...] = (
     Mistake("no-shift", NO_SHIFT, _about(_nothing), everywhere=True, rows=True),
+    Mistake("log-of-sum", "log(1 + e) takes the place of log1p(e): a small e is lost", _log_of_sum, paired=True),
     Mistake("exp-of-x", "exp is taken of x itself, however large", _logistic, paired=True, everywhere=True),
     Mistake("exp-of-minus-x", "exp is taken of -x, however large", _mirrored, paired=True, everywhere=True),
     Mistake(

@@ -103,7 +103,7 @@ def _padding(case: Case) -> Iterator[Prediction]:
         terms = np.exp(case.rows - top)
         one, total = np.exp(value - top), terms.sum(axis=1, keepdims=True)
         for count, tile in missing.items():
-            words = f"Σ with {count} more logits of {fill:g} (filled up to a multiple of {tile})"
+            words = f"Σ with logits of {fill:g} up to a multiple of {tile}"
             yield from case.forms(top, total + case.dtype.type(count) * one, terms, "m", words)
 
 

@@ -9,6 +9,7 @@ ones that the audit met. "Sound in a narrower precision" is a mistake of the tab
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -170,16 +171,18 @@ class Causes:
                 continue
             for one in diagnose.suspects(self._op, other.batch, other.observed, other.failing, other.truth, keys):
                 met[one.key].append(one)
-            if any(_enough(calls) for calls in met.values()):
+            if len(found) == 1 and _enough(met[found[0].key]):
                 break
         sure = [suspect for suspect in found if _enough(met[suspect.key])]
         if not sure:
             return ""
+        most = max(len(met[suspect.key]) for suspect in sure)
+        sure = [suspect for suspect in sure if len(met[suspect.key]) == most]  # they explain the most calls
         best = next((suspect for suspect in sure if suspect.key == _NARROW and suspect.exact >= sure[0].exact), sure[0])
         calls = met[best.key]
         hits, failing = sum(call.hits for call in calls), sum(call.failing for call in calls)
         self._named[best.sentence] = best.key
-        return f"{best.sentence}{_AGREES}{best.words} on {hits} of {failing} failing values of {len(calls)} calls"
+        return f"{best.sentence}{_AGREES}{_of_all(calls)} on {hits} of {failing} failing values of {len(calls)} calls"
 
     def _others(self, seen: _Seen) -> Iterator[Batch]:
         for seed in range(2 if seen.failing.size > 1 else LEAST + 1):  # a reduced loss is one value a call
@@ -187,6 +190,12 @@ class Causes:
             if batch is not None:
                 yield batch
         yield from (batch for batch in self._calls if batch is not seen.batch)
+
+
+def _of_all(calls: Sequence[Suspect]) -> str:
+    """The words of the variant that agrees with most calls; of several the first."""
+    count = Counter(words for call in calls for words in call.alike)
+    return max(calls[0].alike, key=lambda words: count[words])
 
 
 def _enough(calls: Sequence[Suspect]) -> bool:
