@@ -63,10 +63,11 @@ class Machine:
         Both choices allow 8 + ceil(log2 n): pairwise and blocked sums, and the few roundings by which sound algorithms
         differ (a rescaled partial sum). "loop" allows n - 1, the worst case of any order of summation (Higham, section
         4.2; Jeannerod & Rump, SIAM J. Matrix Anal. Appl. 34, 2013: without terms in u**2). "library" allows that up to
-        256 + n/16: any order for short rows; beyond, equal terms round the same way at every addition, and partial sums
-        in 4 SIMD lanes were measured to need 0.043 n (``benchmarks/summation.py``). A loop over 10^4 terms does not pass.
+        256 + n/4: any order for short rows; beyond, partial sums in 4 SIMD lanes, each a loop over n/4 terms. That worst
+        case is nearly met: many equal terms below a long stretch of large ones round the same way at every addition
+        (``benchmarks/summation.py``). A loop over 10^4 such terms does not pass.
         """
         if n <= 1:
             return 0.0
-        order = float(n - 1) if self.summation == "loop" else min(float(n - 1), 256.0 + n / 16)
+        order = float(n - 1) if self.summation == "loop" else min(float(n - 1), 256.0 + n / 4)
         return max(order, 8.0 + math.ceil(math.log2(n)))
