@@ -63,7 +63,8 @@ def _wide(form: FloatFormat, *, special: bool = False) -> Strategy:
     edges = edges_of(form)
     levels = (edges.overflow, *edges.low, form.max_finite, -form.max_finite, form.smallest_normal, 1.0)
     centres = [int(form.ordinal(form.narrow(level))) for level in levels]
-    specials = [math.nan, math.inf, -math.inf] if form.has_inf else [math.nan]
+    specials = [math.nan] if form.has_nan else []
+    specials += [math.inf, -math.inf] if form.has_inf else []
 
     def value(kind: str, number: int) -> float:
         match kind:
@@ -76,7 +77,7 @@ def _wide(form: FloatFormat, *, special: bool = False) -> Strategy:
         return float(form.widen(form.from_ordinal(max(-top, min(top, number)))))
 
     reach = max(top, 20_000)
-    return st.builds(value, st.sampled_from(_KINDS if special else _KINDS[:3]), st.integers(-reach, reach))
+    return st.builds(value, st.sampled_from(_KINDS if special and specials else _KINDS[:3]), st.integers(-reach, reach))
 
 
 def _nearest(form: FloatFormat, number: float) -> float:
