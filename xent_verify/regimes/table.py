@@ -152,9 +152,12 @@ def plan(
     besides. ``regimes``: only these (names, or a ``Regime`` at ``module:attribute``); none named: all of the table.
 
     Deterministic: each regime draws from its own stream, keyed by (seed, op, format, regime), so that one regime's
-    batches do not depend on which others ran. ``UnknownNameError`` for an unknown op, format or profile.
+    batches do not depend on which others ran. ``UnknownNameError`` for an unknown op, format or profile, ``UsageError`` for a
+    format of scales, which holds no logits.
     """
     form, known = format_named(fmt), op_named(op)
+    if form.scale:
+        known.check_format(form)
     if profile not in PROFILES:
         raise UnknownNameError("profile", profile, PROFILES)
     amount = replace(PROFILES[profile], named=sizes)
