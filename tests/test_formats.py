@@ -24,8 +24,8 @@ small = pytest.mark.parametrize("form", SMALL, ids=lambda form: form.name)
 
 def every_finite(form: FloatFormat) -> np.ndarray:
     """All finite values, ascending, +0 once."""
-    top = form.max_ordinal - (1 if form.has_inf else 0)
-    return form.from_ordinal(np.arange(-top, top + 1))
+    inner = 1 if form.has_inf else 0
+    return form.from_ordinal(np.arange(form.min_ordinal + inner, form.max_ordinal - inner + 1))
 
 
 def nearest(form: FloatFormat, value: Fraction) -> float:
@@ -43,7 +43,7 @@ def nearest(form: FloatFormat, value: Fraction) -> float:
     result = steps * quantum
     sign = 1 if value > 0 else -1
     if result > Fraction(form.max_finite):
-        return sign * math.inf if form.has_inf else math.nan
+        return sign * (math.inf if form.has_inf else math.nan if form.has_nan else form.max_finite)
     return float(sign * result)
 
 
@@ -65,6 +65,56 @@ def test_ordinals_number_every_value_in_order(form: FloatFormat) -> None:
     assert np.array_equal(np.diff(steps), np.ones(len(values) - 1))
     assert np.all(np.diff(form.widen(values)) > 0)
     assert np.array_equal(form.widen(form.from_ordinal(steps)), form.widen(values))
+
+
+@pytest.mark.parametrize("form", [form for form in ALL if form.bits <= 8], ids=lambda form: form.name)
+def test_every_pattern_is_what_ml_dtypes_says(form: FloatFormat) -> None:
+    """Infinities, NaN and -0 are where the row says, bits come back, and all other patterns are the finite values."""
+    bits = np.arange(1 << form.bits, dtype=form.unsigned)
+    held = form.from_bits(bits)
+    wide = form.widen(held)
+    assert np.array_equal(form.to_bits(held), bits)
+    assert np.isinf(wide).any() == form.has_inf
+    assert np.isnan(wide).any() == form.has_nan
+    assert ((wide == 0) & np.signbit(wide)).any() == form.has_negative_zero
+    assert np.array_equal(np.unique(wide[np.isfinite(wide)]), form.widen(every_finite(form)))
+    assert (wide[np.isfinite(wide)].min(), wide[np.isfinite(wide)].max()) == (form.lowest, form.max_finite)
+
+
+@pytest.mark.parametrize("name", ["float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn"])
+def test_unused_bits_of_the_carrier_say_nothing(name: str) -> None:
+    """Two bytes that differ in bits that the format does not use are the same number, at the same place."""
+    form = FORMATS[name]
+    bits = np.arange(256, dtype=np.uint8)
+    held = form.from_bits(bits)
+    assert np.array_equal(form.to_bits(held), bits % (1 << form.bits))
+    assert np.array_equal(form.ordinal(held), form.ordinal(form.from_bits(form.to_bits(held))))
+
+
+@pytest.mark.parametrize("form", [form for form in ALL if form.bits <= 8], ids=lambda form: form.name)
+@given(st.lists(st.floats(width=32) | st.floats(-512, 512), min_size=1, max_size=40))
+@settings(deadline=None, database=None, derandomize=True, max_examples=60)
+def test_rounding_is_ml_dtypes_own(form: FloatFormat, values: list[float]) -> None:
+    """Rounding from float64 gives the bits that ml_dtypes gives, overflow, infinities and NaN included.
+
+    Scales: ml_dtypes makes NaN of numbers of magnitude 2**-150 and less, which here become the smallest scale.
+    """
+    wide = np.array(values)
+    if form.scale:
+        wide = wide[~((wide > 0) & (wide <= 2.0**-150))]
+    ours, theirs = form.narrow(wide), wide.astype(form.dtype)
+    nan = np.isnan(form.widen(theirs))
+    assert np.array_equal(np.isnan(form.widen(ours)), nan)
+    assert np.array_equal(form.to_bits(ours)[~nan], form.to_bits(theirs)[~nan])
+
+
+def test_scales_have_neither_zero_nor_sign() -> None:
+    """0 and negative numbers have no scale; a small positive number has the smallest; ordinals begin at 1."""
+    form = FORMATS["float8_e8m0fnu"]
+    np.testing.assert_array_equal(form.widen(form.narrow([0.0, -1.0, 1e-300, 3.0])), [np.nan, np.nan, 2.0**-127, 4.0])
+    assert form.ordinal(form.narrow([form.lowest]))[0] == form.min_ordinal == 1
+    with pytest.raises(ValueError, match="float8_e8m0fnu has ordinals 1 to 255, not 0 to 0"):
+        form.from_ordinal([0])
 
 
 @small
@@ -100,7 +150,8 @@ def test_every_value_is_its_own_rounding_and_has_no_error(form: FloatFormat) -> 
 
 @pytest.mark.parametrize("form", [form for form in ALL if form.bits < 64], ids=lambda form: form.name)
 def test_overflow_threshold_is_half_an_ulp_above_the_largest_value(form: FloatFormat) -> None:
-    """Just below M + Q/2 rounds to M; just above overflows; an infinity on one side is placed at M + Q.
+    """Just below M + Q/2 rounds to M; just above overflows; an infinity on one side is placed at M + Q, and M where it
+    stands for one at M.
 
     (float64's M + Q/2 is no float64: test_double_overflow.)
     """
@@ -109,11 +160,13 @@ def test_overflow_threshold_is_half_an_ulp_above_the_largest_value(form: FloatFo
     truth = exact([below, above])
     rounded = form.widen(truth.rounded(form))
     assert rounded[0] == top
-    assert rounded[1] == (math.inf if form.has_inf else math.nan) or math.isnan(rounded[1])
+    np.testing.assert_array_equal(rounded[1], form.beyond)
     np.testing.assert_array_equal(truth.overflows(form), [False, True])
-    infinity = form.from_bits([form.max_ordinal])[0] if form.has_inf else np.array(np.nan, form.dtype)
+    infinity = np.array(form.beyond).astype(form.dtype)
     assert truth[1:].error_ulp(np.array([infinity]), form)[0] == 0
-    assert truth[1:].error_ulp(np.array([top], form.dtype), form)[0] == 1
+    assert truth[1:].error_ulp(np.array([top], form.dtype), form)[0] == (0 if form.saturates else 1)
+    below_top = form.next_down(np.array([top], form.dtype))
+    assert truth[1:].error_ulp(below_top, form)[0] == (2 - form.saturates if form.precision > 1 else 1.5)
     if form.has_inf:
         at_top = exact([top]).error_ulp(np.array([infinity]), form)[0]
         assert at_top == 1
@@ -137,6 +190,9 @@ def test_infinities_and_nan_have_their_own_errors(form: FloatFormat) -> None:
     np.testing.assert_array_equal(got, [0, inf, 0, 0, np.nan])
     if form.has_inf:
         assert form.ulp_distance(np.array([inf], form.dtype), np.array([form.max_finite], form.dtype))[0] == 1
+    if not form.has_nan:
+        assert not exact([np.nan]).error_ulp(form.narrow([1.0]), form).any()
+        return
     with pytest.raises(ValueError, match="NaN has no ordinal"):
         form.ordinal(np.array([np.nan], form.dtype))
 

@@ -158,6 +158,7 @@ def test_a_finding_of_an_operation_from_outside_can_be_replayed(
 def test_a_format_is_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
     """A row in the table is enough for a sound softmax to pass, a naive one to fail, and a script to name the dtype."""
     row = formats._row("float8_e3m4", 5, -2, 3, 8, ml_dtypes.float8_e3m4)
+    monkeypatch.delitem(formats.FORMATS, "float8_e3m4")
     monkeypatch.setitem(formats.FORMATS, "float8_e3m4", row)
     x = np.array([1.0, 2.0], ml_dtypes.float8_e3m4)
     assert array_expression(x) == "np.array([1.0, 2.0], dtype=ml_dtypes.float8_e3m4)"

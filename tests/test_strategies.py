@@ -95,7 +95,12 @@ def test_long_rows_shrink_too() -> None:
 def test_subnormals_and_the_largest_values_occur() -> None:
     """Both ends of every format are within reach."""
     for form in FORMATS.values():
-        tiny = find(xs.values(form), lambda v, f=form: 0 < abs(float(v)) < f.smallest_normal, settings=FIND)
+        least = form.smallest_normal if form.scale else form.smallest_subnormal  # scales have no subnormals
+        tiny = find(
+            xs.values(form),
+            lambda v, f=form, e=least: e <= abs(float(v)) < max(f.smallest_normal, 2 * e),
+            settings=FIND,
+        )
         assert abs(float(tiny)) <= 8 * form.smallest_subnormal, form.name
         find(xs.values(form), lambda v, f=form: abs(float(v)) == f.max_finite, settings=FIND)
 

@@ -59,24 +59,25 @@ def _wide(form: FloatFormat, *, special: bool = False) -> Strategy:
     One number for all kinds, so that shrinking can change the kind and keep the number: an ordinal far out becomes a
     whole number far out, and that comes down to the smallest one.
     """
-    top = int(form.ordinal(np.asarray(form.max_finite, dtype=form.dtype)))
+    low, top = (int(form.ordinal(np.asarray(end, dtype=form.dtype))) for end in (form.lowest, form.max_finite))
     edges = edges_of(form)
-    levels = (edges.overflow, *edges.low, form.max_finite, -form.max_finite, form.smallest_normal, 1.0)
-    centres = [int(form.ordinal(form.narrow(level))) for level in levels]
-    specials = [math.nan, math.inf, -math.inf] if form.has_inf else [math.nan]
+    levels = (edges.overflow, *edges.low, form.max_finite, form.lowest, form.smallest_normal, 1.0)
+    centres = [int(form.ordinal(form.narrow(level))) for level in levels if level >= form.lowest]
+    specials = [math.nan] if form.has_nan else []
+    specials += [math.inf, -math.inf] if form.has_inf else []
 
     def value(kind: str, number: int) -> float:
         match kind:
             case "whole":
-                return _nearest(form, max(-form.max_finite, min(form.max_finite, float(number))))
+                return _nearest(form, max(form.lowest, min(form.max_finite, float(number))))
             case "special":
                 return specials[number % len(specials)]
             case "edge":
                 number = centres[number // 8 % len(centres)] + number % 8 - 4
-        return float(form.widen(form.from_ordinal(max(-top, min(top, number)))))
+        return float(form.widen(form.from_ordinal(max(low, min(top, number)))))
 
     reach = max(top, 20_000)
-    return st.builds(value, st.sampled_from(_KINDS if special else _KINDS[:3]), st.integers(-reach, reach))
+    return st.builds(value, st.sampled_from(_KINDS if special and specials else _KINDS[:3]), st.integers(-reach, reach))
 
 
 def _nearest(form: FloatFormat, number: float) -> float:
@@ -103,9 +104,9 @@ def _row(draw: Any, form: FloatFormat, n: int, *, masked: bool, special: bool) -
         row[border:] = draw(_wide(form)) if border < n else 0.0
         for place, value in draw(st.dictionaries(st.integers(0, n - 1), wide, max_size=6)).items():
             row[place] = value
-    top = form.max_finite
+    low, top = form.lowest, form.max_finite
     with np.errstate(invalid="ignore", over="ignore"):
-        row = np.where(np.isfinite(row), np.clip(row + draw(st.one_of(st.just(0.0), _wide(form))), -top, top), row)
+        row = np.where(np.isfinite(row), np.clip(row + draw(st.one_of(st.just(0.0), _wide(form))), low, top), row)
     if masked and form.has_inf and n > 1:
         row[draw(_masks(n))] = -np.inf
     return row

@@ -73,7 +73,8 @@ Checked = Iterator[tuple[str, str | None]]
 def _values(form: FloatFormat, shape: tuple[int, ...]) -> NDArray[Any]:
     """Ordinary numbers, both zeros, subnormals, the ends of the range, infinities and NaN."""
     top, low = form.max_finite, form.smallest_subnormal
-    special = [0.0, -0.0, low, -low, form.smallest_normal, top, -top, 1.0, -1.5, float("nan"), 3.0]
+    special = [0.0, -0.0, low, -low, form.smallest_normal, top, -top, 1.0, -1.5, 3.0]
+    special += [float("nan")] if form.has_nan else []
     special += [float("inf"), float("-inf")] if form.has_inf else []
     flat = np.fromiter(itertools.cycle(special), np.float64, int(np.prod(shape)))
     return form.narrow(flat).reshape(shape)

@@ -17,7 +17,7 @@ from xent_verify.candidates import Candidate, open_candidate
 from xent_verify.candidates.opening import name_of
 from xent_verify.core.clock import ENDLESS, USUAL, Clock
 from xent_verify.core.environment import describe
-from xent_verify.core.failures import AuditIncompleteError, UnknownNameError, UsageError, one_line
+from xent_verify.core.failures import AuditIncompleteError, UsageError, one_line
 from xent_verify.core.floating import default_mode
 from xent_verify.core.formats import format_named
 from xent_verify.core.model import Batch, DtypeResult, Report, Returned, TargetResult
@@ -179,8 +179,7 @@ def formats_of(op: str | Op, dtypes: Sequence[str] | None, settings: Settings) -
     settings.checked().calling(operation)
     forms = [format_named(name).name for name in dtypes or [d for d in DEFAULT_DTYPES if d in operation.formats]]
     for name in forms:
-        if name not in operation.formats:
-            raise UnknownNameError(f"dtype for {operation.name}", name, operation.formats)
+        operation.check_format(format_named(name))
     return forms
 
 

@@ -145,8 +145,7 @@ def parity_of(
     settings.calling(operation)
     forms = [format_named(name).name for name in dtypes or [d for d in DEFAULT_DTYPES if d in operation.formats]]
     for name in forms:
-        if name not in operation.formats:
-            raise UnknownNameError(f"dtype for {operation.name}", name, operation.formats)
+        operation.check_format(format_named(name))
     if operation.differentiates is not None:
         raise UsageError("parity compares results, not gradients with an upstream: name the operation itself")
     with ExitStack() as stack:

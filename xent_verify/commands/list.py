@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import click
 
 from xent_verify.core.failures import UnknownNameError
+
+if TYPE_CHECKING:
+    from xent_verify.core.formats import FloatFormat
 
 __all__ = ["command"]
 
@@ -44,10 +48,16 @@ def _formats() -> Rows:
     return [
         (
             form.name,
-            f"{form.precision} bits, 2^{form.e_min} to {form.max_finite:.6g}, smallest {form.smallest_subnormal:.3g}",
+            f"{form.precision} bits, 2^{form.e_min} to {form.max_finite:.6g}, smallest {form.smallest_subnormal:.3g}"
+            + _lacks(form),
         )
         for form in FORMATS.values()
     ]
+
+
+def _lacks(form: FloatFormat) -> str:
+    held = {"infinity": form.has_inf, "NaN": form.has_nan, "-0": form.has_negative_zero, "sign or 0": not form.scale}
+    return "".join(f", no {name}" for name, there in held.items() if not there and (name != "-0" or not form.scale))
 
 
 def _targets() -> Rows:

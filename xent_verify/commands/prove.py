@@ -25,7 +25,7 @@ __all__ = ["command"]
 @click.option(
     "--domain",
     default="",
-    help="unary, pairs, triples, quadruples, quintuples, widths or gaps. [default: by operation and format]",
+    help="unary, pairs, triples, quadruples, quintuples, sextuples, widths or gaps. [default: by operation and format]",
 )
 @click.option("--slice", "part", default="", help="K/N: the K-th of N parts of the domain only.")
 @click.option("--jobs", default=1, show_default=True, help="Processes on this machine.")

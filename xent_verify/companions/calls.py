@@ -72,7 +72,8 @@ def _disturbances(op: Op, batch: Batch) -> Iterator[tuple[str, Batch]]:
         return replace(batch, inputs={**batch.inputs, name: form.narrow(values)}, layout="C")
 
     yield "large values", other(big)
-    yield "NaN", other(np.full(wide.shape, np.nan))
+    if form.has_nan:
+        yield "NaN", other(np.full(wide.shape, np.nan))
     rows = rows_view(op, batch)
     if rows is not None and not any(isinstance(value, np.ndarray) for value in batch.options.values()):
         wider = {

@@ -97,7 +97,8 @@ def _company(rows: Rows) -> Iterator[tuple[str, Rows, IntArray, IntArray]]:
     spread[kept] = chosen
     sign = np.where(np.arange(n) % 2, -1.0, 1.0)
     fills = [("the largest values", sign * form.max_finite), ("the lowest value", np.full(n, -form.max_finite))]
-    fills += [("zeros", np.zeros(n)), ("NaN", np.full(n, np.nan))]
+    fills += [("zeros", np.zeros(n))]
+    fills += [("NaN", np.full(n, np.nan))] if form.has_nan else []
     fills += [("-inf", np.full(n, -np.inf))] if form.has_inf else []
     crowd = rows.take(spread)
     for name, fill in fills:

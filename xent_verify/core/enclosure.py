@@ -244,7 +244,7 @@ class Enclosure:
     def rounded(self, fmt: str | FloatFormat) -> NDArray[Any]:
         """The correctly rounded values (to nearest, ties to even) as an array of that format's dtype.
 
-        Overflow follows the format: +-inf, or NaN where it has no infinity.
+        Overflow follows the format: +-inf, NaN where it has no infinity, +-M where it has neither.
         """
         form = format_named(fmt)
         if (other := self._rounds(form)) is not self:
@@ -254,10 +254,8 @@ class Enclosure:
         magnitude, units, _ = self._round(form)
         with np.errstate(all="ignore"):
             value = np.ldexp(magnitude, np.clip(units.quantum, -4000, 4000).astype(np.int32))
-            beyond = value > form.max_finite
-            value = np.where(beyond, np.inf if form.has_inf else np.nan, value)
-            value = np.where(self.finite, np.where(units.negative, -value, value), self.hi)
-            return value.astype(form.dtype)
+            signed = form.in_range(np.where(units.negative, -value, value), self.hi)
+            return np.where(self.finite, signed, self.hi).astype(form.dtype)
 
     @sound
     def overflows(self, fmt: str | FloatFormat) -> NDArray[np.bool_]:
@@ -287,7 +285,8 @@ class Enclosure:
         """|y - t| / ulp(t) per element (float64), to 2**-20 ulp where ``decided``.
 
         An infinity on one side only is placed at M + Q. Equal infinities (a true value that rounds to infinity
-        counts as one; for formats without infinities NaN stands for it) give 0. NaN against a number gives NaN.
+        counts as one; for formats without infinities NaN stands for it, for formats without NaN M) give 0. NaN against a
+        number gives NaN. Where the format has no NaN, a true NaN says nothing of the answer, and the error is 0.
         """
         form = format_named(fmt)
         observed = np.asarray(form.widen(values))
@@ -299,16 +298,22 @@ class Enclosure:
         with np.errstate(all="ignore"):
             true_sign = np.where(units.negative, -1.0, 1.0)
             if not form.has_inf:
-                observed = np.where(np.isnan(observed) & over, true_sign * np.inf, observed)
+                stands = np.isnan(observed) & over
+                if form.saturates:
+                    stands = (np.abs(observed) == form.max_finite) & (over | np.isinf(self.hi))
+                sign = np.where(np.isnan(observed), true_sign, np.sign(observed))
+                observed = np.where(stands, sign * np.inf, observed)
             shift = np.clip(-units.quantum, -2200, 2200).astype(np.int32)
-            place = np.ldexp(float(form.infinity_units), form.max_ulp_exponent - units.quantum.astype(np.int32))
+            top = float(form.infinity_units - form.saturates)
+            place = np.ldexp(top, form.max_ulp_exponent - units.quantum.astype(np.int32))
             signed = np.where(np.isinf(observed), np.sign(observed) * place, np.ldexp(observed, shift))
-            head = np.where(over, float(form.infinity_units), units.head)
+            head = np.where(over, top, units.head)
             tail = np.where(over, 0.0, units.tail)
             error = np.abs((signed * true_sign - head) - tail)
             same = (over & (observed == true_sign * np.inf)) | (~self.finite & (observed == self.hi))
-            error = np.where(same | (np.isnan(self.hi) & np.isnan(observed)), 0.0, error)
-            mismatch = ~self.finite & ~same & ~(np.isnan(self.hi) & np.isnan(observed))
+            same |= np.isnan(self.hi) & (np.isnan(observed) | form.saturates)
+            error = np.where(same, 0.0, error)
+            mismatch = ~self.finite & ~same
             return np.where(
                 mismatch & ~np.isnan(self.hi) & ~np.isnan(observed), np.inf, np.where(mismatch, np.nan, error)
             )

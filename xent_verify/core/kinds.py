@@ -65,7 +65,7 @@ KINDS: dict[str, Kind] = {
         Kind("nan_hidden", "value", "A NaN in the input does not show in the result",
              "do not take maxima or masks that drop NaN", "a NaN in the input is missing from the result"),
         Kind("flushed", "value", "A subnormal result was flushed to 0",
-             "fail for float16 and float8, a warning for wider formats; `--flush` says otherwise",
+             "fail for float16 and for 8 bits and fewer, a warning for wider formats; `--flush` says otherwise",
              "a subnormal result was flushed to zero", shown=True),
         Kind("shape", "form", "The result has the wrong shape", "cast and reshape at the end"),
         Kind("dtype", "form", "The result has the wrong dtype",

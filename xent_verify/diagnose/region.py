@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.core.formats import FloatArray, FloatFormat
+from xent_verify.core.formats import FloatArray, FloatFormat, format_named
 from xent_verify.diagnose.case import Case
+from xent_verify.regimes.draw import edges_of
 
 __all__ = ["describe"]
 
@@ -115,22 +116,20 @@ def _near(form: FloatFormat | None, low: float, high: float) -> str:
     if form is None:
         return ""
     for where in (form.name, "float32") if form.bits < 32 else (form.name,):
-        edges = _EDGES[where]
-        for name, edge in edges:
+        for name, edge in _edges(format_named(where)):
             if low <= edge <= high:
                 return f" (exp {name} in {where} beyond {edge:.4g})"
     return ""
 
 
-_EDGES = {
-    "float64": (("leaves the normal range", 708.396), ("overflows", 709.783), ("underflows to 0", 745.13)),
-    "float32": (("leaves the normal range", 87.336), ("overflows", 88.7228), ("underflows to 0", 103.972)),
-    "float16": (("leaves the normal range", 9.704), ("overflows", 11.0898), ("underflows to 0", 17.328)),
-    "bfloat16": (("leaves the normal range", 87.336), ("overflows", 88.7189), ("underflows to 0", 92.877)),
-    "float8_e4m3fn": (("leaves the normal range", 4.158), ("overflows", 6.1048), ("underflows to 0", 6.931)),
-    "float8_e5m2": (("leaves the normal range", 9.704), ("overflows", 10.9561), ("underflows to 0", 11.783)),
-}
-"""|x| at which exp(x) of a format's range changes: -log of its smallest normal, log of M, -log of half its smallest subnormal."""
+def _edges(form: FloatFormat) -> tuple[tuple[str, float], ...]:
+    """|x| at which exp(x) of a format's range changes."""
+    edges = edges_of(form)
+    return (
+        ("leaves the normal range", -edges.normal),
+        ("overflows", edges.overflow),
+        ("underflows to 0", -edges.vanishing),
+    )
 
 
 def _sums(case: Case) -> str:

@@ -206,8 +206,7 @@ def _made(merged: Mapping[str, Any]) -> GateTarget:
     dtypes = merged.get("dtypes")
     names = None if dtypes is None else tuple(dict.fromkeys(format_named(name).name for name in dtypes))
     for name in names or ():
-        if name not in op.formats:
-            raise UnknownNameError(f"dtype for {op.name}", name, op.formats)
+        op.check_format(format_named(name))
     arrays = merged.get("arrays", "auto")
     if arrays != "auto" and arrays.partition(":")[0] not in ADAPTERS and not is_outside(arrays):
         raise UnknownNameError("arrays", arrays, ["auto", *ADAPTERS])

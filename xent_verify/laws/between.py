@@ -12,7 +12,7 @@ from xent_verify.laws.given import OWN_ROUNDING, Given, against, limit_of
 from xent_verify.ops.limits import limits_of
 from xent_verify.verdict.judge import Hit
 from xent_verify.verdict.policies import POLICIES
-from xent_verify.verdict.properties import answer, result_rows, rows_view
+from xent_verify.verdict.properties import answer, excused, result_rows, rows_view
 
 __all__ = ["concatenation", "one_hot", "permutation", "shift", "shift_adds"]
 
@@ -68,7 +68,7 @@ def shift(given: Given) -> list[Hit]:
 
 
 def shift_adds(given: Given) -> list[Hit]:
-    """L(x + c) = L(x) + c within limit(x) + limit(x + c); the comparison itself rounds L and c once."""
+    """L(x + c) = L(x) + c within limit(x) + limit(x + c), where that stays in range; the comparison rounds L and c once."""
     moved = _shifted(given)
     if moved is None:
         return []
@@ -77,8 +77,9 @@ def shift_adds(given: Given) -> list[Hit]:
         return []
     other, c = result_rows(given.op, moved[0], found), moved[1][:, None]
     limit = limit_of(given, moved[0], other) + OWN_ROUNDING * (np.abs(c) + np.abs(other))
+    beyond = result_rows(given.op, moved[0], excused(given.op, moved[0]))
     words = "a constant added to every logit of a row is not added to the result"
-    return against(given, words, given.values, other - c, limit)
+    return against(given, words, given.values, np.where(beyond, given.values, other - c), limit)
 
 
 def permutation(given: Given) -> list[Hit]:

@@ -77,9 +77,11 @@ class Law:
             x, values, limits = x.reshape(-1, 1), values.reshape(-1, 1), limits.reshape(-1, 1)
         ordinary: NDArray[np.bool_] = np.asarray((x < np.inf).all(axis=1) & (x > -np.inf).any(axis=1))
         live = ordinary if len(values) == len(x) else np.array([ordinary.all()])
+        if batch.result_form.saturates:  # M may stand for any number beyond it: nothing follows from such a row
+            live = live & (np.abs(values) < batch.result_form.max_finite).all(axis=1)
         if not live.any():
             return []
-        if not batch.result_form.has_inf and op.result == "elements":
+        if batch.result_form.has_nan and not batch.result_form.has_inf and op.result == "elements":
             values = _without_infinity(x, values, batch.result_form)
         with np.errstate(all="ignore"):
             return self.body(Given(ask, op, batch, x, values, limits, live))

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from xent_verify.core.formats import FORMATS
+from xent_verify.core.failures import UnknownNameError, UsageError
+from xent_verify.core.formats import FORMATS, FloatFormat
 from xent_verify.core.model import Batch
 
 __all__ = ["AXIS", "BROADCAST", "SHARED", "Arithmetic", "ExpSum", "Op", "Option", "Quantity", "Real", "RowInputs"]
@@ -151,7 +152,7 @@ class Op:
     infinity (its sign) that the logarithm of a probability or sum that rounded to 0 gives; 0 where none is taken.
 
     ``laws`` name entries of ``laws.LAWS`` (or a ``Law`` at ``module:attribute``); ``formats`` those of
-    ``FORMATS`` that it is defined in.
+    ``FORMATS`` that it is defined in (all but those of scales, in which neither a negative logit nor a 0 can be written).
     """
 
     name: str
@@ -169,7 +170,7 @@ class Op:
     built_on: Quantity = ""
     log_of_zero: Literal[-1, 0, 1] = 0
     laws: tuple[str, ...] = field(default=())
-    formats: tuple[str, ...] = tuple(FORMATS)
+    formats: tuple[str, ...] = tuple(name for name, form in FORMATS.items() if not form.scale)
 
     @property
     def labels(self) -> str:
@@ -214,6 +215,13 @@ class Op:
         if own and self.counted:
             return int(self.option(batch, self.counted))
         return int(batch.x.shape[int(self.option(batch, "axis")) if "axis" in self.options else -1])
+
+    def check_format(self, form: FloatFormat) -> None:
+        """``UsageError`` where the operation is not defined in a format."""
+        if form.scale:
+            raise UsageError(f"{self.name} is not defined in {form.name}, which has neither a sign nor a zero")
+        if form.name not in self.formats:
+            raise UnknownNameError(f"dtype for {self.name}", form.name, self.formats)
 
     def option(self, batch: Batch, name: str) -> Any:
         """The batch's value of an option, or its default."""

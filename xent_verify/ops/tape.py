@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xent_verify.core.formats import FORMATS
 from xent_verify.ops.forms import LN_2, LOG2_E
 from xent_verify.ops.op import InputKind, Op
 from xent_verify.ops.verbs import Operators, Verbs
@@ -267,5 +268,5 @@ def vjp_of(op: Op, name: str) -> Op:
         algorithms={key: adjoint(run) for key, run in (op.adjoints or op.algorithms).items()},
         by_row=op.by_row,
         differentiates=op,
-        formats=tuple(form for form in op.formats if not form.startswith("float8")),
+        formats=tuple(form for form in op.formats if FORMATS[form].bits > 8),
     )

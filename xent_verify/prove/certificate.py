@@ -131,7 +131,7 @@ def _extreme(plan: Plan, found: Extreme | None) -> dict[str, Any] | None:
         form = plan.domain.form
         bits = np.array(found.answer).astype(form.unsigned)
         record["answer"] = [_number(float(value)) for value in numbers(form, form.from_bits(bits))]
-        record["answer_bits"] = [f"0x{int(b):0{form.bits // 4}x}" for b in found.answer]
+        record["answer_bits"] = [f"0x{int(b):0{form.hex_digits}x}" for b in found.answer]
     return record
 
 
@@ -144,7 +144,7 @@ def _row(plan: Plan, row: int) -> dict[str, Any]:
     x = domain.values(np.array([row])).reshape(-1)
     if x.size <= _SHOWN:
         record["x"] = [_number(float(value)) for value in numbers(form, x)]
-        record["bits"] = [f"0x{int(b):0{form.bits // 4}x}" for b in form.to_bits(x)]
+        record["bits"] = [f"0x{int(b):0{form.hex_digits}x}" for b in form.to_bits(x)]
     return record
 
 

@@ -1,6 +1,6 @@
 """Finite domains: every input once, cut into chunks of about a second, each row with an index.
 
-``unary`` to ``quintuples`` hold every row of 1 to 5 bit patterns of the format, NaNs included: row ``i`` is
+``unary`` to ``sextuples`` hold every row of 1 to 6 bit patterns of the format, NaNs included: row ``i`` is
 ``i`` written in base 2**bits, the first logit most significant. ``widths`` holds structured rows of every length from 1
 to 4096 (``FAMILIES``): row ``(n - 1) * len(FAMILIES) + f`` is the row of family f and length n, and chunk k takes the
 lengths n = k + 1 modulo the number of chunks, so that all chunks cost alike. ``gaps`` (``prove.gaps``) holds every
@@ -27,12 +27,14 @@ DOMAINS: Mapping[str, int] = {
     "triples": 3,
     "quadruples": 4,
     "quintuples": 5,
+    "sextuples": 6,
     "widths": 0,
     "gaps": -1,
 }
 """Name -> logits in a row (0: as many as it says; -1: see ``prove.gaps``)."""
 
 LIMIT_BITS = 40
+_WALKED_BITS = 24
 _SLOW_CHUNK, _FAST_CHUNK, _CALL = 20, 22, 18
 _WIDTH_CHUNKS = 64
 GAP_SHIFT = 44
@@ -78,7 +80,7 @@ class Domain:
     @property
     def chunk_rows(self) -> int:
         """Rows of a chunk of a domain of bit patterns."""
-        return min(1 << (_FAST_CHUNK if self.tabulated else _SLOW_CHUNK), max(self.size >> 2, 256))
+        return min(1 << (_FAST_CHUNK if self.tabulated else _SLOW_CHUNK), max(self.size >> 2, 256), self.size)
 
     @property
     def chunks(self) -> int:
@@ -113,8 +115,7 @@ class Domain:
         """The bits of rows of a domain of bit patterns, [R, n]."""
         found = np.empty((len(rows), self.arity), self.form.unsigned)
         for column in range(self.arity):
-            digit = rows >> (self.form.bits * (self.arity - 1 - column))
-            found[:, column] = digit.astype(self.form.unsigned)  # modulo 2**bits
+            found[:, column] = rows >> (self.form.bits * (self.arity - 1 - column)) & ((1 << self.form.bits) - 1)
         return found
 
     def values(self, rows: IntArray) -> NDArray[np.generic]:
@@ -165,4 +166,7 @@ def default_domain(op: Op, form: FloatFormat) -> str:
     """All inputs of elementwise operations; the largest rows that can be walked to the end, else every width."""
     if not op.by_row:
         return "unary"
-    return "triples" if form.bits == 8 else "pairs" if form.bits == 16 else "widths"
+    if form.bits > 16:
+        return "widths"
+    known = {arity: name for name, arity in DOMAINS.items()}
+    return known[2 if form.bits == 16 else _WALKED_BITS // form.bits]

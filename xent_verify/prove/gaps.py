@@ -92,6 +92,7 @@ def domain_of(op: Op, form: FloatFormat, name: str = "") -> Domain:
         raise UsageError(
             f"prove: {op.name} takes more than one row of logits; prove an operation of one input, such as softmax"
         )
+    op.check_format(form)
     chosen = name or default_domain(op, form)
     if chosen not in DOMAINS:
         raise UnknownNameError("domain", chosen, DOMAINS)

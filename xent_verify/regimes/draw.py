@@ -56,8 +56,8 @@ class Draw:
 
     @property
     def lowest(self) -> float:
-        """-M."""
-        return -self.fmt.max_finite
+        """The format's lowest finite value."""
+        return self.fmt.lowest
 
     @property
     def edges(self) -> tuple[Edges, ...]:

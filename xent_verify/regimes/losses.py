@@ -136,6 +136,8 @@ def ignored_rows(context: Context) -> Iterator[Batch]:
     draw, (name,) = context.draw, named(context.op, "ignored_label")
     top = draw.fmt.max_finite
     anything = np.array([[np.nan, 0.0, 1.0], [top, -top, 0.0], [np.inf, 0.0, -np.inf], [-np.inf, -np.inf, -np.inf]])
+    if not draw.fmt.has_nan:
+        anything = np.array([[top, -top, 0.0]])
     for rows in (anything, anything[:1], anything[2:]) if draw.fmt.has_inf else (anything[:2],):
         logits = draw.narrow(np.concatenate([ordinary(draw, 2, 3), rows]))
         labels = np.array([1, 2] + [context.op.options[name].default] * len(rows))

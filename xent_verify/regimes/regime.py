@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.core.formats import FloatArray
+from xent_verify.core.formats import FloatArray, FloatFormat
 from xent_verify.core.model import Batch
 from xent_verify.ops import Op
 from xent_verify.regimes.calls import dress, has_axis, labelled, named, per_row
@@ -158,8 +158,8 @@ class Context:
 class Regime:
     """One named reason to try inputs.
 
-    ``about`` says what it shows; ``fits(op)`` to which operations it belongs; ``needs_inf`` that the format must
-    have an infinity; ``build(context)`` yields its batches, the most telling first.
+    ``about`` says what it shows; ``fits(op)`` to which operations it belongs; ``needs_inf`` and ``needs_nan`` that the format
+    must have infinities, or NaN; ``build(context)`` yields its batches, the most telling first.
     """
 
     name: str
@@ -167,8 +167,13 @@ class Regime:
     build: Callable[[Context], Iterator[Batch]]
     aspect: str = "values"
     needs_inf: bool = False
+    needs_nan: bool = False
     fits: Callable[[Op], bool] = lambda op: True  # noqa: ARG005
 
-    def applies(self, op: Op, *, has_inf: bool) -> bool:
+    def applies(self, op: Op, form: FloatFormat) -> bool:
         """Whether the regime has anything to say about an op in a format."""
-        return self.fits(op) and (has_inf or not self.needs_inf)
+        return self.fits(op) and self.held(form)
+
+    def held(self, form: FloatFormat) -> bool:
+        """Whether the format can hold the regime's values."""
+        return (form.has_inf or not self.needs_inf) and (form.has_nan or not self.needs_nan)

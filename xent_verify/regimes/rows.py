@@ -29,7 +29,8 @@ def ordinary(draw: Draw, rows: int, n: int) -> FloatArray:
 
 
 def integers(draw: Draw, rows: int, n: int) -> FloatArray:
-    return draw.rng.integers(-9, 10, (rows, n)).astype(np.float64)
+    most = math.floor(draw.fmt.max_finite)
+    return np.clip(draw.rng.integers(-9, 10, (rows, n)).astype(np.float64), -most, most)
 
 
 def pairs(draw: Draw, rows: int, n: int) -> FloatArray:
@@ -148,8 +149,10 @@ def positions(draw: Draw, rows: int, n: int) -> FloatArray:
 
 def mixed_scale(draw: Draw, rows: int, n: int) -> FloatArray:
     """Neighbouring rows far apart, so that a shift or a scale taken from another row destroys this one."""
-    offsets = np.resize(draw.within((0.0, 300.0, -300.0, 1e4, -1e4, 800.0, -800.0, 1e30, -1e30)), rows)[:, None]
-    return draw.below(offsets, (rows, n), most=3)
+    offsets = draw.within((0.0, 300.0, -300.0, 1e4, -1e4, 800.0, -800.0, 1e30, -1e30))
+    if len(offsets) == 1:  # a format of a short range
+        offsets = np.array([0.0, -draw.lowest, draw.lowest])
+    return draw.below(np.resize(offsets, rows)[:, None], (rows, n), most=3)
 
 
 def normalised(draw: Draw, rows: int, n: int) -> FloatArray:

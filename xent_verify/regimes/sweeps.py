@@ -116,7 +116,7 @@ _EVEN = 4096
 
 
 def every_value(context: Context) -> Iterator[Batch]:
-    """All values of a format where that is cheap, an even sweep of its ordinals where not; -0 and NaN included."""
+    """All values of a format where that is cheap, an even sweep of its ordinals where not; -0 and NaN where it has them."""
     fmt = context.draw.fmt
     top = fmt.max_ordinal
     if 2 * top < 1000 or (fmt.bits <= 16 and context.profile.every > 1000):
@@ -124,7 +124,7 @@ def every_value(context: Context) -> Iterator[Batch]:
     else:
         ordinals = (np.linspace(-1.0, 1.0, _EVEN) * (top / 2)).astype(np.int64) * 2
     values = fmt.widen(fmt.from_ordinal(ordinals))
-    yield context.batch(np.concatenate([values, [-0.0, np.nan]]))
+    yield context.batch(np.concatenate([values, [-0.0], [np.nan] if fmt.has_nan else []]))
 
 
 def _telling_rows(draw: Draw, n: int, turn: int) -> FloatArray:

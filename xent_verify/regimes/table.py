@@ -69,7 +69,7 @@ REGIMES: dict[str, Regime] = {
         Regime("masks", "-inf prefixes, suffixes, blocks", Over(specials.masks, "mask_widths"), needs_inf=True),
         Regime("all_masked", "rows of -inf only", Over(specials.all_masked, also=(1,)), "special", needs_inf=True),
         Regime("plus_inf", "+inf among the logits", Over(specials.plus_inf, also=(1,)), "special", needs_inf=True),
-        Regime("nan", "NaN among the logits", Over(specials.nan, also=(1,)), "special"),
+        Regime("nan", "NaN among the logits", Over(specials.nan, also=(1,)), "special", needs_nan=True),
         Regime("largest", "the largest finite values of both signs", Over(rows.largest)),
         Regime("ties", "exact ties", Over(rows.ties)),
         Regime("near_ties", "neighbouring representable values", Over(rows.near_ties)),
@@ -122,7 +122,7 @@ REGIMES: dict[str, Regime] = {
 
 def row_makers(fmt: FloatFormat, *, special: bool = False) -> dict[str, Maker]:
     """The regimes that are a matter of row values alone, by name; ``special`` adds all-masked, +inf and NaN rows."""
-    chosen = (r for r in REGIMES.values() if isinstance(r.build, Over) and (fmt.has_inf or not r.needs_inf))
+    chosen = (r for r in REGIMES.values() if isinstance(r.build, Over) and r.held(fmt))
     return {r.name: r.build.maker for r in chosen if isinstance(r.build, Over) and (special or r.aspect == "values")}
 
 
@@ -152,9 +152,12 @@ def plan(
     besides. ``regimes``: only these (names, or a ``Regime`` at ``module:attribute``); none named: all of the table.
 
     Deterministic: each regime draws from its own stream, keyed by (seed, op, format, regime), so that one regime's
-    batches do not depend on which others ran. ``UnknownNameError`` for an unknown op, format or profile.
+    batches do not depend on which others ran. ``UnknownNameError`` for an unknown op, format or profile, ``UsageError`` for a
+    format of scales, which holds no logits.
     """
     form, known = format_named(fmt), op_named(op)
+    if form.scale:
+        known.check_format(form)
     if profile not in PROFILES:
         raise UnknownNameError("profile", profile, PROFILES)
     amount = replace(PROFILES[profile], named=sizes)
@@ -168,7 +171,7 @@ def plan(
 
 def planned(op: Op, form: FloatFormat, regimes: Sequence[str] = ()) -> list[Regime]:
     """The regimes of a plan that apply to an operation and a format, in the plan's order."""
-    return [one for one in regimes_named(regimes) or REGIMES.values() if one.applies(op, has_inf=form.has_inf)]
+    return [one for one in regimes_named(regimes) or REGIMES.values() if one.applies(op, form)]
 
 
 _LARGEST = {True: 20_000, False: 400}

@@ -151,6 +151,7 @@ _DOMAINS = {
     "triples": "every triple",
     "quadruples": "every quadruple",
     "quintuples": "every quintuple",
+    "sextuples": "every sextuple",
     "widths": "structured rows of every width",
     "gaps": "every argument of exp",
 }

@@ -240,7 +240,7 @@ def bits_text(array: NDArray[Any]) -> str:
     form = FORMATS.get(array.dtype.name)
     if form is None or array.size > _RUNS_SHOWN:
         return ""
-    return " ".join(f"0x{bits:0{form.bits // 4}x}" for bits in form.to_bits(array).reshape(-1).tolist())
+    return " ".join(f"0x{bits:0{form.hex_digits}x}" for bits in form.to_bits(array).reshape(-1).tolist())
 
 
 def tile_text(error: float) -> str:

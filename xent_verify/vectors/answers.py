@@ -85,6 +85,6 @@ def _array(answer: NDArray[Any], case: Case) -> NDArray[Any]:
     form = case.batch.result_form
     if answer.dtype.name in FORMATS:
         return answer
-    if answer.dtype.kind in "uV" and answer.dtype.itemsize * 8 == form.bits:
+    if answer.dtype.kind in "uV" and answer.dtype.itemsize == form.dtype.itemsize:
         return np.ascontiguousarray(answer).view(form.dtype)
     raise ValueError(f"an array of {answer.dtype.name} holds neither numbers nor the bits of a {form.name}")

@@ -25,7 +25,7 @@ _DIMENSIONS = 32
 
 def words(values: NDArray[Any], form: FloatFormat) -> str:
     """The raw bits of every element in C order, one hex word each."""
-    return " ".join(f"{bits:0{form.bits // 4}x}" for bits in form.to_bits(values).reshape(-1).tolist())
+    return " ".join(f"{bits:0{form.hex_digits}x}" for bits in form.to_bits(values).reshape(-1).tolist())
 
 
 def words_read(given: Any, form: FloatFormat) -> NDArray[Any]:
@@ -34,7 +34,7 @@ def words_read(given: Any, form: FloatFormat) -> NDArray[Any]:
     if not isinstance(parts, list):
         raise ValueError(f"{shown(given)} is neither hex words nor a list of them")
     bits = np.zeros(len(parts), form.unsigned)
-    digits = form.bits // 4
+    digits = form.hex_digits
     for place, part in enumerate(parts):
         word = str(part).lower().removeprefix("0x")
         if len(word) != digits or set(word) - set("0123456789abcdef"):

@@ -116,7 +116,10 @@ def _ratio(observed: FloatArray, truth: Enclosure, limit: FloatArray, form: Floa
     threshold = np.ldexp(form.infinity_units - 0.5, form.max_ulp_exponent - units.quantum.astype(np.int32))
     scaled = np.ldexp(observed, np.clip(-units.quantum, -2200, 2200).astype(np.int32)) * sign
     over = truth.overflows(form)
-    if not form.has_inf:
+    if form.saturates:  # the largest value is the right answer to all that lies beyond it
+        stands = over & (scaled > 0) & (np.abs(observed) == form.max_finite)
+        observed, scaled = np.where(stands, sign * np.inf, observed), np.where(stands, np.inf, scaled)
+    elif not form.has_inf:
         scaled = np.where(np.isnan(scaled) & over, np.inf, scaled)
     wrong_sign = np.isinf(scaled) & (scaled < 0)
     error = np.where(
@@ -132,6 +135,8 @@ def _ratio(observed: FloatArray, truth: Enclosure, limit: FloatArray, form: Floa
     defined = _defined(truth)
     true_nan = np.isnan(truth.hi) if form.has_inf else ~np.isfinite(truth.hi)  # NaN stands for an infinity
     exact_match = (observed == truth.hi) | (np.isnan(observed) & true_nan)
+    if form.saturates:  # M stands for an infinity, anything for NaN
+        exact_match |= np.isnan(truth.hi) | (observed == np.clip(truth.hi, form.lowest, form.max_finite))
     target = np.ldexp(truth.hi, np.clip(truth.exponent, -2200, 2200).astype(np.int32))
     exact_match = np.where(np.isfinite(truth.hi), observed == target, exact_match)
     return np.where(defined, np.where(exact_match, 0.0, np.inf), np.where(np.isnan(ratio), np.inf, ratio))

@@ -204,7 +204,7 @@ def _excess(first: FloatArray, second: FloatArray, limit: FloatArray, form: Floa
     small = np.minimum(np.abs(first), np.abs(second)) == 0
     flushed = small & (np.maximum(np.abs(first), np.abs(second)) < form.smallest_normal)
     ratio = np.where(flushed, 0.0, ratio)
-    if not form.has_inf:
+    if form.has_nan and not form.has_inf:
         top = np.fmax(np.abs(first), np.abs(second)) >= form.max_finite
         ratio = np.where(top & (np.isnan(first) | np.isnan(second)), 0.0, ratio)
     return np.where(np.isnan(ratio), np.inf, ratio)
