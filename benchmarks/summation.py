@@ -2,9 +2,9 @@
 
     python benchmarks/summation.py
 
-For n terms exp(-d) in (0, 1], the largest relative error over equal, random and stretched rows of NumPy's pairwise sum (contiguous),
-its axis-wise sum (strided: one addition after another), a plain loop and sums in 4, 8 and 16 lanes, against sigma(n) of
-``standard`` and ``textbook`` (``Machine.sigma``).
+For n terms exp(-d) in (0, 1], the largest relative error over equal, random and stretched rows of NumPy's pairwise sum
+(contiguous), its axis-wise sum (strided: one addition after another), a plain loop and sums in 4, 8 and 16 lanes, against
+sigma(n) of ``standard`` and ``textbook`` (``Machine.sigma``).
 """
 
 from __future__ import annotations

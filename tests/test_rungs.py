@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xent_verify import limits
+from xent_verify.auditing.audit import audit
 from xent_verify.auditing.findings import Asker, build
 from xent_verify.core.formats import FORMATS
 from xent_verify.core.model import Batch, Outcome, Returned
+from xent_verify.implementations import find
 from xent_verify.ops import OPS
 from xent_verify.verdict.judge import Rules
 from xent_verify.verdict.ledger import Ledger
@@ -86,7 +88,7 @@ def book(softmax: Softmax, fmt: str, rows: Any, policy: Policy = POLICIES["stand
 
 ROWS = [
     np.random.default_rng(0).normal(size=(40, 30)) * 5,
-    np.concatenate([[[300.0]], np.full((1, 60_000), 299.3)], axis=1),  # equal terms round the same way
+    [[300.0] * 2049 + [290.97] * 60_000],  # the running sum stays at 2049: the others are below half its ulp
     [[1000.0, 0.0, 999.0]],
 ]
 
@@ -173,3 +175,13 @@ def test_backward_allows_a_loss_eight_roundings_of_the_largest_logit() -> None:
     x, u = np.full((1, 2), 4096.0, np.float32), 2.0**-24
     more = limits("cross_entropy", x, np.array([0]), policy="backward") - limits("cross_entropy", x, np.array([0]))
     assert 7.5 * u * 4096 <= more[()] <= 8.5 * u * 4096
+
+
+def test_bytes_read_in_the_wrong_order_are_one_failure_and_no_class() -> None:
+    """ONNX Runtime reads the bytes of an array of the other byte order as they lie: other numbers, rightly computed."""
+    stable = find("stable", "softmax").call
+    report = audit(lambda x, axis=-1: stable(x.view(x.dtype.newbyteorder("=")), axis), op="softmax",
+                   dtypes=["float32"], profile="quick", regimes=["ordinary", "layouts"])  # fmt: skip
+    (result,) = report.targets[0].dtypes
+    assert {finding.kind for finding in result.signs if finding.severity == "fail"} == {"layout_dependence"}
+    assert result.keeps == "standard"

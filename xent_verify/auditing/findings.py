@@ -77,11 +77,27 @@ class Asker:
         batch = self.rules.of_call(batch)
         try:
             outcome, truth, judgement = self.judged(batch, outcome)
+            if batch.layout == "byteswapped" and judgement.kinds() and self._misread(ledger, batch, outcome):
+                return outcome, judgement
             ledger.add(as_answered(batch, outcome), outcome, truth, judgement, self.rules)
         except Exception as error:  # noqa: BLE001  (said in the report)
             ledger.lost(f"a call of {batch.regime} was not judged", error)
             return None
         return outcome, judgement
+
+    def _misread(self, ledger: Ledger, batch: Batch, outcome: Outcome) -> bool:
+        """Whether the same numbers in the machine's byte order have another answer: then other numbers were read.
+
+        That is one failure, of the layout; how wrong the answers to those other numbers are says nothing.
+        """
+        plain = self.ask(replace(batch, layout="C"))
+        if not (isinstance(plain, Returned) and isinstance(outcome, Returned)):
+            return False
+        if np.array_equal(plain.value, outcome.value, equal_nan=True):
+            return False
+        text = "an array of the other byte order is read as if its bytes were in the machine's"
+        ledger.note(Hit("layout_dependence", "fail", text), batch, outcome, "layouts")
+        return True
 
     def seen(self, ledger: Ledger, screen: Screen, batch: Batch) -> tuple[Outcome, Judgement] | None:
         """One call of the plan, judged and counted; None where it passed the screen, was not asked, or that raised."""

@@ -26,6 +26,9 @@ _PROBES = 256
 _WIDEST = 1 / 32
 """Share of the format's numbers (eight binades of float32) beyond which a band sets nothing apart."""
 
+_NEARLY_ALL = 0.9
+"""Share of a call's failing arguments that a band holds."""
+
 _TRIED = 4
 """Failing values whose arguments are tried, until one fails by itself."""
 
@@ -45,14 +48,15 @@ def band(op: Op, batch: Batch, failing: NDArray[np.bool_], fails: Fails) -> str:
     if len(op.inputs) != 1 or op.differentiates is not None or (op.by_row and op.result == "loss"):
         return ""
     probe = _Probe(op, batch, fails)
-    for argument in _arguments(op, batch, failing):
+    arguments = _arguments(op, batch, failing)
+    for argument in arguments[:_TRIED]:
         if probe.wrong(argument[None]).all():
-            return probe.words(int(argument))
+            return probe.words(int(argument), arguments)
     return ""
 
 
 def _arguments(op: Op, batch: Batch, failing: NDArray[np.bool_]) -> IntArray:
-    """The ordinals of a few failing values' arguments."""
+    """The ordinals of the failing values' arguments."""
     form = batch.form
     if not op.by_row:
         values = form.widen(batch.x)[failing] if failing.shape == batch.x.shape else np.zeros(0)
@@ -68,7 +72,7 @@ def _arguments(op: Op, batch: Batch, failing: NDArray[np.bool_]) -> IntArray:
             values = bad[:, :2].max(axis=1, initial=0.0) if bad.size else np.zeros(0)
         values = values[values > 0]
     values = values[np.isfinite(values) & (np.abs(values) <= form.max_finite)]
-    return np.asarray(form.ordinal(form.narrow(values[:_TRIED])))
+    return np.asarray(form.ordinal(form.narrow(values)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +119,12 @@ class _Probe:
             far = [bad + between * k // count for k in range(1, count + 1)]
         return start + step * bad
 
-    def words(self, start: int) -> str:
+    def words(self, start: int, arguments: IntArray) -> str:
+        """The band around a failing argument, where it holds nearly all the failing ones."""
         low, high = self.edge(start, -1), self.edge(start, 1)
+        held = (arguments >= (arguments if low is None else low)) & (arguments <= (arguments if high is None else high))
+        if held.mean() < _NEARLY_ALL:
+            return ""
         name = "max x - x" if self.op.by_row else "x"
         if low is None or high is None:
             if low is None and high is None:

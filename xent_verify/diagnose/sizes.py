@@ -18,6 +18,7 @@ __all__ = ["size"]
 Fails = Callable[[Batch], bool]
 """Whether a call of ordinary rows is answered wrongly."""
 
+_DRAWS = 3
 _LARGEST = 1 << 21
 """Logits of a call that is asked."""
 
@@ -37,7 +38,7 @@ def size(op: Op, batch: Batch, fails: Fails) -> str:
         return ""
     view = Rows.of_call(op, batch)
     asked = _Sizes(op, batch, fails)
-    if not (asked.wrong(view.count, view.n, 0) and asked.wrong(view.count, view.n, 1)):
+    if not asked.wrong(view.count, view.n):
         return ""
     of_length = _edges("rows of {} logits", view.n, lambda n: asked.wrong(view.count, n))
     if of_length and not of_length.endswith("right for 1"):  # a row of one logit is hardly ever wrong
@@ -45,22 +46,29 @@ def size(op: Op, batch: Batch, fails: Fails) -> str:
     return _edges("{} rows", view.count, lambda rows: asked.wrong(rows, view.n))
 
 
-def _edges(words: str, size: int, wrong: Callable[[int], bool]) -> str:
-    """Where a wrong size's neighbours are right, or else the smallest size from which on all are wrong."""
+def _edges(words: str, size: int, wrong: Callable[[int], bool | None]) -> str:
+    """Where a wrong size's neighbours are right, or else the smallest size from which on all are wrong.
+
+    ``wrong``: None for a size at which some rows are wrong and others are not; no size is told then.
+    """
     below, above = size > 1 and wrong(size - 1), wrong(size + 1)
+    if below is None or above is None:
+        return ""
     if not above:
         neighbours = f"{size - 1} and {size + 1}" if size > 1 else f"{size + 1}"
         return "" if below else f"wrong for {words.format(size)}, right for {neighbours}"
     right, least, step = size - 1 if not below else 0, size, 1
     while not right and least > 1:
         trial = max(size - step, 1)
-        right, least = (right, trial) if wrong(trial) else (trial, least)
+        right, least = (trial, least) if wrong(trial) is False else (right, trial)
         step *= 2
     if not right:
         return ""
     while least - right > 1:
         middle = (right + least) // 2
-        right, least = (right, middle) if wrong(middle) else (middle, least)
+        right, least = (middle, least) if wrong(middle) is False else (right, middle)
+    if wrong(least) is None:
+        return ""
     return f"wrong for {words.format(least)} and more, right for {right}"
 
 
@@ -70,10 +78,14 @@ class _Sizes:
     batch: Batch
     fails: Fails
 
-    def wrong(self, rows: int, n: int, seed: int = 0) -> bool:
-        """Whether ordinary rows of that size fail."""
+    def wrong(self, rows: int, n: int) -> bool | None:
+        """Whether ordinary rows of that size fail; None where some draws of them do and others do not."""
         if rows * n > _LARGEST:
             return False
+        found = {self._fails(rows, n, seed) for seed in range(_DRAWS)}
+        return found.pop() if len(found) == 1 else None
+
+    def _fails(self, rows: int, n: int, seed: int) -> bool:
         op, form = self.op, self.batch.form
         draw = Draw(form, stream("size", rows, n, seed))
         logits = draw.narrow(np.asarray(draw.rng.standard_normal((rows, n)) * 3))

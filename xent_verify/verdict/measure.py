@@ -211,7 +211,8 @@ class Tally:
         self._count(ulp, magnitude)
         ratios = errors.ratio[numeric]
         self.max_ratio = max(self.max_ratio, float(ratios.max(initial=0.0)))
-        steady = ulp <= ILL_CONDITIONED * ratios
+        with np.errstate(over="ignore"):
+            steady = ulp <= ILL_CONDITIONED * ratios
         self.conditioned_ulp = max(self.conditioned_ulp, float(ulp.max(initial=0.0, where=steady)))
         top = float(ulp.max(initial=0.0))
         self.length_max[length] = max(self.length_max.get(length, 0.0), top)

@@ -36,7 +36,7 @@ def _session(node, kind, dims, axis, reduction=""):
 
 def _run(node, x, axis=-1, reduction="", **more):
     session = _session(node, x.dtype.name, x.ndim, int(axis), reduction)
-    return session.run(None, {"x": np.ascontiguousarray(x), **more})[0]
+    return session.run(None, {"x": np.asarray(x, order="C"), **more})[0]
 
 
 def softmax(x, axis=-1):
