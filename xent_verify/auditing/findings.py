@@ -204,7 +204,7 @@ def _element(batch: Batch, index: int) -> Batch:
 
 def build(asker: Asker, ledger: Ledger) -> tuple[Finding, ...]:
     """Every entry of the ledger as a finding, labelled with its defect; the gravest first."""
-    causes = Causes(asker.op, asker.judged, ledger.failing_calls, ledger.conditions.text())
+    causes = Causes(asker.op, asker.judged, ledger.failing_calls, ledger.conditions.text(), ledger.rungs.name)
     signs = [_sign(asker, causes, entry, ledger) for entry in ledger.ordered()]
     plain = tuple(sign.finding for sign in signs)
     return ledger.lost.unless("not grouped by defect", lambda: by_defect(signs, causes), plain)

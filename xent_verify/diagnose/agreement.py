@@ -22,7 +22,8 @@ class Agreement:
 
     ``telling``: how many of the values met are numbers that chance does not give: neither 0 nor infinite nor NaN, and of
     more than 8 bits. ``surprise``: for each different value of these, how many bits it tells: -log2 of the chance that a
-    wrong prediction of the same size of error comes as near.
+    wrong prediction of the same size of error comes as near. ``odd``: the share met of the failing values that are, or should
+    be, infinite or NaN: a mistake that explains numbers alone does not explain these.
     """
 
     hits: int
@@ -31,10 +32,12 @@ class Agreement:
     exact: float = 0.0
     telling: int = 0
     surprise: Mapping[float, float] = field(default_factory=dict)
+    odd: float = 1.0
 
     @property
     def share(self) -> float:
-        return self.hits / self.failing if self.failing else 0.0
+        """Of the failing values, or of those among them that are odd, whichever is met less."""
+        return min(self.hits / self.failing, self.odd) if self.failing else 0.0
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ class Evidence:
             value = self.form.widen(self.form.narrow(predicted.ravel()[self.places]))
             same = (value == self.observed) | (np.isnan(value) & np.isnan(self.observed))
             met = same | (np.abs(value - self.observed) <= self.tolerance)
-        others = met[~self.failing]
+        others, odd = met[~self.failing], met[self.failing & ~np.isfinite(self.deviation)]
         exact = float(same[self.failing].mean()) if count else 0.0
         telling = met & self.failing & np.isfinite(self.observed) & (self.observed != 0)
         return Agreement(
@@ -91,6 +94,7 @@ class Evidence:
             exact,
             int(telling.sum()) if self.form.bits > 8 else 0,
             self._surprise(value, telling) if self.form.bits > 8 else {},
+            float(odd.mean()) if odd.size else 1.0,
         )
 
     def _surprise(self, predicted: FloatArray, telling: NDArray[np.bool_]) -> dict[float, float]:

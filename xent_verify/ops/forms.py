@@ -20,6 +20,7 @@ __all__ = [
     "Form",
     "base_2",
     "base_e",
+    "direct_softplus",
     "logaddexp",
     "sigmoid",
     "softplus",
@@ -89,6 +90,12 @@ def exp2_logsumexp(a: Any, x: Any) -> Any:
 def softplus(a: Any, x: Any, exponential: Form = base_e) -> Any:
     """log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|)): two terms of one sign."""
     return a.maximum(x, 0) + a.log1p(exponential(a, -a.abs(x)))
+
+
+def direct_softplus(a: Any, x: Any) -> Any:
+    """log1p(exp(x)) where x is small enough that exp does not overflow."""
+    large = a.at_least(x, a.large)
+    return a.where(large, a.softplus(x), a.log1p(a.exp(a.where(large, 0, x))))
 
 
 def logaddexp(a: Any, x: Any, y: Any, exponential: Form = base_e) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from xent_verify.ops.forms import base_2, softplus
+from xent_verify.ops.forms import base_2, direct_softplus, softplus
 from xent_verify.ops.op import Arithmetic, Op, RowInputs
 
 __all__ = ["OP"]
@@ -27,6 +27,11 @@ def exp2_log_sigmoid(a: Any, x: Any) -> Any:
     return -softplus(a, -x, base_2)
 
 
+def direct(a: Any, x: Any) -> Any:
+    """-log1p(exp(-x)) where exp does not overflow."""
+    return -direct_softplus(a, -x)
+
+
 OP = Op(
     name="log_sigmoid",
     about="log(1 / (1 + exp(-x))), elementwise",
@@ -34,9 +39,9 @@ OP = Op(
     options={},
     result="elements",
     formula=formula,
-    algorithms={"two-sided": two_sided, "exp2": exp2_log_sigmoid},
+    algorithms={"two-sided": two_sided, "exp2": exp2_log_sigmoid, "direct": direct},
     adjoints={"backward": lambda a, x: -a.softplus(-x)},
-    widest=("exp2",),
+    widest=("exp2", "direct"),
     by_row=False,
     built_on="log p",
     log_of_zero=-1,

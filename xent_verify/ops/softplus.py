@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from xent_verify.ops.forms import base_2, softplus
+from xent_verify.ops.forms import base_2, direct_softplus, softplus
 from xent_verify.ops.op import Op
 
 __all__ = ["OP"]
@@ -20,12 +20,6 @@ def exp2_softplus(a: Any, x: Any) -> Any:
     return softplus(a, x, base_2)
 
 
-def direct(a: Any, x: Any) -> Any:
-    """log1p(exp(x)) where x is small enough that exp does not overflow."""
-    large = a.at_least(x, a.large)
-    return a.where(large, a.softplus(x), a.log1p(a.exp(a.where(large, 0, x))))
-
-
 OP = Op(
     name="softplus",
     about="log(1 + exp(x)), elementwise",
@@ -33,7 +27,7 @@ OP = Op(
     options={},
     result="elements",
     formula=None,
-    algorithms={"two-sided": two_sided, "exp2": exp2_softplus, "direct": direct},
+    algorithms={"two-sided": two_sided, "exp2": exp2_softplus, "direct": direct_softplus},
     adjoints={"backward": two_sided},
     widest=("exp2", "direct"),
     by_row=False,

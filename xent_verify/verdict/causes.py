@@ -46,7 +46,14 @@ _FITTED = 6
 _NARROW = "narrow-work"
 _AGREES = ": agrees with "
 _FORMAT = "format"
-"""The key of what is told of an array's format, as a mistake that is named."""
+_CLASS = "class"
+"""The keys of what is told of an array's format, or of the class that is kept, as a mistake that is named."""
+
+_NARROW_CLASSES = ("stored", "native")
+_NARROW_KEYS = frozenset((_NARROW, "narrow-accumulator", "narrow-total")) | {
+    mistake.key for mistake in diagnose.MISTAKES if mistake.special
+}
+"""The mistakes that a target of such a class can have made."""
 
 Judged = Callable[[Batch], tuple[Outcome, Enclosure, Judgement]]
 
@@ -78,11 +85,13 @@ class _Seen:
 class Causes:
     """Causes of one target's failures; ``calls``: failing calls that the audit met, of different regimes.
 
-    ``condition``: what sets the calls that fail apart from the others, in words.
+    ``condition``: what sets the calls that fail apart from the others, in words; ``keeps``: the class that all answers keep.
     """
 
-    def __init__(self, op: Op, judged: Judged, calls: Sequence[Batch] = (), condition: str = "") -> None:
-        self._op, self._judged, self._calls, self._condition = op, judged, calls, condition
+    def __init__(
+        self, op: Op, judged: Judged, calls: Sequence[Batch] = (), condition: str = "", keeps: str = ""
+    ) -> None:
+        self._op, self._judged, self._calls, self._condition, self._keeps = op, judged, calls, condition, keeps
         self._known: dict[int, _Seen | None] = {}
         self._named: dict[str, str] = {}  # sentence -> key of the mistake
 
@@ -95,11 +104,17 @@ class Causes:
         if told:
             self._named[told] = _FORMAT
             return told
-        found = diagnose.suspects(self._op, seen.batch, seen.observed, seen.failing, seen.truth)
+        narrow = self._by_class(seen)
+        only = _NARROW_KEYS if self._keeps in _NARROW_CLASSES else frozenset[str]()
+        found = diagnose.suspects(self._op, seen.batch, seen.observed, seen.failing, seen.truth, only)
         if found:
             told = self._borne_out(seen, found)
             if told:
                 return told
+        if narrow:
+            told = f"intermediates are kept in {batch.fmt}: every answer is within the limits of class {self._keeps}"
+            self._named[told] = _CLASS
+            return told
         form = self._form(seen)
         if form:
             return f"no known cause; {form}"
@@ -123,8 +138,16 @@ class Causes:
             return False
         if self._named[mistake] == _FORMAT:
             return other_format(self._op, batch, self._fails) == mistake
+        if self._named[mistake] == _CLASS:
+            return self._by_class(seen)
         keys = frozenset((self._named[mistake],))
         return bool(diagnose.suspects(self._op, seen.batch, seen.observed, seen.failing, seen.truth, keys))
+
+    def _by_class(self, seen: _Seen) -> bool:
+        """Whether narrow intermediates explain the failing numbers: the limits of such a class hold for all answers."""
+        return self._keeps in _NARROW_CLASSES and bool(
+            np.isfinite(seen.observed[seen.failing].astype(np.float64)).all()
+        )
 
     def _form(self, seen: _Seen) -> str:
         """The form that the failing values of this call and others have; "" where there is none."""
