@@ -58,7 +58,6 @@ def harvest(
     told = progress or (lambda _text, _done, _all: None)
     told("", 0, len(tasks))
 
-
     def one_more(report: Report | UsageError, done: int) -> None:
         task = tasks[done - 1]
         whole = report if isinstance(report, Report) else unaudited(task, report)

@@ -129,7 +129,9 @@ def _ready(settings: GateSettings, jobs: int, progress: Progress | None) -> tupl
     """Every audit of a gate, made in several processes, and whether that was interrupted: then those that were done."""
     tasks = [_task(target, name) for target in settings.targets for name in _named(target)]
     tasks = list({repr(task): task for task in tasks}.values())
-    told = None if progress is None else lambda _, done: progress(f"{tasks[done - 1].target} {tasks[done - 1].op}", done)
+    told = (
+        None if progress is None else lambda _, done: progress(f"{tasks[done - 1].target} {tasks[done - 1].op}", done)
+    )
     shared = in_processes(tasks, jobs, told)
     found = {repr(task): one for task, one in zip(tasks, shared.found, strict=True) if one is not None}
     return found, shared.interrupted
