@@ -260,7 +260,7 @@ out_option = click.option(
 
 
 def status_of(report: Report) -> int:
-    """Exit status of an audit: 130 interrupted (by another signal than Ctrl-C: ``interrupts.exit_status``), 1 failed, 3 not completed, 5 nothing checked, 0."""
+    """Exit status of an audit: 130 interrupted (``cli`` knows how), 1 failed, 3 not completed, 5 nothing checked, 0."""
     if report.interrupted:
         return 130
     if report.failed:
