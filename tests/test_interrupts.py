@@ -205,6 +205,16 @@ def test_a_terminal_that_closes_takes_no_result_along(place: Place) -> None:
     assert json.loads((place.folder / "r.json").read_text())["interrupted"]
 
 
+@pytest.mark.slow
+def test_kills_lose_nothing_and_leave_nothing() -> None:
+    """A small round of ``benchmarks/kills.py``, which fails where a file, a proof or a process is counted."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    words = [sys.executable, str(ROOT / "benchmarks" / "kills.py"), "--kills", "4", "--seed", "5"]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "| all | |" in done.stdout
+
+
 def test_a_signal_that_was_ignored_stays_so() -> None:
     """As under nohup."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
