@@ -95,8 +95,8 @@ def certificate_whole(path: Path) -> None:
 def text_whole(path: Path) -> None:
     """Pages and pictures end with their closing tag, tables and texts with a line's end."""
     text = path.read_text(encoding="utf-8")
-    end = {".html": "</html>\n", ".svg": "</svg>\n"}.get(path.suffix, "\n")
-    if not text.endswith(end):
+    end = {".html": "</html>", ".svg": "</svg>"}.get(path.suffix, "\n")
+    if not text.endswith((end, f"{end}\n")):
         raise UsageError(f"{path.name}: ends with {text[-40:]!r}")
 
 
@@ -234,9 +234,9 @@ def killed(place: Place, command: Command, number: signal.Signals, moment: float
         command.counts["ended before"] += 1
     except subprocess.TimeoutExpired:
         process.send_signal(number)
-        command.counts[number.name] += 1
         status = process.wait(timeout=LONGEST)
-        if number == signal.SIGTERM and status not in (143, -signal.SIGTERM):
+        command.counts["ended before" if status in (0, 1) else number.name] += 1  # in the very moment
+        if number == signal.SIGTERM and status not in (0, 1, 143, -signal.SIGTERM):
             command.wrong("lost", f"exit {status} after SIGTERM")
     left = place.left()
     if left:
@@ -288,7 +288,9 @@ def main() -> int:
         place = Place(folder)
         place.run(*AUDIT, "--json", "kept.json")  # what ``report`` renders
         certificates = {command.name: undisturbed(place, command) for command in made}
-        for turn in range(given.kills):
+        turn = 0
+        while sum(command.counts[one.name] for command in made for one in SIGNALS) < given.kills:
+            turn += 1
             command = made[turn % len(made)]
             number = SIGNALS[turn // len(made) % 2]
             late = rng.random() < 0.5  # files are written at the end

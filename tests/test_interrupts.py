@@ -242,6 +242,17 @@ def test_what_is_being_written_is_written_to_its_end() -> None:
     assert interrupts._heard.writing == 0
 
 
+def test_a_signal_in_code_that_is_made_from_text_does_not_end_python_by_sigint() -> None:
+    """Dataclasses are made so while modules are imported; a plain KeyboardInterrupt there decides Python's own exit."""
+    code = (
+        "import sys\nfrom xent_verify.core.interrupts import listening\nwith listening():\n    try:\n"
+        "        exec('import os, signal; os.kill(os.getpid(), signal.SIGTERM)')\n    except KeyboardInterrupt:\n        pass\n"
+        "sys.exit(143)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False)
+    assert done.returncode == 143
+
+
 def test_a_run_without_a_signal_has_its_own_status() -> None:
     """And the handlers are back."""
     before = [signal.getsignal(number) for number in SIGNALS]

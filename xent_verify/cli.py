@@ -85,11 +85,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """The exit status of one invocation; 128 and its number where a signal ended it."""
-    with listening():
-        try:
+    try:
+        with listening():
             return exit_status(_ran(arguments))
-        except KeyboardInterrupt:  # while an end of another kind was told
-            return exit_status(INTERRUPTED)
+    except KeyboardInterrupt:  # outside the verb: while this begins, or while an end of another kind is told
+        return exit_status(INTERRUPTED)
 
 
 def _ran(arguments: Sequence[str] | None) -> int:

@@ -37,6 +37,12 @@ class _Heard:
 _heard = _Heard()
 
 
+class Interrupted(KeyboardInterrupt):
+    """One of the signals. A class of its own: where a plain ``KeyboardInterrupt`` passes through ``exec`` of a text (in an import
+    of dataclasses), Python ends the process by SIGINT, whoever catches it.
+    """
+
+
 @contextmanager
 def listening() -> Iterator[None]:
     """Hear the signals while the body runs; what was ignored before (``nohup``, a job in the background) stays so.
@@ -48,14 +54,15 @@ def listening() -> Iterator[None]:
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
     _heard.number, _heard.terminals = 0, tuple(filter(_is_terminal, _STREAMS))
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN:
-            signal.signal(number, _hear)
     try:
+        for number, handler in before.items():
+            if handler is not signal.SIG_IGN:
+                signal.signal(number, _hear)
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+        with finishing():
+            for number, handler in before.items():
+                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
 
 @contextmanager
@@ -69,9 +76,9 @@ def finishing() -> Iterator[None]:
 
 
 def raise_pending() -> None:
-    """``KeyboardInterrupt`` where one was raised before and something swallowed it (a target's ``except:``)."""
+    """``Interrupted`` where one was raised before and something swallowed it (a target's ``except:``)."""
     if _heard.number and not _heard.writing:
-        raise KeyboardInterrupt
+        raise Interrupted
 
 
 def exit_status(status: int) -> int:
@@ -90,7 +97,7 @@ def _hear(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  (a han
     if number == getattr(signal, "SIGHUP", None):
         _leave_terminals()
     if not _heard.writing:
-        raise KeyboardInterrupt
+        raise Interrupted
 
 
 def _leave_terminals() -> None:
