@@ -362,7 +362,7 @@ def names_key(told: str, kind: Kind, data: bytes) -> bool:
     parts = found | {part for one in found for part in one.split(".")}
     known = names(kind, kind.valid) | names(kind, data)
     shown = {printable(name)[:50] for name in known}
-    return bool(parts & shown) or any(len(name) > 30 and name[:30] in head for name in shown)
+    return bool(parts & shown) or any(len(name) > 12 and name[:30] in head for name in shown)
 
 
 @functools.lru_cache(maxsize=64)
