@@ -2,10 +2,12 @@
 
     python benchmarks/fuzz.py                      2000 mutants of each kind; a table; exit 1 where anything is counted
     python benchmarks/fuzz.py --number 200 --seed 7 --show
+    python benchmarks/fuzz.py --seconds 900        as many as that time allows: about a million
 
 Every mutant is accepted or ends in a ``UsageError`` of one printable line that names the file and, its folder apart, has
 fewer than 300 characters.
 Counted are other exceptions (tracebacks), mutants that take longer than ``SECONDS`` (hangs), and messages that are not so.
+Each mutant goes to the function that the commands read with, in this process; one that holds up Python itself ends the run.
 Of the mutants by structure the message must also name a key: one of the valid document, one of the mutant, an entry of an
 archive, or the line of a log; what is wrong with a whole document (it nests too deep, holds NaN) has no key.
 """
@@ -14,14 +16,17 @@ from __future__ import annotations
 
 import argparse
 import copy
+import faulthandler
 import functools
 import io
+import itertools
 import json
 import random
 import re
 import signal
 import sys
 import tempfile
+import time
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -53,6 +58,7 @@ from xent_verify.vectors import Selection, chosen, read_answers, read_vectors, w
 from xent_verify.verdict.settings import Settings
 
 SECONDS = 5.0
+STUCK_SECONDS = 60.0
 LONGEST = 300
 _DEEP = "@deep@"
 
@@ -356,7 +362,7 @@ def names_key(told: str, kind: Kind, data: bytes) -> bool:
     parts = found | {part for one in found for part in one.split(".")}
     known = names(kind, kind.valid) | names(kind, data)
     shown = {printable(name)[:50] for name in known}
-    return bool(parts & shown) or any(len(name) > 30 and name[:30] in head for name in shown)
+    return bool(parts & shown) or any(len(name) > 12 and name[:30] in head for name in shown)
 
 
 @functools.lru_cache(maxsize=64)
@@ -374,7 +380,7 @@ def names(kind: Kind, data: bytes) -> frozenset[str]:
         except (OSError, ValueError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError):
             return frozenset()
     if kind.file.endswith(".toml"):
-        return frozenset(re.findall(r"[\w-]+(?=\s*[=.\]])", data.decode("utf-8", "replace")))
+        return frozenset(re.findall(r"[\w-]++(?=\s*[=.\]])", data.decode("utf-8", "replace")))
     if kind.file.endswith(".log"):
         return frozenset({"line"}).union(*map(keys, data.splitlines()))
     return keys(data)
@@ -418,42 +424,73 @@ def _where(error: BaseException) -> str:
     return told
 
 
-def fuzzed(kind: Kind, number: int, seed: int, folder: Path) -> Iterator[tuple[bytes, Seen]]:
-    """That many mutants, half by bytes and half by structure, and what became of them."""
+def fuzzed(kind: Kind, number: int | None, seed: int, folder: Path) -> Iterator[tuple[bytes, Seen]]:
+    """That many mutants (without a number: no end of them), half by bytes and half by structure, and what became of them."""
     rng = random.Random(f"{kind.name} {seed}")  # noqa: S311
-    for turn in range(number):
+    for turn in itertools.count() if number is None else range(number):
         by_structure = turn % 2 == 0
         data = kind.restructure(kind.valid, rng) if by_structure else bytes_changed(kind.valid, rng)
         yield data, seen(kind, data, folder, keyed=by_structure)
 
 
+@dataclass
+class Counted:
+    """How the mutants of one kind ended, and what was told of those that are counted."""
+
+    counts: Counter[str]
+    told: Counter[str]
+
+
+def counted(kind: Kind, number: int, seconds: float, seed: int, folder: Path) -> Counted:
+    """``number`` mutants, or as many as ``seconds`` allow."""
+    made = Counted(Counter(), Counter())
+    ends, armed = time.monotonic() + seconds, -1.0
+    for _, found in fuzzed(kind, None if seconds else number, seed, folder):
+        made.counts[found.how] += 1
+        if found.how in COUNTED:
+            made.told[f"{found.how}: {found.told}"] += 1
+        now = time.monotonic()
+        if now > armed + 1:
+            faulthandler.dump_traceback_later(STUCK_SECONDS, exit=True)
+            armed = now
+        if seconds and now > ends:
+            break
+    faulthandler.cancel_dump_traceback_later()
+    return made
+
+
+COUNTED = ("traceback", "hang", "message")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--number", type=int, default=2000)
+    parser.add_argument("--seconds", type=float, default=0.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kind", default="")
     parser.add_argument("--show", action="store_true", help="the exceptions and messages that are counted, once each")
     given = parser.parse_args()
-    wrong = 0
-    columns = ("accepted", "refused", "traceback", "hang", "message")
+    total: Counter[str] = Counter()
+    columns = ("accepted", "refused", *COUNTED)
     print("| kind | mutants |" + "".join(f" {name} |" for name in columns))
     print("|---|---:|" + "---:|" * len(columns))
-    with tempfile.TemporaryDirectory() as made:
+    memory = Path("/dev/shm")  # noqa: S108  (a file a mutant: where there is one, in memory)
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as made:
         folder = Path(made)
-        for kind in kinds(folder):
-            if given.kind not in ("", kind.name):
-                continue
-            counts: Counter[str] = Counter()
-            told: Counter[str] = Counter()
-            for _, found in fuzzed(kind, given.number, given.seed, folder):
-                counts[found.how] += 1
-                if found.how in columns[2:]:
-                    told[f"{found.how}: {found.told}"] += 1
-            print(f"| {kind.name} | {given.number} |" + "".join(f" {counts[name]} |" for name in columns), flush=True)
-            wrong += sum(counts[name] for name in columns[2:])
-            for text, times in told.most_common(12) if given.show else ():
+        chosen_kinds = [kind for kind in kinds(folder) if given.kind in ("", kind.name)]
+        for kind in chosen_kinds:
+            found = counted(kind, given.number, given.seconds / len(chosen_kinds), given.seed, folder)
+            _row(kind.name, found.counts, columns)
+            total += found.counts
+            for text, times in found.told.most_common(12) if given.show else ():
                 print(f"    {times} × {ascii(text)[:400]}")
-    return int(wrong > 0)
+    _row("all", total, columns)
+    return int(any(total[name] for name in COUNTED))
+
+
+def _row(name: str, counts: Counter[str], columns: tuple[str, ...]) -> None:
+    cells = "".join(f" {counts[column]} |" for column in columns)
+    print(f"| {name} | {counts.total()} |{cells}", flush=True)
 
 
 if __name__ == "__main__":

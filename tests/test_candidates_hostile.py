@@ -34,6 +34,7 @@ RAISED = {
     "exits": ("SystemExit", "4"),
     "recurses": ("RecursionError", "maximum recursion"),
     "asks_for_too_much": ("MemoryError", "Unable to allocate"),
+    "opens_no_more_files": ("OSError", "Too many open files"),
 }
 DIED = {
     "exits_hard": "exit status 0",
@@ -49,6 +50,11 @@ DIED = {
     "kills_its_parent_and_leaves_a_daemon": "signal 9 (SIGKILL)",
     "kills_its_group": "signal 9 (SIGKILL)",
     "is_told_of_a_bad_division": "signal 8 (SIGFPE)",
+    "breaks_builtins": "exit status 1: TypeError",
+    "returns_vengeful": "exit status 5",
+    "returns_a_file_that_shrinks": "signal 7 (SIGBUS)",
+    "limits_its_processor_time": "signal ",
+    "turns_every_pipe_to_stdout": "exit status 0",
 }
 SILENT = (
     "loops", "refuses_to_end", "waits_in_c", "stops_itself", "waits_with_a_child", "stops_its_group", "blocks_every_signal",
@@ -73,12 +79,15 @@ MALFORMED = {
     "returns_huge_view": "a broadcast view of 4398046511104 bytes",
     "returns_huge_int": "an int beyond every float",
     "returns_type": "a type",
+    "returns_duck": "a Duck that cannot be read (AttributeError)",
 }
 SOUND = (
     "prints", "floods", "closes_stdout", "leaves_a_child", "comes_back_twice", "leaves_a_thread", "lies_about_its_shape",
     "prints_without_measure", "leaves_a_daemon", "leaves_many_daemons", "interrupts_its_parent", "stops_its_parent",
     "leaves_its_session", "leaves_zombies", "changes_its_environment", "closes_its_stdin", "replaces_the_streams",
     "registers_an_exit", "sets_an_alarm", "traces_everything", "collects_no_garbage",
+    "stops_the_clocks", "writes_for_ever", "ends_hard_at_exit", "forks_many", "returns_twice", "returns_unfinished",
+    "changes_its_answer_later", "raises_later", "has_no_signature",
 )  # fmt: skip
 IN_PROCESS = {
     "returns_bytes": "a bytes",
@@ -111,7 +120,16 @@ STATE = {
     "seeds_python": "Python random state",
     "changes_directory": "working directory",
     "changes_recursion_limit": "recursion limit",
+    "rounds_towards_zero": "floating-point mode",
+    "removes_its_directory": "working directory",
 }
+UNOPENED = {
+    "replaces_modules": "cannot be prepared (ValueError: numpy.__spec__ is None)",
+    "forgets_modules": "cannot be prepared (AttributeError: module 'sys'",
+    "refuses_every_event": "cannot be prepared (PermissionError: ",
+    "is_evasive": "exit status 1: LookupError: \\x1b[31m",
+}
+"""Targets that break what a call needs so thoroughly that the small calls of the opening do not come through."""
 
 
 @pytest.fixture(autouse=True)
@@ -255,6 +273,30 @@ def test_a_target_that_breaks_numpy_harms_only_itself() -> None:
     assert callable(np.exp)
 
 
+@pytest.mark.parametrize("name", UNOPENED)
+def test_what_cannot_even_be_opened_is_wrong_use(name: str) -> None:
+    """One line of printable characters that says what was met."""
+    with pytest.raises(UsageError) as caught:
+        asked(name)
+    assert UNOPENED[name] in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+def test_exceptions_that_strike_anywhere_end_in_an_outcome() -> None:
+    """One that a thread throws into the main one meets the target's code or ours: an exception or an end, in time."""
+    begun = time.monotonic()
+    for got in asked("raises_from_a_thread"):
+        assert isinstance(got, Raised | Died | TimedOut)
+    assert time.monotonic() - begun < 30
+
+
+def test_a_target_cannot_hide_its_writes_behind_numpy() -> None:
+    """Comparing functions that it replaced are not the ones that are asked."""
+    for got in asked("lies_about_comparisons"):
+        assert isinstance(got, Returned)
+        assert got.mutated == ("x",)
+
+
 @pytest.mark.parametrize("name", STATE)
 def test_changed_state_is_named_every_time(name: str) -> None:
     """A change of global state is listed at each call, since it is put back after each."""
@@ -373,6 +415,8 @@ AUDITED = {
     **dict.fromkeys(("returns_none", "returns_list", "returns_objects", "returns_explosive"), "dtype"),
     "writes_to_its_input": "input_mutated",
     "shares_a_buffer": "stateful",
+    "changes_its_answer_later": "stateful",
+    "lies_about_comparisons": "input_mutated",
     **dict.fromkeys(("prints", "leaves_a_thread", "comes_back_twice", "lies_about_its_shape", *STATE), ""),
 }
 """Target -> the kind of failure that the audit must report ("" for none)."""

@@ -260,3 +260,9 @@ def test_a_forged_line_of_a_proof_is_refused(
     found = fuzz.seen(kind, "\n".join(map(json.dumps, lines)).encode(), tmp_path, keyed=True)
     assert found.how == "refused"
     assert f"line 2.counts.{told}" in found.told
+
+
+def test_a_hexadecimal_float_beyond_every_double_is_told() -> None:
+    """Python raises an error of another kind for it."""
+    with pytest.raises(UsageError, match=r"p\.json: .*hex.*too large"):
+        json_of('{"hex": "0x1p99999"}', "p.json").made("hex", float.fromhex)

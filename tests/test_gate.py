@@ -15,6 +15,7 @@ import pytest
 
 from xent_verify.cli import run
 from xent_verify.core.failures import UsageError
+from xent_verify.core.outputs import locked
 from xent_verify.gate import baseline as known
 from xent_verify.gate.baseline import Entry, compared, differences, read_baseline, replaced, update_baseline
 from xent_verify.gate.settings_file import find_settings, read_settings
@@ -385,14 +386,23 @@ def test_two_gates_at_once_lose_nothing(tmp_path: Path) -> None:
     assert len(read_baseline(path)) == 40
 
 
-def test_a_lock_that_stays_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A lock left by a killed gate: one line that names it, and it is not taken away."""
+def test_a_lock_that_is_held_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While another gate writes: one line that says so, and its file is not taken away."""
     monkeypatch.setattr(known, "_LOCK_SECONDS", 0.1)
     lock = tmp_path / "b.json.lock"
-    lock.write_text("")
-    with pytest.raises(UsageError, match=r"b\.json\.lock is held by another gate"):
-        update_baseline(tmp_path / "b.json", lambda held: [])
+    with lock.open("w") as file:
+        assert locked(file.fileno(), lock)
+        with pytest.raises(UsageError, match=r"another gate writes it \(b\.json\.lock is locked\)"):
+            update_baseline(tmp_path / "b.json", lambda held: [])
     assert lock.exists()
+
+
+def test_a_lock_that_a_killed_gate_left_is_taken_over(tmp_path: Path) -> None:
+    """Half of a file that nobody writes any more does not stop the next gate, and is gone afterwards."""
+    (tmp_path / "b.json.lock").write_text("[" * 5000)
+    update_baseline(tmp_path / "b.json", lambda held: [ENTRY])
+    assert read_baseline(tmp_path / "b.json") == (ENTRY,)
+    assert [path.name for path in tmp_path.iterdir()] == ["b.json"]
 
 
 def test_an_interrupted_gate_keeps_what_it_has(

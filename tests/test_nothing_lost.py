@@ -354,7 +354,7 @@ def test_a_pool_that_broke_costs_the_task_that_broke_it(monkeypatch: pytest.Monk
     """A process that ends takes its pool along; the tasks that waited are done again, each on its own."""
     monkeypatch.setattr(many, "_run", ends_its_process)
     tasks = [many.Task(f"m:{name}", "softmax", ("float32",), Settings()) for name in ("dies", "lives", "too")]
-    report = merged(list(many.in_processes(tasks, 1)))
+    report = many.joined(tasks, many.in_processes(tasks, 1))
     assert [bool(target.dtypes[0].cases) for target in report.targets] == [False, True, True]
     assert len(report.incomplete) == 1
 

@@ -100,6 +100,17 @@ def test_two_writers_do_not_mix(tmp_path: Path) -> None:
     assert len(set((tmp_path / "a").read_bytes())) == 1
 
 
+def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    """A temporary file that nobody holds goes; one that is being written, and another file's, stay."""
+    for name in (".a.json.00aa11bb.partial", ".b.json.00aa11bb.partial"):
+        (tmp_path / name).write_text("half")
+    with replacing(tmp_path / "a.json") as slow:
+        slow.write(b"slow")
+        replace_file(tmp_path / "a.json", "quick")
+    assert (tmp_path / "a.json").read_text() == "slow"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".b.json.00aa11bb.partial", "a.json"]
+
+
 @pytest.mark.parametrize(
     ("place", "words"),
     [

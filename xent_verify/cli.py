@@ -1,7 +1,7 @@
 """The command line: the table of verbs, and what every exit means.
 
 0 nothing failed · 1 findings of severity fail · 2 wrong use · 3 the audit could not be completed · 5 nothing was checked ·
-130 interrupted. Verbs live in ``commands/`` and are imported only when called.
+130 interrupted (SIGINT), 129 and 143 by SIGHUP and SIGTERM. Verbs live in ``commands/`` and are imported only when called.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 
 import click
 
 from xent_verify.core.encodings import tolerant
 from xent_verify.core.failures import UnknownNameError, UsageError, XentVerifyError, printable
+from xent_verify.core.interrupts import exit_status, listening
 
 __all__ = ["INCOMPLETE", "INTERRUPTED", "NOTHING_CHECKED", "WRONG_USE", "main"]
 
@@ -82,7 +84,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """The exit status of one invocation."""
+    """The exit status of one invocation; 128 and its number where a signal ended it."""
+    try:
+        with listening():
+            return exit_status(_ran(arguments))
+    except KeyboardInterrupt:  # outside the verb: while this begins, or while an end of another kind is told
+        return exit_status(INTERRUPTED)
+
+
+def _ran(arguments: Sequence[str] | None) -> int:
     try:
         status = program.main(args=None if arguments is None else list(arguments), standalone_mode=False)
     except click.exceptions.Exit as done:
@@ -112,5 +122,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def _say(message: str, status: int) -> int:
     line = printable(" ".join(message.split()))
-    print(f"xent-verify: {line}", file=sys.stderr)
+    with suppress(OSError):  # nobody listens any more
+        print(f"xent-verify: {line}", file=sys.stderr)
     return status

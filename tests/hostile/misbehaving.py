@@ -1,6 +1,7 @@
 """Targets that misbehave, one way each; what becomes of them stands in ``tests/test_candidates_hostile.py``."""
 
 import atexit
+import builtins
 import contextlib
 import ctypes
 import gc
@@ -8,11 +9,15 @@ import mmap
 import os
 import random
 import re
+import resource
 import signal
 import sys
+import tempfile
 import threading
 import time
+import types
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 
@@ -619,3 +624,214 @@ def changes_directory(x):
 def changes_recursion_limit(x):
     sys.setrecursionlimit(54321)
     return sound(x)
+
+
+# later than the answer, and below it
+
+
+def replaces_modules(x):
+    answer = sound(x)
+    for name in ("numpy", "os", "json", "struct", "select", "signal", "xent_verify.candidates.codec"):
+        sys.modules[name] = types.ModuleType(name)
+    return answer
+
+
+def forgets_modules(x):
+    answer = sound(x)
+    sys.modules.clear()
+    return answer
+
+
+def lies_about_comparisons(x):
+    answer = sound(x)
+    np.array_equal = np.isnan = np.isfinite = np.shares_memory = np.may_share_memory = lambda *_, **__: True
+    x[...] = 0
+    return answer
+
+
+def stops_the_clocks(x):
+    time.monotonic = time.time = time.perf_counter = lambda: 0.0
+    time.sleep = lambda _: None
+    return sound(x)
+
+
+def breaks_builtins(x):
+    answer = sound(x)
+    builtins.len = builtins.isinstance = lambda *_: 3
+    return answer
+
+
+def rounds_towards_zero(x):
+    ctypes.CDLL(None).fesetround(0xC00)
+    return sound(x)
+
+
+def removes_its_directory(x):
+    folder = tempfile.mkdtemp(dir="/tmp")
+    os.chdir(folder)
+    Path(folder).rmdir()
+    return sound(x)
+
+
+def writes_for_ever(x):
+    def write():
+        while True:
+            os.write(1, b"x" * 4096)
+
+    threading.Thread(target=write, daemon=True).start()
+    return sound(x)
+
+
+def ends_hard_at_exit(x):
+    atexit.register(os._exit, 9)
+    return sound(x)
+
+
+def forks_many(x):
+    for _ in range(60):
+        if os.fork() == 0:
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+            os.setsid()
+            while True:
+                time.sleep(1)
+    return sound(x)
+
+
+class Twice(np.ndarray):
+    """Another array each time that it is asked for."""
+
+    def __array__(self, dtype=None, copy=None):
+        return np.random.default_rng().random(3)
+
+
+class Duck:
+    """Names that no array has together."""
+
+    dtype = np.dtype("f4")
+    shape = (2**40,)
+    itemsize = nbytes = -1
+
+    def __array__(self, dtype=None, copy=None):
+        raise AttributeError("dtype")
+
+
+class Unfinished(np.ndarray):
+    def __array_finalize__(self, other):
+        if other is not None:
+            raise OSError("not finished")
+
+
+class Vengeful(np.ndarray):
+    def __del__(self):
+        os._exit(5)
+
+
+def returns_twice(x):
+    return sound(x).view(Twice)
+
+
+def returns_duck(x):
+    return Duck()
+
+
+def returns_unfinished(x):
+    made = np.ndarray.__new__(Unfinished, x.shape, x.dtype)
+    made[...] = sound(x)
+    return made
+
+
+def returns_vengeful(x):
+    return sound(x).view(Vengeful)
+
+
+def changes_its_answer_later(x):
+    answer = sound(x)
+
+    def change():
+        while True:
+            answer[...] = -1
+            time.sleep(0.001)
+
+    threading.Timer(0.01, change).start()
+    return answer
+
+
+def returns_a_file_that_shrinks(x):
+    with tempfile.TemporaryFile(dir="/tmp") as file:
+        file.write(b"\0" * 8192)
+        file.flush()
+        answer = np.memmap(file, np.float32, "r+", shape=(2, 1024))
+        os.ftruncate(file.fileno(), 0)
+    return answer
+
+
+def raises_later(x):
+    def late(*_):
+        raise ValueError("later")
+
+    signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, 0.05, 0.001)
+    return sound(x)
+
+
+def raises_from_a_thread(x):
+    main = threading.get_ident()
+
+    def strike():
+        while True:
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(main), ctypes.py_object(SystemExit))
+            time.sleep(0.001)
+
+    threading.Thread(target=strike, daemon=True).start()
+    return sound(x)
+
+
+def refuses_every_event(x):
+    answer = sound(x)
+
+    def hook(event, _):
+        raise PermissionError(event)
+
+    sys.addaudithook(hook)
+    return answer
+
+
+def opens_no_more_files(x):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+    return sound(x)
+
+
+def limits_its_processor_time(x):
+    resource.setrlimit(resource.RLIMIT_CPU, (1, 1))
+    while True:
+        pass
+
+
+def turns_every_pipe_to_stdout(x):
+    for fd in range(3, 64):
+        with contextlib.suppress(OSError):
+            os.fstat(fd)
+            os.dup2(1, fd)
+    return sound(x)
+
+
+def has_no_signature(x):
+    return sound(x)
+
+
+has_no_signature.__name__ = has_no_signature.__qualname__ = "\x1b[2J\n::error::"
+has_no_signature.__doc__ = "\x1b]0;title\x07" * 1000
+has_no_signature.__signature__ = "f(x, /"
+
+
+class Evasive:
+    """Every attribute that is looked up is an error of its own."""
+
+    def __getattribute__(self, name):
+        raise LookupError(f"\x1b[31m{name}")
+
+    def __call__(self, x):
+        return sound(x)
+
+
+is_evasive = Evasive()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from xent_verify.auditing.audit import DEFAULT_DTYPES, AuditReport, merged
-from xent_verify.auditing.many import Task, in_processes, unaudited
+from xent_verify.auditing.audit import DEFAULT_DTYPES, AuditReport
+from xent_verify.auditing.many import Task, in_processes, joined, unaudited
 from xent_verify.core.failures import UsageError
 from xent_verify.core.formats import format_named
 from xent_verify.core.libraries import LibraryTarget, installed
@@ -39,7 +39,8 @@ def harvest(
 
     ``dtypes``: formats (default: the audit's four), each where an operation has it and, for a library, takes it.
     ``jobs`` processes share the work; the result does not depend on how many. ``progress`` is called once before the
-    first target and after each one: what is done in words ("" at first), how many are, of how many.
+    first target and after each one: what is done in words ("" at first), how many are, of how many. An interruption ends
+    it and keeps the targets that are done.
     """
     for name in ops:
         op_named(name)
@@ -56,11 +57,13 @@ def harvest(
     tasks.sort(key=lambda task: wanted.index(task.op))
     told = progress or (lambda _text, _done, _all: None)
     told("", 0, len(tasks))
-    reports: list[Report] = []
-    for task, one in zip(tasks, in_processes(tasks, jobs), strict=True):
-        reports.append(one if isinstance(one, Report) else unaudited(task, one))
-        told(_words(reports[-1].targets[0]), len(reports), len(tasks))
-    return merged(reports)
+
+    def one_more(report: Report | UsageError, done: int) -> None:
+        task = tasks[done - 1]
+        whole = report if isinstance(report, Report) else unaudited(task, report)
+        told(_words(whole.targets[0]), done, len(tasks))
+
+    return joined(tasks, in_processes(tasks, jobs, one_more))
 
 
 def _words(target: TargetResult) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -16,7 +16,9 @@ from xent_verify.core.workers import workers
 from xent_verify.report import from_json
 from xent_verify.verdict.settings import Settings
 
-__all__ = ["Task", "audited_in_processes", "in_processes", "unaudited"]
+__all__ = ["Shared", "Task", "audited_in_processes", "in_processes", "joined", "unaudited"]
+
+Told = Callable[[Report | UsageError, int], None]
 
 
 @dataclass(frozen=True)
@@ -29,24 +31,46 @@ class Task:
     settings: Settings
 
 
-def in_processes(tasks: Sequence[Task], jobs: int, progress: Progress | None = None) -> Iterator[Report | UsageError]:
-    """The report of each task, in their order; ``UsageError`` where the target cannot be audited.
+@dataclass(frozen=True)
+class Shared:
+    """What processes found: for each task its report, ``UsageError`` where its target cannot be audited, None where an
+    interruption came first.
+    """
+
+    found: tuple[Report | UsageError | None, ...]
+    interrupted: bool = False
+
+
+def in_processes(tasks: Sequence[Task], jobs: int, told: Told | None = None) -> Shared:
+    """Every task, shared among processes. An interruption ends them and keeps the tasks that are done.
 
     Args:
         tasks: What to audit.
         jobs: Processes that share the work. What is found does not depend on how many.
-        progress: Is told each target that is done, and how many are.
+        told: Is called in the order of the tasks with each one's report (or ``UsageError``), and how many are done.
 
     Raises:
         UsageError: ``jobs`` is not positive.
     """
-    with workers(min(jobs, max(len(tasks), 1))) as pool:
-        waiting = [pool.submit(_run, task) for task in tasks]
-        for done, (task, report) in enumerate(zip(tasks, waiting, strict=True), 1):
-            found = _had(task, report)
-            if progress is not None:
-                progress(f"{task.target} {task.op}", done)
-            yield found
+    waiting: list[Future[tuple[bool, str]]] = []
+    found: list[Report | UsageError | None] = []
+    try:
+        with workers(min(jobs, max(len(tasks), 1))) as pool:
+            waiting += [pool.submit(_run, task) for task in tasks]
+            for task, one in zip(tasks, waiting, strict=True):
+                report = _had(task, one)
+                found.append(report)
+                if told is not None:
+                    told(report, len(found))
+    except KeyboardInterrupt:
+        left = list(zip(tasks, waiting, strict=False))[len(found) :]
+        found += [_had(task, one) if _is_done(one) else None for task, one in left]
+        return Shared((*found, *[None] * (len(tasks) - len(found))), interrupted=True)
+    return Shared(tuple(found))
+
+
+def _is_done(one: Future[tuple[bool, str]]) -> bool:
+    return one.done() and not one.cancelled() and one.exception() is None
 
 
 def audited_in_processes(
@@ -61,20 +85,21 @@ def audited_in_processes(
     share = settings.budget * min(jobs, len(targets)) / len(targets)
     forms = tuple(formats_of(op, dtypes, settings))
     tasks = [Task(target, op, forms, replace(settings, budget=share)) for target in targets]
-    found: list[Report | UsageError] = []
-    interrupted = False
-    try:
-        found.extend(in_processes(tasks, jobs, progress))
-    except KeyboardInterrupt:
-        interrupted = True
-    refused = [report for report in found if isinstance(report, UsageError)]
-    if refused and len(refused) == len(found):
+    told = None if progress is None else lambda _, done: progress(f"{targets[done - 1]} {op}", done)
+    shared = in_processes(tasks, jobs, told)
+    refused = [report for report in shared.found if isinstance(report, UsageError)]
+    if len(refused) == len(tasks):
         raise refused[0]
-    if not found:
-        return AuditReport((), describe(), interrupted)
-    pairs = zip(tasks, found, strict=False)
-    whole = [report if isinstance(report, Report) else unaudited(task, report) for task, report in pairs]
-    return replace(merged(whole), interrupted=interrupted)
+    return joined(tasks, shared)
+
+
+def joined(tasks: Sequence[Task], shared: Shared) -> AuditReport:
+    """One report of what the tasks gave, in their order; those without an answer say why, the unfinished are left out."""
+    pairs = [(task, one) for task, one in zip(tasks, shared.found, strict=True) if one is not None]
+    if not pairs:
+        return AuditReport((), describe(), shared.interrupted)
+    whole = [one if isinstance(one, Report) else unaudited(task, one) for task, one in pairs]
+    return replace(merged(whole), interrupted=shared.interrupted)
 
 
 def _had(task: Task, waiting: Future[tuple[bool, str]]) -> Report | UsageError:

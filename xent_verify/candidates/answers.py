@@ -15,6 +15,9 @@ from xent_verify.core.model import Malformed, Raised
 
 __all__ = ["NotAnArray", "ProgramEnded", "native", "raised", "same", "shares_memory", "to_array", "type_name"]
 
+_contiguous, _may_share, _share = np.ascontiguousarray, np.may_share_memory, np.shares_memory
+"""As they were before the target was loaded, which may have put others in their place."""
+
 _MESSAGE_LIMIT = 500
 _RESULT_LIMIT = 2**30
 """A result this large (bytes) that does not lie in memory whole (a broadcast view) is not copied."""
@@ -102,21 +105,21 @@ def native(array: NDArray[Any]) -> NDArray[Any]:
 def same(a: NDArray[Any], b: NDArray[Any]) -> bool:
     """Equal shape and bits."""
     try:
-        return a.shape == b.shape and a.dtype == b.dtype and bool(np.array_equal(_bits(a), _bits(b)))
+        return a.shape == b.shape and a.dtype == b.dtype and bool((_bits(a) == _bits(b)).all())
     except Exception:  # noqa: BLE001  the target may have torn its own array apart
         return False
 
 
 def _bits(array: NDArray[Any]) -> NDArray[Any]:
-    raw = np.ascontiguousarray(array).reshape(-1)
+    raw = _contiguous(array).reshape(-1)
     return raw.view(np.uint64) if raw.nbytes % 8 == 0 else raw.view(np.uint8)
 
 
 def shares_memory(array: NDArray[Any], given: NDArray[Any]) -> bool:
     """True when they overlap, or may and it is too hard to tell."""
-    if not np.may_share_memory(array, given):
+    if not _may_share(array, given):
         return False
     try:
-        return bool(np.shares_memory(array, given, max_work=10_000))  # type: ignore[arg-type]  # the stubs know 0 and -1 only
+        return bool(_share(array, given, max_work=10_000))  # type: ignore[arg-type]  # the stubs know 0 and -1 only
     except np.exceptions.TooHardError:
         return True

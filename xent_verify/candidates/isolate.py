@@ -327,7 +327,7 @@ def _ending(status: int) -> str:
 
 def _cause(printed: str) -> str:
     """What the process said about its end: where Python was, a C library's complaint, an exception."""
-    lines = [line.strip() for line in printed.splitlines() if line.strip()]
+    lines = [printable(line.strip()) for line in printed.splitlines() if line.strip()]
     said = next((line for line in lines if any(word in line for word in _CRASH_WORDS)), "")
     if any(line.startswith("Fatal Python error") for line in lines):
         return _place(lines) + (f": {said[:200]}" if said else "")

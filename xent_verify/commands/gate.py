@@ -11,6 +11,7 @@ import click
 
 from xent_verify.commands.shared import json_option, out_option, progress, promise_output, replace_output, write
 from xent_verify.core.failures import UsageError
+from xent_verify.core.interrupts import finishing
 
 if TYPE_CHECKING:
     from xent_verify.gate.baseline import Entry
@@ -72,11 +73,14 @@ def command(
     known = read_baseline(known_at)
     with progress() as show, chdir(settings.folder):
         result = gate(settings, known, jobs=jobs, progress=show)
-    when = " (before the update)" if update_baseline else ""
-    _tell(result, known, os.path.relpath(known_at) + when, to_stderr=json_to == "-", updating=update_baseline)
-    _write(result, outputs, folder, to_stdout=json_to == "-", github=github)
-    if update_baseline:
-        return _update(result, known_at, to_stderr=json_to == "-")
+    when, to_stdout = " (before the update)" if update_baseline else "", json_to == "-"
+    with finishing():
+        try:
+            _tell(result, known, os.path.relpath(known_at) + when, to_stderr=to_stdout, updating=update_baseline)
+        finally:  # also where nobody reads on
+            _write(result, outputs, folder, to_stdout=to_stdout, github=github)
+        if update_baseline:
+            return _update(result, known_at, to_stderr=to_stdout)
     return result.status
 
 

@@ -12,6 +12,7 @@ import click
 
 from xent_verify.commands.shared import deliver, json_option, settings_options, status_of
 from xent_verify.core.failures import UsageError
+from xent_verify.core.interrupts import finishing
 
 if TYPE_CHECKING:
     from xent_verify.verdict.settings import Settings
@@ -83,9 +84,13 @@ def command(
     )
     with progress() as shown:
         made = sweep.run(shown)
-    if out:
-        write(made, Path(out))
-    report = report_of(plan, made, interrupted=sweep.interrupted)
+    with finishing():
+        if out and made["chunks_done"]:
+            write(made, Path(out))
+    try:
+        report = report_of(plan, made, interrupted=sweep.interrupted)
+    except KeyboardInterrupt:
+        report = report_of(plan, made, interrupted=True)
     deliver(report, json_to=json_to, out="")
     click.echo(f"{made['label']}: {made['statement']}", err=json_to == "-")
     for failure in made["failures"]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from xent_verify.commands.shared import checked_place, names_of, status_of
+from xent_verify.core.interrupts import finishing
 
 if TYPE_CHECKING:
     from xent_verify.core.model import Report
@@ -92,7 +93,7 @@ def command(
     report, stale = with_certificates(report, proofs)
     for line in stale:
         click.echo(f"left out: {line}", err=True)
-    with _phase("drawing and writing", counted=False) as show:
+    with finishing(), _phase("drawing and writing", counted=False) as show:
         show("", 0, 0)
         saved = save(report, Path(out))
     for reason in saved.skipped:

@@ -13,6 +13,7 @@ import click
 
 from xent_verify.core.documents import json_of, json_value
 from xent_verify.core.failures import UsageError
+from xent_verify.core.interrupts import finishing
 from xent_verify.core.model import Report
 from xent_verify.core.outputs import check_writable, replace_file, state_of
 
@@ -182,12 +183,15 @@ def deliver(report: Report, *, json_to: str, out: str) -> None:
     """Write the JSON and the report folder that were asked for, and the findings as text where stdout is free."""
     from xent_verify.report import render_text, save, to_json
 
-    click.echo(render_text(report), err=json_to == "-", nl=False)  # before anything that can fail
-    write(to_json(report), json_to)
-    if out:
-        save(report, Path(out))
-    for line in report.incomplete:
-        click.echo(f"xent-verify: not completed: {line}", err=True)
+    with finishing():
+        try:
+            click.echo(render_text(report), err=json_to == "-", nl=False)  # before anything that can fail
+        finally:  # also where nobody reads on
+            write(to_json(report), json_to)
+            if out:
+                save(report, Path(out))
+        for line in report.incomplete:
+            click.echo(f"xent-verify: not completed: {line}", err=True)
 
 
 def say(line: str) -> None:
@@ -256,7 +260,7 @@ out_option = click.option(
 
 
 def status_of(report: Report) -> int:
-    """Exit status of an audit: 130 interrupted, 1 failed, 3 not completed, 5 nothing checked, 0."""
+    """Exit status of an audit: 130 interrupted (``cli`` knows how), 1 failed, 3 not completed, 5 nothing checked, 0."""
     if report.interrupted:
         return 130
     if report.failed:

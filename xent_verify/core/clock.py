@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from xent_verify.core.interrupts import raise_pending
 from xent_verify.core.model import Batch, NotOffered, Outcome
 
 __all__ = ["ENDLESS", "USUAL", "Clock"]
@@ -49,10 +50,11 @@ class Clock:
         return min(self, Clock.after(seconds), key=lambda clock: clock.ends)
 
     def watched(self, ask: Callable[[Batch], Outcome]) -> Callable[[Batch], Outcome]:
-        """``ask``, which is not asked any more once the time is spent."""
+        """``ask``, which is not asked any more once the time is spent or the program was told to end."""
         return partial(self._answer, ask)
 
     def _answer(self, ask: Callable[[Batch], Outcome], batch: Batch) -> Outcome:
+        raise_pending()
         return NotOffered("no time is left") if self.spent else ask(batch)
 
 

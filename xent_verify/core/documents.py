@@ -342,11 +342,11 @@ class Node:
         raise self.fail(key, value, what + (f"; did you mean {close[0]!r}?" if close else ""))
 
     def made(self, key: str, make: Callable[[str], T]) -> T:
-        """What ``make`` makes of a text; its ``ValueError`` is told with file and key."""
+        """What ``make`` makes of a text; its ``ValueError`` or ``OverflowError`` is told with file and key."""
         text = self.text(key)
         try:
             return make(text)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise fault(self.source, self.key(key), f"is {shown(text)}: {error}", "") from None
 
     def count(self, key: str) -> int:

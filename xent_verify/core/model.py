@@ -399,7 +399,7 @@ class Report:
     @property
     def ok(self) -> bool:
         """No target failed, and every one was audited to the end."""
-        return all(target.ok for target in self.targets)
+        return not self.interrupted and all(target.ok for target in self.targets)
 
     @property
     def failed(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import stat
@@ -12,10 +13,11 @@ from typing import IO
 
 from xent_verify.core.failures import UsageError
 
-__all__ = ["check_folder", "check_writable", "replace_file", "replacing", "state_of"]
+__all__ = ["check_folder", "check_writable", "locked", "replace_file", "replacing", "state_of"]
 
 _NAME = 200
 """Letters of a file's name that its temporary twin has."""
+_END = ".partial"
 
 
 def replace_file(path: str | os.PathLike[str], content: bytes | str) -> Path:
@@ -45,6 +47,8 @@ def replace_file(path: str | os.PathLike[str], content: bytes | str) -> Path:
 def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """A file to write into that takes the place of ``path`` when all is written, and is removed when something fails.
 
+    One that a killed process left is removed by the next who writes there: a writer holds its own locked.
+
     Raises:
         UsageError: It cannot be written; also for an ``OSError`` of the code that writes.
     """
@@ -55,21 +59,59 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             with place.open("wb") as file:
                 yield file
             return
-        partial = place.with_name(f".{place.name[:_NAME]}.{secrets.token_hex(4)}.partial")
+        _clear(place)
+        handle, partial = _begun(place)
         try:
-            with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
+            with os.fdopen(handle, "wb") as file:
                 if mode is not None:
                     os.fchmod(file.fileno(), stat.S_IMODE(mode))
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            partial.replace(place)
+                partial.replace(place)
         except BaseException:
             with suppress(OSError):
                 partial.unlink(missing_ok=True)
             raise
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def locked(handle: int, path: Path) -> bool:
+    """Lock an open file for this process, without waiting; False where another holds it or ``path`` is no longer that file.
+
+    The lock ends with the descriptor, so that none outlives its process.
+    """
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        there = path.stat()
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    return os.path.samestat(os.fstat(handle), there)
+
+
+def _begun(place: Path) -> tuple[int, Path]:
+    """A new file beside ``place``, open and locked."""
+    while True:
+        partial = place.with_name(f".{place.name[:_NAME]}.{secrets.token_hex(4)}{_END}")
+        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            if locked(handle, partial):
+                return handle, partial
+        except OSError:  # a file system without locks
+            return handle, partial
+        os.close(handle)
+
+
+def _clear(place: Path) -> None:
+    """Remove what processes that are gone have left beside ``place``."""
+    start = f".{place.name[:_NAME]}."
+    with suppress(OSError):
+        left = [name for name in os.listdir(place.parent) if name.startswith(start) and name.endswith(_END)]  # noqa: PTH208
+        for partial in map(place.with_name, left):
+            with suppress(OSError), os.fdopen(os.open(partial, os.O_WRONLY), "wb") as file:
+                if locked(file.fileno(), partial):
+                    partial.unlink()
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:

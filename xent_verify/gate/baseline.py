@@ -23,6 +23,7 @@ from xent_verify.core.documents import Node, read_json
 from xent_verify.core.failures import UsageError
 from xent_verify.core.kinds import KINDS
 from xent_verify.core.model import DtypeResult, Finding
+from xent_verify.core.outputs import locked
 from xent_verify.verdict.policies import CLASSES
 
 __all__ = [
@@ -295,33 +296,39 @@ def _line(entry: Entry) -> str:
 
 
 def update_baseline(path: Path, change: Callable[[tuple[Entry, ...]], Iterable[Entry]]) -> None:
-    """Replace the file by ``change(what it holds)``. The lock is the new file: nobody else writes in between."""
+    """Replace the file by ``change(what it holds)``. The lock is the new file: nobody else writes in between.
+
+    It is locked by its descriptor, so that one which a killed gate left behind is taken over.
+    """
     path = path.resolve()
     lock = path.with_name(f"{path.name}.lock")
     handle = _locked(lock, path)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        try:
+            file.truncate()
             file.write(_written(change(read_baseline(path))))
             file.flush()
             os.fsync(file.fileno())
-        os.replace(lock, path)  # noqa: PTH105  (named so that tests can make it fail)
-    except BaseException as error:
-        with suppress(OSError):
-            lock.unlink()
-        if isinstance(error, OSError):
-            raise UsageError(f"baseline {path}: not written, left as it was: {error.strerror or error}") from error
-        raise
+            os.replace(lock, path)  # noqa: PTH105  (named so that tests can make it fail)
+        except BaseException as error:
+            with suppress(OSError):
+                lock.unlink()
+            if isinstance(error, OSError):
+                raise UsageError(f"baseline {path}: not written, left as it was: {error.strerror or error}") from error
+            raise
 
 
 def _locked(lock: Path, path: Path) -> int:
+    """A descriptor of the lock file, locked, while the file has that name."""
     deadline = time.monotonic() + _LOCK_SECONDS
     while True:
         try:
-            return os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        except FileExistsError:
-            if time.monotonic() > deadline:
-                text = f"baseline {path}: {lock.name} is held by another gate; remove it if none is running"
-                raise UsageError(text) from None
-            time.sleep(0.05)
+            handle = os.open(lock, os.O_WRONLY | os.O_CREAT, 0o666)
+            if locked(handle, lock):
+                return handle
+            os.close(handle)
         except OSError as error:
             raise UsageError(f"baseline {path}: cannot be written: {error.strerror or error}") from error
+        if time.monotonic() > deadline:
+            raise UsageError(f"baseline {path}: another gate writes it ({lock.name} is locked); run this one again")
+        time.sleep(0.05)

@@ -67,14 +67,14 @@ def gate(
     ``jobs`` processes share the audits. A target that cannot be opened costs its own results alone; ``UsageError`` where
     none of them can be.
     """
-    ready = _ready(settings, jobs, progress) if jobs != 1 else {}
+    ready, interrupted = _ready(settings, jobs, progress) if jobs != 1 else ({}, False)
+    targets = [target for target in settings.targets if jobs == 1 or _at_hand(target, ready)]
     results: list[TargetResult] = []
     checked: list[tuple[Place, str]] = []
     unchecked: list[str] = []
     references: dict[Any, Report] = {}
     refused: list[UsageError] = []
-    interrupted = False
-    for target in settings.targets:
+    for target in targets:
         try:
             report = _audited(target, references, ready, progress)
         except KeyboardInterrupt:
@@ -125,12 +125,25 @@ _Ready = Mapping[str, Report | UsageError]
 """By the text of the task: settings hold what has no hash."""
 
 
-def _ready(settings: GateSettings, jobs: int, progress: Progress | None) -> _Ready:
-    """Every audit of a gate, made in several processes."""
-    tasks = [_task(target, target.target) for target in settings.targets]
-    tasks += [_task(target, target.relative.target) for target in settings.targets if target.relative]
+def _ready(settings: GateSettings, jobs: int, progress: Progress | None) -> tuple[_Ready, bool]:
+    """Every audit of a gate, made in several processes, and whether that was interrupted: then those that were done."""
+    tasks = [_task(target, name) for target in settings.targets for name in _named(target)]
     tasks = list({repr(task): task for task in tasks}.values())
-    return {repr(task): report for task, report in zip(tasks, in_processes(tasks, jobs, progress), strict=True)}
+    told = (
+        None if progress is None else lambda _, done: progress(f"{tasks[done - 1].target} {tasks[done - 1].op}", done)
+    )
+    shared = in_processes(tasks, jobs, told)
+    found = {repr(task): one for task, one in zip(tasks, shared.found, strict=True) if one is not None}
+    return found, shared.interrupted
+
+
+def _named(target: GateTarget) -> list[str]:
+    """The target, and the one that it is compared with."""
+    return [target.target, *([target.relative.target] if target.relative else [])]
+
+
+def _at_hand(target: GateTarget, ready: _Ready) -> bool:
+    return all(repr(_task(target, name)) in ready for name in _named(target))
 
 
 def _task(target: GateTarget, name: str) -> Task:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from xent_verify.auditing.audit import opened
 from xent_verify.candidates import Candidate
 from xent_verify.core.environment import instruction_set
+from xent_verify.core.interrupts import raise_pending
 from xent_verify.core.model import Batch, Died, Malformed, NotOffered, Outcome, Raised, Returned, TimedOut
 from xent_verify.ops import op_named
 from xent_verify.prove.certified import count_judged, remeasured
@@ -96,6 +97,7 @@ class Session:
             self._pairs.seconds[name] = 0.0
 
     def _block(self, counts: Counts, block: Block) -> None:
+        raise_pending()
         begun = self._clock()
         batch = Batch(self._op.name, self._domain.fmt, self._domain.name, {self._op.first: block.x})
         outcome = self._candidate.call(batch)

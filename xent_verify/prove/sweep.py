@@ -31,7 +31,7 @@ Progress = Callable[[int, int], None]
 
 
 class Sweep:
-    """One run of a plan: what is ``done`` so far, ``interrupted`` by Ctrl-C."""
+    """One run of a plan: what is ``done`` so far, ``interrupted`` from outside."""
 
     def __init__(
         self,
@@ -84,13 +84,17 @@ class Sweep:
 
 
 def report_of(plan: Plan, made: dict[str, Any], *, interrupted: bool = False) -> AuditReport:
-    """A report like the audit's: a finding for each failing class, minimised and explained; the certificate in its settings."""
+    """A report like the audit's: a finding for each failing class; the certificate in its settings.
+
+    Findings are minimised and explained, for which the target is asked; not where the run was ``interrupted``.
+    """
     op = op_named(plan.op)
     findings: list[Finding] = []
     lost: tuple[str, ...] = ()
     failing = [*made["failures"], *made["unanswered"], *made["conduct"]]
     counts = {item["kind"]: item.get("elements", item.get("rows", 1)) for item in failing}
-    if failing:
+    cases = max(made["elements"], 1)
+    if failing and not interrupted:
         with opened(plan.target, op, plan.settings) as candidate:
             ledger = Ledger(op, plan.domain.fmt)
             asker = Asker(
@@ -104,11 +108,10 @@ def report_of(plan: Plan, made: dict[str, Any], *, interrupted: bool = False) ->
                 batch = Batch(op.name, plan.domain.fmt, plan.domain.name, {op.first: x})
                 asker.observe(ledger, batch)
             ledger.close()
-            cases = max(made["elements"], 1)
             found = [finding for finding in build(asker, ledger) if finding.kind in counts]
             findings = [replace(finding, count=counts[finding.kind], cases=cases) for finding in found]
             lost = ledger.lost.lines()
-            findings += [_told(item, plan, cases) for item in failing if item["kind"] not in {f.kind for f in findings}]
+    findings += [_told(item, plan, cases) for item in failing if item["kind"] not in {f.kind for f in findings}]
     where = tuple(f"{item['kind']}: {item['where']}" for item in made["failures"])
     classes = {name: number for name, number in made["classes"].items() if name != "ok"}
     classes |= {item["kind"]: item["rows"] for item in made["unanswered"]}

@@ -128,7 +128,11 @@ def class_text(result: DtypeResult) -> str:
 
 
 def headline(report: Report) -> str:
-    """The verdict on the whole report in one sentence."""
+    """The verdict on the whole report in one sentence; before it that the audit was interrupted, where it was."""
+    return f"Interrupted; until then: {_verdict_line(report)}" if report.interrupted else _verdict_line(report)
+
+
+def _verdict_line(report: Report) -> str:
     results = [result for target in report.targets for result in target.dtypes]
     failed = sum(verdict(result) == "fail" for result in results)
     checked = f"{count_text(report.cases)} values checked"

@@ -41,17 +41,24 @@ def judged(
     flush: str = "auto",
     files: tuple[Path, Path] | None = None,
 ) -> AuditReport:
-    """The report. ``files``: where the vectors and the answers lie, so that the findings' scripts look them up there."""
+    """The report. ``files``: where the vectors and the answers lie, so that the findings' scripts look them up there.
+
+    A ``KeyboardInterrupt`` ends it and keeps the operations and formats that are done (``interrupted``).
+    """
     profile_named(special)
     if flush not in FLUSH_CHOICES:
         raise UnknownNameError("flush rule", flush, FLUSH_CHOICES)
     rules = Rules(parse_policy(policy), special, flush)  # type: ignore[arg-type]  # checked above
     results: dict[str, list[DtypeResult]] = {}
-    for (op, fmt), cases in vectors.groups().items():
-        results.setdefault(op, []).append(_group(OPS[op], fmt, cases, answers, rules, files))
+    interrupted = False
+    try:
+        for (op, fmt), cases in vectors.groups().items():
+            results.setdefault(op, []).append(_group(OPS[op], fmt, cases, answers, rules, files))
+    except KeyboardInterrupt:
+        interrupted = True
     settings = {"policy": rules.policy.name, "special": special, "flush": flush, "vectors": dict(vectors.settings)}
     targets = tuple(TargetResult(answers.target, op, tuple(found), settings) for op, found in results.items())
-    return AuditReport(targets, describe())
+    return AuditReport(targets, describe(), interrupted)
 
 
 def _group(
