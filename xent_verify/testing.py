@@ -120,6 +120,8 @@ def _conduct(outcome: Returned) -> str:
 
 def _along_axes(candidate: Candidate, forms: Sequence[FloatFormat]) -> Checked:
     for form in forms:
+        if form.scale:
+            continue  # no softmax in a format without a zero
         x = form.narrow(np.array([[0.0, 1.0, 2.0, -1.0], [3.0, 1.0, -1.0, 0.5], [0.0, 0.0, 0.0, 0.0]]))
         for axis in (-1, 0, 1):
             batch = _batch(form, x, axis=axis)
