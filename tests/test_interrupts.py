@@ -36,6 +36,12 @@ ONE_AND_SLOWLY_ALL = [
 QUICK = ["--op", "softmax", "--profile", "quick", "--regimes", "ordinary", "--dtype", "float32"]
 
 
+def heard() -> None:
+    """Signals that the test run itself was started without (in the background, under nohup) are heard all the same."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Place:
     """A folder with a target that reaches ``reached`` and waits, and the processes that were started in it."""
 
@@ -48,7 +54,7 @@ class Place:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "INTERRUPTED_RUN": self.mark, "MPLBACKEND": "agg"}
         process = subprocess.Popen(
             [sys.executable, "-m", "xent_verify", *words],
-            cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heard,
         )  # fmt: skip
         self.wait_for(self.reached, process)
         return process
