@@ -201,6 +201,7 @@ def test_a_terminal_that_closes_takes_no_result_along(place: Place) -> None:
     words = ["audit", "stable", "slow.py:never", *QUICK, "--timeout", "60", "--json", "r.json"]
     child, terminal = pty.fork()
     if child == 0:
+        heard()
         os.chdir(place.folder)
         os.execve(sys.executable, [sys.executable, "-m", "xent_verify", *words], environment)
     limit = time.monotonic() + 60
