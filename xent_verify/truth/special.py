@@ -17,6 +17,8 @@ Let a row's logits be *sound* when none is NaN or +inf and at least one is finit
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -156,11 +158,23 @@ def loss_row_values(loss: LossRows) -> Decided:
 
 
 def loss_divisor(loss: LossRows) -> float:
-    """Divisor of a mean, to a relative 2**-40: only its sign and whether it is 0 or finite matter here."""
+    """Divisor of a mean, correctly rounded; the largest float64 of its sign where it is beyond.
+
+    Its sign and whether it is 0 decide what is undefined: a sum that rounds at each step may lose either, or overflow.
+    """
     kept = ~loss.ignored
     if loss.labels is None or loss.weight is None:
         return float(np.count_nonzero(kept))
-    return float(loss.weight[loss.labels[kept]].sum())
+    weights = loss.weight[loss.labels[kept]].astype(np.float64)
+    if not np.isfinite(weights).all():
+        with np.errstate(invalid="ignore"):
+            return float(weights.sum())
+    try:
+        return math.fsum(weights)
+    except OverflowError:  # a partial sum, or the sum
+        exact = sum(map(Fraction, weights.tolist()), Fraction(0))
+        largest = Fraction(sys.float_info.max)
+        return float(min(max(exact, -largest), largest))
 
 
 def combine(rows: Decided, divisor: float, reduction: str) -> Decided:
