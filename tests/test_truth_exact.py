@@ -110,7 +110,7 @@ def test_long_differences_beside_midpoints(fmt: str, middle: float) -> None:
         assert checked
         assert not failed
         if middle == 740.0 and fmt != "float64":
-            assert float(truth.rounded(fmt)[0, 0]) < -tie or fmt.startswith("float8")
+            assert float(truth.rounded(fmt)[0, 0]) < -tie or form.bits <= 8  # 740 is none of their numbers
 
 
 def losses_of(x: list[float], target: object, **options: object) -> Enclosure:
