@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from xent_verify.core.formats import FORMATS
 from xent_verify.implementations import IMPLEMENTATIONS, ZOO, find, implementations
+from xent_verify.ops import OPS
 
 AXIS_OPS = ("softmax", "log_softmax", "logsumexp")
 SOUND = tuple(entry for entry in IMPLEMENTATIONS if entry.sound)
@@ -106,10 +107,11 @@ def extreme_rows(fmt: str) -> list[np.ndarray[Any, Any]]:
         list(rng.normal(size=64) * 50), list(rng.normal(size=9) + top / 4),
     ]  # fmt: skip
     with np.errstate(all="ignore"):
-        return [np.array(row, dtype=np.float64).astype(form.dtype) for row in rows]
+        held = [np.array(row, dtype=np.float64) for row in rows]
+        return [np.where(np.isinf(row), row, np.clip(row, -top, top)).astype(form.dtype) for row in held]
 
 
-@pytest.mark.parametrize("fmt", FORMATS)
+@pytest.mark.parametrize("fmt", OPS["softmax"].formats)
 @pytest.mark.parametrize("entry", AXIS_SOUND, ids=lambda e: e.qualified)
 def test_sound_ones_keep_the_bound_on_extreme_rows(entry: Any, fmt: str) -> None:
     """A sound implementation is within the a-priori bound of its policy on every extreme row, in every format."""
