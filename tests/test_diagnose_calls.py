@@ -38,6 +38,13 @@ def test_a_wrong_size_is_told_with_its_right_neighbours(wrong: Any, words: str) 
     assert told == words
 
 
+def test_a_size_that_is_not_answered_is_not_called_right() -> None:
+    """The target refuses 96 logits: nothing is known of them."""
+    assert not size(
+        OPS["softmax"], rows(3, 97), lambda call: None if call.x.shape[1] == 96 else call.x.shape == (3, 97)
+    )
+
+
 def test_a_wrong_interval_of_an_option_is_bisected() -> None:
     call = rows(1, 2, "softmax_temperature", temperature=36.6)
     op = OPS["softmax_temperature"]

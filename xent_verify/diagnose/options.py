@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +13,8 @@ from xent_verify.ops.defined import undefined
 
 __all__ = ["option", "other_format"]
 
-Fails = Callable[[Batch], bool]
+Fails = Callable[[Batch], bool | None]
+"""Whether a call is answered wrongly; None where it is not answered."""
 
 _LARGEST = 20_000
 """Logits of a call that is asked again and again."""
@@ -41,7 +41,7 @@ def option(op: Op, batch: Batch, fails: Fails) -> str:
         if known is None or known.kind in ("axis", "reduction"):
             continue
         left = replace(batch, options={other: given for other, given in batch.options.items() if other != name})
-        if undefined(op, left) or fails(left):
+        if undefined(op, left) or fails(left) is not False:
             continue
         told = _interval(op, batch, name, float(value), fails) if known.kind in _NUMBERS and value is not None else ""
         return told or f"wrong with {name}, right without it"
@@ -62,7 +62,7 @@ def other_format(op: Op, batch: Batch, fails: Fails) -> str:
     if batch.x.size > _LARGEST:
         return ""
     for words, changed in _formats(batch):
-        if not undefined(op, changed) and not fails(changed) and fails(batch):
+        if not undefined(op, changed) and fails(changed) is False and fails(batch):
             return words
     return ""
 
@@ -99,8 +99,8 @@ def _interval(op: Op, batch: Batch, name: str, value: float, fails: Fails) -> st
     return f"wrong for {name} from {low:.4g} to {high:.4g}"
 
 
-def _edge(value: float, factor: float, wrong: Callable[[float], Any]) -> float | None:
-    """The last wrong number from a wrong one on, in growing steps, then halved; None where all are wrong."""
+def _edge(value: float, factor: float, wrong: Callable[[float], bool | None]) -> float | None:
+    """The last wrong number from a wrong one on, in growing steps, then halved; None where all that are answered are wrong."""
     bad = good = value
     while True:
         bad, good = good, good * factor

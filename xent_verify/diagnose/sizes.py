@@ -15,10 +15,12 @@ from xent_verify.regimes.draw import Draw, stream
 
 __all__ = ["size"]
 
-Fails = Callable[[Batch], bool]
-"""Whether a call of ordinary rows is answered wrongly."""
+Fails = Callable[[Batch], bool | None]
+"""Whether a call of ordinary rows is answered wrongly; None where it is not answered."""
 
 _DRAWS = 3
+"""Calls of each size: all are wrong, or all right, where a size is told."""
+
 _LARGEST = 1 << 21
 """Logits of a call that is asked."""
 
@@ -49,7 +51,7 @@ def size(op: Op, batch: Batch, fails: Fails) -> str:
 def _edges(words: str, size: int, wrong: Callable[[int], bool | None]) -> str:
     """Where a wrong size's neighbours are right, or else the smallest size from which on all are wrong.
 
-    ``wrong``: None for a size at which some rows are wrong and others are not; no size is told then.
+    ``wrong``: None for a size of which neither is known; nothing is told about its neighbours then.
     """
     below, above = size > 1 and wrong(size - 1), wrong(size + 1)
     if below is None or above is None:
@@ -79,13 +81,13 @@ class _Sizes:
     fails: Fails
 
     def wrong(self, rows: int, n: int) -> bool | None:
-        """Whether ordinary rows of that size fail; None where some draws of them do and others do not."""
+        """Whether ordinary rows of that size fail; None where draws of them differ, or they are not answered or too many."""
         if rows * n > _LARGEST:
-            return False
+            return None
         found = {self._fails(rows, n, seed) for seed in range(_DRAWS)}
         return found.pop() if len(found) == 1 else None
 
-    def _fails(self, rows: int, n: int, seed: int) -> bool:
+    def _fails(self, rows: int, n: int, seed: int) -> bool | None:
         op, form = self.op, self.batch.form
         draw = Draw(form, stream("size", rows, n, seed))
         logits = draw.narrow(np.asarray(draw.rng.standard_normal((rows, n)) * 3))

@@ -6,7 +6,6 @@ The limit of an element is the largest error bound of the named sound algorithms
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,10 +116,7 @@ def arguments_of(op: Op, call: Batch, a: Any, rows: slice | None = None) -> dict
             found[name] = (a.row if kind == "row" else a.input)(view.of(array)[some])
     for name, option in op.options.items():
         if option.kind != "axis":
-            value = op.option(call, name)
-            narrower = getattr(value, "dtype", call.x.dtype).itemsize < call.x.dtype.itemsize
-            lift = a.narrower if narrower else a.input
-            found[name] = _option(value, option.kind, Rows.of_scores(op, call), a, lift, some)
+            found[name] = _option(op.option(call, name), option.kind, Rows.of_scores(op, call), a, some, call.x.dtype)
     return found
 
 
@@ -149,12 +145,14 @@ def _causal(view: Rows) -> NDArray[Any]:
     return np.tile(np.tri(rows, k, k - rows, dtype=np.bool_), (view.count // max(rows, 1), 1))
 
 
-def _option(value: Any, kind: str, view: Rows, a: Any, lift: Callable[[NDArray[Any]], Any], rows: slice) -> Any:
+def _option(value: Any, kind: str, view: Rows, a: Any, rows: slice, usual: np.dtype[Any]) -> Any:
     match kind:
         case "class_weights" | "score_number" if value is not None:
-            return lift(np.asarray(value)[None, :])
+            return a.input(np.asarray(value)[None, :])
+        case "element_weights" if value is not None and np.asarray(value).dtype.itemsize < usual.itemsize:
+            return a.narrower(view.of(np.asarray(value))[rows])
         case "element_weights" | "bias" if value is not None:
-            return lift(view.of(np.asarray(value))[rows])
+            return a.input(view.of(np.asarray(value))[rows])
         case "causal":
             return _causal(view)[rows] if value else None
         case "mask" if value is not None:

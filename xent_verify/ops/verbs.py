@@ -68,7 +68,7 @@ class Verbs:
     """x from which exp(-x) is below half the unit roundoff."""
 
     def narrower(self, values: Array) -> Any:
-        """An option's numbers of a narrower format than the inputs'."""
+        """Weights of elements, of a narrower format than the inputs'."""
         return self.input(values)
 
     def softmax(self, x: Any) -> Any:

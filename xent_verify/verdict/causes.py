@@ -92,7 +92,7 @@ class Causes:
         self, op: Op, judged: Judged, calls: Sequence[Batch] = (), condition: str = "", keeps: str = ""
     ) -> None:
         self._op, self._judged, self._calls, self._condition, self._keeps = op, judged, calls, condition, keeps
-        self._known: dict[int, _Seen | None] = {}
+        self._known: dict[int, tuple[Batch, _Seen | None]] = {}  # with the call, so that its id is no other's
         self._named: dict[str, str] = {}  # sentence -> key of the mistake
 
     def text(self, batch: Batch) -> str:
@@ -154,10 +154,10 @@ class Causes:
         others = (self._seen(batch) for batch in itertools.islice(self._others(seen), _FITTED))
         return form_of([seen.sample, *(other.sample for other in others if other is not None)], LEAST)
 
-    def _fails(self, batch: Batch) -> bool:
-        """Whether a value of another call fails."""
+    def _fails(self, batch: Batch) -> bool | None:
+        """Whether a value of another call fails; None where it is not answered."""
         failing = self._failing(batch)
-        return failing is not None and bool(failing.any())
+        return None if failing is None else bool(failing.any())
 
     def _where(self, seen: _Seen, told: str) -> str:
         """Where values fail: of this call and a few others, the one that says most (a small one sets nothing apart)."""
@@ -177,12 +177,13 @@ class Causes:
             errors = judgement.errors
             usable = isinstance(outcome, Returned) and errors is not None and outcome.value.size == truth.size
             failing = errors.ratio > 1 if errors is not None else np.zeros(0, np.bool_)
-            self._known[id(batch)] = (
+            seen = (
                 _Seen(as_answered(batch, outcome), outcome.value.reshape(truth.shape), failing, truth, errors.ratio)
                 if usable and isinstance(outcome, Returned) and errors is not None and failing.any()
                 else None
             )
-        return self._known[id(batch)]
+            self._known[id(batch)] = batch, seen
+        return self._known[id(batch)][1]
 
     def _borne_out(self, seen: _Seen, found: list[Suspect]) -> str:
         """The best suspect that other calls agree with as well; "" where there is none."""

@@ -9,7 +9,7 @@ times the number of conditions that were tried.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,8 +23,8 @@ __all__ = ["Conditions"]
 _TOLD = 6.0
 _INSIDE = 0.3
 
-Facts = Mapping[str, float | str]
-"""What is told of a call's form: words with a place for a number, or the name of a word's group and the word."""
+Fact = tuple[str, float | str]
+"""What is told of a call's form: words with a place for a number or a word, and it."""
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class Conditions:
     """Counts of calls, right and wrong ones, by their form."""
 
     op: Op
-    _seen: dict[tuple[tuple[str, float | str], ...], list[int]] = field(default_factory=dict)
+    _seen: dict[tuple[Fact, ...], list[int]] = field(default_factory=dict)
 
     def add(self, batch: Batch, *, wrong: bool) -> None:
         """Count one judged call."""
@@ -53,7 +53,7 @@ class Conditions:
         return words
 
 
-def _facts(op: Op, batch: Batch) -> Iterator[tuple[str, float | str]]:
+def _facts(op: Op, batch: Batch) -> Iterator[Fact]:
     shape = batch.x.shape
     axis = int(op.option(batch, "axis")) if "axis" in op.options else -1
     n = shape[axis] if shape else 1
@@ -73,7 +73,7 @@ def _facts(op: Op, batch: Batch) -> Iterator[tuple[str, float | str]]:
         yield from _of_option(op, name, value)
 
 
-def _of_option(op: Op, name: str, value: Any) -> Iterator[tuple[str, float | str]]:
+def _of_option(op: Op, name: str, value: Any) -> Iterator[Fact]:
     default = op.options[name].default if name in op.options else None
     if isinstance(value, np.ndarray):
         yield f"{name} {{}}", f"of {value.dtype.name}"
@@ -84,7 +84,7 @@ def _of_option(op: Op, name: str, value: Any) -> Iterator[tuple[str, float | str
 
 
 def _conditions(
-    name: str, calls: list[tuple[dict[str, float | str], int, int]], count: int, failing: int, names: int
+    name: str, calls: Sequence[tuple[Mapping[str, Any], int, int]], count: int, failing: int, names: int
 ) -> Iterator[tuple[float, str]]:
     """(bits, words) of the one condition on this fact that all failing calls meet, where there is one."""
     wrong = [facts[name] for facts, _, wrong in calls if wrong and name in facts]
@@ -98,7 +98,7 @@ def _conditions(
         tried, text = len(values) * names, name.format(wrong[0])
     else:
         low, high = min(wrong), max(wrong)
-        inside = [(right, bad) for facts, right, bad in calls if name in facts and low <= facts[name] <= high]  # type: ignore[operator]
+        inside = [(right, bad) for facts, right, bad in calls if name in facts and low <= facts[name] <= high]
         tried, text = len(values) ** 2 * names, name.format(_interval(low, high, values))
     within = sum(right + bad for right, bad in inside)
     if failing < _INSIDE * within or within == count:
