@@ -42,9 +42,9 @@ class Sample:
 
     @property
     def usable(self) -> Sample:
-        """Without infinities, NaN, zeros, and values without a limit."""
+        """Without infinities, NaN, true zeros, and values without a limit."""
         keep = np.isfinite(self.true) & np.isfinite(self.given) & np.isfinite(self.limit)
-        keep &= (self.true != 0) & (self.given != 0) & (self.limit > 0)
+        keep &= (self.true != 0) & (self.limit > 0)
         return Sample(self.true[keep], self.given[keep], self.limit[keep], self.length)
 
 
@@ -68,7 +68,8 @@ def form_of(samples: Sequence[Sample], least: int) -> str:
         return ""
     told = f"({count} values of {len(found)} calls)"
     factor = _fitted(given / true, np.abs(true) / limit)
-    if _explains(factor * true, given, limit * max(1.0, abs(factor))) and _tells(factor * true, given, true):
+    scaled, bound = factor * true, limit * max(1.0, abs(factor))
+    if factor != 0 and _explains(scaled, given, bound) and _tells(scaled, given, true):
         return f"every failing value is {_named(factor, true, given, limit)} times the true one {told}"
     shift = _fitted(given - true, 1 / limit)
     if _explains(true + shift, given, limit) and _tells(true + shift, given, true):
