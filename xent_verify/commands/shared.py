@@ -79,7 +79,7 @@ def settings_of(options: dict[str, Any]) -> Settings:
 
 
 _CALLED = [
-    click.option("--dtype", "dtypes", default="", help="Formats, comma-separated. [default: see above]"),
+    click.option("--dtype", "dtypes", default="", help="Formats, comma-separated. [default: those of 16 bits and more]"),
     click.option(
         "--policy", default="standard", show_default=True, help="What counts as inaccurate ('list policies')."
     ),
