@@ -39,11 +39,14 @@ __all__ = [
 ]
 
 
-def settings_options(*, plan: bool, verdict: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The options that become the ``settings`` and ``dtypes`` of a verb.
+def settings_options(
+    *, plan: bool, verdict: bool = True, dtypes: str = "float64, float32, float16, bfloat16"
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The options that become the ``settings`` and ``dtypes`` of a verb; ``dtypes``: what its help names as the default.
 
     With ``plan`` those on how much to try too, and with ``verdict`` those on what fails or ends an audit.
     """
+    formats = click.option("--dtype", "dtypes", default="", help=f"Formats, comma-separated. [default: {dtypes}]")
 
     def decorated(function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
@@ -52,7 +55,7 @@ def settings_options(*, plan: bool, verdict: bool = True) -> Callable[[Callable[
             own = {name: options.pop(name) for name in _NAMES if name in options}
             return function(dtypes=dtypes, settings=settings_of(own), **options)
 
-        for option in reversed([*_CALLED, *(_PLANNED if plan else []), *(_ENDED if plan and verdict else [])]):
+        for option in reversed([formats, *_CALLED, *(_PLANNED if plan else []), *(_ENDED if plan and verdict else [])]):
             given = option(given)
         return given
 
@@ -79,7 +82,6 @@ def settings_of(options: dict[str, Any]) -> Settings:
 
 
 _CALLED = [
-    click.option("--dtype", "dtypes", default="", help="Formats, comma-separated. [default: those of 16 bits and more]"),
     click.option(
         "--policy", default="standard", show_default=True, help="What counts as inaccurate ('list policies')."
     ),
