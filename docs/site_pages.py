@@ -33,6 +33,7 @@ ELSEWHERE = ("CONTRIBUTING.md", "CHANGELOG.md", "reports/**/*.md")
 
 _LINK = re.compile(r"(\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")
 _MARK = re.compile(r"^<!-- table: (\w+) -->$", re.M)
+_SHORT_CODE = re.compile(r"<code>([^<]{1,28})</code>")
 _PAGE_NAME = re.compile(r"(?<![\w/\"])docs/(\w+)\.md")
 
 
@@ -65,13 +66,13 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def on_page_content(html: str, page: Any, files: Files, **_: Any) -> str:
-    """A page that a docstring names (docs/policies.md) is a link."""
+    """A page that a docstring names (docs/policies.md) is a link; a short piece of code is not broken at its hyphens."""
 
     def link(found: re.Match[str]) -> str:
         file = files.get_file_from_path(f"{found[1]}.md")
         return f'<a href="{file.url_relative_to(page.file)}">{found[0]}</a>' if file else found[0]
 
-    return _PAGE_NAME.sub(link, html)
+    return _SHORT_CODE.sub(r'<code class="short">\1</code>', _PAGE_NAME.sub(link, html))
 
 
 def page_of(path: str) -> str:
@@ -157,7 +158,9 @@ def _operation(op: Op) -> Iterator[str]:
 def _commands() -> str:
     """A heading for each command, with its help text, its examples and its options."""
     with click.Context(program, info_name="xent-verify") as context:
-        return "\n\n".join(part for verb in VERBS for part in _command(program.get_command(context, verb), verb, context))
+        return "\n\n".join(
+            part for verb in VERBS for part in _command(program.get_command(context, verb), verb, context)
+        )
 
 
 def _command(command: click.Command | None, name: str, parent: click.Context) -> Iterator[str]:
@@ -182,5 +185,10 @@ def _text(text: str) -> str:
     return re.sub(r"([*_`|])", r"\\\1", text.replace("<", "&lt;"))
 
 
-TABLES: dict[str, Callable[[], str]] = {"kinds": _kinds, "formats": _formats, "operations": _operations, "commands": _commands}
+TABLES: dict[str, Callable[[], str]] = {
+    "kinds": _kinds,
+    "formats": _formats,
+    "operations": _operations,
+    "commands": _commands,
+}
 """Name in a page's mark -> its Markdown."""

@@ -84,8 +84,8 @@ KINDS: dict[str, Kind] = {
              last_bits=True),
         Kind("stateful", "conduct", "A result depends on the calls before it",
              "no shared buffers, no caches keyed by shape alone",
-             note="A call depends on the call before it, or a later call changes an earlier result. A change of global state (NumPy's "
-                  "error state, the working directory, a random seed) is a warning."),
+             note="A call depends on the call before it, or a later call changes an earlier result. A change of global state "
+                  "(NumPy's error state, the working directory, a random seed) is a warning."),
         Kind("batch_dependence", "relation", "A row's result depends on other rows",
              "beyond the limit: a maximum or a sum over the whole batch. Within it (`info`): blocking depends on the "
              "batch size", last_bits=True),
@@ -94,7 +94,8 @@ KINDS: dict[str, Kind] = {
              note="Strides, memory order, axis or padding change the answer.", last_bits=True),
         Kind("property", "relation", "A law of the operation does not hold",
              "the message names the law; the other findings usually say why",
-             note="A shift, a permutation or the sum of the probabilities breaks its law by more than the limits allow.", last_bits=True),
+             note="A shift, a permutation or the sum of the probabilities breaks its law by more than the limits allow.",
+             last_bits=True),
         Kind("exception", "outcome", "The call raised", "read the message, which is the target's own",
              note="The target raised on a call that it should answer."),
         Kind("crash", "outcome", "The process died", "run the script of the finding under a debugger",
