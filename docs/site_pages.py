@@ -7,9 +7,11 @@ and here from page to page. A line ``<!-- table: NAME -->`` is replaced by the t
 from __future__ import annotations
 
 import inspect
+import json
 import posixpath
 import re
 from collections.abc import Callable, Iterator
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,6 +157,19 @@ def _operation(op: Op) -> Iterator[str]:
         yield f"Computed as: {_text(formula)}"
 
 
+def _result() -> str:
+    """A table of fields for each part of a result, from its JSON Schema."""
+    schema = json.loads((resources.files("xent_verify.report") / "schema.json").read_text(encoding="utf-8"))
+    parts = {"Result": schema} | {table["title"]: table for table in schema["$defs"].values()}
+    return "\n\n".join(f"### {title}\n\n" + "\n".join(_fields(table)) for title, table in parts.items())
+
+
+def _fields(table: dict[str, Any]) -> Iterator[str]:
+    yield "| field | meaning |\n|---|---|"
+    for name, about in table["properties"].items():
+        yield f"| `{name}` | {'' if name in table['required'] else '*if any:* '}{about['description']} |"
+
+
 def _commands() -> str:
     """A heading for each command, with its help text, its examples and its options."""
     with click.Context(program, info_name="xent-verify") as context:
@@ -186,6 +201,7 @@ def _text(text: str) -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
+    "result": _result,
     "kinds": _kinds,
     "formats": _formats,
     "operations": _operations,

@@ -18,7 +18,6 @@ import pytest
 import site_pages
 from doc_pages import PAGES, ROOT, Step, links, steps
 
-from xent_verify import audit
 from xent_verify.cli import VERBS, run
 from xent_verify.core.formats import FORMATS
 from xent_verify.core.kinds import CLASSES, KINDS
@@ -281,29 +280,6 @@ def test_every_class_is_explained() -> None:
     """docs/reading.md has a row for every class of values."""
     text = (ROOT / "docs" / "reading.md").read_text()
     assert not [name for name in CLASSES if name != "ok" and f"| {name} |" not in text]
-
-
-def test_every_field_of_the_json_is_explained() -> None:
-    """docs/json.md names every field of a result with failures."""
-    report = audit(naive, op="softmax", dtypes=["float32"], profile="quick", regimes=["largest", "ties"])
-    told = set(re.findall(r"`(\w+)`", (ROOT / "docs" / "json.md").read_text()))
-    assert not fields(json.loads(report.to_json())) - told
-
-
-def naive(x: Any, axis: int = -1) -> Any:
-    e = np.exp(x)
-    return e / e.sum(axis=axis, keepdims=True)
-
-
-def fields(record: Any) -> set[str]:
-    """The keys that are names of fields: not those of counters, settings, options and arrays."""
-    if isinstance(record, list):
-        return set().union(*map(fields, record))
-    if not isinstance(record, dict):
-        return set()
-    free = ("settings", "environment", "classes", "offered", "measures", "tiers", "length_max", "inputs", "options")
-    own = {key for key in record if not key.endswith("_hex")}
-    return own.union(*(fields(value) for key, value in record.items() if key not in free))
 
 
 def test_the_site_has_an_anchor_for_each_name() -> None:
