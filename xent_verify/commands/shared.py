@@ -106,7 +106,7 @@ _CALLED = [
 ]
 _PLANNED = [
     click.option("--profile", default="standard", show_default=True, help="quick, standard or deep."),
-    click.option("--sizes", default="", help="Row lengths to try besides, comma-separated (a vocabulary's)."),
+    click.option("--sizes", default="", help="Further row lengths to try, comma-separated (a vocabulary's)."),
     click.option("--regimes", default="", help="Only these, comma-separated ('list regimes', or module:attribute)."),
     click.option("--without", default="", help="Not these regimes, comma-separated."),
     click.option(
@@ -115,7 +115,7 @@ _PLANNED = [
 ]
 _ENDED = [
     click.option(
-        "--require", default="", help="Asked besides: invariance, invariance:K (ulps) or a class, comma-separated."
+        "--require", default="", help="Further requirements, comma-separated: invariance, invariance:K (ulps), a class."
     ),
     click.option("--fail-fast", is_flag=True, help="Stop at the first failure."),
 ]
