@@ -105,7 +105,7 @@ def test_every_verb_has_help_with_an_example(verb: str, capsys: pytest.CaptureFi
     assert f"xent-verify {verb}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("subject", ["ops", "implementations", "regimes", "policies", "formats", "targets"])
+@pytest.mark.parametrize("subject", ["ops", "implementations", "regimes", "policies", "formats", "kinds", "targets"])
 def test_list_lists(subject: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Every subject has rows of a name and a text."""
     assert run(["list", subject]) == 0

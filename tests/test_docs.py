@@ -6,7 +6,6 @@ import contextlib
 import io
 import json
 import re
-import runpy
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,9 +15,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import site_pages
 from doc_pages import PAGES, ROOT, Step, links, steps
 
 from xent_verify.cli import VERBS, run
+from xent_verify.core.formats import FORMATS
+from xent_verify.core.kinds import CLASSES, KINDS
+from xent_verify.ops import OPS
 from xent_verify.regimes import PROFILES
 from xent_verify.regimes import regime as regime_module
 
@@ -33,7 +36,7 @@ ELSEWHERE = {
 
 SHORTER = {
     "xent-verify prove naive --op softmax --dtype float8_e4m3fn": "--slice 8/16",
-    "xent-verify prove stable --op softmax --dtype float8_e4m3fn": "--slice 8/16",
+    "xent-verify prove stable --op softmax --dtype float8_e4m3fn": "--slice 8/64",
     "xent-verify prove stable --op softmax --dtype bfloat16": "--slice 9/1024",
     "xent-verify search stable": "--evaluations 300 --examples 5",
     "xent-verify vectors export --standard": "--op softmax --dtype bfloat16",
@@ -99,6 +102,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.setitem(regime_module.PROFILES, name, replace(few, name=name))
     monkeypatch.chdir(tmp_path)
     known, path = set(sys.modules), list(sys.path)
+    sys.path.insert(0, str(tmp_path))
     yield tmp_path
     sys.path[:] = path
     for name in set(sys.modules) - known:
@@ -123,6 +127,7 @@ def do(step: Step, folder: Path, request: pytest.FixtureRequest) -> None:
     """Do what a page says, and compare with what it says comes of it."""
     match step.kind:
         case "file":
+            (folder / step.name).parent.mkdir(parents=True, exist_ok=True)
             (folder / step.name).write_text(step.text)
         case "diff":
             change(folder, step.text)
@@ -197,7 +202,7 @@ def runnable(page: str) -> list[Step]:
     return [step for step in steps(page) if not (step.kind == "command" and prefixed(ELSEWHERE, step.text))]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page != "docs/api.md"])
+@pytest.mark.parametrize("page", PAGES)
 def test_what_a_page_says_happens(page: str, folder: Path, request: pytest.FixtureRequest) -> None:
     """Commands exit as the page says and print what it shows; its Python runs; in its order, in one empty folder."""
     prepare = BEFORE.get(page)
@@ -259,8 +264,8 @@ def test_links_lead_somewhere() -> None:
 
 
 def anchors(path: Path) -> set[str]:
-    """As GitHub makes them of headings."""
-    headings = re.findall(r"^#+ (.*)$", path.read_text(), re.M)
+    """As GitHub makes them of headings; the site fills tables in."""
+    headings = re.findall(r"^#+ (.*)$", site_pages.tables(path.read_text()), re.M)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
@@ -271,20 +276,49 @@ def test_the_index_has_every_page() -> None:
     )
 
 
-def test_the_api_page_is_made_of_the_docstrings() -> None:
-    """docs/api.md is what its script writes today."""
-    names = runpy.run_path(str(ROOT / "docs" / "make_api.py"))
-    assert names["page"]() == names["PAGE"].read_text(encoding="utf-8")
-
-
-def test_every_kind_and_class_is_explained() -> None:
-    """docs/reading.md has a word for all that a report can hold."""
-    from xent_verify.core.kinds import CLASSES, KINDS
-
+def test_every_class_is_explained() -> None:
+    """docs/reading.md has a row for every class of values."""
     text = (ROOT / "docs" / "reading.md").read_text()
-    assert not [kind for kind in KINDS if f"`{kind}`" not in text]
-    assert not [name for name, kind in KINDS.items() if f"| {kind.remedy} |" not in text]
     assert not [name for name in CLASSES if name != "ok" and f"| {name} |" not in text]
+
+
+def test_the_site_has_an_anchor_for_each_name() -> None:
+    """The tables that the site fills in have a heading for every kind, operation and command, and a row for every format."""
+    made = {name: site_pages.tables(f"<!-- table: {name} -->") for name in site_pages.TABLES}
+    headings = {name: re.findall(r"^#+ (.*)$", text, re.M) for name, text in made.items()}
+    assert headings["kinds"] == list(KINDS)
+    assert headings["operations"] == list(OPS)
+    assert {f"xent-verify {verb}" for verb in VERBS} <= set(headings["commands"])
+    assert not [name for name in FORMATS if f"| `{name}` |" not in made["formats"]]
+    assert not [kind.remedy for kind in KINDS.values() if kind.remedy not in made["kinds"]]
+
+
+def test_the_site_asks_for_every_table_once() -> None:
+    """Each table stands on one page, and no page asks for one that does not exist."""
+    asked = [name for page in PAGES for name in re.findall(r"<!-- table: (\w+) -->", (ROOT / page).read_text())]
+    assert sorted(asked) == sorted(site_pages.TABLES)
+
+
+def test_every_page_has_its_place_in_the_site() -> None:
+    """mkdocs.yml names each page of docs/ and each page from elsewhere once."""
+    named = re.findall(r": (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M)
+    elsewhere = [path.relative_to(ROOT).as_posix() for one in site_pages.ELSEWHERE for path in ROOT.glob(one)]
+    assert sorted(named) == sorted([site_pages.page_of(page) for page in PAGES if page != "README.md"] + elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("source", "link", "becomes"),
+    [
+        ("docs/tests.md", "[x](../examples/ten_tests.py)", "[x](examples/ten_tests.py)"),
+        ("docs/tests.md", "[x](policies.md#classes)", "[x](policies.md#classes)"),
+        ("reports/README.md", "[x](../docs/policies.md)", "[x](../policies.md)"),
+        ("CONTRIBUTING.md", "[x](docs/ci.md)", "[x](ci.md)"),
+        ("docs/prove.md", "[x](#domains) [y](https://example.org/a.md)", "[x](#domains) [y](https://example.org/a.md)"),
+    ],
+)
+def test_a_link_of_the_repository_is_one_of_the_site(source: str, link: str, becomes: str) -> None:
+    """Pages lie elsewhere in the site; the links between them follow."""
+    assert site_pages.linked(link, source) == becomes
 
 
 def test_a_wrong_page_would_be_noticed() -> None:

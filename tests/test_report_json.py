@@ -6,7 +6,10 @@ import json
 import subprocess
 import sys
 from dataclasses import fields, is_dataclass
+from importlib.resources import files
+from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 from hypothesis import given
@@ -67,17 +70,43 @@ def test_json_is_strict():
     assert isinstance(json.loads(to_json(report()))["targets"][0]["dtypes"][0]["max_ulp"], float)
 
 
-def test_json_keeps_the_contract_keys():
-    """The published keys stand where callers look for them."""
-    data = json.loads(to_json(report()))
-    assert data["schema"] == 1
-    assert data["ok"] is False
-    target = data["targets"][0]
-    assert {"target", "op", "dtypes"} <= target.keys()
-    wanted = {"dtype", "ok", "cases", "max_ulp", "max_ulp_hex", "max_bound_ratio", "classes", "findings"}
-    assert wanted <= target["dtypes"][0].keys()
-    found = target["dtypes"][0]["findings"][0]
-    assert {"kind", "severity", "count", "share", "regimes", "minimal", "worst", "diagnosis", "script"} <= found.keys()
+SCHEMA = json.loads(files("xent_verify.report").joinpath("schema.json").read_text(encoding="utf-8"))
+COMMITTED = Path(__file__).parent.parent / "reports" / "small" / "results.json"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        to_json(report()),
+        to_json(passing()),
+        to_json(wrapped(odd_example("float16"))),
+        COMMITTED.read_text(encoding="utf-8"),
+    ],
+    ids=["failing", "passing", "odd", "committed"],
+)
+def test_results_obey_the_schema_that_ships(text):
+    """A result has the fields that schema.json names, all that it requires and no others."""
+    jsonschema.Draft202012Validator(SCHEMA).validate(json.loads(text))
+
+
+def test_the_schema_explains_every_field():
+    """Each field has a description, which the documentation shows."""
+    tables = {"result": SCHEMA, **SCHEMA["$defs"]}
+    told = [(name, field, about) for name, table in tables.items() for field, about in table["properties"].items()]
+    assert not [(name, field) for name, field, about in told if not about.get("description")]
+
+
+def test_an_unknown_field_breaks_the_schema():
+    """The schema can fail: a finding with another field, or without one of its own, is none."""
+    for change in ({"kinds": 7}, {"colour": "red"}, {"count": None}):
+        data = json.loads(to_json(report()))
+        data["targets"][0]["dtypes"][0]["findings"][0] |= change
+        assert not jsonschema.Draft202012Validator(SCHEMA).is_valid(data)
+
+
+def test_arrays_are_bits_with_values_for_people():
+    """An input is its format, its shape, its bits, and its decimal values where it is short."""
+    found = json.loads(to_json(report()))["targets"][0]["dtypes"][0]["findings"][0]
     assert found["minimal"]["inputs"] == [
         {"name": "x", "dtype": "float32", "shape": [1, 1], "bits": "42b20000", "values": [89.0]}
     ]

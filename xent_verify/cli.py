@@ -32,7 +32,7 @@ VERBS = {
     "explain": "work one row through: truth, every implementation, its error",
     "gate": "check every target of the settings file; fail on what is new or worse",
     "init": "write a starting settings file for the gate from the functions of a package",
-    "list": "list ops, implementations, regimes, policies, formats, targets",
+    "list": "list ops, implementations, regimes, policies, formats, kinds, targets",
     "merge": "join the results of several audits",
     "parity": "compare two targets on the same inputs: how far apart, which is nearer the truth",
     "power": "run somebody's own check over the zoo: which faults would it let through?",

@@ -60,7 +60,7 @@ class AuditReport(Report):
         return summary_frame(self)
 
     def to_json(self) -> str:
-        """Strict JSON (docs/reading.md has its fields)."""
+        """Strict JSON (docs/json.md has its fields)."""
         from xent_verify.report import to_json
 
         return to_json(self)
@@ -106,27 +106,30 @@ def audit(
 ) -> AuditReport:
     """Audit targets (names as on the command line, or callables) as implementations of ``op``.
 
-    * ``targets``: take arrays of the format's dtype and of 1 to 4 dimensions, and the options of ``op`` that they offer
+    * ``targets``: functions that take arrays of the format's dtype and of 1 to 4 dimensions, and those options of ``op``
+      that they offer
     * ``dtypes``: format names (default: float64, float32, float16, bfloat16 where the op has them)
-    * ``policy``: what counts as inaccurate (docs/policies.md); ``special``, ``flush``: rules for NaN, infinities, subnormals
-    * ``profile``: "quick", "standard" or "deep"; ``seed``: the same seed, the same inputs
-    * ``arrays``: what targets take ("numpy", "torch", ...; "auto" finds out); ``device``: where such arrays live
-    * ``kwargs``: added to every call; ``timeout``: seconds a call may take; ``memory``: MB that a target may hold in a
-      child process (0: three quarters of the machine's, at most 8192)
-    * ``budget``: seconds that all of it may take, shared by the targets and formats (0: each of these may take
-      ``clock.USUAL``, far longer than a sound one does)
-    * ``isolated``: names run in a child process unless False; callables run in this process
+    * ``policy``: what counts as inaccurate; ``special``, ``flush``: rules for NaN and infinities, and for subnormals
+      (docs/policies.md)
+    * ``profile``: "quick", "standard" or "deep"; ``seed``: the same seed gives the same inputs
+    * ``arrays``: the arrays that targets take ("numpy", "torch", ...; "auto" finds out); ``device``: where these arrays live
+    * ``kwargs``: arguments added to every call; ``timeout``: seconds that a call may take; ``memory``: MB that a target may
+      hold in a child process (0: three quarters of the machine's, at most 8192)
+    * ``budget``: seconds for the whole audit, shared by the targets and formats (0: ``clock.USUAL`` for each, far longer
+      than a sound target takes)
+    * ``isolated``: run named targets in a child process (default); callables always run in this process
     * ``fail_fast``: stop at the first failure
-    * ``sizes``: row lengths that matter to the caller (a vocabulary), tried besides the profile's own
-    * ``regimes``: only these kinds of input; ``without``: not these; ``progress``: is told how far it is
+    * ``sizes``: row lengths that matter to the caller (a vocabulary), tried in addition to the profile's own
+    * ``regimes``: the only kinds of input to try; ``without``: the kinds to leave out; ``progress``: a function that is told
+      how far the audit is
     * ``result``: the format of results, where it is not that of the inputs
     * ``call``: the expression by which targets are called; ``in_place``: inputs that they overwrite by contract;
-      ``options``: set inside them; ``only``: the calls that they are built for (docs/kernels.md)
-    * ``require``: asked besides: "invariance", "invariance:K" (ulps), the name of a class (docs/relations.md)
+      ``options``: options that are set inside them; ``only``: the calls for which they are built (docs/kernels.md)
+    * ``require``: further requirements: "invariance", "invariance:K" (ulps), the name of a class (docs/relations.md)
 
-    Raises ``UsageError`` for anything that cannot be asked; whatever the target does is in the report, and so is what
-    could not be completed (``incomplete``). A ``KeyboardInterrupt`` ends the audit and returns what it has, with
-    ``interrupted``.
+    Raises ``UsageError`` for anything that cannot be asked. Whatever the target does is in the report, and so is what
+    could not be completed (``incomplete``). A ``KeyboardInterrupt`` ends the audit; the report then holds what was done, and
+    is ``interrupted``.
     """
     settings = Settings(
         policy=parse_policy(policy), special=special, flush=flush, profile=profile, seed=seed, arrays=arrays,
@@ -294,7 +297,7 @@ def _domain(asker: Asker, ledger: Ledger) -> str:
 def assert_accurate(target: str | Callable[..., Any], *, op: str | Op, **options: Any) -> None:
     """Audit and raise ``AssertionError`` with the findings' text if anything fails (options as for ``audit``).
 
-    ``AuditIncompleteError`` where nothing was seen to fail and not all could be asked.
+    Raises ``AuditIncompleteError`` where nothing failed but not everything could be asked.
     """
     result = audit(target, op=op, **options)
     if result.incomplete and not result.failed:

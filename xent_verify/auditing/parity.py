@@ -113,7 +113,7 @@ def parity(
     progress: Progress | None = None,
     **options: Any,
 ) -> Parity:
-    """Ask two targets the calls of an audit and compare their answers.
+    """Make the calls of an audit with two targets and compare their answers.
 
     * ``a``, ``b``: names as on the command line, or callables; ``op``, ``dtypes``, ``progress``: as for ``audit``
     * ``options``: those of ``audit`` that say how targets are called and what is tried; ``policy`` for the limits

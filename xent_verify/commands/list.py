@@ -60,6 +60,12 @@ def _lacks(form: FloatFormat) -> str:
     return "".join(f", no {name}" for name, there in held.items() if not there and (name != "-0" or not form.scale))
 
 
+def _kinds() -> Rows:
+    from xent_verify.core.kinds import KINDS
+
+    return [(kind.name, f"{kind.means}: {kind.remedy}") for kind in KINDS.values()]
+
+
 def _targets() -> Rows:
     return [
         ("package.module:attribute", "a Python callable (dots allowed in the attribute)"),
@@ -77,6 +83,7 @@ SUBJECTS: dict[str, Callable[[], Rows]] = {
     "regimes": _regimes,
     "policies": _policies,
     "formats": _formats,
+    "kinds": _kinds,
     "targets": _targets,
 }
 
@@ -84,7 +91,7 @@ SUBJECTS: dict[str, Callable[[], Rows]] = {
 @click.command(name="list")
 @click.argument("subject")
 def command(subject: str) -> int:
-    """List what there is: ops, implementations, regimes, policies, formats or targets.
+    """List what there is: ops, implementations, regimes, policies, formats, kinds (of findings) or targets.
 
     \b
     xent-verify list regimes

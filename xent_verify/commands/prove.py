@@ -34,7 +34,7 @@ __all__ = ["command"]
 @click.option("--log", "log_to", default="", help="Write finished chunks here, so that the run can be resumed.")
 @click.option("--resume", default="", help="Go on with the run of this log.")
 @click.option("--include", multiple=True, help="Count the chunks of another log of the same run too (may be repeated).")
-@settings_options(plan=False)
+@settings_options(plan=False, dtypes="bfloat16")
 @json_option()
 @click.option("--out", default="", help="Write the certificate into this folder, and its table anew.")
 def command(

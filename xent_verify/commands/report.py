@@ -35,7 +35,9 @@ __all__ = ["command"]
 @click.option(
     "--op", "ops", default="", help="Operations, comma-separated. [default: the five of softmax and cross entropy]"
 )
-@click.option("--dtype", "dtypes", default="", help="Formats, comma-separated. [default: the audit's four]")
+@click.option(
+    "--dtype", "dtypes", default="", help="Formats, comma-separated. [default: float64, float32, float16, bfloat16]"
+)
 @click.option("--jobs", default=2, show_default=True, help="Processes that share the work.")
 @click.option("--library", default="", help="Audit only this installed library, not this package's implementations.")
 @click.option(

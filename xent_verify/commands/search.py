@@ -22,7 +22,7 @@ __all__ = ["command"]
 @click.option("--evaluations", default=100_000, show_default=True, help="Rows to breed, per dtype.")
 @click.option("--examples", default=300, show_default=True, help="Calls to draw and shrink, per dtype.")
 @click.option("--time", "time_text", default="", help="Stop breeding after this long, such as 60s or 2m.")
-@settings_options(plan=False)
+@settings_options(plan=False, dtypes="float32")
 @json_option()
 @out_option
 def command(

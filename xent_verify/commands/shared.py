@@ -39,11 +39,14 @@ __all__ = [
 ]
 
 
-def settings_options(*, plan: bool, verdict: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The options that become the ``settings`` and ``dtypes`` of a verb.
+def settings_options(
+    *, plan: bool, verdict: bool = True, dtypes: str = "float64, float32, float16, bfloat16"
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The options that become the ``settings`` and ``dtypes`` of a verb; ``dtypes``: what its help names as the default.
 
     With ``plan`` those on how much to try too, and with ``verdict`` those on what fails or ends an audit.
     """
+    formats = click.option("--dtype", "dtypes", default="", help=f"Formats, comma-separated. [default: {dtypes}]")
 
     def decorated(function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
@@ -52,7 +55,7 @@ def settings_options(*, plan: bool, verdict: bool = True) -> Callable[[Callable[
             own = {name: options.pop(name) for name in _NAMES if name in options}
             return function(dtypes=dtypes, settings=settings_of(own), **options)
 
-        for option in reversed([*_CALLED, *(_PLANNED if plan else []), *(_ENDED if plan and verdict else [])]):
+        for option in reversed([formats, *_CALLED, *(_PLANNED if plan else []), *(_ENDED if plan and verdict else [])]):
             given = option(given)
         return given
 
@@ -79,7 +82,6 @@ def settings_of(options: dict[str, Any]) -> Settings:
 
 
 _CALLED = [
-    click.option("--dtype", "dtypes", default="", help="Formats, comma-separated. [default: see above]"),
     click.option(
         "--policy", default="standard", show_default=True, help="What counts as inaccurate ('list policies')."
     ),
@@ -104,7 +106,7 @@ _CALLED = [
 ]
 _PLANNED = [
     click.option("--profile", default="standard", show_default=True, help="quick, standard or deep."),
-    click.option("--sizes", default="", help="Row lengths to try besides, comma-separated (a vocabulary's)."),
+    click.option("--sizes", default="", help="Further row lengths to try, comma-separated (a vocabulary's)."),
     click.option("--regimes", default="", help="Only these, comma-separated ('list regimes', or module:attribute)."),
     click.option("--without", default="", help="Not these regimes, comma-separated."),
     click.option(
@@ -113,7 +115,7 @@ _PLANNED = [
 ]
 _ENDED = [
     click.option(
-        "--require", default="", help="Asked besides: invariance, invariance:K (ulps) or a class, comma-separated."
+        "--require", default="", help="Further requirements, comma-separated: invariance, invariance:K (ulps), a class."
     ),
     click.option("--fail-fast", is_flag=True, help="Stop at the first failure."),
 ]

@@ -31,7 +31,7 @@ def command() -> None:
 @click.option("--profile", default="quick", show_default=True, help="quick, standard or deep: how much to choose from.")
 @click.option("--policy", default="standard", show_default=True, help="What the acceptable ranges follow from.")
 @click.option("--seed", default=0, show_default=True, help="Seed of every generator.")
-@click.option("--sizes", default="", help="Row lengths besides, comma-separated (a vocabulary's).")
+@click.option("--sizes", default="", help="Further row lengths, comma-separated (a vocabulary's).")
 @click.option("--regimes", default="", help="Only these, comma-separated ('list regimes').")
 @click.option("--rows", type=int, default=None, help="Rows of each call, 0 for all. [default: 6; .npz: all]")
 @click.option("--longest", type=int, default=None, help="Numbers in one call, 0: any. [default: 300; .npz: any]")

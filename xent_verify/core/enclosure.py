@@ -60,7 +60,7 @@ Rounded = tuple[FloatArray, Units, NDArray[np.bool_]]
 
 
 class Enclosure:
-    """Arrays of certified values t, all of one shape: |t - (hi + lo) * 2**exponent| < radius * 2**exponent.
+    """Arrays of certified values t, all of one shape: ``|t - (hi + lo) * 2**exponent| < radius * 2**exponent``.
 
     ``hi``, ``lo``, ``radius``: float64; ``exponent``: int64; ``tier``: uint8, an index into ``TIERS``. Where the radius is
     0, equality holds; special values have hi = +-inf or NaN. The fields may be worked out when the first of them is asked

@@ -29,6 +29,7 @@ class Kind:
     ``group``: "value" (elements of an answer), "form" (shape and dtype of an answer), "conduct" (what a call does to its
     arguments or to later calls), "relation" (two answers compared), "outcome" (no answer), "coverage" (nothing wrong).
     ``means``: the kind in a line. ``message``: what the judge says of such elements. ``remedy``: what to do about it.
+    ``note``: more about it, for the documentation.
     ``severity``: unless a rule of its own says otherwise. ``last_bits``: whether it is there, or how large it is, may
     depend on the machine's instruction set. ``shown``: a class with a column in tables even where nothing fell into it.
     """
@@ -38,6 +39,7 @@ class Kind:
     means: str
     remedy: str
     message: str = ""
+    note: str = ""
     severity: Severity = "fail"
     last_bits: bool = False
     shown: bool = False
@@ -48,7 +50,8 @@ KINDS: dict[str, Kind] = {
     for kind in (
         Kind("overflow", "value", "A finite result came out infinite",
              "subtract the row's maximum before exp; sum in a wider format",
-             "infinite where a finite value is due, or the reverse", shown=True),
+             "infinite where a finite value is due, or the reverse",
+             note="A sum or an exponential left the range of the format.", shown=True),
         Kind("underflow", "value", "A representable non-zero result came out 0",
              "subtract the maximum; do not multiply by a reciprocal that overflowed or underflowed",
              "a representable value other than 0 came out 0", shown=True),
@@ -56,17 +59,22 @@ KINDS: dict[str, Kind] = {
              "compute log p as (x − max) − log Σ exp(x − max)",
              "infinite as from log(0), but the true value is finite", shown=True),
         Kind("nan", "value", "A result that is a number came out NaN",
-             "look at the minimal row: which intermediate is not finite?", "NaN where a number is due", shown=True),
+             "look at the minimal row: which intermediate is not finite?", "NaN where a number is due",
+             note="Usual sources are inf − inf, inf / inf, 0 · inf and 0 / 0.", shown=True),
         Kind("inaccurate", "value", "The error exceeds the a-priori bound of a sound algorithm",
              "read the likely cause; a narrow accumulator and a missing shift are the usual ones",
              "error above the policy's limit", last_bits=True),
         Kind("special_value", "value", "A special value is wrong (infinite, empty or masked input)",
-             "mask with −inf and let exp make the 0; leave out terms whose weight is 0", "wrong special value"),
+             "mask with −inf and let exp make the 0; leave out terms whose weight is 0", "wrong special value",
+             note="A masked class, an infinite input or an ignored input is answered wrongly, or the target answers the same "
+                  "situation in two ways."),
         Kind("nan_hidden", "value", "A NaN in the input does not show in the result",
              "do not take maxima or masks that drop NaN", "a NaN in the input is missing from the result"),
         Kind("flushed", "value", "A subnormal result was flushed to 0",
-             "fail for float16 and for 8 bits and fewer, a warning for wider formats; `--flush` says otherwise",
-             "a subnormal result was flushed to zero", shown=True),
+             "keep subnormal numbers; where flushing is meant, `--flush allow` says so",
+             "a subnormal result was flushed to zero",
+             note="It is a failure for float16 and for formats of 8 bits and fewer, and a warning for wider formats. `--flush` "
+                  "says otherwise.", shown=True),
         Kind("shape", "form", "The result has the wrong shape", "cast and reshape at the end"),
         Kind("dtype", "form", "The result has the wrong dtype",
              "cast at the end; where another format is meant, `--result FORMAT` says so"),
@@ -75,18 +83,31 @@ KINDS: dict[str, Kind] = {
              "beyond the limit: uninitialised memory, a race. Within it (`info`): the order of summation changes",
              last_bits=True),
         Kind("stateful", "conduct", "A result depends on the calls before it",
-             "no shared buffers, no caches keyed by shape alone"),
+             "no shared buffers, no caches keyed by shape alone",
+             note="A call depends on the call before it, or a later call changes an earlier result. A change of global state "
+                  "(NumPy's error state, the working directory, a random seed) is a warning."),
         Kind("batch_dependence", "relation", "A row's result depends on other rows",
              "beyond the limit: a maximum or a sum over the whole batch. Within it (`info`): blocking depends on the "
              "batch size", last_bits=True),
         Kind("layout_dependence", "relation", "A result depends on the memory layout, the axis or padding",
-             "index by strides, or copy to a contiguous array first", last_bits=True),
+             "index by strides, or copy to a contiguous array first",
+             note="Strides, memory order, axis or padding change the answer.", last_bits=True),
         Kind("property", "relation", "A law of the operation does not hold",
-             "the message names the law; the other findings usually say why", last_bits=True),
-        Kind("exception", "outcome", "The call raised", "the message is the target's"),
-        Kind("crash", "outcome", "The process died", "run the script of the finding under a debugger"),
-        Kind("timeout", "outcome", "The call did not return in time", "run the script of the finding under a debugger"),
+             "the message names the law; the other findings usually say why",
+             note="A shift, a permutation or the sum of the probabilities breaks its law by more than the limits allow.",
+             last_bits=True),
+        Kind("exception", "outcome", "The call raised", "read the message, which is the target's own",
+             note="The target raised on a call that it should answer."),
+        Kind("crash", "outcome", "The process died", "run the script of the finding under a debugger",
+             note="A process that reaches its memory limit (`--memory`) counts as crashed."),
+        Kind("timeout", "outcome", "The call did not return in time",
+             "allow more time (`--timeout`), or run the script of the finding under a debugger",
+             note="It is a failure where the target never answered. It is a failure, too, where nearly all calls of a kind (a "
+                  "regime, or logits above or below all that were answered) were late and one of them is late again. "
+                  "Otherwise it is a warning and the audit is incomplete (exit 3): a sound target is late now and then, or on "
+                  "calls larger than all that it answered."),
         Kind("unsupported", "coverage", "Not offered, so not tested", "nothing, if it is meant; it was not tested",
+             note="Examples are a function without `axis`, one that takes only class indices, and one that refuses empty rows.",
              severity="info"),
     )
 }  # fmt: skip

@@ -24,7 +24,7 @@ __all__ = ["OP"]
 
 
 def formula(a: Arithmetic, row: RowInputs, wanted: Sequence[int]) -> list[Any]:
-    """sum_c a_c (-log p_c); a_c from weights, target and smoothing as docs/policies.md has them."""
+    """sum_c a_c (-log p_c), a_c = weight_c ((1 - label_smoothing) y_c + label_smoothing / C); 0 for an ignored label."""
     logits, target = row.values
     used = [(c, value) for c, value in _coefficients(a, row, len(logits), target) if not value.is_zero]
     total = a.number(0)

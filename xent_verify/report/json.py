@@ -1,30 +1,7 @@
-"""A Report as strict JSON and back, exactly: the wire and disk format (schema 1).
+"""A Report as strict JSON and back, exactly: the wire and disk format (schema 1; docs/json.md has its fields).
 
-::
-
-    {"schema": 1, "ok": bool, "settings": {…}, "bins": {"error_ulp": […], "magnitude": […]},
-     "targets": [{"target", "op", "ok", "settings": {…},
-                  "dtypes": [{"dtype", "ok", "class", "cases", "max_ulp", "max_bound_ratio", "classes": {…}, "offered": {…},
-                              "measures": {…}, "notes": […], "findings": [FINDING], "regimes": [REGIME]}]}],
-     "environment": {…}}
-
-* ``settings`` of a target are those that it was judged by; those at the top are what all targets have in common.
-  ``interrupted`` stands at the top where the audit was ended from outside, ``incomplete`` in a format's record: a line
-  for each part that could not be completed. ``ok`` is false for what failed and for what is incomplete. ``unasked``: what was
-  left out, and why. ``class``: the strictest policy that every finite answer keeps, or "unsound"; ``domain``: where
-  "standard" is kept, if not everywhere ("|x| < 2^30").
-* FINDING: kind, severity, message, count, cases, share, regimes, minimal, worst (EXAMPLE or null), diagnosis, script;
-  where they say something: relation (the companion or law that found it), raised (type and place of an exception),
-  limit (in ulps, of a rule other than the policy), waived_by ("baseline"), notes (what could not be found out).
-* EXAMPLE: inputs (arrays in call order, see ``report.arrays``), options, layout, index, true_value (30 digits),
-  rounded, observed, error_ulp, bound_ratio; of a row too long to be kept its length, and no inputs.
-* REGIME: regime, cases, correctly_rounded, max_ulp, max_bound_ratio, histogram (per error bin that is not empty:
-  [error bin, first magnitude bin, counts from there on]; the edges are in ``bins``), classes, tiers, worst, measures
-  (beside ulps: ``rowwise.MEASURES``), length_max (row length, largest error in ulps, the same in hex).
-
-Floats: there are no NaN or Infinity literals, they are the strings "nan", "inf", "-inf". A float in a field of its own
-has a sibling ``<field>_hex`` with the exact value; a float among free-form options is ``{"value": …, "hex": …}``.
-Keys come in a fixed order. What varies from run to run (times, machine, versions) stands in ``environment`` alone.
+There are no NaN or Infinity literals, a float in a field of its own has its exact value beside it, keys come in a fixed order,
+and what varies from run to run stands in ``environment`` alone.
 """
 
 from __future__ import annotations
@@ -146,7 +123,7 @@ def _dtype(result: DtypeResult, regimes: bool) -> dict[str, Any]:
 
 
 def finding_json(finding: Finding) -> dict[str, Any]:
-    """One finding (its fields: docs/reading.md), as it stands in the report."""
+    """One finding (its fields: docs/json.md), as it stands in the report."""
     record: dict[str, Any] = {
         "kind": finding.kind,
         "severity": finding.severity,

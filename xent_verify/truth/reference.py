@@ -22,7 +22,7 @@ __all__ = ["Reference", "call_of", "reference"]
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """True values t with |t - (hi + lo) * 2**exponent| < radius * 2**exponent (equal where radius is 0).
+    """True values t with ``|t - (hi + lo) * 2**exponent| < radius * 2**exponent`` (equal where radius is 0).
 
     The enclosure decides, for the format of the inputs (or the ``fmt`` that was asked), the correctly rounded value and
     the error of any answer to 2**-20 ulp. ``tier`` says per element what proved it: 0 definition, 2 double-double,

@@ -43,8 +43,8 @@ def limits(
     * ``options``: the op's own (``axis``, ``weight``, ``reduction``, ...); ``grad``, an upstream gradient in the shape of the
       result, asks for the limits of the gradient by the first input
 
-    float64, in the result's shape; infinite where a sound algorithm promises nothing. ``UsageError`` for what the operation
-    does not have.
+    The limits are float64, in the result's shape, and infinite where a sound algorithm promises nothing. Raises ``UsageError``
+    for inputs or options that the operation does not have.
 
     >>> from xent_verify import limits
     >>> limits("softmax", [[0.0, 1.0]]).shape
@@ -74,10 +74,10 @@ def assert_close(
     * ``result``: the format of the answer. Without it a wider answer than the inputs' format is judged in its own format, and
       a narrower one is an error; Python numbers are judged in the inputs' format
 
-    Nothing is called. NaN, infinities, subnormals and conventions count as in an audit. The message names the worst element:
-    what was given, the true value (every digit shown is certified), the limit, the error over it, the condition number, and
-    what the default tolerances of ``torch.testing.assert_close`` would have said. The condition number is how much larger
-    than one rounding the relative limit of the policy ``standard`` is: what a sound algorithm must lose at this element.
+    No function is called. NaN, infinities, subnormals and conventions count as in an audit. The message describes the worst
+    element: the given value, the true value (every digit shown is certified), the limit, the error ÷ limit, the condition
+    number, and the verdict of the default tolerances of ``torch.testing.assert_close``. The condition number is the relative
+    limit of the policy ``standard`` in units of one rounding: what a sound algorithm must lose at this element. Raises
     ``UsageError`` for inputs or options that the operation does not have.
 
     >>> from xent_verify import assert_close
