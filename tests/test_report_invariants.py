@@ -27,7 +27,7 @@ from xent_verify.report.frames import regime_frame, summary_frame
 from xent_verify.report.html import render_html
 from xent_verify.report.markdown import render_markdown
 from xent_verify.report.places import placed
-from xent_verify.report.words import call_text, number_text, padded
+from xent_verify.report.words import call_text, maximum_text, number_text, padded, quantile_text
 from xent_verify.verdict.policies import parse_policy
 from xent_verify.verdict.settings import Settings, command_of
 
@@ -237,3 +237,10 @@ def test_maxima_in_ulps_are_numbers_of_their_format(real: Report) -> None:
     """No infinity and no NaN is among the maxima that are shown."""
     assert all(number_text(row["max_ulp"]) not in ("inf", "–") for row in summary_frame(real).to_dict("records"))
     assert {result.dtype for target in real.targets for result in target.dtypes} <= set(FORMATS)
+
+
+def test_a_quantile_is_never_shown_above_the_maximum_beside_it() -> None:
+    """A hundredth of ill-conditioned values says no more of a target than one of them."""
+    row = {"max_ulp": 3.4e38, "conditioned_ulp": 31.91, "p99_ulp": 3.4e38, "p50_ulp": 0.5, "proved_over": ""}
+    assert maximum_text(row) == quantile_text(row, "p99_ulp") == "31.91 †"
+    assert quantile_text(row, "p50_ulp") == "0.5"

@@ -16,6 +16,7 @@ from xent_verify.report.words import (
     headline,
     maximum_text,
     number_text,
+    quantile_text,
     share_text,
     shortened,
     verdict,
@@ -94,7 +95,7 @@ _HEADER = (
 def _row(row: Any) -> list[str]:
     cells = [code(row["target"]), row["dtype"], *([row["policy"]] if "policy" in row else [])]
     cells += [verdict_text(row), row["class"], count_text(row["cases"])]
-    cells += [maximum_text(row), *(number_text(row[name]) for name in ("p99_ulp", "p50_ulp"))]
+    cells += [maximum_text(row), *(quantile_text(row, name) for name in ("p99_ulp", "p50_ulp"))]
     cells += [share_text(row["correctly_rounded"]), number_text(row["max_bound_ratio"])]
     return [*cells, frames.row_classes(row), code(shortened(row["worst_input"])), markdown(row["change"])]
 

@@ -22,6 +22,7 @@ from xent_verify.report.words import (
     maximum_text,
     number_text,
     padded,
+    quantile_text,
     share_text,
     verdict_of,
     verdict_text,
@@ -113,7 +114,7 @@ def _cells(row: Any) -> list[Text]:
     word = row["verdict"]
     cells = [Text(row["target"]), Text(row["dtype"]), *([Text(row["policy"])] if "policy" in row else [])]
     cells += [Text(verdict_text(row), style=_STYLES[word]), Text(row["class"])]
-    cells += [Text(count_text(row["cases"])), Text(maximum_text(row)), Text(number_text(row["p99_ulp"]))]
+    cells += [Text(count_text(row["cases"])), Text(maximum_text(row)), Text(quantile_text(row, "p99_ulp"))]
     cells += [Text(share_text(row["correctly_rounded"])), Text(number_text(row["max_bound_ratio"]))]
     return [*cells, Text(frames.row_classes(row)), Text(row["change"])]
 

@@ -41,6 +41,7 @@ __all__ = [
     "plain_text",
     "policies_differ",
     "proved_text",
+    "quantile_text",
     "regimes_text",
     "share_text",
     "shortened",
@@ -175,6 +176,12 @@ def maximum_text(row: Mapping[str, Any]) -> str:
     """The largest error of a row of the summary; with the proved one, where there is a certificate."""
     seen = number_text(row["conditioned_ulp"]) + (" †" if ill_conditioned(row) else "")
     return f"{seen} (proved {proved_text(row)})" if row["proved_over"] else seen
+
+
+def quantile_text(row: Mapping[str, Any], name: str) -> str:
+    """A quantile of the error of a row of the summary, no larger than the maximum that is shown."""
+    value, most = row[name], row["conditioned_ulp"]
+    return f"{number_text(most)} †" if value is not None and value > most else number_text(value)
 
 
 ILL_CONDITIONED_LEGEND = (
