@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import ast
-import inspect
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["LIBRARIES", "ROOT", "Entry", "entries", "read"]
+__all__ = ["LIBRARIES", "ROOT", "Entry", "entries", "glue", "read"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LIBRARIES = Path(__file__).resolve().parent / "libraries.toml"
@@ -47,14 +46,21 @@ def entries(library: Mapping[str, Any]) -> list[Entry]:
     return given
 
 
-def glue(target: str, call: str) -> list[str]:
-    """The lines that stand between a kernel and the audit: the call expression, the body of a wrapper in this repository."""
-    lines = [call] if call else []
+def glue(target: str, settings: Mapping[str, Any]) -> list[str]:
+    """The lines between a kernel and the audit: the call expression, or what a wrapper of this repository holds."""
+    lines = [settings[name] for name in ("call", "answers") if name in settings]
     path, _, name = target.rpartition(":")
-    if path.startswith("benchmarks/") and path.endswith(".py"):
-        source = (ROOT / path).read_text()
-        bodies = {node.name: node.body for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)}
-        if name in bodies:
-            first, last = bodies[name][0].lineno, bodies[name][-1].end_lineno
-            lines += inspect.cleandoc("\n" + "\n".join(source.splitlines()[first - 1 : last])).splitlines()
+    if "/wrappers/" not in path:
+        return lines
+    source = (ROOT / path).read_text()
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            lines += _lines(source, node.body)
+        elif isinstance(node, ast.Assign) and name in {one.id for one in node.targets if isinstance(one, ast.Name)}:
+            lines += _lines(source, [node])
     return lines
+
+
+def _lines(source: str, nodes: Sequence[ast.stmt]) -> list[str]:
+    """The statements, each on a line."""
+    return [" ".join((ast.get_source_segment(source, node) or "").split()) for node in nodes]

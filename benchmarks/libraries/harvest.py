@@ -37,8 +37,9 @@ def environment(name: str, library: Mapping[str, Any], envs: Path, *, install: b
         subprocess.run([*pip, str(ROOT), *library["requires"]], check=True)  # noqa: S603
         if "bare" in library:
             subprocess.run([*pip, "--no-deps", *library["bare"]], check=True)  # noqa: S603
+        (ROOT / "build" / "kernels").mkdir(parents=True, exist_ok=True)
         for line in library.get("build", ()):
-            subprocess.run(shlex.split(line), cwd=ROOT, check=True)  # noqa: S603
+            subprocess.run(shlex.split(line.format(python=python)), cwd=ROOT, check=True)  # noqa: S603
     return python
 
 
