@@ -122,6 +122,7 @@ def test_c_functions_by_their_declaration(library: str) -> None:
     forms = {
         "softmax_row": ("softmax", "void f(const float *x, float *out, size_t n)", P),
         "softmax_rows": ("softmax", "void f(const float *x, float *out, size_t rows, size_t n)", P),
+        "softmax_into": ("softmax", "double f(int n, float *out, const float *x)", P),
         "lse": ("logsumexp", "float f(const float *x, size_t n)", np.log(np.exp(X).sum(1))),
         "loss": (
             "cross_entropy",
@@ -262,6 +263,16 @@ def test_jax_styles() -> None:
     if importlib.util.find_spec("optax"):
         found = asked("optax:softmax_cross_entropy_with_integer_labels", "cross_entropy", LOSSES, reduction="none")
         np.testing.assert_allclose(value(found), LOSS, rtol=1e-6)
+
+
+def test_jax_without_64_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """JAX_ENABLE_X64 is the caller's word: float32 is answered without it, float64 is refused and not rounded."""
+    needs("jax")
+    monkeypatch.setenv("JAX_ENABLE_X64", "0")
+    for dtype in (np.float32, np.float64):
+        with open_candidate("jax.nn:softmax", "softmax", timeout=60, arrays="jax") as candidate:
+            outcome = candidate.call(Batch("softmax", np.dtype(dtype).name, "", {"x": X.astype(dtype)}, {}))
+        assert isinstance(outcome, Returned if dtype == np.float32 else Raised)
 
 
 def test_tensorflow_styles() -> None:
