@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -48,7 +49,8 @@ def entries(library: Mapping[str, Any]) -> list[Entry]:
 
 def glue(target: str, settings: Mapping[str, Any]) -> list[str]:
     """The lines between a kernel and the audit: the call expression, or what a wrapper of this repository holds."""
-    lines = [settings[name] for name in ("call", "answers") if name in settings]
+    lines = [settings["call"]] if "call" in settings else []
+    lines += shlex.split(settings["answers"])[-1:] if "answers" in settings else []  # the program's own expression
     path, _, name = target.rpartition(":")
     if "/wrappers/" not in path:
         return lines

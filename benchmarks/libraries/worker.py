@@ -68,6 +68,7 @@ def audited(entry: Entry, profile: str) -> dict[str, Any]:
     except UsageError as error:
         return {**place, "settings": settings, "error": str(error)}
     place["settings"] = as_json(report, regimes=False)["targets"][0]["settings"]
+    place["settings"] |= {name: value for name, value in settings.items() if name == "answers"}
     (found,) = as_json(report, regimes=False)["targets"][0]["dtypes"]
     (row,) = summary_frame(report).to_dict("records")
     where = {name: row[name] for name in ("worst_input", "worst_true", "worst_observed")}
