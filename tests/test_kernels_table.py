@@ -20,7 +20,7 @@ from entries import Entry, entries, glue, read  # noqa: E402  a script's neighbo
 TABLE = read(ROOT / "benchmarks" / "kernels" / "kernels.toml")
 ENTRIES = [entry for library in TABLE.values() for entry in entries(library)]
 OF_A_TABLE = {
-    "requires", "bare", "versions", "shares", "environment", "build", "settings", "kernels", "said"
+    "requires", "bare", "versions", "shares", "environment", "build", "releases", "settings", "kernels", "said"
 }  # fmt: skip
 
 

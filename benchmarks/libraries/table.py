@@ -16,7 +16,7 @@ from typing import Any
 from entries import LIBRARIES, ROOT, glue, read
 
 from xent_verify.report.arrays import decode_array
-from xent_verify.report.words import array_text, classes_text, count_text, number_text
+from xent_verify.report.words import array_text, classes_text, count_text, number_text, shortened
 
 DECLARED = ("options", "in_place", "only", "result", "without", "kwargs")
 """Settings that say how a target is called."""
@@ -41,7 +41,7 @@ def verdict(result: dict[str, Any]) -> str:
 def kept(result: dict[str, Any]) -> str:
     """The class, and the part of the domain where ``standard`` is kept."""
     domain = result.get("domain", "")
-    return str(result.get("class", "")) + (f"; standard for {domain}" if domain else "")
+    return (str(result.get("class", "")) + (f"; standard for {domain}" if domain else "")).replace("|", "\\|")
 
 
 def called(result: dict[str, Any]) -> str:
@@ -67,10 +67,11 @@ def failures(result: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def in_words(finding: dict[str, Any]) -> str:
-    """One finding: kind, share, likely cause."""
-    cause = finding["diagnosis"].partition(": agrees")[0].partition("; wrong only")[0]
+    """One finding: kind, share, likely cause, or what was said where none is named."""
+    told = finding["diagnosis"] or (finding["message"] if finding["kind"] in ("inaccurate", "exception") else "")
+    cause = told.partition(": agrees")[0].partition("; wrong only")[0]
     text = f"**{finding['kind'].replace('_', ' ')}** ({count_text(finding['count'])})"
-    return text + (f": {cause}" if cause and len(cause) < 90 else "")
+    return text + (f": {shortened(cause, 90)}" if cause else "")
 
 
 def row(result: dict[str, Any]) -> str:
@@ -78,7 +79,8 @@ def row(result: dict[str, Any]) -> str:
     place = f"| {name_of(result)} | {result['op']} | {result['dtype']} |"
     if "error" in result:
         return f"{place} – | | | | | {result['error']} |"
-    numbers = f"{number_text(number(result['max_ulp']))} | {number_text(number(result['max_bound_ratio']))}"
+    told = result.get("conditioned_ulp")
+    numbers = f"{'–' if told is None else number_text(number(told))} | {number_text(number(result['max_bound_ratio']))}"
     words = "; ".join(map(in_words, failures(result)))
     return f"{place} {verdict(result)} | {kept(result)} | {numbers} | {classes_text(result['classes'])} | {words} |"
 
@@ -125,7 +127,7 @@ def section(document: dict[str, Any], said: Sequence[str]) -> str:
     calls = dict.fromkeys(filter(None, map(called, document["results"])))
     lines += ["Called as:", "", *calls, ""] if calls else []
     lines += [
-        "| target | op | format | verdict | class | max ulp | ÷ bound | classes | failures |",
+        "| target | op | format | verdict | class | largest ulp | ÷ bound | classes | failures |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [row(result) for result in document["results"]]

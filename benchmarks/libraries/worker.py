@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--again", default="")
     arguments = parser.parse_args()
     library = read(arguments.table)[arguments.name]
-    versions = {name: metadata.version(name) for name in library["versions"]}
+    versions = {name: metadata.version(name) for name in library["versions"]} | library.get("releases", {})
     document: dict[str, Any] = {
         "library": arguments.name,
         "versions": versions,
