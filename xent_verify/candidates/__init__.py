@@ -146,7 +146,7 @@ class Candidate:
     def __call__(self, *inputs: NDArray[Any], **options: Any) -> NDArray[Any]:
         """Call the target on NumPy arrays, outside an audit; ``RuntimeError`` when it gives no array of numbers.
 
-        The target gets copies that lie in memory as the arrays do. ``mutated`` then names the arguments that the target has written to.
+        The target gets copies that lie in memory as the arrays do. ``mutated`` then names the arguments that it has written to.
         """
         names = ("logits", "target") if len(inputs) == 2 else tuple(f"x{number}" for number in range(len(inputs)))
         arrays = list(map(np.asarray, inputs))
