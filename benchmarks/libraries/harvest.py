@@ -37,7 +37,6 @@ def environment(name: str, library: Mapping[str, Any], envs: Path, *, install: b
         subprocess.run([*pip, str(ROOT), *library["requires"]], check=True)  # noqa: S603
         if "bare" in library:
             subprocess.run([*pip, "--no-deps", *library["bare"]], check=True)  # noqa: S603
-        (ROOT / "build" / "kernels").mkdir(parents=True, exist_ok=True)
         for line in library.get("build", ()):
             subprocess.run(shlex.split(line.format(python=python)), cwd=ROOT, check=True)  # noqa: S603
     return python
@@ -72,6 +71,8 @@ def main() -> int:
     parser.add_argument("--again", default="", help="operations, comma-separated, to audit again")
     parser.add_argument("--fresh", action="store_true", help="forget earlier results")
     arguments = parser.parse_args()
+    for name in ("table", "envs", "out"):  # the worker runs in this repository's root
+        setattr(arguments, name, getattr(arguments, name).resolve())
     table = read(arguments.table)
     unknown = set(arguments.names) - {*table, "all"}
     if unknown:
