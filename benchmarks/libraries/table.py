@@ -87,7 +87,11 @@ def row(result: dict[str, Any]) -> str:
 
 def call(example: dict[str, Any]) -> str:
     """The minimal call in a line."""
-    parts = [f"{item['name']} = {array_text(decode_array(item))}" for item in example["inputs"]]
+    parts = [
+        f"{item['name']} = {array_text(decode_array(item))}" + (f" ({item['dtype']})" if "int" in item["dtype"] else "")
+        for item in example["inputs"]
+    ]
+    parts = [part.removesuffix(" (int64)") for part in parts]
     for name, value in example["options"].items():
         shown = value
         if isinstance(value, dict):
