@@ -1,19 +1,23 @@
 """How good the guided search is, against other ways to spend the same number of evaluations.
 
     python benchmarks/search.py                    guided, uniform ordinals, regimes alone, Hypothesis with target()
-    python benchmarks/search.py --exhaust fp8      share of the true maximum reached on all triples of the fp8 formats
-    python benchmarks/search.py --exhaust float16  … on all pairs of float16 (tens of minutes; also: bfloat16)
+    python benchmarks/search.py --known reports/certificates   share of a known maximum that each reaches in 10 s
+    python benchmarks/search.py --speed            rows a second of ``xent-verify search``
 
-Errors of the comparison are in ulps against certified truth; a row of n logits is one evaluation. The exhausted domains
-are measured against float64, whose own error is far below an ulp of their formats.
+Errors of the comparison are in ulps against certified truth; a row of n logits is one evaluation. A known maximum is that
+of a certificate: the largest finite error over all rows of a domain.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -21,13 +25,19 @@ import numpy as np
 from hypothesis import HealthCheck, Phase
 
 from xent_verify import strategies
-from xent_verify.core.formats import FORMATS, FloatFormat
-from xent_verify.core.model import Batch
+from xent_verify.auditing.worst import search_worst
+from xent_verify.core.formats import FORMATS
+from xent_verify.core.model import Batch, Returned
 from xent_verify.implementations.catalogue import find
+from xent_verify.ops import op_named
+from xent_verify.prove import domain_of
+from xent_verify.prove.certified import judged
 from xent_verify.regimes import row_makers
 from xent_verify.regimes.draw import Draw, stream
 from xent_verify.search import guided_search
 from xent_verify.truth.certify import certify
+from xent_verify.verdict.judge import Rules
+from xent_verify.verdict.settings import Settings
 
 Judge = Callable[[Any], Any]
 
@@ -62,6 +72,21 @@ def certified(op: str, name: str, fmt: str) -> Judge:
             error = certify(Batch(op, fmt, "benchmark", {"x": rows})).error_ulp(value, form)
         error = np.where(np.isfinite(error) & np.isfinite(form.widen(value)), error, 0.0)
         return error if error.ndim == 1 else error.max(axis=1)
+
+    return judge
+
+
+def as_proved(run: dict[str, Any]) -> Judge:
+    """The largest error of each row in ulps, of the errors that a certificate calls numbers."""
+    call, op = find(run["target"], run["op"]).call, op_named(run["op"])
+    domain = domain_of(op, FORMATS[run["dtype"]], run["domain"])
+
+    def judge(rows: Any) -> Any:
+        with np.errstate(all="ignore"):
+            value = np.asarray(call(rows))
+        found, numeric = judged(op, domain, Rules(), rows, Returned(value, value.dtype.name))
+        assert found.errors is not None
+        return np.where(numeric, found.errors.ulp, 0.0).reshape(len(rows), -1).max(axis=1)
 
     return judge
 
@@ -130,60 +155,49 @@ def compare(n: int, count: int, seeds: int) -> None:
     print(f"{'median factor':48}" + "".join(f"{medians[name]:12.3g}" for name in OTHERS))
 
 
-def native(rows: Any) -> Any:
-    """Softmax with every step rounded to the row's own format."""
-    e = np.exp(rows - rows.max(axis=1, keepdims=True))
-    total = e[:, :1]
-    for k in range(1, rows.shape[1]):
-        total = total + e[:, k : k + 1]
-    return e / total
+def timed(way: Callable[[int], float], count: int, seconds: float) -> tuple[float, int]:
+    """The best score of rounds of ``count`` rows within that time, and the rows."""
+    start, best, seed = time.monotonic(), 0.0, 0
+    while time.monotonic() - start < seconds:
+        best, seed = max(best, way(seed)), seed + 1
+    return best, seed * count
 
 
-def division_free(rows: Any) -> Any:
-    """exp(x - logsumexp(x)), every step in the row's own format."""
-    m = rows.max(axis=1, keepdims=True)
-    e = np.exp(rows - m)
-    total = e[:, :1]
-    for k in range(1, rows.shape[1]):
-        total = total + e[:, k : k + 1]
-    return np.exp(rows - (m + np.log(total)))
+def known(folder: Path, seconds: float) -> None:
+    """The share of the true maximum, from certificates of whole domains, that each way reaches in the same time."""
+    print(f"share of the largest finite error in ulps over all rows (from certificates) reached in {seconds:g} s")
+    print(f"{'target':46}{'maximum':>10}" + "".join(f"{name:>12}{'rows':>9}" for name in ("guided", *OTHERS)))
+    shares: dict[str, list[float]] = {}
+    for path in sorted(folder.glob("*.json")):
+        record = json.loads(path.read_text())
+        run, n = record["run"], {"pairs": 2, "triples": 3}.get(record["run"]["domain"])
+        if n is None:
+            continue
+        judge, truly, fmt = as_proved(run), record["max_ulp"]["value"], run["dtype"]
+        found = guided_search(fmt, judge, lengths=(n,), evaluations=10**7, seconds=seconds)
+        reached = {"guided": (found.best.score, found.evaluations)}
+        for name, way in OTHERS.items():
+            count = 300 if way is drawn else 50_000
+            reached[name] = timed(partial(way, fmt, judge, n, count), count, seconds)
+        line = f"{run['op'] + '.' + run['target'] + ' ' + fmt + ' n = ' + str(n):46}{truly:10.4g}"
+        for name, (score, rows) in reached.items():
+            shares.setdefault(name, []).append(score / truly)
+            line += f"{score / truly:12.4f}{rows:9d}"
+        print(line, flush=True)
+    for name, reached_by in shares.items():
+        told = sum(share >= 0.95 for share in reached_by)
+        print(f"{name}: 95 % of the maximum in {told} of {len(reached_by)}, least share {min(reached_by):.4f}")
 
 
-def against_float64(call: Judge, form: FloatFormat) -> Judge:
-    def judge(rows: Any) -> Any:
-        with np.errstate(all="ignore"):
-            wide = form.widen(rows)
-            e = np.exp(wide - wide.max(axis=1, keepdims=True))
-            true = e / e.sum(axis=1, keepdims=True)
-            error = np.abs(form.widen(call(rows)) - true) / form.ulp(true)
-        return np.where(np.isfinite(error), error, 0.0).max(axis=1)
-
-    return judge
-
-
-def every_row(form: FloatFormat, n: int) -> Iterator[Any]:
-    """All rows of finite values, in blocks of one first logit (pairs: the first is the larger)."""
-    top = int(form.ordinal(np.asarray(form.max_finite, dtype=form.dtype)))
-    for first in range(-top, top + 1):
-        others = np.arange(-top, (first if n == 2 else top) + 1)
-        grid = np.stack(np.meshgrid(*[others] * (n - 1), indexing="ij"), axis=-1).reshape(-1, n - 1)
-        yield form.from_ordinal(np.insert(grid, 0, first, axis=1))
-
-
-def exhaust(names: tuple[str, ...], n: int) -> None:
-    """The search's best in 10 seconds against the true maximum over all rows."""
-    for fmt in names:
-        for call in (native, division_free):
-            judge = against_float64(call, FORMATS[fmt])
-            found = guided_search(fmt, judge, lengths=(n,), evaluations=10**8, seconds=10.0)
-            reached = found.best.score
-            start = time.monotonic()
-            truly = max(float(judge(rows).max()) for rows in every_row(FORMATS[fmt], n))
-            print(
-                f"{call.__name__:14} {fmt:14} n = {n}: search {reached:.6g} ({found.evaluations} rows, 10 s), "
-                f"maximum {truly:.6g} ({time.monotonic() - start:.0f} s), share {reached / truly:.4f}",
-                flush=True,
-            )
+def speed(evaluations: int) -> None:
+    """Rows a second of the search that ``xent-verify search`` makes, by the processor's clock."""
+    for op, name, fmt in TARGETS:
+        settings = replace(Settings(), isolated=False)
+        search_worst(name, op=op, dtypes=(fmt,), settings=settings, evaluations=100, examples=1)
+        start = time.process_time()
+        search_worst(name, op=op, dtypes=(fmt,), settings=settings, evaluations=evaluations, examples=1)
+        rate = evaluations / (time.process_time() - start)
+        print(f"{op + '.' + name + ' ' + fmt:36}{rate:12,.0f} rows/s", flush=True)
 
 
 def main() -> None:
@@ -191,15 +205,16 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=8)
     parser.add_argument("--evaluations", type=int, default=3000)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--exhaust", choices=("fp8", "float16", "bfloat16"))
+    parser.add_argument("--known", type=Path, metavar="CERTIFICATES")
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--speed", action="store_true")
     options = parser.parse_args()
-    match options.exhaust:
-        case None:
-            compare(options.n, options.evaluations, options.seeds)
-        case "fp8":
-            exhaust(("float8_e4m3fn", "float8_e5m2"), 3)
-        case name:
-            exhaust((name,), 2)
+    if options.known:
+        known(options.known, options.seconds)
+    elif options.speed:
+        speed(max(options.evaluations, 50_000))
+    else:
+        compare(options.n, options.evaluations, options.seeds)
 
 
 if __name__ == "__main__":

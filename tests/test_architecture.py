@@ -35,7 +35,7 @@ FLOORS = (
         "companions", "laws", "diagnose",
         *of("verdict", "causes defects"),
     ),
-    ("minimise", "search", *of("auditing", "findings relations recipes")),
+    ("minimise", "search", "sequences", *of("auditing", "findings relations recipes")),
     ("report", *of("explain", "claims_truth claims steps explain")),
     of("auditing", "walk audit many parity power"),
     (
@@ -50,7 +50,7 @@ a package, which are held to an order of their own."""
 FLOOR = {room: (level, place) for level, rooms in enumerate(FLOORS) for place, room in enumerate(rooms)}
 HEAVY = {
     "mpmath": {"truth"},
-    "hypothesis": {"strategies", "search"},
+    "hypothesis": {"strategies", "search", "sequences"},
     "pandas": {"report", "auditing.audit"},
     "matplotlib": {"report"},
     "jinja2": {"report"},

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from samples import thinned
 
 from xent_verify.core import layouts
 from xent_verify.core.formats import FORMATS
@@ -306,12 +307,13 @@ def test_the_range_of_exp_is_named() -> None:
     assert "exp underflows to 0 in float32" in found.text
 
 
+@pytest.mark.parametrize("every", thinned(5))
 @pytest.mark.parametrize("op", sorted(OPS))
-def test_never_stumbles(op: str) -> None:
+def test_never_stumbles(op: str, every: int) -> None:
     """Whatever comes back for whatever was asked, ``explain`` answers: a diagnosis with a text, or nothing."""
     rng = np.random.default_rng(3)
     keys = {mistake.key for mistake in MISTAKES} | {"region", "empty-row"}
-    for k, fmt in enumerate(OPS[op].formats):
+    for k, fmt in list(enumerate(OPS[op].formats))[sorted(OPS).index(op) % every :: every]:
         seen: dict[str, Batch] = {}
         for batch in plan(op, fmt, profile="quick", seed=k):
             if batch.x.size <= 200:

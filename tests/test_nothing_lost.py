@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from samples import thinned
 
 from xent_verify import audit as public_audit
 from xent_verify.auditing import findings as findings_module
@@ -114,10 +115,11 @@ def quick(function: Callable[..., Any], op: str = "softmax", **options: Any) -> 
     return audit(function, op=op, **{"dtypes": ["float32"], "profile": "quick", **options})
 
 
+@pytest.mark.parametrize("every", thinned(4))
 @pytest.mark.parametrize("op", OPS)
-def test_every_call_of_every_regime_is_defined(op: str) -> None:
+def test_every_call_of_every_regime_is_defined(op: str, every: int) -> None:
     """No regime asks for what its operation does not define, in any format."""
-    for fmt in OPS[op].formats:
+    for fmt in OPS[op].formats[list(OPS).index(op) % every :: every]:
         wrong = [(b.regime, why) for b in plan(op, fmt, profile="quick") if (why := undefined(OPS[op], b))]
         assert not wrong
 
@@ -166,11 +168,11 @@ def small_calls() -> list[Batch]:
     return list(found.values())
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_no_pass_proposes_what_raises(seed: int) -> None:
+@pytest.mark.parametrize("every", thinned(4))
+def test_no_pass_proposes_what_raises(every: int) -> None:
     """Any regime's call, any pass, whatever is answered: each proposal is defined, and its truth can be had."""
     asked = 0
-    for batch in small_calls():
+    for batch in small_calls()[::every]:
         for one_pass in PASSES:
 
             def fails(proposal: Batch) -> bool:
@@ -178,7 +180,7 @@ def test_no_pass_proposes_what_raises(seed: int) -> None:
                 asked += 1
                 assert not undefined(OPS[proposal.op], proposal)
                 certify(proposal)
-                told = repr((seed, proposal.options.keys(), proposal.x.shape, proposal.x.tobytes()[:64]))
+                told = repr((proposal.options.keys(), proposal.x.shape, proposal.x.tobytes()[:64]))
                 return zlib.crc32(told.encode()) % 3 > 0
 
             one_pass(Attempt(batch, fails, 8))

@@ -113,7 +113,7 @@ def test_an_audit_is_right_beside_a_target_that_spoils_the_mode(spoil: Callable[
         spoil()
         return p
 
-    report = audit(target, op="softmax", dtypes=["float32"], profile="quick")
+    report = audit(target, op="softmax", dtypes=["float32"], profile="quick", regimes=["ordinary", "layouts"])
     assert {finding.kind for finding in report.signs if finding.severity != "info"} == {"stateful"}
     assert floating.mode() == floating.SOUND
 

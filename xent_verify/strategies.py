@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,9 +27,10 @@ from numpy.typing import NDArray
 from xent_verify.core.failures import UnknownNameError
 from xent_verify.core.formats import FloatArray, FloatFormat, format_named
 from xent_verify.core.model import Batch
-from xent_verify.ops import op_named
+from xent_verify.ops import Op, op_named
+from xent_verify.ops.defined import undefined
+from xent_verify.ops.op import SHARED, InputKind, OptionKind
 from xent_verify.regimes import row_makers
-from xent_verify.regimes.calls import dress, named, per_row
 from xent_verify.regimes.draw import Draw, edges_of, stream
 
 __all__ = ["batches", "calls", "logits", "rows", "targets", "values"]
@@ -194,44 +196,94 @@ def targets(
     return np.array(draw(st.lists(known, min_size=count, max_size=count)), dtype=dtype)
 
 
-@st.composite
-def _loss(draw: Any, form: FloatFormat, matrix: NDArray[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Inputs and options of a cross entropy around logits."""
-    count, classes = matrix.shape
-    finite = np.isfinite(form.widen(matrix)).all()
-    options: dict[str, Any] = draw(st.fixed_dictionaries({}, optional={"reduction": st.sampled_from(["none", "sum"])}))
-    if finite and draw(st.booleans()):
-        options["label_smoothing"] = draw(st.sampled_from([0.5, 0.1, 1.0]))
-    if draw(st.booleans()):
-        weight = draw(st.lists(st.integers(1, 8), min_size=classes, max_size=classes))
-        options["weight"] = form.narrow(np.array(weight, dtype=np.float64))
-    kind = draw(st.sampled_from(["index", "probabilities"]))
-    target = draw(targets(form, count, classes, kind=kind))
-    return {"logits": matrix, "target": target}, options
-
-
 _MATRIX_ONLY = 48
-"""Matrices are kept this narrow for losses and second arguments: these are drawn element by element."""
+"""Matrices are kept this narrow beside further inputs: these are drawn element by element."""
+
+_SINGLE: Mapping[OptionKind, Strategy] = {
+    "share": st.one_of(st.sampled_from([0.5, 0.1, 1.0]), st.floats(0.0, 1.0)),
+    "divisor": st.one_of(st.sampled_from([1.0, 2.0, 0.5, 0.7, 3.0, 1e-3, 1e3, -1.0]), st.floats(1e-4, 1e4)),
+    "factor": st.one_of(st.sampled_from([1.0, 2.0, 0.125]), st.floats(1e-4, 1e4)),
+    "number": st.one_of(st.sampled_from([0.0, 1.0, -1.0]), st.floats(-1e4, 1e4)),
+    "logit": st.one_of(st.sampled_from([0.0, 1.0, -3.0]), st.floats(-1e3, 1e3)),
+    "ignored_label": st.integers(-100, 300),
+    "reduction": st.sampled_from(["none", "sum"]),
+    "causal": st.booleans(),
+    "flag": st.booleans(),
+}
+"""Options that are one value."""
+
+
+def _whole(form: FloatFormat, shape: tuple[int, ...], least: int = -8, most: int = 8) -> Strategy:
+    """An array of small whole numbers."""
+    size = math.prod(shape)
+    numbers = st.lists(st.integers(least, most), min_size=size, max_size=size)
+    return numbers.map(lambda drawn: form.narrow(np.array(drawn, np.float64).reshape(shape)))
+
+
+def _option(op: Op, batch: Batch, kind: OptionKind) -> Strategy | None:
+    """Values of one kind of option beside the inputs of a call; None: nothing is drawn for it."""
+    form, shape, scores = batch.form, batch.x.shape, op.scores_shape(batch)
+    match kind:
+        case "class_weights":
+            return _whole(form, shape[-1:], 1)
+        case "element_weights":
+            return _whole(form, shape, 1)
+        case "score_number":
+            return _whole(form, scores[-1:])
+        case "bias":
+            return _whole(form, scores)
+        case "mask":
+            return _whole(form, scores, 0, 1).map(lambda drawn: form.widen(drawn) == 0)
+        case "count":
+            return st.integers(1, shape[-1])
+        case "share" if not np.isfinite(form.widen(batch.x)).all():
+            return None  # a share of a logit of -inf is an infinite loss
+    return _SINGLE.get(kind)
+
+
+def _input(op: Op, form: FloatFormat, inputs: Mapping[str, NDArray[Any]], kind: InputKind) -> Strategy:
+    """Values of a further input."""
+    x, matrix = inputs[op.first], op.named("matrix")
+    classes = inputs[matrix].shape[-2] if matrix in inputs else x.shape[-1]
+    match kind:
+        case "row":
+            return rows(form, n=x.shape[-1], count=len(x))
+        case "label":
+            return targets(form, len(x), classes, dtypes=("int64",))
+        case "target":
+            kinds = st.sampled_from(["index", "probabilities"])
+            return kinds.flatmap(lambda drawn: targets(form, len(x), classes, kind=drawn))
+        case "probabilities":
+            return targets(form, *x.shape, kind="probabilities")
+        case "matrix":
+            return st.integers(1, 6).flatmap(lambda k: _whole(form, (k, x.shape[-1]), -2, 2))
+        case "values":
+            return st.integers(1, 4).flatmap(lambda m: _whole(form, (classes, m)))
+        case "row_number":
+            return _whole(form, x.shape[:-1])
+        case "upstream":
+            assert op.differentiates is not None
+            return _whole(form, op.differentiates.result_shape(Batch(op.name, form.name, "", {op.first: x})))
 
 
 @st.composite
 def batches(draw: Any, op: str, fmt: Format, *, regime: str | None = None, special: bool = False) -> Batch:
-    """A call of an operation with valid arguments and options, as a ``Batch``."""
+    """A call of an operation that it defines, as a ``Batch``: every input by its kind, any of its options."""
     form, known = format_named(fmt), op_named(op)
-    narrow_only = op == "cross_entropy"
-    length: Length = st.one_of(st.integers(*_USUAL), st.integers(7, _MATRIX_ONLY)) if narrow_only else None
-    matrix = draw(rows(form, n=length, regime=regime, special=special))
-    options: dict[str, Any] = {}
-    if op == "cross_entropy":
-        inputs, options = draw(_loss(form, matrix))
-    elif op == "cross_entropy_grad":
-        inputs = {"logits": matrix, "target": draw(targets(form, *matrix.shape, dtypes=("int64",)))}
-    else:
-        inputs = dress(known, Draw(form, stream(draw(st.integers(0, 2**16)))), matrix)
-        options = per_row(known)
-        for name in named(known, "divisor"):
-            options[name] = draw(st.sampled_from([1.0, 2.0, 0.5, 0.7, 3.0, 1e-3, 1e3, -1.0]))
-    return Batch(op, form.name, regime or "hypothesis", inputs, options)
+    known.check_format(form)
+    single = len(known.inputs) == 1
+    length: Length = None if single else st.one_of(st.integers(*_USUAL), st.integers(7, _MATRIX_ONLY))
+    inputs = {known.first: draw(rows(form, n=length, regime=regime, special=special))}
+    for name, kind in sorted(list(known.inputs.items())[1:], key=lambda other: other[1] not in SHARED):
+        inputs[name] = draw(_input(known, form, inputs, kind))
+    inputs = {name: inputs[name] for name in known.inputs}
+    batch = Batch(op, form.name, regime or "hypothesis", inputs)
+    for name, option in known.options.items():
+        values = _option(known, batch, option.kind)
+        if values is not None and (option.always or option.kind == "count" or draw(st.booleans())):
+            more = replace(batch, options={**batch.options, name: draw(values)})
+            batch = batch if undefined(known, more) and not option.always else more
+    return batch
 
 
 def calls(op: str, fmt: Format, *, special: bool = False) -> Strategy:

@@ -12,7 +12,7 @@ from xent_verify.core.formats import format_named
 from xent_verify.core.libraries import LibraryTarget, installed
 from xent_verify.core.model import Report, TargetResult
 from xent_verify.implementations import IMPLEMENTATIONS, Implementation
-from xent_verify.ops import op_named
+from xent_verify.ops import CORE, op_named
 from xent_verify.report.words import verdict
 from xent_verify.verdict.policies import parse_policy
 from xent_verify.verdict.settings import Settings
@@ -20,9 +20,6 @@ from xent_verify.verdict.settings import Settings
 __all__ = ["harvest"]
 
 Progress = Callable[[str, int, int], None]
-
-CORE = ("softmax", "log_softmax", "logsumexp", "cross_entropy", "cross_entropy_grad")
-"""What a report covers unless operations are named."""
 
 
 def harvest(

@@ -18,12 +18,13 @@ from xent_verify.auditing.findings import Asker, build, worst_examples
 from xent_verify.core.environment import describe
 from xent_verify.core.failures import UsageError
 from xent_verify.core.formats import FloatArray, format_named
-from xent_verify.core.model import Batch, DtypeResult, TargetResult
+from xent_verify.core.model import Batch, DtypeResult, Outcome, TargetResult
 from xent_verify.ops import Op, op_named
 from xent_verify.ops.defined import undefined
 from xent_verify.search import guided_search, hypothesis_search
 from xent_verify.verdict.judge import Judgement
 from xent_verify.verdict.ledger import Ledger
+from xent_verify.verdict.screen import Screen
 
 __all__ = ["Curve", "search_worst"]
 
@@ -111,17 +112,45 @@ def _score(judgement: Judgement) -> float:
 
 
 def _rows_judge(asker: Asker, ledger: Ledger, op: Op, fmt: str) -> Callable[[NDArray[Any]], FloatArray] | None:
-    """A judge of whole matrices of rows, for operations of one input along the last axis."""
+    """A judge of whole matrices of rows, for operations of one input along the last axis.
+
+    Where float64 tells how far off a row is, only rows that are about to be the worst are certified.
+    """
     if not op.by_row or len(op.inputs) != 1:
         return None
+    screen = Screen(op, asker.rules.policy)
+    worst = 0.0
 
-    def judge_rows(rows: NDArray[Any]) -> FloatArray:
-        batch = Batch(op.name, fmt, "searched", {op.first: np.ascontiguousarray(rows)}, {}, "C", "search")
-        seen = asker.observe(ledger, batch)
+    def certified(batch: Batch, outcome: Outcome | None = None) -> FloatArray:
+        seen = asker.observe(ledger, batch, outcome)
         errors = None if seen is None else seen[1].errors
         if errors is None:
-            return np.zeros(len(rows))
+            return np.zeros(len(batch.x))
         ratio = np.minimum(np.nan_to_num(errors.ratio, nan=_WORST, posinf=_WORST), _WORST)
-        return np.asarray(ratio.reshape(len(rows), -1).max(axis=1))
+        return np.asarray(ratio.reshape(len(batch.x), -1).max(axis=1))
+
+    def judge_rows(rows: NDArray[Any]) -> FloatArray:
+        nonlocal worst
+        batch = asker.rules.of_call(
+            Batch(op.name, fmt, "searched", {op.first: np.ascontiguousarray(rows)}, {}, "C", "search")
+        )
+        outcome = asker.ask(batch)
+        scores = screen.shares(batch, outcome)
+        if scores is None:
+            return certified(batch, outcome)
+        scores = np.minimum(scores, _WORST)
+        told = np.argsort(-scores, kind="stable")[:_CERTIFIED]
+        told = np.sort(told[scores[told] > _NEARLY * worst])
+        if told.size:
+            some = replace(batch, inputs={op.first: batch.x[told]})
+            scores[told] = certified(some)
+            worst = max(worst, float(scores[told].max()))
+        return scores
 
     return judge_rows
+
+
+_CERTIFIED = 24
+"""Rows of one round that are certified, at most."""
+_NEARLY = 0.99
+"""The share of the worst certified score from which a row is certified."""

@@ -59,9 +59,10 @@ def export(
     xent-verify vectors export --op softmax --dtype float32 --sizes 50257 --out big.npz
     xent-verify vectors export --standard --out vectors
     """
+    from xent_verify.ops import CORE
     from xent_verify.vectors import Selection, choose, chosen, write_vectors
 
-    asked_ops = names_of(ops) or list(choose.STANDARD_OPS)
+    asked_ops = names_of(ops) or list(CORE)
     asked_dtypes = names_of(dtypes) or list(choose.STANDARD_DTYPES)
     if standard:
         out.mkdir(parents=True, exist_ok=True)

@@ -8,11 +8,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from xent_verify.companions.known import gravest, whole
+from xent_verify.companions.known import gravest, true_rows, whole
 from xent_verify.core.formats import FloatArray
 from xent_verify.core.model import Batch, NotOffered, Raised, Returned
 from xent_verify.ops import Op
+from xent_verify.ops.defined import undefined
+from xent_verify.ops.limits import limits_of
 from xent_verify.verdict.judge import Hit
+from xent_verify.verdict.policies import POLICIES
 from xent_verify.verdict.properties import Ask, Rows, answer, result_places, result_rows, rows_view, trouble
 
 __all__ = ["repeat", "state"]
@@ -59,7 +62,7 @@ def state(ask: Ask, op: Op, batch: Batch, outcome: Returned, limit: FloatArray) 
         again = answer(op, batch, last)
         return trouble(words, last) if again is None else whole("stateful", words, op, batch, (first, again), limit)
 
-    return gravest(after(*call) for call in _disturbances(op, batch)) or _stale(ask, op, batch, first)
+    return gravest(after(*call) for call in _disturbances(op, batch)) or _stale(ask, op, batch, first, limit)
 
 
 def _disturbances(op: Op, batch: Batch) -> Iterator[tuple[str, Batch]]:
@@ -83,36 +86,27 @@ def _disturbances(op: Op, batch: Batch) -> Iterator[tuple[str, Batch]]:
         yield "wider rows", replace(rows, inputs=wider).batch()
 
 
-_STALE_OPTIONS = {"axis", "reduction", "label_smoothing"}
+def _stale(ask: Ask, op: Op, batch: Batch, values: FloatArray, limit: FloatArray) -> list[Hit]:
+    """Logit 1 raised by 8 + log n + max |x|, where that moves the true values by more than their limits: the same bits are an
+    earlier answer.
 
-
-_STALE_OPS = ("softmax", "log_softmax", "logsumexp", "cross_entropy", "cross_entropy_grad")
-
-
-def _stale(ask: Ask, op: Op, batch: Batch, values: FloatArray) -> list[Hit]:
-    """Logit 1 raised by 8 + log n + max |x|, where it was not the only maximum: the same bits are an earlier answer.
-
-    p_1 was at most 1/2 and its odds grow by e^8 at least; logsumexp and the losses of other classes grow by more than
-    their own roundings in every format. A function that bounds something may answer both alike without any memory; it
-    then answers the changed row alike from back to front too, which a memory has not met.
+    A function that bounds something may answer both alike without any memory; it then answers the changed row alike from
+    back to front too, which a memory has not met.
     """
     rows = rows_view(op, batch)
-    if rows is None or rows.x.shape[1] < 3 or op.name not in _STALE_OPS or not batch.options.keys() <= _STALE_OPTIONS:
+    if rows is None or rows.x.shape[1] < 3 or not op.by_row:
         return []
     wide = rows.wide
     with np.errstate(all="ignore"):
         raised = wide.max(axis=1) + 8.0 + np.log(wide.shape[1]) + np.abs(wide).max(axis=1)
         live = np.isfinite(wide).all(axis=1) & (np.abs(raised) < batch.form.max_finite / 4)
-        live &= np.delete(wide, 1, axis=1).max(axis=1) >= wide[:, 1]
-    if "target" in rows.inputs:
-        target = rows.inputs["target"]
-        live &= (target != 1) & (target != -100) if target.ndim == 1 else False
-    if not live.any():
-        return []
     changed = wide.copy()
     changed[live, 1] = raised[live]
     twin = rows.with_logits(changed).batch()
-    found = answer(op, twin, ask(twin))
+    if not live.any() or undefined(op, twin):
+        return []
+    live &= _moved(op, rows.batch(), twin, result_rows(op, batch, np.broadcast_to(limit, values.shape)))
+    found = answer(op, twin, ask(twin)) if live.any() else None
     if found is None:
         return []
     stuck = live & (result_rows(op, batch, values) == result_rows(op, twin, found)).all(axis=1)
@@ -121,6 +115,15 @@ def _stale(ask: Ask, op: Op, batch: Batch, values: FloatArray) -> list[Hit]:
     text = "a row with another logit in its middle gets the answer of an earlier call"
     place = int(result_places(op, batch)[np.argmax(stuck), 0])
     return [Hit("stateful", "fail", text, int(stuck.sum()), place)]
+
+
+def _moved(op: Op, batch: Batch, twin: Batch, limit: FloatArray) -> NDArray[np.bool_]:
+    """Rows whose true values in two calls are farther apart than both their limits."""
+    machine = POLICIES["standard"].machine(twin.form, twin.result_form)
+    both = limit + result_rows(op, twin, limits_of(op, twin, machine).error)
+    with np.errstate(all="ignore"):
+        far: NDArray[np.bool_] = (np.abs(true_rows(op, batch) - true_rows(op, twin)) > both).any(axis=1)
+    return far
 
 
 def _insensitive(ask: Ask, op: Op, rows: Rows, found: FloatArray, stuck: NDArray[np.bool_]) -> bool:

@@ -11,10 +11,11 @@ import numpy as np
 from xent_verify.core.formats import FloatArray, FloatFormat, IntArray
 from xent_verify.core.model import Batch, Returned
 from xent_verify.ops import Op
+from xent_verify.truth import certify
 from xent_verify.verdict.judge import Hit
 from xent_verify.verdict.properties import Ask, Rows, answer, compare, excused, result_places, result_rows, rows_view
 
-__all__ = ["Companion", "Known", "gravest", "known_rows", "whole"]
+__all__ = ["Companion", "Known", "gravest", "known_rows", "true_rows", "whole"]
 
 Run = Callable[[Ask, Op, Batch, Returned, FloatArray], list[Hit]]
 
@@ -68,6 +69,12 @@ def known_rows(ask: Ask, op: Op, batch: Batch, outcome: Returned, limit: FloatAr
         by_row = result_rows(op, batch, values)
     limits, free = (result_rows(op, batch, np.broadcast_to(a, values.shape)) for a in (limit, excused(op, batch)))
     return Known(rows, by_row, limits, result_places(op, batch), free.astype(np.float64))
+
+
+def true_rows(op: Op, batch: Batch) -> FloatArray:
+    """The true values of a call as rows, rounded to the format of its result."""
+    form = batch.result_form
+    return result_rows(op, batch, form.widen(certify(batch).rounded(form)))
 
 
 def whole(

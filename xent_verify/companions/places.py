@@ -6,17 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from xent_verify.companions.known import gravest, known_rows, whole
+from xent_verify.companions.known import gravest, known_rows, true_rows, whole
 from xent_verify.core.formats import FloatArray
-from xent_verify.core.model import LAYOUTS, Batch, Raised, Returned
+from xent_verify.core.model import LAYOUTS, Batch, NotOffered, Raised, Returned
 from xent_verify.ops import Op
+from xent_verify.ops.defined import undefined
 from xent_verify.ops.limits import limits_of
 from xent_verify.verdict.judge import Hit
 from xent_verify.verdict.policies import POLICIES, across_memory
 from xent_verify.verdict.properties import Ask, answer, result_rows, trouble
-
-_PADDED = ("softmax", "log_softmax", "logsumexp", "cross_entropy", "cross_entropy_grad")
-"""Operations on which logits of −inf at a row's end have no bearing."""
 
 __all__ = ["along_axis", "layouts", "padding"]
 
@@ -88,31 +86,35 @@ def along_axis(ask: Ask, op: Op, batch: Batch, outcome: Returned, limit: FloatAr
 def padding(ask: Ask, op: Op, batch: Batch, outcome: Returned, limit: FloatArray) -> list[Hit]:
     """Rows with logits of −inf at their end, up to the next multiples of 8 and 128 and to twice the length.
 
-    Where that gives NaN nothing is said here: calls with −inf are judged by themselves.
+    Of rows whose true values that leaves as they are. Where it gives NaN nothing is said here: calls with −inf are judged by
+    themselves.
     """
-    form, plain = batch.form, all(np.ndim(value) == 0 for value in batch.options.values())
-    smoothed = "label_smoothing" in batch.options and batch.options["label_smoothing"] != 0
-    known = known_rows(ask, op, batch, outcome, limit) if form.has_inf and plain and not smoothed else None
-    if known is None or op.name not in _PADDED or any(a.ndim != 1 for a in list(known.rows.inputs.values())[1:]):
+    plain = batch.form.has_inf and op.by_row and all(np.ndim(value) == 0 for value in batch.options.values())
+    known = known_rows(ask, op, batch, outcome, limit) if plain else None
+    if known is None or any(a.ndim != 1 for a in list(known.rows.inputs.values())[1:]):
         return []
     n = known.rows.x.shape[1]
     with np.errstate(invalid="ignore"):
         live = np.flatnonzero(np.isfinite(known.rows.wide.max(axis=1)))
     rows = known.rows.take(live)
+    true = true_rows(op, rows.batch())
 
     def padded(width: int) -> list[Hit]:
         x = np.full((len(live), width), -np.inf)
         x[:, :n] = rows.wide
         longer = rows.with_logits(x).batch()
+        if undefined(op, longer):
+            return []
+        same = np.isclose(true_rows(op, longer)[:, : true.shape[1]], true, rtol=0, atol=0, equal_nan=True).all(axis=1)
         words = f"rows padded with −inf to {width} logits"
-        reply = ask(longer)
+        reply = ask(longer) if same.any() else NotOffered("no row keeps its value")
         found = answer(op, longer, reply)
         if found is None:
             return trouble(words, reply)
-        kept = result_rows(op, longer, found)[:, : known.values.shape[1]]
-        if (np.isnan(kept) & ~np.isnan(known.values[live])).any():
+        kept = result_rows(op, longer, found)[same, : known.values.shape[1]]
+        if (np.isnan(kept) & ~np.isnan(known.values[live[same]])).any():
             return []
-        return known.compare("layout_dependence", words, batch.result_form, live, kept)
+        return known.compare("layout_dependence", words, batch.result_form, live[same], kept)
 
     widths = sorted({n + 1, (n // 8 + 1) * 8, (n // 128 + 1) * 128, 2 * n})
     return gravest(padded(width) for width in widths) if len(live) else []

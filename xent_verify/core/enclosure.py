@@ -56,6 +56,9 @@ class Units:
     negative: NDArray[np.bool_]
 
 
+Rounded = tuple[FloatArray, Units, NDArray[np.bool_]]
+
+
 class Enclosure:
     """Arrays of certified values t, all of one shape: |t - (hi + lo) * 2**exponent| < radius * 2**exponent.
 
@@ -64,7 +67,7 @@ class Enclosure:
     for: proof often needs no more than a double and a common radius, and arrays that nobody reads cost nothing.
     """
 
-    __slots__ = ("_fields", "_make", "_rounding", "_shape")
+    __slots__ = ("_fields", "_make", "_rounded", "_rounding", "_shape")
 
     def __init__(
         self, hi: FloatArray, lo: FloatArray, exponent: IntArray, radius: FloatArray, tier: NDArray[np.uint8]
@@ -72,6 +75,7 @@ class Enclosure:
         self._fields: Fields | None = (hi, lo, exponent, radius, tier)
         self._make: Callable[[], Fields] | None = None
         self._rounding: tuple[FloatFormat, Enclosure] | None = None
+        self._rounded: tuple[FloatFormat, Rounded] | None = None
         self._shape = hi.shape
 
     @classmethod
@@ -83,7 +87,7 @@ class Enclosure:
         ``rounding``: another enclosure of the same values, which decides all roundings to a format.
         """
         made = cls.__new__(cls)
-        made._fields, made._make, made._shape, made._rounding = None, make, shape, rounding
+        made._fields, made._make, made._shape, made._rounding, made._rounded = None, make, shape, rounding, None
         return made
 
     @property
@@ -211,7 +215,17 @@ class Enclosure:
             head = np.ldexp(np.abs(self.hi), np.clip(self.exponent - quantum, -2200, _SHIFT_LIMIT).astype(np.int32))
             return Units(head, np.ldexp(self.lo * sign, shift), np.ldexp(self.radius, shift), quantum, self.hi < 0)
 
-    def _round(self, fmt: FloatFormat) -> tuple[FloatArray, Units, NDArray[np.bool_]]:
+    def _round(self, fmt: FloatFormat) -> Rounded:
+        """``_rounding_of`` the format, kept for the questions that follow (of small arrays: large ones are asked by blocks)."""
+        kept = self._rounded
+        if kept is not None and kept[0] == fmt:
+            return kept[1]
+        found = self._rounding_of(fmt)
+        if self.size <= _BLOCK:
+            self._rounded = fmt, found
+        return found
+
+    def _rounding_of(self, fmt: FloatFormat) -> Rounded:
         """Rounded magnitude in ulps, the units, and whether the enclosure decides that rounding.
 
         With r = rint(head), head - r is exact and |tail| is at most about 1/2, so ``up`` and ``down`` below are exact
@@ -293,7 +307,7 @@ class Enclosure:
         if self.size > _BLOCK and observed.shape == self.shape:
             flat = observed.reshape(-1)
             return self._by_blocks(lambda part, block: part.error_ulp(flat[block], form), np.float64)
-        units = self.units(form)
+        _, units, _ = self._round(form)
         over = self.overflows(form)
         with np.errstate(all="ignore"):
             true_sign = np.where(units.negative, -1.0, 1.0)

@@ -39,7 +39,7 @@ from xent_verify.ops.op import Op, Option
 from xent_verify.ops.page import op_of
 from xent_verify.ops.tape import vjp_of
 
-__all__ = ["OPS", "Op", "Option", "in_table", "op_named", "op_of"]
+__all__ = ["CORE", "OPS", "Op", "Option", "in_table", "op_named", "op_of"]
 
 OPS: Mapping[str, Op] = MappingProxyType(
     {
@@ -73,6 +73,9 @@ OPS: Mapping[str, Op] = MappingProxyType(
         )
     }
 )
+
+CORE = tuple(OPS)[:5]
+"""What a report and a file of vectors cover unless operations are named: the first of the table."""
 
 
 def in_table(op: Op) -> bool:

@@ -6,12 +6,13 @@ import contextlib
 import math
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import hypothesis
 from hypothesis import HealthCheck, Phase, Verbosity, configuration
 from hypothesis.errors import Flaky
+from hypothesis.strategies import SearchStrategy
 
 from xent_verify.core.formats import FloatFormat
 from xent_verify.core.model import Batch
@@ -58,28 +59,54 @@ def hypothesis_search(
 ) -> tuple[Found, ...]:
     """Every kind of failure among ``examples`` drawn calls, with its minimal call, sorted by kind.
 
+    Hypothesis draws little more once something has failed; so the calls are drawn in rounds, and what an earlier round has
+    found no longer ends a later one.
+
     The same seed finds the same calls. Settings are this function's own: no database, no deadline, and nothing is
     written into the user's ``.hypothesis`` directory.
     """
     found: dict[str, Found] = {}
+    drawn, turn = 0, 0
+    while drawn < examples:
+        before = len(found)
+        drawn += _round(batches(op, fmt, special=special), judge, found, seed + turn, examples - drawn)
+        turn += 1
+        if len(found) == before:
+            break
+    return tuple(found[kind] for kind in sorted(found))
+
+
+def _round(
+    calls: SearchStrategy[Batch], judge: Callable[[Batch], Verdict], found: dict[str, Found], seed: int, examples: int
+) -> int:
+    """Draw until something fails that ``found`` does not hold, and add it; how many calls were drawn."""
+    drawn, known = 0, frozenset(found)
     failures: dict[str, type[_Failure]] = {}
 
     @hypothesis.seed(seed)
     @_settings(examples)
-    @hypothesis.given(batches(op, fmt, special=special))
+    @hypothesis.given(calls)
     def probe(batch: Batch) -> None:
+        nonlocal drawn
+        drawn += 1
         verdict = judge(batch)
-        hypothesis.target(_finite(verdict.score), label="error")
-        if verdict.kind is not None:
-            found[verdict.kind] = _noted(found.get(verdict.kind), verdict.kind, batch, _finite(verdict.score))
-            raise failures.setdefault(verdict.kind, type(f"{verdict.kind}_failure", (_Failure,), {}))
+        kind, score = verdict.kind, _finite(verdict.score)
+        hypothesis.target(score, label="error")
+        if kind is None:
+            return
+        noted = _noted(found.get(kind), kind, batch, score)
+        if kind in known:
+            found[kind] = replace(noted, minimal=found[kind].minimal)
+            return
+        found[kind] = noted
+        raise failures.setdefault(kind, type(f"{kind}_failure", (_Failure,), {}))
 
     with _private_home(), contextlib.suppress(Flaky):
         try:
             probe()
         except* _Failure:
             pass  # everything is in ``found``: the last call of each kind is the minimal one, run again at the end
-    return tuple(found[kind] for kind in sorted(found))
+    return drawn
 
 
 def _settings(examples: int) -> hypothesis.settings:

@@ -33,6 +33,7 @@ _CLIMB = 0.4  # share that descends from the three best rows
 _DECAY = 0.98  # memory of what each move has brought
 _KEPT = 10  # niches of each length in the result
 _LOGITS = 2**18  # per round
+_START = 20_000  # rows of the regimes, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +191,7 @@ def guided_search(
     hunt = _Hunt(draw, judge_rows, evaluations, archives, np.ones(len(MOVES)))
     until = None if seconds is None else time.monotonic() + seconds
     for n in lengths:
-        hunt.start(n, evaluations // (5 * len(lengths)))
+        hunt.start(n, min(evaluations // 5, _START) // len(lengths))
     turn = 0
     while hunt.spent < evaluations and (until is None or time.monotonic() < until):
         hunt.round(_next_length(hunt, lengths, turn))

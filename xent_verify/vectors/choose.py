@@ -18,9 +18,8 @@ from xent_verify.vectors.case import Case, Vectors
 from xent_verify.vectors.known import Known, work_out
 from xent_verify.verdict.policies import Policy, parse_policy
 
-__all__ = ["STANDARD", "STANDARD_DTYPES", "STANDARD_OPS", "Selection", "chosen"]
+__all__ = ["STANDARD", "STANDARD_DTYPES", "Selection", "chosen"]
 
-STANDARD_OPS = ("softmax", "log_softmax", "logsumexp", "cross_entropy", "cross_entropy_grad")
 STANDARD_DTYPES = ("float32", "float16", "bfloat16", "float64")
 
 _MEMORY_ASPECTS = ("layout", "state", "sweep")

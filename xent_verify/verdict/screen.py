@@ -30,6 +30,9 @@ _ROWS = 24
 _LOGITS = 2**17
 """Logits of one call whose limits are worked out, in the rows that are farthest off."""
 
+_TOLD = 32
+"""Bits of the widest format beside whose roundings those of float64 are nothing."""
+
 _ENOUGH = 8
 """Failing calls of one regime after which its sweep ends."""
 
@@ -72,6 +75,17 @@ class Screen:
             off = _far(value, wanted, _near(self.op, self.policy, batch.form), batch.form)
         self.calls, self.values = self.calls + 1, self.values + value.size
         return self._doubted(batch, value, wanted, off) if off.any() else None
+
+    def shares(self, batch: Batch, outcome: Outcome) -> FloatArray | None:
+        """For each row about how much of its limit an answer takes; None where float64 does not tell."""
+        derived = self.policy.kind == "bound" and batch.form.bits <= _TOLD
+        if not derived or not isinstance(outcome, Returned) or not _proper(self.op, batch, outcome):
+            return None
+        with np.errstate(all="ignore"):
+            wanted = run(self.op, next(iter(self.op.algorithms)), batch, _DOUBLE)
+        found, right = (result_rows(self.op, batch, array) for array in (batch.form.widen(outcome.value), wanted))
+        self.calls, self.values = self.calls + 1, self.values + found.size
+        return _shares(self.op, self.policy, batch, found, right)
 
     def _doubted(self, batch: Batch, value: FloatArray, wanted: FloatArray, off: NDArray[np.bool_]) -> Suspicion | None:
         """The rows that are off by more than half of their limits."""
