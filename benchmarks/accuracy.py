@@ -303,10 +303,11 @@ def pictures(found: Sequence[Row]) -> Iterator[tuple[str, str]]:
 def main() -> int:
     """Write the pages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--libraries", type=Path, default=REPORTS / "libraries")
+    parser.add_argument("--libraries", type=Path, nargs="+", default=[REPORTS / "libraries"], help="folders of JSON")
     parser.add_argument("--out", type=Path, default=REPORTS)
     arguments = parser.parse_args()
-    documents = [json.loads(path.read_text()) for path in sorted(arguments.libraries.glob("*.json"))]
+    paths = [path for folder in arguments.libraries for path in sorted(folder.glob("*.json"))]
+    documents = [json.loads(path.read_text()) for path in paths]
     found = list(rows(documents))
     (arguments.out / "accuracy").mkdir(parents=True, exist_ok=True)
     (arguments.out / "accuracy.md").write_text(accuracy(found, documents))

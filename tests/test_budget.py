@@ -110,3 +110,20 @@ def test_a_timeout_alone_leaves_the_audit_incomplete(when: str, status: int, tmp
     kinds = {finding.kind for finding in report.findings if finding.severity == "fail"}
     assert (status_of(report), kinds) == (status, {"timeout"} if status == 1 else set())
     assert status == 1 or "no answer within 0.5 s (--timeout allows more)" in report.incomplete[0]
+
+
+def test_a_refusal_is_told_from_a_fault_when_no_time_is_left() -> None:
+    """The call that spends the budget raises for its length: whether it refuses that is asked all the same."""
+
+    def refuses(x: np.ndarray) -> np.ndarray:
+        if x.shape[-1] > 1000:
+            time.sleep(1.5)
+            raise ValueError("at most 1000 columns")
+        e = np.exp(x - x.max(axis=-1, keepdims=True))
+        return np.asarray(e / e.sum(axis=-1, keepdims=True))
+
+    report = audit(
+        refuses, op="softmax", dtypes=["float32"], profile="quick", budget=1.0, regimes=["ordinary", "long_rows"]
+    )
+    assert not report.failed
+    assert any(finding.kind == "unsupported" and "at most 1000" in finding.message for finding in report.signs)

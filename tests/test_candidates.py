@@ -6,6 +6,7 @@ import io
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -15,6 +16,7 @@ from xent_verify.candidates import codec, open_candidate
 from xent_verify.core import layouts
 from xent_verify.core.failures import UsageError
 from xent_verify.core.model import LAYOUTS, Batch, Returned
+from xent_verify.implementations import find
 
 HERE = Path(__file__).parent
 TARGETS = str(HERE / "targets.py")
@@ -136,3 +138,19 @@ def test_a_candidate_can_be_called_like_its_function() -> None:
         np.testing.assert_allclose(candidate(ROW.x, axis=0).sum(axis=0), 1, rtol=1e-6)
     with open_candidate(f"{TARGETS}:raises", "softmax") as candidate, pytest.raises(RuntimeError, match="Raised"):
         candidate(ROW.x)
+
+
+@pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "readonly"])
+def test_a_candidate_sees_arrays_as_they_lie(layout: str) -> None:
+    """A printed script reproduces what depends on memory: the target of ``candidate(x)`` gets the layout of x."""
+    seen = []
+
+    def softmax(x: Any, axis: int = -1) -> Any:
+        seen.append(layouts.layout_of(x))
+        return find("stable", "softmax").call(x, axis=axis)
+
+    given = layouts.apply(np.ones((3, 4), np.float32), layout)
+    with open_candidate(softmax, "softmax", arrays="numpy") as candidate:
+        seen.clear()
+        np.testing.assert_allclose(candidate(given), 0.25)
+    assert seen == [layouts.layout_of(given)]

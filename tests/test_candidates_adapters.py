@@ -122,6 +122,7 @@ def test_c_functions_by_their_declaration(library: str) -> None:
     forms = {
         "softmax_row": ("softmax", "void f(const float *x, float *out, size_t n)", P),
         "softmax_rows": ("softmax", "void f(const float *x, float *out, size_t rows, size_t n)", P),
+        "softmax_into": ("softmax", "double f(int n, float *out, const float *x)", P),
         "lse": ("logsumexp", "float f(const float *x, size_t n)", np.log(np.exp(X).sum(1))),
         "loss": (
             "cross_entropy",
@@ -264,6 +265,16 @@ def test_jax_styles() -> None:
         np.testing.assert_allclose(value(found), LOSS, rtol=1e-6)
 
 
+def test_jax_without_64_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """JAX_ENABLE_X64 is the caller's word: float32 is answered without it, float64 is refused and not rounded."""
+    needs("jax")
+    monkeypatch.setenv("JAX_ENABLE_X64", "0")
+    for dtype in (np.float32, np.float64):
+        with open_candidate("jax.nn:softmax", "softmax", timeout=60, arrays="jax") as candidate:
+            outcome = candidate.call(Batch("softmax", np.dtype(dtype).name, "", {"x": X.astype(dtype)}, {}))
+        assert isinstance(outcome, Returned if dtype == np.float32 else Raised)
+
+
 def test_tensorflow_styles() -> None:
     """Targets before logits, ``from_logits``, one function per kind of target: found without being told."""
     needs("tensorflow")
@@ -294,6 +305,9 @@ def test_onnx_models(tmp_path: Path) -> None:
 
     softmax = model(helper.make_node("Softmax", ["scores"], ["p"]), TensorProto.FLOAT, ["p"], ["N", "C"])
     np.testing.assert_allclose(value(asked(softmax, "softmax", {"x": X})), P, rtol=1e-6)
+    with open_candidate(softmax, "softmax", timeout=60) as candidate:  # the runtime takes bits as they lie
+        swapped = value(candidate.call(Batch("softmax", "float32", "", {"x": X}, {}, "byteswapped")))
+    np.testing.assert_allclose(swapped, P, rtol=1e-6)
     copy = model(helper.make_node("Identity", ["scores"], ["p"]), TensorProto.BFLOAT16, ["p"], ["N", "C"])
     x = X.astype(ml_dtypes.bfloat16)
     assert value(asked(copy, "softmax", {"x": x})).tobytes() == x.tobytes()

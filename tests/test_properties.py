@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from samples import thinned
 
+from xent_verify.auditing.findings import Asker
 from xent_verify.candidates import open_candidate
 from xent_verify.companions import COMPANIONS
 from xent_verify.core.formats import FORMATS
@@ -19,7 +20,7 @@ from xent_verify.laws import LAWS
 from xent_verify.ops import OPS, op_named
 from xent_verify.ops.limits import limits_of
 from xent_verify.regimes import plan
-from xent_verify.verdict.judge import Hit
+from xent_verify.verdict.judge import Hit, Rules
 from xent_verify.verdict.policies import parse_policy
 from xent_verify.verdict.properties import Ask
 
@@ -217,6 +218,19 @@ def test_laws_catch(name: str, op: str, function: Callable[..., Any]) -> None:
     found = failures(asker(function, op), batch_of(op), only=name)
     assert {hit.kind for _, hit in found} == {"property"}
     assert all(hit.message and hit.index is not None and hit.ratio is not None and hit.ratio > 1 for _, hit in found)
+
+
+def test_shift_allows_what_the_policy_allows() -> None:
+    """lse - x_t far from 0 is off by roundings of its logits: broken by the policy ``standard``, kept by ``backward``."""
+
+    def plain(logits: Any, target: Any, reduction: str = "mean") -> Any:
+        return LOGSUMEXP(logits) - logits[np.arange(len(target)), target]
+
+    one = batch_of("cross_entropy", np.zeros((1, 2)), reduction="none")
+    ask = asker(plain, "cross_entropy")
+    for policy, kept in (("standard", False), ("backward", True)):
+        hits, _ = Asker(op_named("cross_entropy"), ask, Rules(parse_policy(policy)), "plain").hits(one, "shift")
+        assert (not hits) is kept
 
 
 @pytest.mark.parametrize("law", ["shift", "sum_to_one", "range", "monotone"])

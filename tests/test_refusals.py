@@ -65,3 +65,16 @@ def test_a_label_to_ignore_beside_probabilities_is_not_defined(fmt: str) -> None
     op = op_named("cross_entropy")
     assert "no labels to ignore" in undefined(op, Batch("cross_entropy", fmt, "", inputs, {"ignore_index": 0}))
     assert undefined(op, Batch("cross_entropy", fmt, "", inputs, {"ignore_index": -7})) == ""
+
+
+def test_a_layout_may_be_refused_in_one_rank_alone() -> None:
+    """A function of one row: rows in falling order are ordinary to it, a row that is read backwards is not."""
+
+    def of_one_row(x: Any) -> Any:
+        if x.ndim != 1 or not x.flags.c_contiguous:
+            raise ValueError("one contiguous row")
+        return find("stable", "softmax").call(x)
+
+    report = audit(of_one_row, op="softmax", dtypes=["float32"], profile="quick", regimes=["ordinary", "layouts"])
+    assert not report.failed
+    assert report.targets[0].dtypes[0].offered["layout upside_down"] is False

@@ -24,12 +24,10 @@ from textbook import true_value
 from xent_verify import companions, laws
 from xent_verify.auditing.audit import Settings, opened
 from xent_verify.auditing.findings import Asker
-from xent_verify.candidates import open_candidate
 from xent_verify.core.formats import FORMATS
 from xent_verify.core.model import Batch, Raised
 from xent_verify.ops import op_named
 from xent_verify.report.arrays import decode_array
-from xent_verify.verdict.policies import parse_policy
 
 TIMEOUT = 600
 SECONDS = 90
@@ -74,6 +72,7 @@ def same(first: Any, second: Any) -> bool:
 def of_value(result: dict[str, Any], finding: dict[str, Any]) -> dict[str, Any]:
     """A wrong number: script, truth and error."""
     example = finding["minimal"]
+    form = result.get("settings", {}).get("result") or result["dtype"]
     done = subprocess.run(
         [sys.executable, "-"], input=finding["script"], capture_output=True, text=True, timeout=TIMEOUT
     )
@@ -88,8 +87,8 @@ def of_value(result: dict[str, Any], finding: dict[str, Any]) -> dict[str, Any]:
     if bounded:
         agrees &= bool(abs(true) < mpmath.mpf(str(example["true_value"]).split()[1]))
     elif mpmath.isfinite(true) and str(example["true_value"]).count("2^") == 0:
-        agrees &= bool(abs(true - told) <= abs(true) * AGREEMENT[result["dtype"] == "float64"])
-        agrees &= _error_agrees(true, recorded, example["error_ulp"], result["dtype"])
+        agrees &= bool(abs(true - told) <= abs(true) * AGREEMENT[form == "float64"])
+        agrees &= _error_agrees(true, recorded, example["error_ulp"], form)
     elif not mpmath.isfinite(true):
         agrees &= same(true, told)
     told_again = {**example, "true_value": found["true"]} if agrees and mpmath.isfinite(true) else example
@@ -114,7 +113,9 @@ def _error_agrees(true: Any, observed: float, recorded: Any, dtype: str) -> bool
 def of_conduct(result: dict[str, Any], finding: dict[str, Any]) -> dict[str, Any]:
     """What is no single number: the same question again, in this process."""
     op, example = op_named(result["op"]), finding["minimal"]
-    settings = Settings(parse_policy("standard"), isolated=False, timeout=60.0)
+    if "vectors" in result.get("settings", {}):
+        return {"confirmed": False, "confirmation": {"why": "answers of a file cannot be asked again"}}
+    settings = replace(Settings.of(result.get("settings", {})), isolated=False, timeout=60.0, budget=0.0)
     check = finding.get("relation") or finding["message"].partition(": ")[0]
     known = {*laws.LAWS, *(one.name for one in companions.COMPANIONS)}
     name = finding["message"].partition(":")[0]
@@ -125,9 +126,9 @@ def of_conduct(result: dict[str, Any], finding: dict[str, Any]) -> dict[str, Any
             return {"confirmed": there[finding["kind"]], "confirmation": {"the script alone": ended}}
     batch = Batch(op.name, result["dtype"], "", arrays(example), options(example), example["layout"])
     if finding["kind"] in ALONE:
-        return _unreduced(result["target"], op.name, batch, name)
+        return _unreduced(result["target"], settings, batch, name)
     with opened(result["target"], op, settings) as candidate:
-        asker = Asker(op, candidate.call, settings.rules, candidate.name)
+        asker = Asker(op, candidate.call, settings.rules, candidate.name, candidate.expression)
         again = asker.reproduces(batch, finding["kind"], "fail", check if check in known else "")
     return {"confirmed": again, "confirmation": {"asked again": again}}
 
@@ -146,9 +147,9 @@ def _ended(script: str) -> str:
     return (lines or ["no exception"])[-1][:200]
 
 
-def _unreduced(target: str, op: str, batch: Batch, name: str) -> dict[str, Any]:
+def _unreduced(target: str, settings: Settings, batch: Batch, name: str) -> dict[str, Any]:
     """An exception of a target that offers single losses only, minimised to a call without that option."""
-    with open_candidate(target, op, isolated=False) as candidate:
+    with opened(target, op_named(batch.op), settings) as candidate:
         outcome = candidate.call(replace(batch, options={**batch.options, "reduction": "none"}))
     raised = isinstance(outcome, Raised) and outcome.type_name == name
     return {"confirmed": raised, "confirmation": {"with reduction none": str(outcome)[:200]}}
@@ -168,7 +169,6 @@ def confirmed(result: dict[str, Any], finding: dict[str, Any]) -> dict[str, Any]
 def main() -> None:
     """Every failure of one library's file that has no confirmation yet."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("name")
     parser.add_argument("out", type=Path)
     arguments = parser.parse_args()
     document = json.loads(arguments.out.read_text())

@@ -4,45 +4,55 @@ Makes a virtual environment, installs this package and the library into it, audi
 ``libraries.toml`` lists for it, runs the script of every failure alone (``confirm.py``), and writes
 ``reports/libraries/scipy.json``: verdicts, maxima and findings, no tables of elements. Several names, or ``all``, are
 done one after the other; an interrupted harvest goes on where it stopped unless ``--fresh`` is given.
+
+Kernels that are called in ways of their own stand in another table:
+
+    python benchmarks/libraries/harvest.py --table benchmarks/kernels/kernels.toml --out reports/kernels all
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import subprocess
 import sys
-import tomllib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from entries import LIBRARIES, ROOT, read
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
-TABLE = tomllib.loads((HERE / "libraries.toml").read_text())
 
 
-def environment(name: str, envs: Path, *, install: bool) -> Path:
+def environment(name: str, library: Mapping[str, Any], envs: Path, *, install: bool) -> Path:
     """The Python of the library's environment, made and filled where needed."""
-    home = envs / name
+    home = envs / library.get("shares", name)
     python = home / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)  # noqa: S603  words of this file
     if install:
-        requirements = [str(ROOT), *TABLE[name]["requires"]]
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *requirements], check=True)  # noqa: S603
+        pip = [str(python), "-m", "pip", "install", "--quiet"]
+        subprocess.run([*pip, str(ROOT), *library["requires"]], check=True)  # noqa: S603
+        if "bare" in library:
+            subprocess.run([*pip, "--no-deps", *library["bare"]], check=True)  # noqa: S603
+        for line in library.get("build", ()):
+            subprocess.run(shlex.split(line.format(python=python)), cwd=ROOT, check=True)  # noqa: S603
     return python
 
 
-def harvest(name: str, arguments: argparse.Namespace) -> int:
+def harvest(name: str, library: Mapping[str, Any], arguments: argparse.Namespace) -> int:
     """One library; the exit status of the worker."""
-    python = environment(name, arguments.envs, install=not arguments.no_install)
+    python = environment(name, library, arguments.envs, install=not arguments.no_install)
     out = arguments.out / f"{name}.json"
     if arguments.fresh:
         out.unlink(missing_ok=True)
     out.parent.mkdir(parents=True, exist_ok=True)
-    settings = {**os.environ, **TABLE[name].get("environment", {})}
-    for script in ("worker.py", "confirm.py"):
-        words = [str(python), str(HERE / script), name, str(out)]
-        words += ["--profile", arguments.profile, "--again", arguments.again] if script == "worker.py" else []
+    settings = {**os.environ, **library.get("environment", {})}
+    worker = ["worker.py", str(arguments.table), name, "--profile", arguments.profile, "--again", arguments.again]
+    for script, *words in (worker, ["confirm.py"]):
+        words = [str(python), str(HERE / script), *words, str(out)]
         done = subprocess.run(words, cwd=ROOT, env=settings, check=False)  # noqa: S603
         if done.returncode:
             return done.returncode
@@ -52,7 +62,8 @@ def harvest(name: str, arguments: argparse.Namespace) -> int:
 def main() -> int:
     """Every library that is named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="+", choices=[*TABLE, "all"], metavar="LIBRARY")
+    parser.add_argument("names", nargs="+", metavar="LIBRARY", help="or all")
+    parser.add_argument("--table", type=Path, default=LIBRARIES, help="what is audited")
     parser.add_argument("--profile", default="quick")
     parser.add_argument("--envs", type=Path, default=ROOT / "build" / "libraries", help="where environments are kept")
     parser.add_argument("--out", type=Path, default=ROOT / "reports" / "libraries")
@@ -60,8 +71,14 @@ def main() -> int:
     parser.add_argument("--again", default="", help="operations, comma-separated, to audit again")
     parser.add_argument("--fresh", action="store_true", help="forget earlier results")
     arguments = parser.parse_args()
-    names = list(TABLE) if "all" in arguments.names else arguments.names
-    failed = [name for name in names if harvest(name, arguments)]
+    for name in ("table", "envs", "out"):  # the worker runs in this repository's root
+        setattr(arguments, name, getattr(arguments, name).resolve())
+    table = read(arguments.table)
+    unknown = set(arguments.names) - {*table, "all"}
+    if unknown:
+        parser.error(f"not in {arguments.table.name}: {', '.join(sorted(unknown))}")
+    names = list(table) if "all" in arguments.names else arguments.names
+    failed = [name for name in names if harvest(name, table[name], arguments)]
     if failed:
         print(f"could not be completed: {', '.join(failed)}", file=sys.stderr)
     return 3 if failed else 0

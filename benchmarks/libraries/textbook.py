@@ -26,6 +26,13 @@ def true_value(op: str, inputs: Mapping[str, Any], options: Mapping[str, Any], i
             return _of_row(op, x, int(options.get("axis", -1)) % x.ndim, index)
         if op in ("cross_entropy", "cross_entropy_grad"):
             return (_loss if op == "cross_entropy" else _slope)(x, inputs["target"], options, index)
+        if op == "linear_cross_entropy":
+            return _loss(_products(x, inputs["weight"], options.get("bias")), inputs["target"], options, index)
+        if op == "token_logprob":
+            return _of_token(x[index], inputs["target"][index], options)
+        if op in ("entropy", "kl_divergence", "js_divergence"):
+            axis = int(options.get("axis", -1))
+            return _of_shares(op, *(_numbers(np.moveaxis(one, axis, -1)[index]) for one in inputs.values()))
         flat = [np.broadcast_to(value, x.shape) for value in inputs.values()]
         if op == "binary_cross_entropy_with_logits":
             return _binary(flat, options, index)
@@ -89,6 +96,37 @@ def _of_row(op: str, x: Any, axis: int, index: tuple[int, ...]) -> Any:
         return max(row, default=-mpmath.inf)
     top, total = _row_terms(row)
     return top + mpmath.log(total)
+
+
+def _products(hidden: Any, weight: Any, bias: Any) -> list[list[Any]]:
+    """The logits of a linear layer, exact."""
+    shift = [mpmath.mpf(0)] * len(weight) if bias is None else _numbers(np.broadcast_to(bias, len(weight)))
+    return [
+        [mpmath.fdot(_numbers(row), _numbers(one)) + b for one, b in zip(weight, shift, strict=True)] for row in hidden
+    ]
+
+
+def _of_token(row: Any, label: Any, options: Mapping[str, Any]) -> Any:
+    """log p of a label at a temperature."""
+    if int(label) == options.get("ignore_index", -100):
+        return mpmath.mpf(0)
+    temperature = mpmath.mpf(float(options.get("temperature", 1.0)))
+    return _log_p([value / temperature for value in _numbers(row)], int(label))
+
+
+def _of_shares(op: str, first: Sequence[Any], second: Sequence[Any] = ()) -> Any:
+    """Entropy of the softmax of a row; the divergence of two. A term of weight 0 is 0."""
+    places = range(len(first))
+    p, q = ([_p(row, i) for i in places] for row in (first, second or first))
+    log_p = [_log_p(first, i) for i in places]
+    if op == "entropy":
+        return -mpmath.fsum(a * b for a, b in zip(p, log_p, strict=True) if a != 0)
+    if op == "kl_divergence":
+        return mpmath.fsum(a * (log_p[i] - _log_p(second, i)) for i, a in enumerate(p) if a != 0)
+    mixed = [mpmath.log((a + b) / 2) if a + b else -mpmath.inf for a, b in zip(p, q, strict=True)]
+    halves = [(a, log_p[i] - mixed[i]) for i, a in enumerate(p) if a != 0]
+    halves += [(b, _log_p(second, i) - mixed[i]) for i, b in enumerate(q) if b != 0]
+    return mpmath.fsum(a * b for a, b in halves) / 2
 
 
 def _coefficients(target: Any, classes: int, options: Mapping[str, Any]) -> list[Any]:

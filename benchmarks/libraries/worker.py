@@ -5,21 +5,25 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import tomllib
+import shlex
+import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from xent_verify.auditing.audit import audit
+from entries import Entry, entries, read
+
+from xent_verify.auditing.audit import AuditReport, audit
 from xent_verify.core.environment import describe
 from xent_verify.core.failures import UsageError
 from xent_verify.report import summary_frame
 from xent_verify.report.json import as_json
+from xent_verify.vectors import Selection, chosen, judged, read_answers, read_vectors, write_vectors
 
-TABLE = tomllib.loads((Path(__file__).parent / "libraries.toml").read_text())
 _FIGURES = ("correctly_rounded", "p99_ulp", "max_kl_nats", "losses_to_zero")
 """Of the summary's columns."""
 
+FOLDER = Path("build/answers")
 TIMEOUT = 60.0
 BUDGET = 1500.0
 """Seconds for one target, operation and format: libraries that compile for each shape are slow."""
@@ -38,13 +42,33 @@ def _number(value: float) -> float | str | None:
     return None if math.isnan(value) else value if math.isfinite(value) else str(value)
 
 
-def audited(target: str, op: str, dtype: str, profile: str) -> dict[str, Any]:
+def judged_answers(entry: Entry, profile: str) -> AuditReport:
+    """Code that cannot be imported: a program of the table reads vectors and prints its answers."""
+    stem = f"{entry.target}-{entry.op}-{entry.dtype}".replace("/", "-").replace(":", "-")
+    asked, given = (FOLDER / f"{stem}.{kind}.json" for kind in ("vectors", "answers"))
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    write_vectors(chosen([entry.op], [entry.dtype], Selection(profile, rows=8, longest=500, per_regime=8)), asked)
+    done = subprocess.run([*shlex.split(entry.settings["answers"]), str(asked)], stdout=subprocess.PIPE, check=True)  # noqa: S603
+    given.write_bytes(done.stdout)
+    vectors = read_vectors(asked)
+    policy = entry.settings.get("policy", "standard")
+    return judged(vectors, read_answers(given, vectors), policy=policy, files=(asked, given))
+
+
+def audited(entry: Entry, profile: str) -> dict[str, Any]:
     """One target, op and format."""
-    place = {"target": target, "op": op, "dtype": dtype}
+    settings = {"profile": profile, "timeout": TIMEOUT, "budget": BUDGET, **entry.settings}
+    place = {"target": entry.target, "op": entry.op, "dtype": entry.dtype}
     try:
-        report = audit(target, op=op, dtypes=[dtype], profile=profile, timeout=TIMEOUT, budget=BUDGET)
+        report = (
+            judged_answers(entry, profile)
+            if "answers" in settings
+            else audit(entry.target, op=entry.op, dtypes=[entry.dtype], **settings)
+        )
     except UsageError as error:
-        return {**place, "error": str(error)}
+        return {**place, "settings": settings, "error": str(error)}
+    place["settings"] = as_json(report, regimes=False)["targets"][0]["settings"]
+    place["settings"] |= {name: value for name, value in settings.items() if name == "answers"}
     (found,) = as_json(report, regimes=False)["targets"][0]["dtypes"]
     (row,) = summary_frame(report).to_dict("records")
     where = {name: row[name] for name in ("worst_input", "worst_true", "worst_observed")}
@@ -52,16 +76,22 @@ def audited(target: str, op: str, dtype: str, profile: str) -> dict[str, Any]:
     return {**place, **found, **where, "findings": [compact(item) for item in found["findings"]]}
 
 
+def key_of(result: dict[str, Any]) -> tuple[str, str, str, str]:
+    """``Entry.key`` of what was recorded."""
+    return result["target"], result["op"], result["dtype"], result.get("settings", {}).get("call", "")
+
+
 def main() -> None:
     """Every target of the library's table; what an earlier run finished is kept."""
     parser = argparse.ArgumentParser()
+    parser.add_argument("table", type=Path)
     parser.add_argument("name")
     parser.add_argument("out", type=Path)
     parser.add_argument("--profile", default="quick")
     parser.add_argument("--again", default="")
     arguments = parser.parse_args()
-    entry = TABLE[arguments.name]
-    versions = {name: metadata.version(name) for name in entry["versions"]}
+    library = read(arguments.table)[arguments.name]
+    versions = {name: metadata.version(name) for name in library["versions"]} | library.get("releases", {})
     document: dict[str, Any] = {
         "library": arguments.name,
         "versions": versions,
@@ -75,18 +105,21 @@ def main() -> None:
             document["results"] = earlier["results"]
     again = arguments.again.split(",")
     document["results"] = [item for item in document["results"] if item["op"] not in again and "error" not in item]
-    done = {(item["target"], item["op"], item["dtype"]) for item in document["results"]}
-    order = [(target, op, dtype) for target, op, *dtypes in entry["targets"] for dtype in dtypes]
-    for target, op, *dtypes in entry["targets"]:
-        for dtype in dtypes:
-            if (target, op, dtype) in done:
-                continue
-            result = audited(target, op, dtype, arguments.profile)
-            document["results"].append(result)
-            document["results"].sort(key=lambda item: order.index((item["target"], item["op"], item["dtype"])))
-            arguments.out.write_text(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-            kinds = sorted({item["kind"] for item in result.get("findings", ()) if item["severity"] == "fail"})
-            print(f"{target} {op} {dtype}: {result.get('error') or ', '.join(kinds) or 'pass'}", flush=True)
+    asked = entries(library)
+    order = [entry.key for entry in asked]
+    document["results"] = [item for item in document["results"] if key_of(item) in order]
+    done = set(map(key_of, document["results"]))
+    for entry in asked:
+        if entry.key in done:
+            continue
+        result = audited(entry, arguments.profile)
+        document["results"].append(result)
+        document["results"].sort(key=lambda item: order.index(key_of(item)))
+        arguments.out.write_text(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        kinds = sorted({item["kind"] for item in result.get("findings", ()) if item["severity"] == "fail"})
+        print(
+            f"{entry.target} {entry.op} {entry.dtype}: {result.get('error') or ', '.join(kinds) or 'pass'}", flush=True
+        )
 
 
 if __name__ == "__main__":

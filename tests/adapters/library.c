@@ -64,3 +64,9 @@ void flushes(const float *x, float *out, size_t n) {
 }
 
 void crashes(const float *x, float *out, size_t n) { (void)x; (void)n; *(volatile float *)0 = out[0]; }
+
+/* The result before the input, and a return value besides. */
+double softmax_into(int n, float *out, const float *x) {
+    softmax_row(x, out, (size_t)n);
+    return n;
+}

@@ -270,7 +270,8 @@ def audit_dtype(
         unasked += relations(replace(asker, ask=watched, clock=relating), ledger, answered, settings)
     if not patience.at_fault(asker.ask):
         ledger.excuse_timeouts(f"no answer within {settings.timeout:g} s (--timeout allows more)", patience.late)
-    ledger.close(asker.ask, settings.rules.require)
+    few = Clock.after(max(clock.left, settings.timeout))  # whether an exception refuses a length is asked in any case
+    ledger.close(few.watched(candidate.call), settings.rules.require)
     findings = build(replace(asker, clock=clock.part(0.6)), ledger)
     worst_examples(op, ledger)
     domain = "" if ledger.rungs.keeps("standard") else ledger.lost.unless("domain", partial(_domain, asker, ledger), "")

@@ -131,7 +131,8 @@ class Asker:
             if companion.name == relation:
                 found = companion.run(self.ask, self.op, batch, outcome, limit)
                 return tuple(self.rules.invariant(hit) for hit in found)
-        return tuple(laws.law_named(relation).check(self.ask, self.op, batch, outcome.value, limit))
+        law = laws.law_named(relation)
+        return tuple(law.check(self.ask, self.op, batch, outcome.value, limit, self.limit))
 
     def hits(self, batch: Batch, relation: str = "") -> tuple[tuple[Hit, ...], Outcome]:
         """All hits of a plain call (relation ""), or those of one companion or law; and the call's outcome."""

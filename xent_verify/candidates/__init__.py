@@ -20,6 +20,7 @@ from xent_verify.candidates.names import spelled
 from xent_verify.candidates.resolve import validate
 from xent_verify.candidates.style import Style
 from xent_verify.core.failures import UsageError
+from xent_verify.core.layouts import layout_of
 from xent_verify.core.model import Batch, NotOffered, Outcome, Returned
 from xent_verify.ops import Op, op_named
 from xent_verify.ops.defined import with_options
@@ -145,12 +146,17 @@ class Candidate:
     def __call__(self, *inputs: NDArray[Any], **options: Any) -> NDArray[Any]:
         """Call the target on NumPy arrays, outside an audit; ``RuntimeError`` when it gives no array of numbers.
 
-        ``mutated`` then names the arguments that the target has written to.
+        The target gets copies that lie in memory as the arrays do. ``mutated`` then names the arguments that it has written to.
         """
         names = ("logits", "target") if len(inputs) == 2 else tuple(f"x{number}" for number in range(len(inputs)))
-        given = dict(zip(names, map(np.asarray, inputs), strict=True))
+        arrays = list(map(np.asarray, inputs))
+        layout = next((name for name in map(layout_of, arrays) if name != "C"), "C")
+        given = {
+            name: np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(array.shape)
+            for name, array in zip(names, arrays, strict=True)
+        }
         fixed = self._calling.options
-        batch = with_options(Batch(self.op, given[names[0]].dtype.name, "", given, options), fixed)
+        batch = with_options(Batch(self.op, given[names[0]].dtype.name, "", given, options, layout), fixed)
         outcome = self.call(batch)
         if isinstance(outcome, Returned):
             self.mutated = outcome.mutated

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from xent_verify.core.failures import UnknownNameError
 
-__all__ = ["LAYOUT_MAKERS", "UNWRITABLE", "apply"]
+__all__ = ["LAYOUT_MAKERS", "UNWRITABLE", "apply", "layout_of"]
 
 Array = NDArray[Any]
 
@@ -117,3 +117,19 @@ def apply(array: Array, layout: str) -> Array:
     if layout not in LAYOUT_MAKERS:
         raise UnknownNameError("layout", layout, LAYOUT_MAKERS)
     return LAYOUT_MAKERS[layout](array)
+
+
+def layout_of(array: Array) -> str:
+    """The layout that an array has; whether it may be written to is not looked at.
+
+    >>> layout_of(np.zeros((2, 3)).T)
+    'F'
+    """
+    if not array.dtype.isnative:
+        return "byteswapped"
+    if not array.flags.aligned:
+        return "misaligned"
+    if array.flags.c_contiguous:
+        return "C"
+    views = ("F", "broadcast", "one_column", "negative", "upside_down", "mixed", "strided")
+    return next((name for name in views if apply(array, name).strides == array.strides), "sliced")

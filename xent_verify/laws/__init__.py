@@ -1,8 +1,8 @@
 """Laws: what the answers must satisfy whatever the logits are. No truth is asked, so they also hold for rows of 10^6.
 
 Every tolerance follows from the elementwise limit: an answer y_i = t_i + e_i with |e_i| <= limit_i. A value that a
-law compares with the answer of *another* call allows that call its own limit, which is the first one's times the ratio
-of the two a-priori bounds (``limit_of``). Only rows with a softmax take part: no NaN, no +inf, something finite.
+law compares with the answer of *another* call allows that call its own limit: the policy's (``shift``), or the first one's
+times the ratio of the two a-priori bounds (``limit_of``). Only rows with a softmax take part: no NaN, no +inf, something finite.
 """
 
 from __future__ import annotations

@@ -56,15 +56,16 @@ def _with_rows(given: Given, rows: FloatArray) -> Batch:
 
 
 def shift(given: Given) -> list[Hit]:
-    """f(x + c) = f(x): both answers lie within the limit, which depends on the gaps only."""
+    """f(x + c) = f(x): both answers lie within their limits. Those of policy ``backward`` grow with c."""
     moved = _shifted(given)
     if moved is None:
         return []
     found = answer(given.op, moved[0], given.ask(moved[0]))
     if found is None:
         return []
+    limit = given.limit if given.limits is None else result_rows(given.op, moved[0], given.limits(moved[0]))
     words = "a constant added to every logit of a row changes the result"
-    return against(given, words, given.values, result_rows(given.op, moved[0], found), given.limit)
+    return against(given, words, given.values, result_rows(given.op, moved[0], found), limit)
 
 
 def shift_adds(given: Given) -> list[Hit]:

@@ -35,6 +35,8 @@ class Given:
     values: FloatArray
     limit: FloatArray
     live: NDArray[np.bool_]
+    limits: Callable[[Batch], FloatArray] | None = None
+    """The policy's limits of another call, where they are known."""
 
     @property
     def form(self) -> FloatFormat:
@@ -65,16 +67,27 @@ class Law:
     about: str
     body: Callable[[Given], list[Hit]]
 
-    def check(self, ask: Ask, op: Op, batch: Batch, value: NDArray[Any], limit: FloatArray) -> list[Hit]:
-        """Check one answer; nothing to say about answers of the wrong shape, which are judged elsewhere."""
+    def check(
+        self,
+        ask: Ask,
+        op: Op,
+        batch: Batch,
+        value: NDArray[Any],
+        limit: FloatArray,
+        limits: Callable[[Batch], FloatArray] | None = None,
+    ) -> list[Hit]:
+        """Check one answer; nothing to say about answers of the wrong shape, which are judged elsewhere.
+
+        ``limits``: those of any other call.
+        """
         shape = op.result_shape(batch)
         if value.shape != shape or not value.size or not batch.x.size or value.dtype.kind in "cOSUM":
             return []
         x = batch.form.widen(Rows.of_call(op, batch).of(batch.x))
         values = result_rows(op, batch, value.astype(np.float64))
-        limits = result_rows(op, batch, np.broadcast_to(np.asarray(limit, np.float64), shape))
+        allowed = result_rows(op, batch, np.broadcast_to(np.asarray(limit, np.float64), shape))
         if not op.by_row:
-            x, values, limits = x.reshape(-1, 1), values.reshape(-1, 1), limits.reshape(-1, 1)
+            x, values, allowed = x.reshape(-1, 1), values.reshape(-1, 1), allowed.reshape(-1, 1)
         ordinary: NDArray[np.bool_] = np.asarray((x < np.inf).all(axis=1) & (x > -np.inf).any(axis=1))
         live = ordinary if len(values) == len(x) else np.array([ordinary.all()])
         if batch.result_form.saturates:  # M may stand for any number beyond it: nothing follows from such a row
@@ -84,7 +97,7 @@ class Law:
         if batch.result_form.has_nan and not batch.result_form.has_inf and op.result == "elements":
             values = _without_infinity(x, values, batch.result_form)
         with np.errstate(all="ignore"):
-            return self.body(Given(ask, op, batch, x, values, limits, live))
+            return self.body(Given(ask, op, batch, x, values, allowed, live, limits))
 
 
 def _without_infinity(x: FloatArray, values: FloatArray, form: FloatFormat) -> FloatArray:

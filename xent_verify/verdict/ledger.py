@@ -155,7 +155,7 @@ class Ledger:
         self._refusals: list[_Refusal] = []
         self._granted: dict[str, int] = {}
         self._base_answers = 0
-        self._answered: set[str] = set()  # layouts and lengths
+        self._answered: set[tuple[str, int]] = set()  # lengths; layouts, with the number of dimensions
         self._properties: dict[str, bool] = {}
         self._words: dict[str, dict[str, Batch]] = {}
         self._failing: dict[str, tuple[int, Batch]] = {}
@@ -182,10 +182,10 @@ class Ledger:
             self._refusals.append(_Refusal(asked, batch, refused[0], outcome))
         elif isinstance(outcome, Returned):
             self._base_answers += 1
-            self._answered.add(f"rows of {batch.x.shape[-1] if batch.x.ndim else 1}")
+            self._answered.add((f"rows of {batch.x.shape[-1] if batch.x.ndim else 1}", 0))
             plain = batch.x.ndim < 2 or min(batch.x.shape) < 2 or batch.layout == "broadcast"
             if not plain:  # else the layout may be the ordinary one
-                self._answered.add(f"layout {batch.layout}")
+                self._answered.add((f"layout {batch.layout}", batch.x.ndim))
             for name in asked:
                 self._granted[name] = self._granted.get(name, 0) + 1
         for hit in judgement.hits:
@@ -305,7 +305,7 @@ class Ledger:
             if len(seen) >= _ASKED_ABOUT:
                 return ""
             found = self.lost.unless("refusals", lambda: properties_refused(self.op, batch, outcome, ask), "")
-            seen[key] = "" if found in self._answered else found
+            seen[key] = "" if {(found, 0), (found, batch.x.ndim)} & self._answered else found
         return seen[key]
 
     @property

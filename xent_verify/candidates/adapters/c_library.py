@@ -3,7 +3,7 @@
 ``libfoo.so:symbol`` with ``--kwargs '{"signature": "void f(const float *x, float *out, size_t rows, size_t n)"}'``. Roles
 are read off the declaration:
 
-* pointer to const, or the first pointer to floating numbers: the logits; any other: the result
+* pointer to const floating numbers, or without one the first pointer to such: the logits; any other: the result
 * pointer to const integers, or an integer named target, label, y: the class of each row
 * size_t, int, long …: ``n`` (also len, cols, classes), preceded by ``rows`` (also batch, m) in the forms for many rows;
   names ending in ``stride``: elements from row to row (``row_stride``, ``out_row_stride``) and from logit to logit
@@ -163,10 +163,11 @@ def _with_roles(
     parameters: list[tuple[str, str, bool, bool]], returns: str, dtype: str, text: str, constants: Mapping[str, Any]
 ) -> Declared:
     roles: list[str] = []
+    held = any(pointer and kind in _FLOATS and const for kind, _, pointer, const in parameters)
     sizes = [name for kind, name, pointer, _ in parameters if _is_size(kind, name, pointer)]
     for kind, name, pointer, const in parameters:
         if pointer and kind in _FLOATS:
-            roles.append("output" if "input" in roles and not const else "input")
+            roles.append("input" if const or not (held or "input" in roles) else "output")
             dtype = dtype or _FLOATS[kind]
         elif kind in ("float", "double"):
             roles.append(_constant(name, constants, text))

@@ -1,7 +1,8 @@
-"""JAX arrays, with 64-bit types switched on (a float64 target would silently be float32 otherwise)."""
+"""JAX arrays, with 64-bit types (a float64 target would silently be float32 otherwise) unless JAX_ENABLE_X64 is set."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,8 @@ class Arrays:
     """jax.Array on the device named (JAX's platform names: cpu, gpu, tpu)."""
 
     def __init__(self, argument: str = "", device: str = "cpu") -> None:  # noqa: ARG002  every adapter's signature
-        jax.config.update("jax_enable_x64", True)
+        if "JAX_ENABLE_X64" not in os.environ:
+            jax.config.update("jax_enable_x64", True)
         self._device = jax.devices("gpu" if device.startswith("cuda") else device)[0]
 
     def prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -27,6 +29,8 @@ class Arrays:
 
     def to_target(self, array: NDArray[Any]) -> Any:
         """A copy: JAX may keep a NumPy array's memory and read it later."""
+        if array.dtype == np.float64 and not jax.config.jax_enable_x64:
+            raise TypeError("float64 without JAX_ENABLE_X64")
         return jax.device_put(jnp.array(array, copy=True), self._device)
 
     def from_target(self, value: Any) -> NDArray[Any] | None:

@@ -43,11 +43,11 @@ class _Model:
 
     def __call__(self, x: NDArray[Any], target: NDArray[Any] | None = None) -> NDArray[Any]:
         binding = self._session.io_binding()
-        binding.bind_ortvalue_input(self._logits.name, self._value(np.ascontiguousarray(x)))
+        binding.bind_ortvalue_input(self._logits.name, self._value(_native(x)))
         if self._target is not None:
             kind = _INTEGERS.get(self._target.type)
             given = np.asarray(target) if kind is None else np.asarray(target).astype(kind)
-            binding.bind_ortvalue_input(self._target.name, self._value(np.ascontiguousarray(given)))
+            binding.bind_ortvalue_input(self._target.name, self._value(_native(given)))
         binding.bind_output(self._output)
         self._session.run_with_iobinding(binding)
         return self._numbers(binding.get_outputs()[0])
@@ -72,6 +72,11 @@ class _Model:
         carrier = np.dtype(_BITS[name][0])
         raw = ctypes.string_at(value.data_ptr(), int(np.prod(shape, dtype=np.int64)) * carrier.itemsize)
         return np.asarray(np.frombuffer(raw, carrier).view(getattr(ml_dtypes, name)).reshape(shape))
+
+
+def _native(array: NDArray[Any]) -> NDArray[Any]:
+    """C-ordered, in this machine's byte order: a model knows no other, and the runtime reads bits as they lie."""
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("="))
 
 
 def load(target: str, op: str, kwargs: Mapping[str, Any]) -> Loaded:
