@@ -35,7 +35,7 @@ FLOORS = (
         "companions", "laws", "diagnose",
         *of("verdict", "causes defects"),
     ),
-    ("minimise", "search", "sequences", *of("auditing", "findings relations recipes")),
+    ("minimise", "search", "sequences", *of("auditing", "shared findings relations recipes")),
     ("report", *of("explain", "claims_truth claims steps explain")),
     of("auditing", "walk audit many parity power"),
     (

@@ -274,14 +274,14 @@ def test_what_raises_in_a_finding_costs_that_part(name: str, note: str, monkeypa
 
 def test_a_call_that_cannot_be_judged_costs_that_call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The others are counted, the result says what is missing and is no pass; exit 3, with everything written."""
-    real = findings_module.certify
+    real = findings_module.truth_of
 
     def broken(batch: Batch, **options: Any) -> Any:
         if batch.regime == "ties":
             raise ZeroDivisionError("no truth here")
         return real(batch, **options)
 
-    monkeypatch.setattr(findings_module, "certify", broken)
+    monkeypatch.setattr(findings_module, "truth_of", broken)
     (tmp_path / "m.py").write_text(LOSSES)
     out = tmp_path / "r.json"
     arguments = ["audit", f"{tmp_path / 'm.py'}:softmax", "--op", "softmax", "--dtype", "float32", "--in-process"]

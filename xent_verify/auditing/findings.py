@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify import companions, diagnose, laws
+from xent_verify.auditing.shared import truth_of
 from xent_verify.core.clock import ENDLESS, Clock
 from xent_verify.core.enclosure import Enclosure
 from xent_verify.core.formats import FloatArray
@@ -24,7 +25,6 @@ from xent_verify.ops.defined import undefined
 from xent_verify.ops.op import BROADCAST
 from xent_verify.ops.rows import Rows
 from xent_verify.scripts import script
-from xent_verify.truth import certify
 from xent_verify.truth.decimals import digits
 from xent_verify.verdict.causes import Causes
 from xent_verify.verdict.defects import Sign, by_defect
@@ -65,11 +65,11 @@ class Asker:
         batch = self.rules.of_call(batch)
         if self.begin is not None and outcome is None:
             self.begin(batch)
-        truth = certify(batch)
+        truth = truth_of(batch)
         outcome = self.ask(batch) if outcome is None else outcome
         seen = as_answered(batch, outcome)
         if seen is not batch:
-            truth = certify(seen)
+            truth = truth_of(seen)
         return outcome, truth, judge(self.op, seen, outcome, truth, self.rules)
 
     def observe(self, ledger: Ledger, batch: Batch, outcome: Outcome | None = None) -> tuple[Outcome, Judgement] | None:
@@ -123,7 +123,7 @@ class Asker:
     def limit(self, batch: Batch) -> FloatArray:
         """The policy's largest absolute error for each element of a call's result."""
         batch = self.rules.of_call(batch)
-        return self.rules.policy.limits(self.op, batch, certify(batch)).error
+        return self.rules.policy.limits(self.op, batch, truth_of(batch)).error
 
     def related(self, batch: Batch, outcome: Returned, relation: str, limit: FloatArray) -> tuple[Hit, ...]:
         """The hits of one companion or law around an answered call."""
@@ -381,7 +381,7 @@ def worst_examples(op: Op, ledger: Ledger) -> None:
 def _worst_example(op: Op, worst: WorstCall, error_ulp: float) -> Example:
     batch, index = worst.batch, worst.index
     single = focus(op, batch, index)
-    truth = certify(single)
+    truth = truth_of(single)
     flat = index if single is batch else _place_in_row(op, batch, index)
     one = truth.reshape(-1)[flat]
     kept = all(_short(value) for value in single.inputs.values())

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from xent_verify.auditing.relations import LARGEST_COMPARED, lengths, untimely
+from xent_verify.auditing.shared import calls_of
 from xent_verify.candidates import Candidate
 from xent_verify.core.clock import Clock
 from xent_verify.core.formats import format_named
@@ -17,7 +19,7 @@ from xent_verify.core.model import Batch
 from xent_verify.ops import Op, in_table
 from xent_verify.ops.defined import undefined
 from xent_verify.ops.tape import UPSTREAM
-from xent_verify.regimes import REGIMES, plan, planned
+from xent_verify.regimes import REGIMES, Regime, plan, planned
 from xent_verify.verdict.ledger import Ledger
 from xent_verify.verdict.patience import Patience
 from xent_verify.verdict.settings import Settings
@@ -115,11 +117,21 @@ def cases(op: Op, fmt: str, settings: Settings) -> Iterator[Batch]:
     """The plan's batches; an operation from outside the table goes by the name under which it is imported."""
     amount: dict[str, Any] = {"profile": settings.profile, "seed": settings.seed}
     amount["sizes"] = lengths(settings)
-    amount["regimes"] = _kept(settings)
     if op.differentiates is not None:
         base = op.differentiates
-        return upstreams(op, fmt, plan(base, fmt, name=base.name, **amount), settings.seed)
-    return plan(op, fmt, name=op.name if in_table(op) else settings.op or op.name, **amount)
+        return upstreams(op, fmt, plan(base, fmt, name=base.name, regimes=_kept(settings), **amount), settings.seed)
+    name = op.name if in_table(op) else settings.op or op.name
+    return itertools.chain.from_iterable(
+        _of_regime(op, fmt, regime, {"name": name, **amount})
+        for regime in planned(op, format_named(fmt), _kept(settings))
+    )
+
+
+def _of_regime(op: Op, fmt: str, regime: Regime, amount: Mapping[str, Any]) -> Iterator[Batch]:
+    """The calls of one regime, which each have a stream of their own; those of sweeps are many, and not kept."""
+    if regime.aspect == "sweep":
+        return plan(op, fmt, regimes=[regime], **amount)
+    return calls_of(op, regime, (fmt, *amount.values()), lambda: plan(op, fmt, regimes=[regime], **amount))
 
 
 def _kept(settings: Settings) -> Sequence[str]:

@@ -126,14 +126,16 @@ def row_makers(fmt: FloatFormat, *, special: bool = False) -> dict[str, Maker]:
     return {r.name: r.build.maker for r in chosen if isinstance(r.build, Over) and (special or r.aspect == "values")}
 
 
-def regimes_named(names: Sequence[str]) -> list[Regime]:
-    """Those of the table, in its order, and then the ``Regime`` at each ``module:attribute``; ``UsageError`` otherwise."""
-    foreign = [name for name in names if is_outside(name)]
-    for name in names:
+def regimes_named(names: Sequence[str | Regime]) -> list[Regime]:
+    """Those of the table, in its order, then the ``Regime`` at each ``module:attribute``, then those that are given."""
+    given = [one for one in names if isinstance(one, Regime)]
+    said = [one for one in names if not isinstance(one, Regime)]
+    foreign = [name for name in said if is_outside(name)]
+    for name in said:
         if name not in REGIMES and name not in foreign:
             raise UnknownNameError("regime", name, [*REGIMES, "module:attribute"])
-    own = [regime for regime in REGIMES.values() if regime.name in names]
-    return own + [outside(name, Regime, "regime") for name in foreign]
+    own = [regime for regime in REGIMES.values() if regime.name in said]
+    return own + [outside(name, Regime, "regime") for name in foreign] + given
 
 
 def plan(
@@ -144,12 +146,12 @@ def plan(
     profile: str = "standard",
     seed: int = 0,
     sizes: tuple[int, ...] = (),
-    regimes: Sequence[str] = (),
+    regimes: Sequence[str | Regime] = (),
 ) -> Iterator[Batch]:
     """The batches of one audit, the cheapest and most telling first.
 
     ``name``: what an operation from outside the table goes by (``module:attribute``). ``sizes``: row lengths to try
-    besides. ``regimes``: only these (names, or a ``Regime`` at ``module:attribute``); none named: all of the table.
+    besides. ``regimes``: only these (names, a ``Regime`` or one at ``module:attribute``); none named: all of the table.
 
     Deterministic: each regime draws from its own stream, keyed by (seed, op, format, regime), so that one regime's
     batches do not depend on which others ran. ``UnknownNameError`` for an unknown op, format or profile, ``UsageError`` for a
@@ -169,7 +171,7 @@ def plan(
         yield from batches if in_table(known) and known.formula else filter(answerable, batches)
 
 
-def planned(op: Op, form: FloatFormat, regimes: Sequence[str] = ()) -> list[Regime]:
+def planned(op: Op, form: FloatFormat, regimes: Sequence[str | Regime] = ()) -> list[Regime]:
     """The regimes of a plan that apply to an operation and a format, in the plan's order."""
     return [one for one in regimes_named(regimes) or REGIMES.values() if one.applies(op, form)]
 
