@@ -54,10 +54,10 @@ after = before + normal(32, 16, scale=0.03)
 CASES = (
     Case("softmax over a long row", "softmax", (normal(4, 16384),), 1e-2, 1e-2),
     Case("softmax over a vocabulary when training starts", "softmax", (normal(2, 128256, scale=0.01),), 1.3e-6, 1e-5),
-    Case("cross entropy of rows that are sure", "cross_entropy", (sure, label), 1e-3, 1e-3),
+    Case("cross entropy of confident rows", "cross_entropy", (sure, label), 1e-3, 1e-3),
     Case("its gradient", "cross_entropy_grad", (sure, label), 1e-3, 1e-3),
     Case("log-probability of a token that was sampled", "token_logprob", (sure, label), 1e-3, 1e-3),
-    Case("entropy of rows that are sure", "entropy", (sure,), 1e-2, 1e-2),
+    Case("entropy of confident rows", "entropy", (sure,), 1e-2, 1e-2),
     Case("KL divergence of a policy from its last step", "kl_divergence", (before, after), 1e-3, 5e-3),
     Case("log-mean-exp of logits near 0", "logmeanexp", (normal(8, 100, scale=1e-3),), 1e-3, 1e-3),
     Case("sigmoid of gates that are closed", "sigmoid", (normal(512) - 20,), 1e-5, 1e-6),

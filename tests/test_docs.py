@@ -96,8 +96,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     import sys
 
     few = replace(
-        PROFILES["quick"], rows=12, mask_widths=(11,), sizes=(3, 8, 17), long=((300, 1),), many=(3,), options=1
-    )
+        PROFILES["quick"], rows=12, mask_widths=(11,), sizes=(3, 8, 17), long=((300, 1),), many=(3,), options=1,
+        every=20, farthest=64, stride=2**16,
+    )  # fmt: skip
     for name in PROFILES:
         monkeypatch.setitem(regime_module.PROFILES, name, replace(few, name=name))
     monkeypatch.chdir(tmp_path)

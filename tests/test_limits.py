@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -33,6 +34,7 @@ MACHINE = POLICIES["standard"].machine(F32)
 ALGORITHMS = [(op, name) for op, entry in OPS.items() for name in entry.algorithms]
 
 
+@functools.cache
 def calls(op: str, fmt: str) -> list[Batch]:
     """The small calls of the quick plan, smaller ones where truth is read from the page alone."""
     largest = 300 if OPS[op].formula is None else 3000
