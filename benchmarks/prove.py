@@ -2,7 +2,8 @@
 
     python benchmarks/prove.py                          a slice of all bfloat16 pairs: rows/s, shares, scaling, other domains
     python benchmarks/prove.py --chunks 64              the same over more chunks
-    python benchmarks/prove.py --certificates FOLDER    certificates that FOLDER lacks (fp8 triples, unary), and its table
+    python benchmarks/prove.py --certificates FOLDER    certificates that FOLDER lacks (fp8 triples, unary, float32
+                                                        gaps: minutes each), and its table
     python benchmarks/prove.py --certificates FOLDER --pairs    all pairs of both 16-bit formats too (hours; resumable)
 
 The chunks of a slice are spread over the whole domain. The peer of the fast judge is the general way (certify and judge)
@@ -148,7 +149,8 @@ def wanted(*, pairs: bool) -> list[Plan]:
         for name in NAMES
     ]
     large = [plan_of(name, op, fmt, "pairs") for op in OPS for fmt in ("bfloat16", "float16") for name in NAMES]
-    return unary + small + (large if pairs else [])
+    gaps = [plan_of("stable", op, "float32", "gaps") for op in ("softmax", "log_softmax")]
+    return unary + small + gaps + (large if pairs else [])
 
 
 def certificates(folder: Path, *, pairs: bool, jobs: int) -> None:

@@ -262,4 +262,8 @@ def _short(found: Mapping[str, Any] | None) -> str:
 
 
 def _place(found: Mapping[str, Any] | None) -> str:
-    return "" if found is None else f"{found.get('family', '')}, n = {found.get('width', '')}"
+    if found is None:
+        return ""
+    if "family" not in found:
+        return f"row {found['row']}, column {found['column']}"
+    return f"{found['family']}, n = {found['width']}"
