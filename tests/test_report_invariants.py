@@ -136,15 +136,12 @@ def test_results_keep_their_own_settings_when_joined(real: Report) -> None:
     assert alone.settings["policy"] == "standard"
 
 
-def test_reports_of_before_are_read(real: Report) -> None:
-    """Where the settings stand at the top alone they are those of every target."""
+def test_a_policy_that_is_no_text_is_refused_by_name(real: Report) -> None:
+    """The tables ask by which policies the targets were judged."""
     data = json.loads(to_json(real))
-    for target in data["targets"]:
-        del target["settings"]
-    data["settings"] = {"policy": "textbook", "interrupted": True}
-    read = from_json(json.dumps(data))
-    assert read.interrupted
-    assert {str(target.settings) for target in read.targets} == {"{'policy': 'textbook'}"}
+    data["targets"][0]["settings"]["policy"] = ["standard"]
+    with pytest.raises(UsageError, match=r"targets\[0\]\.settings\.policy.*should be a string"):
+        from_json(json.dumps(data))
 
 
 EVERYTHING = Settings(

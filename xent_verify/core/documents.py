@@ -375,6 +375,9 @@ class Node:
     def optional_text(self, key: str) -> str:
         return self.text(key) if key in self.fields else ""
 
+    def optional_flag(self, key: str) -> bool:
+        return key in self.fields and self.typed(key, bool, "true or false")
+
     def child(self, key: str) -> Node:
         return Node(self.typed(key, dict, "an object"), self.source, self.key(key))
 

@@ -26,10 +26,8 @@ def report_of(root: Node) -> Report:
     if type(root.get("schema")) is not int or root.get("schema") != SCHEMA:
         raise root.fail("schema", root.get("schema"), f"{SCHEMA} (written by another version of xent-verify)")
     _check_bins(root.child("bins"))
-    settings = root.child("settings")
-    interrupted = root.fields.get("interrupted", settings.fields.pop("interrupted", False))
-    targets = tuple(_target(node, settings) for node in root.children("targets"))
-    return Report(targets, root.child("environment").fields, bool(interrupted))
+    targets = tuple(_target(node) for node in root.children("targets"))
+    return Report(targets, root.child("environment").fields, root.optional_flag("interrupted"))
 
 
 def _check_bins(bins: Node) -> None:
@@ -38,18 +36,12 @@ def _check_bins(bins: Node) -> None:
             raise fault(bins.source, bins.key(key), "are other histogram bins than this version's", "audited again")
 
 
-def _target(node: Node, shared: Node) -> TargetResult:
-    """One target's results; reports of earlier versions have the settings of all of them in one place."""
-    name, op = node.text("target"), node.text("op")
+def _target(node: Node) -> TargetResult:
+    """One target's results, under the settings by which it was judged."""
+    settings = node.child("settings")
+    settings.optional_text("policy")
     dtypes = tuple(_dtype(item) for item in node.children("dtypes"))
-    if "settings" in node.fields:
-        return TargetResult(name, op, dtypes, node.child("settings").fields)
-    if "gate" not in shared.fields:
-        return TargetResult(name, op, dtypes, shared.fields)
-    by_place = shared.child("gate")
-    places = (f"{name} {op} {one.dtype}" for one in dtypes)
-    settings = next((by_place.child(place).fields for place in places if place in by_place.fields), {})
-    return TargetResult(name, op, dtypes, settings)
+    return TargetResult(node.text("target"), node.text("op"), dtypes, settings.fields)
 
 
 def _dtype(node: Node) -> DtypeResult:
