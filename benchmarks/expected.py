@@ -45,7 +45,11 @@ def plain(claim: Mapping[str, Any]) -> list[Any]:
     if op in ELEMENTS:
         return _each(ELEMENTS[op], first, *more)
     shape = np.array(first, object).shape
-    rows = [np.moveaxis(np.array(one, object), claim.get("axis", -1), -1) for one in (first, *more) if np.shape(one) == shape]
+    rows = [
+        np.moveaxis(np.array(one, object), claim.get("axis", -1), -1)
+        for one in (first, *more)
+        if np.shape(one) == shape
+    ]
     flat = [row.reshape(-1, row.shape[-1]).tolist() for row in rows]
     scalars = [np.ravel(np.array(one, object)).tolist() for one in more if np.shape(one) != shape]
     found = [ROWS[op](*row) for row in zip(*flat, *scalars, strict=True)]
@@ -219,22 +223,24 @@ def wrong_lines(found: Sequence[Printed]) -> Iterator[str]:
 
 HEAD = """# Expected values printed in other projects' tests
 
-Made by `python benchmarks/expected.py`, from `benchmarks/expected/*.toml`: {count} numbers of {projects} projects, each with its
-address. A number is *right to its digits* where it is the true value rounded to the digits printed. It is *right as a literal* where
-it is not, but is read as the correctly rounded value in the format of its test. Every other number is *wrong*. The true value is that of
-the inputs as the test's format holds them.
+Made by `python benchmarks/expected.py`, from `benchmarks/expected/*.toml`: {count} numbers of {projects} projects, each
+with its address. A number is *right to its digits* where it is the true value rounded to the digits printed. It is *right as a
+literal* where it is not, but reads as the correctly rounded value in the format of its test. Every other number is *wrong*.
+The true value is that of the inputs as the test's format holds them.
 
 {statement}
 
-| project | source | values | right to their digits | right as literals only | wrong | worst, in units of the last digit | worst, in ulps of the format |
+| project | source | values | right to their digits | right as literals only | wrong | worst, in last digits | worst, in ulps |
 |---|---|---:|---:|---:|---:|---:|---:|
 """
-NONE = """**No number speaks against the certified truth.** Plain mpmath formulas at {bits} bits give the same digits as `claims` for all {count}
-numbers. The {wrong} wrong ones are the rounding, the truncation or the arithmetic of the program that printed them."""
-SOME = """**{against} numbers need a look:** plain mpmath formulas at {bits} bits do not give the digits of `claims`: {where}."""
+NONE = """**No number speaks against the certified truth.** Plain mpmath formulas at {bits} bits give the same digits as
+`claims` for all {count} numbers. The {wrong} wrong ones are the rounding, the truncation or the arithmetic of the program
+that printed them."""
+SOME = """**{against} numbers need a look:** plain mpmath formulas at {bits} bits do not give the digits of `claims`:
+{where}."""
 FOOT = """
-Some tests print what another definition gives, and are not among the numbers: class weights times a smoothed loss in MLX, means over
-nonzero weights in TensorFlow.js, gradients of targets that do not sum to 1 in TensorFlow.
+Some tests print what another definition gives, and are not among the numbers: class weights times a smoothed loss in MLX,
+means over the sum of the weights in TensorFlow.js, gradients of targets that do not sum to 1 in TensorFlow.
 """
 
 
@@ -246,7 +252,7 @@ def report() -> str:
         every += found
         table.append(rows(data["title"], data["source"], found))
         if lines := list(wrong_lines(found)):
-            head = "| where | printed | true | units of the last digit | ulps |\n|---|---:|---:|---:|---:|"
+            head = "| where | printed | true | off, in last digits | off, in ulps |\n|---|---:|---:|---:|---:|"
             details.append(f"\n### {data['title']}\n\n{head}\n" + "\n".join(lines) + "\n")
     wrong = sum(not one.number.holds for one in every)
     exact = sum(one.number.to_its_digits for one in every)

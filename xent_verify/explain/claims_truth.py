@@ -126,7 +126,17 @@ def rounded_like(value: Value, printed: str) -> tuple[str, bool]:
     right = Decimal((steps < 0, tuple(int(digit) for digit in str(abs(steps))), place))
     if "%" in printed:
         return f"{right.scaleb(2):f}{printed[len(printed.rstrip('% ')) :]}", False
-    return (f"{right:e}" if "e" in printed.lower() else f"{right:f}"), False
+    return _like(right, printed), False
+
+
+def _like(right: Decimal, printed: str) -> str:
+    """A decimal in the notation of a printed one."""
+    _, mark, power = printed.partition("e" if "e" in printed else "E")
+    if not mark:
+        return f"{right:f}"
+    digits, _, found = f"{right:e}".partition("e")
+    sign = "-" if found.startswith("-") else "+" if power.startswith("+") else ""
+    return f"{digits}{mark}{sign}{found.lstrip('+-').zfill(len(power.lstrip('+-')))}"
 
 
 def units(value: Value, printed: str) -> float | None:
@@ -162,8 +172,11 @@ def _format(op: Op, name: Any, where: str) -> FloatFormat | None:
         return None
     if not isinstance(name, str):
         raise UsageError(f"{where}: literal is {shown(name)}, should be the name of a format")
-    form = format_named(name)
-    op.check_format(form)
+    try:
+        form = format_named(name)
+        op.check_format(form)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from None
     return form
 
 
