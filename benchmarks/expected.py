@@ -209,7 +209,7 @@ def rows(title: str, source: str, found: Sequence[Printed]) -> str:
 
 
 def _short(value: float) -> str:
-    return f"{value:.2f}" if value < 10 else f"{value:.0f}"
+    return f"{value:.2f}" if value < 10 else f"{value:.0f}" if value < 1e5 else f"{value:.1e}"
 
 
 def wrong_lines(found: Sequence[Printed]) -> Iterator[str]:

@@ -160,7 +160,7 @@ def matches(value: Value, printed: str, form: FloatFormat | None) -> bool | None
 def _op(name: Any, where: str) -> Op:
     known = (*OPS, *PAGES)
     if name is None:
-        raise UsageError(f"{where}: names no op (choose from: {', '.join(known)})")
+        raise UsageError(f"{where}: names no op (xent-verify list ops shows them)")
     plain = name.removeprefix("vjp(").removesuffix(")") if isinstance(name, str) else name
     if not isinstance(name, str) or plain not in (OPS if plain != name else known):
         raise UnknownNameError(f"op in {where}:", name, known)
