@@ -17,6 +17,8 @@ __all__ = ["command"]
 def command(file: Path, json_to: str) -> int:
     """Judge the printed numbers in FILE (TOML) against certified truth, to the digits printed.
 
+    docs/claims.md describes the file.
+
     \b
     xent-verify claims reports/claims/tutorial.toml
     """

@@ -16,22 +16,19 @@ A claims file is TOML. One table per claim::
     printed = "0.1054"
     stands_for = { op = "cross_entropy", logits = [3, 1, -1], target = 0 }
 
-========================  ==========================================================================================
-op                        inputs
-========================  ==========================================================================================
-softmax, log_softmax      logits; one printed number per logit
-logsumexp                 logits
-cross_entropy             logits, target (a class index or a list of probabilities); weight, label_smoothing
-cross_entropy_grad        logits, target
-neg_log                   p: -log p
-cross_entropy_of_p        p, y (two lists): -Σ y log p, with 0·log 0 = 0
-========================  ==========================================================================================
+``op`` is an operation of the table, or one of two on given probabilities: ``neg_log`` (p) and ``cross_entropy_of_p`` (p, y:
+-sum y log p, 0 log 0 = 0). Its inputs and options have their own names; ``logits`` names the first input of every operation,
+``target`` the second. One row of logits is a list, a batch a list of lists, which is reduced as ``reduction`` says.
 
-* Numbers, quoted or not, are exactly the decimals that are written: 0.1 is one tenth, not a float. A logit may be -inf.
+* Numbers, quoted or not, are exactly the decimals that are written: 0.1 is one tenth, not a float; 87 % is 0.87. A logit may
+  be -inf.
 * ``printed`` is quoted, so that its digits are known: "0.00" claims two decimals, "1.3e-5" two digits.
-* A claim holds when the printed decimal is the true value rounded to the digits printed; a tie may go either way.
+* A claim holds when every printed decimal is the true value rounded to the digits printed; a tie may go either way.
+* ``literal`` names a format: the inputs are rounded to it first, and a printed decimal is right, too, where it is read as
+  the correctly rounded value in that format, as values are that a program printed.
 * ``stands_for`` names the quantity that the number is used for, where that is another one: a number that is right for
   what was computed and wrong for what it stands for is *misapplied*, which counts as wrong.
+* ``address`` says where the number stands.
 """
 
 from __future__ import annotations
@@ -44,17 +41,22 @@ from typing import Any, Literal
 
 from xent_verify.core.documents import read_toml, shown
 from xent_verify.core.failures import UnknownNameError, UsageError, printable
-from xent_verify.explain.claims_truth import Quantity, Value, printed_number, quantity_of, rounded_like
+from xent_verify.explain.claims_truth import Quantity, matches, printed_number, quantity_of, rounded_like, units
 from xent_verify.report.terminal import console, written
 
 __all__ = ["Number", "Verdict", "check", "render", "to_json"]
 
-_CLAIM_KEYS = ("about", "printed", "stands_for", "op")
+_CLAIM_KEYS = ("about", "address", "printed", "stands_for")
+_FILE_KEYS = ("title", "source", "claim")
 
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """One printed number: what it is, what it should be to the same digits, and the truth to 30 digits."""
+    """One printed number: what it is, what it should be to the same digits, and the truth to 30 digits.
+
+    ``literal``: whether it is right as a literal of the claim's format (None: the claim names none). ``units``: its distance
+    from the truth in units of its last digit (None: one of them is infinite).
+    """
 
     name: str
     printed: str
@@ -62,6 +64,13 @@ class Number:
     true: str
     holds: bool
     wrong_digits: tuple[int, ...]  # positions in ``printed``; empty where it holds
+    literal: bool | None = None
+    units: float | None = None
+
+    @property
+    def to_its_digits(self) -> bool:
+        """Whether it is a right rounding of the truth, as a decimal."""
+        return self.right == self.printed
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +82,8 @@ class Verdict:
     outcome: Literal["holds", "wrong", "misapplied"]
     numbers: tuple[Number, ...]
     hint: str = ""
+    literal: str = ""
+    address: str = ""
 
     @property
     def ok(self) -> bool:
@@ -83,34 +94,36 @@ def check(path: str | os.PathLike[str]) -> list[Verdict]:
     """Judge every claim of a file. ``UsageError`` (one line) for a file that cannot be read or understood."""
     source = printable(str(path))
     data = read_toml(path, parse_float=Decimal).fields
-    unknown = [key for key in data if key not in ("title", "source", "claim")]
+    unknown = [key for key in data if key not in _FILE_KEYS]
     if unknown:
-        raise UnknownNameError(f"key in {source}", unknown[0], ("title", "source", "claim"))
+        raise UnknownNameError(f"key in {source}", unknown[0], _FILE_KEYS)
     claims = data.get("claim", [])
+    if isinstance(claims, dict):
+        raise UsageError(f"{source}: [claim] should be [[claim]], with two brackets: a file holds a list of claims")
     if not isinstance(claims, list) or not claims or not all(isinstance(claim, dict) for claim in claims):
         raise UsageError(f"{source} holds no [[claim]] table: nothing to check")
     return [_judged(claim, f"{source}: claim {position}") for position, claim in enumerate(claims, 1)]
 
 
 def _judged(claim: dict[str, Any], where: str) -> Verdict:
-    quantity = quantity_of({key: value for key, value in claim.items() if key not in _CLAIM_KEYS[:3]}, where)
+    quantity = quantity_of({key: value for key, value in claim.items() if key not in _CLAIM_KEYS}, where)
     printed = _printed(claim.get("printed"), len(quantity.values), where)
-    numbers = tuple(
-        _number(name, value, text) for name, value, text in zip(quantity.names, quantity.values, printed, strict=True)
-    )
+    numbers = tuple(_number(quantity, place, text) for place, text in enumerate(printed))
     intended = _intended(claim, where)
-    about = claim.get("about", quantity.text)
-    if not isinstance(about, str):
-        raise UsageError(f"{where}: about is {shown(about)}, should be a string")
+    about, address = claim.get("about", quantity.text), claim.get("address", "")
+    for key, text in (("about", about), ("address", address)):
+        if not isinstance(text, str):
+            raise UsageError(f"{where}: {key} is {shown(text)}, should be a string")
     right = all(number.holds for number in numbers)
     fits = intended is None or _fits(printed, intended, where)
     outcome: Literal["holds", "wrong", "misapplied"] = "wrong" if not right else "holds" if fits else "misapplied"
     hint = "" if intended is None or fits else _hint(quantity, intended, printed, right)
-    return Verdict(about, quantity.text, outcome, numbers, hint)
+    literal = "" if quantity.form is None else quantity.form.name
+    return Verdict(about, quantity.text, outcome, numbers, hint, literal, address)
 
 
 def _printed(value: Any, count: int, where: str) -> list[str]:
-    given = value if isinstance(value, list) else [value]
+    given = _flat(value) if isinstance(value, list) else [value]
     if value is None or not all(isinstance(item, str | int | Decimal) and not isinstance(item, bool) for item in given):
         raise UsageError(f'{where}: printed is {shown(value)}, should be a number in quotes ("0.88") or a list of them')
     if len(given) != count:
@@ -121,10 +134,18 @@ def _printed(value: Any, count: int, where: str) -> list[str]:
     return texts
 
 
-def _number(name: str, value: Value, printed: str) -> Number:
+def _flat(values: list[Any]) -> list[Any]:
+    """The items of nested lists."""
+    return [one for value in values for one in (_flat(value) if isinstance(value, list) else [value])]
+
+
+def _number(quantity: Quantity, place: int, printed: str) -> Number:
+    value = quantity.values[place]
     right, holds = rounded_like(value, printed)
-    wrong = () if holds else _wrong_digits(printed, right)
-    return Number(name, printed, right, value.digits, holds, wrong)
+    literal = matches(value, printed, quantity.form)
+    wrong = () if holds or literal else _wrong_digits(printed, right)
+    off = units(value, printed)
+    return Number(quantity.names[place], printed, right, value.digits, holds or literal is True, wrong, literal, off)
 
 
 def _wrong_digits(printed: str, right: str) -> tuple[int, ...]:
@@ -176,7 +197,7 @@ def render(verdicts: Sequence[Verdict], *, color: bool | None = None, width: int
         made.print(Text(f"{sign} {verdict.outcome:<10}", style=style).append(f" {verdict.about}", style="bold"))
         if verdict.about != verdict.quantity:
             made.print(Text(f"    {verdict.quantity}", style="dim"))
-        for line in _number_lines(verdict.numbers):
+        for line in _number_lines(verdict.numbers, verdict.literal):
             made.print(Text(line))
         if verdict.hint:
             made.print(Text(f"    {verdict.hint}"))
@@ -188,9 +209,20 @@ def render(verdicts: Sequence[Verdict], *, color: bool | None = None, width: int
 _SIGNS = {"holds": ("✓", "green"), "wrong": ("✗", "bold red"), "misapplied": ("✗", "bold yellow")}
 
 
-def _number_lines(numbers: Sequence[Number]) -> list[str]:
+def _judgement(number: Number, literal: str) -> str:
+    """Which of the two holds: the decimal to its digits, the literal of the format."""
+    if not number.holds:
+        return f"should be {number.right}"
+    if not literal:
+        return "right"
+    if not number.to_its_digits:
+        return f"right as {literal}, to its digits {number.right}"
+    return f"right to its digits{' and' if number.literal else ', not'} as {literal}"
+
+
+def _number_lines(numbers: Sequence[Number], literal: str) -> list[str]:
     name, text = (max(len(getattr(number, field)) for number in numbers) for field in ("name", "printed"))
-    verdicts = ["right" if number.holds else f"should be {number.right}" for number in numbers]
+    verdicts = [_judgement(number, literal) for number in numbers]
     wide = max(map(len, verdicts))
     lines = []
     for number, verdict in zip(numbers, verdicts, strict=True):

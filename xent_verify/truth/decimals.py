@@ -22,7 +22,7 @@ from xent_verify.truth import exact
 from xent_verify.truth.certify import certify
 from xent_verify.truth.intervals import LIMIT_POINTS, Interval
 
-__all__ = ["DIGITS", "digits", "is_bound", "shown", "shown_interval"]
+__all__ = ["DIGITS", "decided_digits", "digits", "is_bound", "shown", "shown_interval"]
 
 DIGITS = 30
 _LARGEST, _LARGEST_READ = 1 << 9, 1 << 6
@@ -46,7 +46,7 @@ def digits(batch: Batch, index: Any, count: int = DIGITS) -> str:
     flat = int(np.ravel_multi_index(place, values.shape)) if values.ndim else 0
     text = ""
     for number in exact.intervals_of(batch, flat):
-        text, certain = _text(number, count)
+        text, certain = decided_digits(number, count)
         if certain:
             break
     return text
@@ -65,7 +65,7 @@ def shown(number: Enclosure, count: int = DIGITS) -> str:
 
 def shown_interval(number: Interval, count: int = DIGITS) -> str:
     """An interval, to the digits that it decides."""
-    return _text(number, count)[0]
+    return decided_digits(number, count)[0]
 
 
 def is_bound(text: str) -> bool:
@@ -73,7 +73,7 @@ def is_bound(text: str) -> bool:
     return text.endswith(_BOUND)
 
 
-def _text(number: Interval, count: int) -> tuple[str, bool]:
+def decided_digits(number: Interval, count: int = DIGITS) -> tuple[str, bool]:
     """The digits that an interval decides, and whether they are as many as were asked for."""
     if number.lo in LIMIT_POINTS:
         return f"{LIMIT_POINTS[number.lo]:g}", True

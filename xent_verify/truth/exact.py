@@ -80,10 +80,9 @@ def evaluate(batch: Batch, fmt: str | FloatFormat | None = None, index: IntArray
     return whole.reshape(values.shape) if index is None else whole[positions]
 
 
-def intervals_of(batch: Batch, position: int) -> Iterator[Interval]:
-    """One element (flat position in the result) at all precisions in turn."""
-    op = op_named(batch.op)
-    for formula, wanted, _ in _tasks(op, batch, np.array([position])):
+def intervals_of(batch: Batch, position: int, op: Op | None = None) -> Iterator[Interval]:
+    """One element (flat position in the result) at all precisions in turn; inputs may be arrays of fractions, too."""
+    for formula, wanted, _ in _tasks(op or op_named(batch.op), batch, np.array([position])):
         for prec in PRECISIONS:
             yield formula(BigArithmetic(prec), wanted.tolist())[0]
 
@@ -200,7 +199,7 @@ def _element(value: Any, shape: tuple[int, ...], r: int) -> Any:
 
 
 def _wide(value: NDArray[Any]) -> NDArray[Any]:
-    return value if value.dtype.kind in "iu" else value.astype(np.float64)
+    return value if value.dtype.kind in "iuO" else value.astype(np.float64)
 
 
 def _reduced(op: Op, batch: Batch, a: BigArithmetic) -> Interval:

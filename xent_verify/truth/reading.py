@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -121,14 +122,14 @@ class Exact(Verbs):
         self._zero = self.big.number(0)
 
     def _number(self, value: Any) -> Real:
-        if isinstance(value, (Interval, int, np.integer)):
+        if isinstance(value, (Interval, int, np.integer, Fraction)):
             return self.big.number(value)
         wide = float(value)
         return self.big.number(wide) if math.isfinite(wide) else wide
 
     def input(self, values: Array) -> Reals:
         wide = np.asarray(values)
-        wide = wide if wide.dtype.kind in "iub" else wide.astype(np.float64)
+        wide = wide if wide.dtype.kind in "iubO" else wide.astype(np.float64)
         return Reals(self, np.asarray(np.frompyfunc(self._number, 1, 1)(wide), object))
 
     def row(self, values: Array) -> Reals:
