@@ -464,3 +464,11 @@ def test_the_action_and_the_hook_call_the_gate_as_it_is() -> None:
     assert {f"--{name}" for name in passed[1].split()} <= options
     hooks = (EXAMPLE.parent.parent / ".pre-commit-hooks.yaml").read_text()
     assert set(re.findall(r"--[a-z]+", hooks)) <= options
+
+
+def test_a_long_target_leaves_room_for_what_is_wrong(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "xent-verify.toml").write_text(TOP + f'[[target]]\ntarget = "{"m" * 400}:f"\nop = "softmx"\n')
+    assert run(["gate"]) == 2
+    told = capsys.readouterr().err
+    assert len(told.replace(str(place), "")) < 300
+    assert "softmax" in told

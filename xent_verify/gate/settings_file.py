@@ -15,7 +15,7 @@ from typing import Any
 from xent_verify.auditing.audit import Settings
 from xent_verify.candidates.adapters import ADAPTERS
 from xent_verify.core.documents import read_toml, shown
-from xent_verify.core.failures import UnknownNameError, UsageError
+from xent_verify.core.failures import UnknownNameError, UsageError, clipped
 from xent_verify.core.formats import format_named
 from xent_verify.core.outside import is_outside
 from xent_verify.gate.baseline import WORSE_FACTOR
@@ -189,7 +189,7 @@ def _target(table: Mapping[str, Any], defaults: Mapping[str, Any], given: Mappin
     _check(table, _TARGET_KEYS, place)
     if "target" not in table:
         raise UsageError(f"{place}: has no 'target' (package.module:attribute or path/to/file.py:attribute)")
-    place = f"{place} ({table['target']})"
+    place = f"{place} ({clipped(table['target'], 60)})"
     merged = {**defaults, **table, **given}
     if "op" not in merged:
         raise UsageError(f"{place}: has no 'op', here or at the top ('xent-verify list ops')")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from xent_verify.core.failures import UnknownNameError, UsageError
 from xent_verify.core.formats import FORMATS, FloatArray, FloatFormat, IntArray, format_named
 from xent_verify.core.model import Batch
 from xent_verify.ops import Op, op_named
+from xent_verify.ops.defined import undefined
 from xent_verify.truth.certify import certify
 
 __all__ = ["Reference", "call_of", "reference"]
@@ -172,4 +173,18 @@ def reference(
     array(1.92874985e-22)
     """
     batch = call_of(op, inputs, options)
+    known = op_named(batch.op)
+    why = undefined(known, _in_one_format(batch))
+    if why:
+        raise UsageError(f"{known.name}: {why}")
     return Reference(batch, certify(batch, fmt=fmt, jobs=jobs))
+
+
+def _in_one_format(batch: Batch) -> Batch:
+    """The call with every float in the format of the first input: a reference takes them as they come."""
+    form = batch.form
+    inputs = {
+        name: value if value.dtype.kind in "iub" else form.narrow(format_named(value.dtype).widen(value))
+        for name, value in batch.inputs.items()
+    }
+    return replace(batch, inputs=inputs)
