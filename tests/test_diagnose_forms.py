@@ -58,3 +58,9 @@ def test_an_audit_tells_the_factor_of_a_target_that_is_wrong_by_one() -> None:
 
     report = audit(scaled, op="log_softmax", dtypes=["float32"], profile="quick", regimes=["ordinary", "ties"])
     assert any("is 1.01 times the true one" in finding.diagnosis for finding in report.findings)
+
+
+def test_values_of_all_sizes_raise_no_warning() -> None:
+    true = np.array([1e-300, 1e-308, 0.5, 1e300])
+    given = np.array([1e300, 1.0, 0.25, -1e300])
+    assert form_of([Sample(true, given, np.full(4, 1e-7), 4)] * 2, 8) == ""

@@ -438,3 +438,11 @@ def test_lookup() -> None:
             find(wrong)
     with pytest.raises(KeyError):
         find("softmax.naive", "logsumexp")
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+def test_a_negative_temperature_turns_the_largest_logits_round(dtype: type) -> None:
+    """The differences of the largest logits overflow; what is taken from them is the minimum."""
+    most = np.finfo(dtype).max
+    found = find("stable", "softmax_temperature").call(np.array([-most, most, -most], dtype), temperature=-1.0)
+    assert found.tolist() == [0.5, 0.0, 0.5]

@@ -48,6 +48,7 @@ class Sample:
         return Sample(self.true[keep], self.given[keep], self.limit[keep], self.length)
 
 
+@np.errstate(all="ignore")
 def form_of(samples: Sequence[Sample], least: int) -> str:
     """The form that explains all failing values, in words; "" where none does.
 

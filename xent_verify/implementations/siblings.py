@@ -199,7 +199,7 @@ def softmax_temperature_naive(x: ArrayLike, temperature: float = 1.0, axis: int 
 
 
 def softmax_temperature_stable(x: ArrayLike, temperature: float = 1.0, axis: int = -1) -> Array:
-    """exp((x - m)/T) / Σ exp((x - m)/T), T > 0.
+    """exp((x - m)/T) / Σ exp((x - m)/T), m the maximum, or for T < 0 the minimum.
 
     The difference is taken before the division: x/T rounds at the size of x, which a common offset would make visible.
     Where x - m overflows it is taken on quarters: a large T may bring it back into range.
@@ -210,8 +210,8 @@ def softmax_temperature_stable(x: ArrayLike, temperature: float = 1.0, axis: int
     with np.errstate(all="ignore"):
         rows = as_rows(given, axis)
         t = rows.dtype.type(temperature)
-        peak = rows.max(axis=-1, keepdims=True)
+        peak = (rows.max if t > 0 else rows.min)(axis=-1, keepdims=True)
         gap = rows - peak
-        cooled = np.where(np.isneginf(gap), (rows / 4 - peak / 4) / (t / 4), gap / t)
+        cooled = np.where(np.isinf(gap), (rows / 4 - peak / 4) / (t / 4), gap / t)
         terms = np.exp(cooled - finite_or_zero(cooled.max(axis=-1, keepdims=True)))
         return from_rows(terms / terms.sum(axis=-1, keepdims=True), given, axis)
