@@ -22,6 +22,7 @@ from xent_verify.core.enclosure import TIERS
 from xent_verify.core.kinds import KINDS, rank
 from xent_verify.core.model import DtypeResult, Finding, RegimeResult, Report, TargetResult
 from xent_verify.report import frames, plots, words
+from xent_verify.report.groups import verdict_by_group
 from xent_verify.report.json import as_json
 from xent_verify.report.safe import readable
 from xent_verify.report.svg import inline
@@ -104,6 +105,7 @@ def _page(report: Report, drawn: Sequence[plots.Drawing], budget: Budget, alone:
             alone=alone,
             elsewhere="in the folder that --out FOLDER writes" if alone else "beside it",
             headline=words.headline(report),
+            groups=verdict_by_group(report),
             style=Markup(_resource("report.css")),  # noqa: S704  our own style sheet
             caveats=_caveats(report),
             observed=_observed(report),
