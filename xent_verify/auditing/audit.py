@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,18 +37,23 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AuditReport",
+    "Kept",
     "Settings",
     "assert_accurate",
     "audit",
     "audit_dtype",
     "audited",
     "formats_of",
+    "kept_of",
     "merged",
     "opened",
     "unfinished",
 ]
 
 DEFAULT_DTYPES = ("float64", "float32", "float16", "bfloat16")
+
+Kept = Mapping[str, Mapping[str, DtypeResult]]
+"""Results of an earlier run of the same audit, by target and format."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +156,9 @@ def audited(
     dtypes: Sequence[str] | None,
     settings: Settings,
     progress: Progress | None = None,
+    kept: Kept = MappingProxyType({}),
 ) -> AuditReport:
-    """``audit`` with its options as ``Settings``.
+    """``audit`` with its options as ``Settings``; what ``kept`` has is not asked again.
 
     A target that cannot be audited to its end costs its own results alone: they say what is missing. Where no target
     can even be opened the first one's ``UsageError`` is raised.
@@ -165,8 +173,13 @@ def audited(
     clock = Clock.after(settings.budget) if settings.budget else ENDLESS
     for number, target in enumerate(targets):
         own = replace(settings, isolated=settings.isolated and isinstance(target, str))
-        dtyped, ended = _of_target(target, operation, forms, own, progress, clock.part(1 / (len(targets) - number)))
-        results.append(TargetResult(name_of(target), operation.name, tuple(dtyped), own.record()))
+        had = kept.get(name_of(target), {})
+        left = [form for form in forms if form not in had]
+        share = clock.part(1 / (len(targets) - number))
+        dtyped, ended = _of_target(target, operation, left, own, progress, share) if left else ([], None)
+        found = {**had, **{one.dtype: one for one in dtyped}}
+        told = tuple(found[form] for form in forms if form in found)
+        results.append(TargetResult(name_of(target), operation.name, told, own.record()))
         if isinstance(ended, UsageError):
             refused.append(ended)
         if isinstance(ended, KeyboardInterrupt):
@@ -174,6 +187,19 @@ def audited(
     if len(refused) == len(targets):
         raise refused[0]
     return AuditReport(tuple(results), describe())
+
+
+def kept_of(report: Report, op: str | Op, settings: Settings) -> Kept:
+    """The complete results in a report that an audit with these settings would find again: same versions, same machine."""
+    operation = op_named(op)
+    if dict(report.environment) != json.loads(json.dumps(describe())):
+        return {}
+    found: dict[str, dict[str, DtypeResult]] = {}
+    for target in report.targets:
+        own = replace(settings, op=op if isinstance(op, str) else "").record()
+        if target.op == operation.name and dict(target.settings) == json.loads(json.dumps(own)):
+            found[target.target] = {one.dtype: one for one in target.dtypes if not one.incomplete}
+    return found
 
 
 def formats_of(op: str | Op, dtypes: Sequence[str] | None, settings: Settings) -> list[str]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
-from xent_verify.auditing.audit import AuditReport, audited, formats_of, merged, unfinished
+from xent_verify.auditing.audit import AuditReport, Kept, audited, formats_of, merged, unfinished
 from xent_verify.auditing.walk import Progress
 from xent_verify.core.environment import describe
 from xent_verify.core.failures import UsageError, one_line
-from xent_verify.core.model import Report, TargetResult
+from xent_verify.core.model import DtypeResult, Report, TargetResult
 from xent_verify.core.workers import workers
 from xent_verify.report import from_json
 from xent_verify.verdict.settings import Settings
@@ -29,6 +30,7 @@ class Task:
     op: str
     dtypes: tuple[str, ...]
     settings: Settings
+    had: Mapping[str, DtypeResult] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,11 +82,12 @@ def audited_in_processes(
     settings: Settings,
     jobs: int,
     progress: Progress | None = None,
+    kept: Kept = MappingProxyType({}),
 ) -> AuditReport:
     """``audit.audited`` with the targets shared among ``jobs`` processes; a budget is shared among the targets as well."""
     share = settings.budget * min(jobs, len(targets)) / len(targets)
     forms = tuple(formats_of(op, dtypes, settings))
-    tasks = [Task(target, op, forms, replace(settings, budget=share)) for target in targets]
+    tasks = [Task(target, op, forms, replace(settings, budget=share), kept.get(target, {})) for target in targets]
     told = None if progress is None else lambda _, done: progress(f"{targets[done - 1]} {op}", done)
     shared = in_processes(tasks, jobs, told)
     refused = [report for report in shared.found if isinstance(report, UsageError)]
@@ -127,6 +130,7 @@ def unaudited(task: Task, error: Exception) -> Report:
 def _run(task: Task) -> tuple[bool, str]:
     """One audit in a worker process, as JSON; or (False, why it cannot be)."""
     try:
-        return True, audited([task.target], task.op, task.dtypes, task.settings).to_json()
+        kept = {task.target: task.had}
+        return True, audited([task.target], task.op, task.dtypes, task.settings, kept=kept).to_json()
     except UsageError as error:
         return False, str(error)

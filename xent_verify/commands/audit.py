@@ -20,6 +20,9 @@ __all__ = ["command"]
 @click.option("--grad", is_flag=True, help="TARGETS are gradients: f(*inputs, grad) by the first input.")
 @settings_options(plan=True)
 @click.option("--jobs", default=1, show_default=True, help="Processes that share the targets.")
+@click.option(
+    "--resume", metavar="FILE", default="", help="A --json of this audit: what it has complete is not asked again."
+)
 @json_option()
 @out_option
 def command(
@@ -29,6 +32,7 @@ def command(
     dtypes: tuple[str, ...] | None,
     settings: Settings,
     jobs: int,
+    resume: str,
     json_to: str,
     out: str,
 ) -> int:
@@ -42,14 +46,18 @@ def command(
     xent-verify audit scipy.special:softmax --op softmax --dtype float64,float32 --json result.json
     xent-verify audit my_kernels.py:softmax_backward --op softmax --grad
     """
-    from xent_verify.auditing.audit import audited
+    from pathlib import Path
+
+    from xent_verify.auditing.audit import audited, kept_of
     from xent_verify.auditing.many import audited_in_processes
+    from xent_verify.report import read_report
 
     name = f"vjp({op})" if grad else op
+    kept = kept_of(read_report(Path(resume)), name, settings) if resume else {}
     with progress() as show:
         if jobs == 1:
-            report = audited(targets, name, dtypes, settings, show)
+            report = audited(targets, name, dtypes, settings, show, kept)
         else:
-            report = audited_in_processes(targets, name, dtypes, settings, jobs, show)
+            report = audited_in_processes(targets, name, dtypes, settings, jobs, show, kept)
     deliver(report, json_to=json_to, out=out)
     return status_of(report)
