@@ -335,3 +335,9 @@ def test_weights_of_one_number_are_arrays_of_the_target_s_library() -> None:
     opening = {"arrays": "array-api:array_api_strict", "isolated": False}
     asked(loss, "binary_cross_entropy_with_logits", inputs, opening, weight=np.array(2.0), reduction="none")
     assert seen[-1] is type(array_api_strict.asarray(0.0))
+
+
+def test_a_device_that_arrays_do_not_have_is_refused() -> None:
+    """NumPy's answers of the processor do not pass for those of another device."""
+    with pytest.raises(UsageError, match="device 'cuda': NumPy has no devices"):
+        open_candidate("stable", "softmax", device="cuda", isolated=False)

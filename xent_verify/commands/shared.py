@@ -99,7 +99,9 @@ _CALLED = [
     ),
     click.option("--in-place", multiple=True, help="An input that the target overwrites by contract."),
     click.option("--only", default="", help="Calls it is built for, such as 'n <= 65536, contiguous, index labels'."),
-    click.option("--device", default="cpu", show_default=True, help="Device for torch targets."),
+    click.option(
+        "--device", default="cpu", show_default=True, help="Where arrays of torch, JAX or TensorFlow lie: cuda, …"
+    ),
     click.option("--timeout", default=10.0, show_default=True, help="Seconds allowed for one call."),
     click.option("--memory", default=0, help="MB allowed to a target. [default: 3/4 of the machine's, at most 8192]"),
     click.option("--in-process", is_flag=True, help="Run targets in this process: faster, not protected."),

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify.candidates.classes import instantiated
+from xent_verify.core.failures import UsageError
 
 __all__ = ["Arrays"]
 
@@ -22,7 +23,10 @@ class Arrays:
     def __init__(self, argument: str = "", device: str = "cpu") -> None:  # noqa: ARG002  every adapter's signature
         if "JAX_ENABLE_X64" not in os.environ:
             jax.config.update("jax_enable_x64", True)
-        self._device = jax.devices("gpu" if device.startswith("cuda") else device)[0]
+        try:
+            self._device = jax.devices("gpu" if device.startswith("cuda") else device)[0]
+        except RuntimeError as error:
+            raise UsageError(f"device {device!r}: JAX has none here ({str(error).splitlines()[0]})") from None
 
     def prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
         return instantiated(function)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify.candidates.classes import instantiated
+from xent_verify.core.failures import UsageError
 
 __all__ = ["Arrays"]
 
@@ -16,8 +17,11 @@ __all__ = ["Arrays"]
 class Arrays:
     """NumPy itself, and whatever comes back as something that converts through ``__array__`` or DLPack."""
 
-    def __init__(self, argument: str = "", device: str = "cpu") -> None:
-        """NumPy has neither variants nor devices."""
+    def __init__(self, argument: str = "", device: str = "cpu") -> None:  # noqa: ARG002  every adapter's signature
+        if device != "cpu":
+            raise UsageError(
+                f"device {device!r}: NumPy has no devices; arrays of torch, jax or tensorflow have (--arrays)"
+            )
 
     def prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
         return instantiated(function)

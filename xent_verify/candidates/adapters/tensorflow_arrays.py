@@ -10,6 +10,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from xent_verify.candidates.classes import instantiated
+from xent_verify.core.failures import UsageError
 
 __all__ = ["Arrays"]
 
@@ -18,7 +19,10 @@ class Arrays:
     """tf.Tensor; ml_dtypes are TensorFlow's own narrow types."""
 
     def __init__(self, argument: str = "", device: str = "cpu") -> None:  # noqa: ARG002  every adapter's signature
-        self._device = "GPU:0" if device.startswith("cuda") else "CPU:0"
+        gpu = device.startswith("cuda")
+        if gpu and not tf.config.list_physical_devices("GPU"):
+            raise UsageError(f"device {device!r}: TensorFlow sees no GPU here")
+        self._device = "GPU:0" if gpu else "CPU:0"
 
     def prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
         return instantiated(function)
