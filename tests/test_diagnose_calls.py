@@ -80,6 +80,31 @@ def test_the_condition_that_all_failing_calls_meet_is_told() -> None:
     assert seen(Conditions(OPS["softmax"]), lambda x: x.shape[-1] > 280).startswith("rows of ≥ 28")
 
 
+def told(wrong: Any) -> str:
+    """The condition of random losses, some with labels to ignore, some reduced, some with a mask."""
+    op, rng = OPS["cross_entropy"], np.random.default_rng(7)
+    conditions = Conditions(op)
+    for _ in range(300):
+        x = rng.standard_normal((4, 5)).astype(F32)
+        x[rng.random(4) < 0.05] = -np.inf
+        labels = np.where(rng.random(4) < rng.choice([0.0, 0.3]), -100, rng.integers(0, 5, 4))
+        options = {"reduction": str(rng.choice(["none", "sum"]))} if rng.random() < 0.6 else {}
+        batch = Batch("cross_entropy", "float32", "r", {"logits": x, "target": labels}, options)
+        ignores, mean = bool((labels == -100).any()), not options
+        conditions.add(batch, wrong=wrong(ignores, mean, bool(np.isneginf(x).any())))
+    return conditions.text()
+
+
+def test_what_occurs_in_the_failing_calls_is_a_condition() -> None:
+    assert told(lambda ignores, mean, masked: ignores) == "calls with labels to ignore"
+    assert told(lambda ignores, mean, masked: masked) == "calls with logits of -inf"
+
+
+def test_two_words_together_are_a_condition() -> None:
+    both = told(lambda ignores, mean, masked: ignores and mean)
+    assert both == "calls with labels to ignore and reduction = mean"
+
+
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.1, 0.5, 1.0])
 def test_no_condition_is_told_where_chance_draws_one(share: float) -> None:
     rng = np.random.default_rng(5)

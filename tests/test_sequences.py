@@ -20,15 +20,20 @@ QUICK = settings(
 Function = Callable[..., Any]
 
 
-def run(made: Callable[[], Function], op: str = "softmax", formats: tuple[str, ...] = ("float32", "bfloat16")) -> None:
-    """Sequences of calls of what ``made`` makes, a new one for each."""
+def run(
+    made: Callable[[], Function],
+    op: str = "softmax",
+    formats: tuple[str, ...] = ("float32", "bfloat16"),
+    most: int = 300,
+) -> None:
+    """Sequences of calls of what ``made`` makes, a new one for each, until one fails."""
 
     class Calls(CallSequence):
         def fresh(self) -> Function:
             return made()
 
     Calls.op, Calls.formats = op, formats
-    run_state_machine_as_test(Calls, settings=QUICK)
+    run_state_machine_as_test(Calls, settings=settings(QUICK, max_examples=most))
 
 
 def softmax(x: Any, axis: int = -1) -> Any:
@@ -37,7 +42,7 @@ def softmax(x: Any, axis: int = -1) -> Any:
 
 @pytest.mark.parametrize("op", ["softmax", "cross_entropy"])
 def test_sound_code_passes(op: str) -> None:
-    run(lambda: find("stable", op).call, op)
+    run(lambda: find("stable", op).call, op, most=8)
 
 
 def test_an_answer_kept_by_shape_is_found() -> None:
@@ -45,7 +50,7 @@ def test_an_answer_kept_by_shape_is_found() -> None:
         kept: dict[Any, Any] = {}
         return lambda x, axis=-1: kept.setdefault((x.shape, str(x.dtype)), softmax(x, axis))
 
-    with pytest.raises(AssertionError, match="inaccurate"):
+    with pytest.raises(AssertionError):
         run(cached)
 
 

@@ -174,7 +174,8 @@ def reference(
     """
     batch = call_of(op, inputs, options)
     known = op_named(batch.op)
-    why = undefined(known, _in_one_format(batch))
+    many = known.labels and batch.x.ndim > 2  # classes on the second axis, positions behind it
+    why = "" if many else undefined(known, _in_one_format(batch))
     if why:
         raise UsageError(f"{known.name}: {why}")
     return Reference(batch, certify(batch, fmt=fmt, jobs=jobs))

@@ -124,7 +124,7 @@ class Causes:
             condition = f"wrong only for {self._condition}"
         parts = [condition, self._where(seen, told)]
         where = "; ".join(part for part in parts if part)
-        return f"no known cause; {where}" if where else ""
+        return f"no known cause; {where}" if where else "no known cause"
 
     def named(self, text: str) -> str:
         """The mistake that a text of this object names; "" where it names none."""

@@ -1,19 +1,21 @@
 """The condition on a call's form that sets the failing calls of an audit apart: sizes, options, formats, layouts.
 
-A condition is an interval of a number (row length, rows, dimensions, an option) or one word (layout, format of labels or of
-an option, reduction). It is told when every failing call meets it, at least ``_INSIDE`` of the calls that meet it fail, and
-chance would put them there once in 2**``_TOLD``: of m failing calls all lie in a part q of the calls with probability q**m,
-times the number of conditions that were tried.
+A condition is an interval of a number (row length, rows, dimensions, an option), one word (layout, format of labels or of
+an option, reduction, what occurs among labels and logits), or two words together. It is told when every failing call meets it,
+at least ``_INSIDE`` of the calls that meet it fail, and chance would put them there once in 2**``_TOLD``: of m failing calls all
+lie in a part q of the calls with probability q**m, times the number of conditions that were tried.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xent_verify.core.model import Batch
 from xent_verify.ops import Op
@@ -22,6 +24,8 @@ __all__ = ["Conditions"]
 
 _TOLD = 6.0
 _INSIDE = 0.3
+_MORE = 6.0
+"""Bits by which two words must be more telling than one condition."""
 
 Fact = tuple[str, float | str]
 """What is told of a call's form: words with a place for a number or a word, and it."""
@@ -50,7 +54,8 @@ class Conditions:
             for bits, text in _conditions(name, calls, count, failing, len(names)):
                 if bits > best:
                     best, words = bits, text
-        return words
+        bits, text = _pair(calls, count, failing)
+        return text if bits > best + _MORE * bool(words) else words
 
 
 def _facts(op: Op, batch: Batch) -> Iterator[Fact]:
@@ -69,8 +74,27 @@ def _facts(op: Op, batch: Batch) -> Iterator[Fact]:
     labels = batch.inputs.get(op.labels) if op.labels else None
     if labels is not None:
         yield "{}", "probability targets" if labels.dtype.kind == "f" else f"{labels.dtype.name} labels"
+        if labels.dtype.kind in "iu":
+            beyond = (labels < 0) | (labels >= op.scores_shape(batch)[-1]) | (labels == _ignored(op, batch))
+            yield from _present("labels to ignore", beyond)
+    wide = batch.form.widen(batch.x)
+    yield from _present("logits of -inf", np.isneginf(wide))
+    yield from _present("NaN", np.isnan(wide))
+    for name, option in op.options.items():
+        if option.kind == "reduction" and name not in batch.options:
+            yield f"{name} = {{}}", str(option.default)
     for name, value in batch.options.items():
         yield from _of_option(op, name, value)
+
+
+def _present(what: str, where: NDArray[np.bool_]) -> Iterator[Fact]:
+    if where.any():
+        yield f"calls with {what}{{}}", ""
+
+
+def _ignored(op: Op, batch: Batch) -> int:
+    """The label that counts for nothing; -100 where no option says so, which is outside of all classes."""
+    return next((int(op.option(batch, name)) for name, one in op.options.items() if one.kind == "ignored_label"), -100)
 
 
 def _of_option(op: Op, name: str, value: Any) -> Iterator[Fact]:
@@ -104,6 +128,24 @@ def _conditions(
     if failing < _INSIDE * within or within == count:
         return
     yield failing * math.log2(count / within) - math.log2(tried), text
+
+
+def _pair(calls: Sequence[tuple[Mapping[str, Any], int, int]], count: int, failing: int) -> tuple[float, str]:
+    """(bits, words) of the best two words that all failing calls have."""
+    wrong = [facts for facts, _, bad in calls if bad]
+    shared = {name: value for name, value in wrong[0].items() if all(facts.get(name) == value for facts in wrong)}
+    words = [name for name, value in shared.items() if isinstance(value, str)]
+    pairs = list(itertools.combinations(words, 2))
+    best, told = 0.0, ""
+    for one, other in pairs:
+        inside = [r + b for facts, r, b in calls if facts.get(one) == shared[one] and facts.get(other) == shared[other]]
+        within = sum(inside)
+        if failing < _INSIDE * within or within == count:
+            continue
+        bits = failing * math.log2(count / within) - math.log2(4 * len(pairs))
+        if bits > best:
+            best, told = bits, f"{one.format(shared[one])} and {other.format(shared[other])}"
+    return best, told
 
 
 def _interval(low: Any, high: Any, values: set[Any]) -> str:
