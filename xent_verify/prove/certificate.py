@@ -234,6 +234,12 @@ def _read_extreme(node: Node) -> None:
         raise node.fail("value", value, "a number")
     if node.made("hex", float.fromhex).hex() != float(twin).hex():
         raise node.fail("hex", node.get("hex"), f"the hexadecimal float of {value}")
+    if "family" in node.fields:
+        node.text("family")
+        node.count("width")
+    elif "bits" not in node.fields:
+        node.count("row")
+        node.count("column")
 
 
 def table(files: Iterable[Path]) -> str:
