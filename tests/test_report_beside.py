@@ -36,7 +36,7 @@ def certificate(tmp_path, *, sha: str = "", label: str = "proved"):
         "kind": "certificate",
         "label": label,
         "rows": 65536 if label == "proved" else 9,
-        "max_ulp": {"value": 2.5, "hex": (2.5).hex()},
+        "max_ulp": {"value": 2.5, "hex": (2.5).hex(), "row": 3, "column": 0},
         "max_bound_ratio": None,
         "run": run | {"fingerprint": of | ({"sha256": sha} if sha else {})},
     }

@@ -167,7 +167,7 @@ def test_a_command_is_read_back_as_its_settings(settings: Settings, monkeypatch:
     result = TargetResult("m:f", "softmax", (bare("float32"), bare("float16")), settings.record())
     read: list[Any] = []
 
-    def caught(targets: Any, op: Any, dtypes: Any, settings: Settings, progress: Any = None) -> Report:
+    def caught(targets: Any, op: Any, dtypes: Any, settings: Settings, *_: Any) -> Report:
         read.append((*targets, op, *dtypes, settings))
         return Report((), {})
 

@@ -26,7 +26,7 @@ from xent_verify.ops.op import BROADCAST
 from xent_verify.ops.rows import Rows
 from xent_verify.scripts import script
 from xent_verify.truth.decimals import digits
-from xent_verify.verdict.causes import Causes
+from xent_verify.verdict.causes import UNKNOWN, Causes
 from xent_verify.verdict.defects import Sign, by_defect
 from xent_verify.verdict.judge import Hit, Judgement, Rules, as_answered, judge
 from xent_verify.verdict.ledger import Entry, Ledger, Lost, WorstCall
@@ -351,7 +351,7 @@ def _diagnosis(asker: Asker, causes: Causes, entry: Entry, single: Batch) -> str
         told = causes.text(batch)
         if told:
             break
-    return told
+    return told or UNKNOWN
 
 
 def _changing(asker: Asker, batch: Batch) -> str:

@@ -31,7 +31,9 @@ from xent_verify.ops.op import BROADCAST
 from xent_verify.ops.rows import Rows
 from xent_verify.verdict.judge import Judgement, as_answered
 
-__all__ = ["LEAST", "Causes", "fresh"]
+__all__ = ["LEAST", "UNKNOWN", "Causes", "fresh"]
+
+UNKNOWN = "no known cause"
 
 LEAST = 8
 """Telling values that a cause must explain."""
@@ -117,14 +119,14 @@ class Causes:
             return told
         form = self._form(seen)
         if form:
-            return f"no known cause; {form}"
+            return f"{UNKNOWN}; {form}"
         told = band(self._op, seen.batch, seen.failing, self._failing)
         condition = size(self._op, batch, self._fails) or option(self._op, batch, self._fails)
         if not condition and self._condition:
             condition = f"wrong only for {self._condition}"
         parts = [condition, self._where(seen, told)]
         where = "; ".join(part for part in parts if part)
-        return f"no known cause; {where}" if where else "no known cause"
+        return f"{UNKNOWN}; {where}" if where else ""
 
     def named(self, text: str) -> str:
         """The mistake that a text of this object names; "" where it names none."""
