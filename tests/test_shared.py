@@ -54,14 +54,21 @@ def test_truth_is_certified_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(asked) == 3
 
 
-def test_what_cannot_be_drawn_is_met_by_every_target() -> None:
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_what_cannot_be_drawn_is_met_by_every_target(error: type[BaseException]) -> None:
     def broken() -> Iterator[Batch]:
         yield from calls(1)
-        raise ValueError("cannot")
+        raise error("cannot")
 
     for _ in range(2):
-        with pytest.raises(ValueError, match="cannot"):
+        with pytest.raises(error, match="cannot"):
             list(shared.calls_of(OP, REGIME, "a", broken))
+
+
+def test_two_walks_at_once_each_see_every_call() -> None:
+    one, other = (shared.calls_of(OP, REGIME, "a", calls) for _ in range(2))
+    seen = [next(one), next(other), next(other)]
+    assert [batch.x[0, 0] for batch in (*seen, *one, *other)] == [0, 0, 1, 1, 2, 2]
 
 
 def test_what_is_too_much_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,19 +57,21 @@ def calls_of(op: Op, regime: Regime, amount: Hashable, draw: Callable[[], Iterat
     key = id(op), id(regime), amount
     plan = _KEPT.plans.setdefault(key, _Plan(draw(), (op, regime)))
     place = 0
-    while place < len(plan.calls):
-        yield plan.calls[place]
-        place += 1
     while True:
+        if place < len(plan.calls):
+            yield plan.calls[place]
+            place += 1
+            continue
         try:
             batch = next(plan.rest)
         except StopIteration:
             return
-        except Exception:
-            _KEPT.plans.pop(key, None)  # the next target meets it, too
+        except BaseException:  # a Ctrl-C too: what was being drawn is drawn anew for the next target, or fails again
+            _KEPT.plans.pop(key, None)
             raise
         if _KEPT.plans.get(key) is plan:
             _KEPT.add(plan, batch)
+        place += 1
         yield batch
 
 
