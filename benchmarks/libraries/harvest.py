@@ -26,19 +26,24 @@ from entries import LIBRARIES, ROOT, read
 HERE = Path(__file__).resolve().parent
 
 
+def _run(words: list[str], *, check: bool = True, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    """A command of this repository's own table."""
+    return subprocess.run(words, check=check, **options)  # noqa: S603  words of the table
+
+
 def environment(name: str, library: Mapping[str, Any], envs: Path, *, install: bool) -> Path:
     """The Python of the library's environment, made and filled where needed."""
     home = envs / library.get("shares", name)
     python = home / "bin" / "python"
     if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)  # noqa: S603  words of this file
+        _run([sys.executable, "-m", "venv", str(home)])
     if install:
         pip = [str(python), "-m", "pip", "install", "--quiet"]
-        subprocess.run([*pip, str(ROOT), *library["requires"]], check=True)  # noqa: S603
+        _run([*pip, str(ROOT), *library["requires"]])
         if "bare" in library:
-            subprocess.run([*pip, "--no-deps", *library["bare"]], check=True)  # noqa: S603
+            _run([*pip, "--no-deps", *library["bare"]])
         for line in library.get("build", ()):
-            subprocess.run(shlex.split(line.format(python=python)), cwd=ROOT, check=True)  # noqa: S603
+            _run(shlex.split(line.format(python=python)), cwd=ROOT)
     return python
 
 
@@ -53,7 +58,7 @@ def harvest(name: str, library: Mapping[str, Any], arguments: argparse.Namespace
     worker = ["worker.py", str(arguments.table), name, "--profile", arguments.profile, "--again", arguments.again]
     for script, *words in (worker, ["confirm.py"]):
         words = [str(python), str(HERE / script), *words, str(out)]
-        done = subprocess.run(words, cwd=ROOT, env=settings, check=False)  # noqa: S603
+        done = _run(words, cwd=ROOT, env=settings, check=False)
         if done.returncode:
             return done.returncode
     return 0
