@@ -21,7 +21,6 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from arb_truth import extreme, outside, primitives_outside
 
-from xent_verify.core.formats import FORMATS
 from xent_verify.core.model import Batch
 from xent_verify.ops import OPS
 from xent_verify.regimes import plan
@@ -77,7 +76,7 @@ def regimes(values: int, seed: int, ops: list[str]) -> Count:
     count = Count()
     while True:
         with np.errstate(all="ignore"):
-            plans = [(b for b in plan(op, fmt, profile="quick", seed=seed) if flat(b)) for op in ops for fmt in FORMATS]
+            plans = [(b for b in plan(op, fmt, profile="quick", seed=seed) if flat(b)) for op in ops for fmt in OPS[op].formats]
             while plans:
                 plans = [batches for batches in plans if _next(batches, count)]
                 if count.checked.total() >= values:
@@ -98,11 +97,11 @@ def extremes(values: int, seed: int, ops: list[str]) -> Count:
     with np.errstate(all="ignore"):
         while count.checked.total() < values:
             for op in ops:
-                count.add(extreme(op, str(generator.choice(list(FORMATS))), generator, rows=20))
+                count.add(extreme(op, str(generator.choice(OPS[op].formats)), generator, rows=20))
     return count
 
 
-def main() -> int:
+def main(words: list[str] | None = None) -> int:
     """All sweeps; exit status 1 if anything lies outside."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--values", type=int, default=100_000, help="values to compare (10 million: hours)")
@@ -111,7 +110,7 @@ def main() -> int:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--ops", default=",".join(OPS), help="operations, separated by commas (default: all)")
-    given = parser.parse_args()
+    given = parser.parse_args(words)
     ops = given.ops.split(",")
     start = time.monotonic()
     first = extremes(given.values // 3, given.seed, ops)
