@@ -179,3 +179,10 @@ def test_importing_the_package_is_light() -> None:
     tools = ("pandas", "matplotlib", "hypothesis", "jinja2", "pyarrow", "scipy", "numba", "click", "rich")
     assert not loaded_after("import xent_verify", "numpy", "ml_dtypes", "mpmath", *tools)
     assert not loaded_after("import xent_verify as x; x.audit, x.reference, x.limits, x.assert_close", *tools)
+
+
+def test_a_table_in_the_terminal_needs_no_pandas() -> None:
+    """An audit, its table and its Markdown are made without libraries of tables and plots."""
+    audit = "report = audit('stable', op='sigmoid', dtypes=['float8_e5m2'], profile='quick'); str(report)"
+    code = f"from xent_verify import audit; {audit}; from xent_verify.report import render_markdown as m; m(report)"
+    assert not loaded_after(code, "pandas", "matplotlib", "hypothesis", "jinja2", "pyarrow")

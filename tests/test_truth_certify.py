@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pickle
+import runpy
 import tracemalloc
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -538,3 +540,9 @@ def test_weights_whose_sum_overflows_or_cancels_divide_a_mean() -> None:
     three = np.log([[1.0, 1.0, 2.0]] * 3)
     mixed = reference("cross_entropy", three, np.array([0, 1, 2]), weight=np.array([1e16, 1.0, -1e16]))
     assert np.isfinite(mixed.rounded("float64"))
+
+
+def test_the_sweep_against_arb_runs() -> None:
+    """``benchmarks/containment.py``, small: two operations in every format that they define."""
+    sweep = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "containment.py"))["main"]
+    assert sweep(["--values", "600", "--primitives", "60", "--ops", "softmax,cross_entropy", "--seed", "3"]) == 0

@@ -1,19 +1,20 @@
-"""The report as pandas frames: the one summary that every table, page and plot is drawn from.
+"""The report as rows, and as pandas frames: the one summary that every table, page and plot is drawn from.
 
 Percentiles come from the histogram: the upper edge of the bin that holds the quantile, never above the maximum, so
 they are not understated. They and ``max_ulp`` are over finite cases; overflow, NaN and the like are counted in columns
 of their own (docs/reading.md). ``conditioned_ulp`` leaves out values that are ill-conditioned. ``max_ulp`` is the
 largest error searched for and seen; ``proved_ulp`` the exact maximum over the whole domains named in ``proved_over``.
+
+pandas is imported where a frame is asked for, and rows are plain mappings: an audit that prints a table starts without it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from xent_verify.core.enclosure import TIERS
@@ -22,6 +23,9 @@ from xent_verify.core.model import DtypeResult, Example, Finding, RegimeResult, 
 from xent_verify.report.words import call_text, class_text, classes_text, coverage, policies_differ, verdict
 from xent_verify.verdict.measure import ERROR_EDGES, MAGNITUDE_EDGES
 from xent_verify.verdict.rowwise import MEASURES, added
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "class_columns",
@@ -32,38 +36,30 @@ __all__ = [
     "regime_frame",
     "row_classes",
     "summary_frame",
+    "summary_rows",
+    "tables",
 ]
+
+
+def summary_rows(report: Report) -> list[dict[str, Any]]:
+    """One row per target × op × dtype, by column name. ``policy`` is a column where policies differ."""
+    classes = class_columns(report)
+    rows = [_summary(target, result, classes) for target, result in _results(report)]
+    columns = _summary_columns(report)
+    return [{name: row[name] for name in columns} for row in rows]
+
+
+def tables(report: Report) -> dict[str, list[dict[str, Any]]]:
+    """The rows of the summary by operation."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in summary_rows(report):
+        found.setdefault(row["op"], []).append(row)
+    return found
 
 
 def summary_frame(report: Report) -> pd.DataFrame:
     """One row per target × op × dtype."""
-    classes = class_columns(report)
-    policy = ["policy"] if policies_differ(report) else []
-    columns = [
-        *_KEYS,
-        *policy,
-        "verdict",
-        "coverage",
-        "class",
-        "cases",
-        "max_ulp",
-        "conditioned_ulp",
-        *_PROVED,
-        "p99_ulp",
-        "p50_ulp",
-        "correctly_rounded",
-        "max_bound_ratio",
-    ]
-    columns += [*MEASURES, *classes, "findings", "warnings", "change", *_WORST]
-    rows = [_summary(target, result, classes) for target, result in _results(report)]
-    return pd.DataFrame(rows, columns=pd.Index(columns))
-
-
-def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows as mappings, by column name."""
-    return [
-        dict(zip(map(str, frame.columns), values, strict=True)) for values in frame.itertuples(index=False, name=None)
-    ]
+    return _frame(summary_rows(report), _summary_columns(report))
 
 
 def regime_frame(report: Report) -> pd.DataFrame:
@@ -76,7 +72,7 @@ def regime_frame(report: Report) -> pd.DataFrame:
         for target, result in _results(report)
         for regime in result.regimes
     ]
-    return pd.DataFrame(rows, columns=pd.Index(columns))
+    return _frame(rows, columns)
 
 
 def findings_frame(report: Report) -> pd.DataFrame:
@@ -87,7 +83,7 @@ def findings_frame(report: Report) -> pd.DataFrame:
     rows = [
         _keys(target, result) | _finding(finding) for target, result in _results(report) for finding in result.findings
     ]
-    return pd.DataFrame(rows, columns=pd.Index(columns))
+    return _frame(rows, columns)
 
 
 def elements_frame(report: Report) -> pd.DataFrame:
@@ -104,16 +100,9 @@ def elements_frame(report: Report) -> pd.DataFrame:
         name: np.repeat(np.array(column, dtype=object), repeats)
         for name, column in zip((*_KEYS, "regime"), zip(*owners, strict=True) if owners else [[]] * 4, strict=True)
     }
-    return pd.DataFrame(
-        owned
-        | {
-            "error_ulp_from": ERROR_EDGES[error],
-            "error_ulp_to": ERROR_EDGES[error + 1],
-            "magnitude_from": MAGNITUDE_EDGES[magnitude],
-            "magnitude_to": MAGNITUDE_EDGES[magnitude + 1],
-            "count": count,
-        }
-    )
+    edges = {"error_ulp_from": ERROR_EDGES[error], "error_ulp_to": ERROR_EDGES[error + 1]}
+    edges |= {"magnitude_from": MAGNITUDE_EDGES[magnitude], "magnitude_to": MAGNITUDE_EDGES[magnitude + 1]}
+    return _frame(owned | edges | {"count": count})
 
 
 def class_columns(report: Report) -> list[str]:
@@ -159,6 +148,19 @@ _DOMAINS = {
 
 _PROVED = ("proved_ulp", "proved_over")
 _WORST = ("worst_input", "worst_true", "worst_observed")
+
+
+def _frame(rows: Any, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(rows, columns=None if columns is None else pd.Index(columns))
+
+
+def _summary_columns(report: Report) -> list[str]:
+    policy = ["policy"] if policies_differ(report) else []
+    columns = [*_KEYS, *policy, "verdict", "coverage", "class", "cases", "max_ulp", "conditioned_ulp", *_PROVED]
+    columns += ["p99_ulp", "p50_ulp", "correctly_rounded", "max_bound_ratio", *MEASURES, *class_columns(report)]
+    return [*columns, "findings", "warnings", "change", *_WORST]
 
 
 def _results(report: Report) -> Iterator[tuple[TargetResult, DtypeResult]]:

@@ -109,7 +109,7 @@ def _page(report: Report, drawn: Sequence[plots.Drawing], budget: Budget, alone:
             style=Markup(_resource("report.css")),  # noqa: S704  our own style sheet
             caveats=_caveats(report),
             observed=_observed(report),
-            ops=_ops(report),
+            ops=list(frames.tables(report).items()),
             figures_open=sum(len(target.dtypes) for target in report.targets) <= _FEW,
             changed=any(result.change for target in report.targets for result in target.dtypes),
             verdict=words.verdict_of(report),
@@ -229,12 +229,6 @@ def _missed(result: DtypeResult) -> Iterator[str]:
 def _few(places: list[str], shown: int = 4) -> str:
     rest = len(places) - shown
     return "; ".join(places[:shown]) + (f"; and {rest} more" if rest > 0 else "")
-
-
-def _ops(report: Report) -> list[tuple[str, list[dict[str, Any]]]]:
-    """(op, rows of the summary)."""
-    frame = frames.summary_frame(report)
-    return [(str(op), list(rows.to_dict("records"))) for op, rows in frame.groupby("op", sort=False)]  # type: ignore[arg-type]
 
 
 def _pictures(drawn: Sequence[plots.Drawing], budget: int) -> Iterator[Picture]:

@@ -31,12 +31,10 @@ _NUMBERS = ("max_ulp", "p99_ulp", "p50_ulp", "max_bound_ratio")
 
 def render_latex(report: Report) -> str:
     """One table an operation, ready to be input. Needs jinja2, through pandas."""
-    frame = frames.summary_frame(readable(report))
-    return "\n".join(_table(str(op), rows) for op, rows in frame.groupby("op", sort=False))
+    return "\n".join(_table(op, rows) for op, rows in frames.tables(readable(report)).items())
 
 
-def _table(op: str, rows: pd.DataFrame) -> str:
-    records = rows.to_dict("records")
+def _table(op: str, records: list[dict[str, Any]]) -> str:
     shown = pd.DataFrame([_cells(record) for record in records], columns=list(_COLUMNS)).rename(columns=_COLUMNS)
     proved = any(record["proved_over"] for record in records)
     caption = (

@@ -29,19 +29,19 @@ __all__ = ["render_findings", "render_markdown", "table"]
 def render_markdown(report: Report) -> str:
     """Verdict, one table per op (targets side by side), failing findings in a line each, how it was made."""
     report = readable(report)
-    frame = frames.summary_frame(report)
-    changed = bool(frame["change"].any())
+    tables = frames.tables(report)
+    changed = any(row["change"] for rows in tables.values() for row in rows)
     blocks = [f"# Audit: {headline(report)}", _LEGEND]
-    for op, rows in frame.groupby("op", sort=False):
+    for op, rows in tables.items():
         header = [
             *_HEADER[:2],
-            *(["policy"] if "policy" in rows else []),
+            *(["policy"] if "policy" in rows[0] else []),
             *_HEADER[2:],
             *(["change"] if changed else []),
         ]
         blocks += [
-            f"## {markdown(str(op))}",
-            table(header, (_row(row)[: len(header)] for row in rows.to_dict("records"))),
+            f"## {markdown(op)}",
+            table(header, (_row(row)[: len(header)] for row in rows)),
         ]
     blocks += _listed(report, "fail", "## What failed")
     blocks += _listed(report, "known", "## What fails as the baseline says")

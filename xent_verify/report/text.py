@@ -52,7 +52,7 @@ def render_text(report: Report, *, color: bool | None = None, width: int | None 
     for table in _stacked(report) if made.width < _NARROW else _tables(report):
         made.print(table)
         made.print()
-    if any(map(ill_conditioned, frames.rows(frames.summary_frame(report)))):
+    if any(map(ill_conditioned, frames.summary_rows(report))):
         made.print(Text(f"{ILL_CONDITIONED_LEGEND}\n", style="dim"))
     informed = 0
     for defect in report.defects:
@@ -79,27 +79,27 @@ def render_finding(finding: Finding, where: str = "", *, color: bool | None = No
 
 def _tables(report: Report) -> Iterator[Table]:
     """One table an operation."""
-    for op, rows in frames.summary_frame(report).groupby("op", sort=False):
+    for op, rows in frames.tables(report).items():
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-        table.add_column(Text(str(op)), overflow="fold")
+        table.add_column(Text(op), overflow="fold")
         table.add_column("dtype", no_wrap=True)
-        if "policy" in rows:
+        if "policy" in rows[0]:
             table.add_column("policy", no_wrap=True)
         table.add_column("verdict", overflow="fold", max_width=_VERDICT_WIDTH)
         table.add_column("class", overflow="fold", max_width=_VERDICT_WIDTH)
         for name in ("values", "max ulp", "p99 ulp", "correct", "÷ bound"):
             table.add_column(name, justify="right", no_wrap=True)
         table.add_column("failing values")
-        if rows["change"].any():
+        if any(row["change"] for row in rows):
             table.add_column("change")
-        for row in rows.to_dict("records"):
+        for row in rows:
             table.add_row(*_cells(row)[: len(table.columns)])
         yield table
 
 
 def _stacked(report: Report) -> Iterator[Text]:
     """One result a paragraph: what a row of the table says, in short lines."""
-    for row in frames.rows(frames.summary_frame(report)):
+    for row in frames.summary_rows(report):
         text = Text(f"{row['op']} · {row['target']} · {row['dtype']}\n", style="bold")
         text.append(f"  {verdict_text(row)}", style=_STYLES[row["verdict"]])
         text.append(f"  {row['class']}\n" if row["class"] else "\n", style="not bold")
