@@ -165,7 +165,9 @@ class Enclosure:
         return self._each(lambda field: field.reshape(*shape))
 
     def moveaxis(self, source: int, destination: int) -> Enclosure:
-        return self._each(lambda field: np.moveaxis(field, source, destination))
+        last = len(self.shape) - 1
+        same = source % (last + 1) == destination % (last + 1)
+        return self if same else self._each(lambda field: np.moveaxis(field, source, destination))
 
     @classmethod
     def concatenate(cls, parts: Sequence[Enclosure], axis: int = 0) -> Enclosure:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,11 @@ class Rows:
         return 1 if self.axis is None else self.shape[self.axis]
 
     @property
+    def _last(self) -> bool:
+        """Whether rows lie along the last axis already, as in most calls: views of thousands of small arrays cost time."""
+        return self.axis is None or self.axis % len(self.shape) == len(self.shape) - 1
+
+    @property
     def outer(self) -> tuple[int, ...]:
         """The shape without the axis."""
         if self.axis is None:
@@ -63,8 +68,8 @@ class Rows:
 
     def of(self, array: NDArray[Any]) -> NDArray[Any]:
         """An array of that shape (or one that broadcasts to it) as rows [R, n]."""
-        full = np.broadcast_to(array, self.shape)
-        moved = full if self.axis is None else np.moveaxis(full, self.axis, -1)
+        full = array if array.shape == self.shape else np.broadcast_to(array, self.shape)
+        moved = full if self._last else np.moveaxis(full, cast("int", self.axis), -1)
         return moved.reshape(self.count, self.n)
 
     def touched(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -83,4 +88,5 @@ class Rows:
             return rows.reshape(self.shape)
         if rows.ndim == 1:
             return rows.reshape(self.outer)
-        return np.moveaxis(rows.reshape((*self.outer, rows.shape[-1])), -1, self.axis)
+        moved = rows.reshape((*self.outer, rows.shape[-1]))
+        return moved if self._last else np.moveaxis(moved, -1, self.axis)

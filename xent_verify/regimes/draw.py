@@ -7,6 +7,7 @@ constants: every edge is computed from the format's own fields.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ class Edges:
         return self.normal, self.subnormal, self.vanishing
 
 
+@functools.cache
 def edges_of(fmt: FloatFormat) -> Edges:
     """The exp edges of one format (logarithms in float64: exact to an ulp of float64, then nudged by ordinals)."""
     smallest = float(log(fmt.smallest_subnormal))
