@@ -12,7 +12,7 @@ from xent_verify.core.model import Batch, Returned
 from xent_verify.ops import OPS
 from xent_verify.truth import certify
 from xent_verify.verdict.judge import Rules, judge
-from xent_verify.verdict.rowwise import MEASURES, added, beside_ulps
+from xent_verify.verdict.rowwise import MEASURES, added, beside_ulps, derived
 
 
 def measures(op: str, inputs: dict[str, np.ndarray], value: np.ndarray) -> dict[str, float]:
@@ -69,6 +69,25 @@ def test_records_add_up() -> None:
     """Maxima by maximum, counts by addition."""
     merged = added({"max_kl_nats": 2.0, "argmax_flips": 1.0}, {"max_kl_nats": 1.0, "argmax_flips": 3.0})
     assert merged == {"max_kl_nats": 2.0, "argmax_flips": 4.0}
+
+
+@pytest.mark.parametrize(("step", "least", "most"), [(-1.0, -math.inf, -20.0), (0.0, -5.0, 5.0), (1.0, 20.0, math.inf)])
+def test_errors_of_one_sign_are_a_bias(step: float, least: float, most: float) -> None:
+    """Probabilities rounded to nearest have none; those rounded down have a negative one, those rounded up a positive one."""
+    x = np.random.default_rng(1).standard_normal((300, 5)).astype(np.float32)
+    p = np.exp(x.astype(np.float64))
+    p /= p.sum(axis=1, keepdims=True)
+    value = p.astype(np.float32)
+    wrong = (value > p) if step < 0 else (value < p) if step > 0 else np.zeros(p.shape, bool)
+    value = np.where(wrong, np.nextafter(value, np.float32(step * 2)), value)
+    told = derived(measures("softmax", {"x": x}, value))
+    assert least < told["bias"] < most
+    assert np.sign(told["mean_error"]) == np.sign(step) or step == 0
+
+
+def test_few_rows_have_no_bias() -> None:
+    """A mean over two rows says nothing."""
+    assert math.isnan(derived(measures("softmax", X, P.astype(np.float32)))["bias"])
 
 
 def test_they_reach_the_table() -> None:

@@ -14,7 +14,7 @@ from xent_verify.core.kinds import KINDS, SEVERITIES
 from xent_verify.core.model import DtypeResult, Example, Finding, Proved, RegimeResult, Report, TargetResult
 from xent_verify.report.arrays import decode_array, plain
 from xent_verify.verdict.measure import ERROR_EDGES, MAGNITUDE_EDGES
-from xent_verify.verdict.rowwise import MEASURES
+from xent_verify.verdict.rowwise import KEPT
 
 __all__ = ["SCHEMA", "report_of"]
 
@@ -113,7 +113,7 @@ def _regime(node: Node) -> RegimeResult:
 
 
 def _measures(node: Node) -> dict[str, float]:
-    return {name: node.number(name) for name in MEASURES if name in node.fields}
+    return {name: node.number(name) for name in KEPT if name in node.fields}
 
 
 def _length(item: Any, node: Node) -> tuple[int, float]:

@@ -22,7 +22,7 @@ from xent_verify.core.kinds import CLASSES, KINDS
 from xent_verify.core.model import DtypeResult, Example, Finding, RegimeResult, Report, TargetResult
 from xent_verify.report.words import call_text, class_text, classes_text, coverage, policies_differ, verdict
 from xent_verify.verdict.measure import ERROR_EDGES, MAGNITUDE_EDGES
-from xent_verify.verdict.rowwise import MEASURES, added
+from xent_verify.verdict.rowwise import MEASURES, added, derived
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -180,7 +180,7 @@ def _summary(target: TargetResult, result: DtypeResult, classes: Sequence[str]) 
     row |= _proved(result)
     row |= _quantiles(histogram, result.max_ulp) | _share(rounded, sum(regime.cases for regime in result.regimes))
     row |= {"max_bound_ratio": result.max_bound_ratio}
-    row |= _measures(reduce(added, (regime.measures for regime in result.regimes), {}))
+    row |= derived(reduce(added, (regime.measures for regime in result.regimes), {}))
     row |= {name: result.classes.get(name, 0) for name in classes}
     row |= {"findings": sum(finding.severity == "fail" for finding in result.findings)}
     row |= {"warnings": sum(finding.severity == "warn" for finding in result.findings)}
@@ -202,14 +202,10 @@ def _regime(regime: RegimeResult, classes: Sequence[str]) -> dict[str, Any]:
     row |= {"conditioned_ulp": regime.conditioned_ulp}
     row |= _quantiles(regime.histogram, regime.max_ulp) | _share(regime.correctly_rounded, regime.cases)
     row |= {"max_bound_ratio": regime.max_bound_ratio}
-    row |= _measures(regime.measures)
+    row |= derived(regime.measures)
     row |= {name: regime.classes.get(name, 0) for name in classes}
     row |= {f"by_{tier}": count for tier, count in zip(TIERS, regime.tiers, strict=False)}
     return row | _worst(regime.worst)
-
-
-def _measures(measures: Mapping[str, float]) -> dict[str, float]:
-    return {name: measures.get(name, float("nan")) for name in MEASURES}
 
 
 def _quantiles(histogram: NDArray[np.int64], largest: float) -> dict[str, float]:

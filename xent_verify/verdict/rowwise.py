@@ -1,14 +1,17 @@
 """Measures beside ulps (docs/reading.md): absolute and relative error, and what a row's user sees.
 
 Per row of probabilities |sum y - 1|, KL(p || y) in nats and whether the largest class changed; per loss whether a positive
-one came out 0. Each merges over calls by maximum or by addition.
+one came out 0; and the mean distance from the correctly rounded value, with its sign, which training adds up where single
+errors are small. Each merges over calls by maximum or by addition.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xent_verify.core.enclosure import Enclosure
 from xent_verify.core.formats import FloatArray
@@ -17,7 +20,7 @@ from xent_verify.ops import Op
 from xent_verify.verdict.measure import CODE, Errors
 from xent_verify.verdict.properties import result_rows
 
-__all__ = ["MEASURES", "added", "beside_ulps"]
+__all__ = ["KEPT", "MEASURES", "added", "beside_ulps", "derived"]
 
 MEASURES: Mapping[str, str] = {
     "max_absolute_error": "largest |y - t|",
@@ -26,7 +29,21 @@ MEASURES: Mapping[str, str] = {
     "max_kl_nats": "largest KL(p || y) of a row, in nats",
     "argmax_flips": "rows whose largest class is another one",
     "losses_to_zero": "positive losses that came out 0",
+    "mean_error": "mean of y - (t correctly rounded) in units of the limit, each at most 1; of rows their means",
+    "bias": "that mean over its standard error; 0 where every value is correctly rounded",
 }
+_SIGNED = ("signed_rows", "signed_sum", "signed_squares")
+"""Rows, the sum of their mean signed errors and the sum of the squares: what ``mean_error`` and ``bias`` are made of."""
+
+KEPT = (*(name for name in MEASURES if name not in ("mean_error", "bias")), *_SIGNED)
+"""What is counted, and stands in results."""
+
+_GRID = 2.0**20
+"""Mean errors are rounded to multiples of its inverse, so that their sums are exact in any order."""
+
+_FEW = 30
+"""Rows below which a mean says nothing."""
+
 _LAWS = {"sum_to_one", "exp_sums_to_one"}
 """Operations that keep one of them give probabilities or their logarithms."""
 _COUNTED = np.array([CODE["ok"], CODE["inaccurate"]])
@@ -39,6 +56,20 @@ def added(first: Mapping[str, float], second: Mapping[str, float]) -> dict[str, 
         held = merged.get(name, 0.0)
         merged[name] = max(held, value) if name.startswith("max_") else held + value
     return merged
+
+
+def derived(kept: Mapping[str, float]) -> dict[str, float]:
+    """Every measure of ``MEASURES``, from what was counted; NaN where that says nothing."""
+    told = {name: kept.get(name, math.nan) for name in MEASURES}
+    rows, total, squares = (kept.get(name, 0.0) for name in _SIGNED)
+    if rows >= _FEW:
+        mean = total / rows
+        spread = math.sqrt(max(squares / rows - mean * mean, 0.0) / rows)
+        told |= {
+            "mean_error": mean,
+            "bias": mean / spread if spread else math.copysign(math.inf, mean) if mean else 0.0,
+        }
+    return told
 
 
 def beside_ulps(op: Op, batch: Batch, observed: FloatArray, truth: Enclosure, errors: Errors) -> dict[str, float]:
@@ -54,12 +85,28 @@ def beside_ulps(op: Op, batch: Batch, observed: FloatArray, truth: Enclosure, er
         size = np.abs(true[counted])
         relative = np.where(size > 0, absolute / np.where(size > 0, size, 1.0), 0.0)
         found = {"max_absolute_error": _largest(absolute), "max_relative_error": _largest(relative)}
+        steps = observed[counted] - truth.rounded(batch.result_form).astype(np.float64)[counted]
+        share = np.ldexp(steps, np.clip(-quantum, -1000, 1000).astype(np.int32)) * (errors.ratio / errors.ulp)[counted]
+        signed = np.zeros(errors.ulp.shape)
+        signed[counted] = np.where(steps == 0, 0.0, np.nan_to_num(np.clip(share, -1.0, 1.0)))
+        found |= _signed(op, batch, signed, counted)
         if op.by_row and (_LAWS & set(op.laws)):
             found |= _rows(op, batch, observed, true)
         elif op.result == "loss" or op.name == "kl_divergence":
             lost = (observed == 0) & (true > 0) & (truth.rounded(batch.result_form) > 0)
             found["losses_to_zero"] = float(np.count_nonzero(lost))
     return found
+
+
+def _signed(op: Op, batch: Batch, signed: FloatArray, counted: NDArray[np.bool_]) -> dict[str, float]:
+    """The sums of ``_SIGNED`` over rows (elements, of an elementwise operation): errors of one row are not independent."""
+    if op.by_row:
+        signed, counted = result_rows(op, batch, signed), result_rows(op, batch, counted)
+    else:
+        signed, counted = signed.reshape(-1, 1), counted.reshape(-1, 1)
+    held = counted.sum(axis=1)
+    steps = np.rint(np.rint(signed[held > 0] * _GRID).sum(axis=1) / held[held > 0])
+    return dict(zip(_SIGNED, (float(len(steps)), steps.sum() / _GRID, (steps * steps).sum() / _GRID**2), strict=True))
 
 
 def _rows(op: Op, batch: Batch, observed: FloatArray, true: FloatArray) -> dict[str, float]:
