@@ -126,3 +126,23 @@ def test_a_profile_refuses_the_words_it_does_not_list(special: str, fine: bool) 
     answer = np.array([[np.nan, np.nan], [0.7310586, 0.26894143]], np.float32)
     found = judge(OPS["softmax"], batch, Returned(answer, "float32"), certify(batch), Rules(special=special))
     assert ("special_value" not in found.kinds()) == fine
+
+
+@pytest.mark.parametrize(
+    ("special", "answer", "severities"),
+    [
+        ("any", [np.nan, np.nan], {"warn"}),
+        ("limit", [np.nan, np.nan], {"fail"}),
+        ("torch", [0.0, np.inf], set()),
+        ("any", [1.0, np.inf], {"fail"}),
+    ],
+)
+def test_nan_at_an_infinite_logit_of_a_binary_loss_is_a_convention(
+    special: str, answer: list[float], severities: set[str]
+) -> None:
+    """max(x, 0) - x y is inf - inf there: worth a warning, wrong where the limit is asked for. A wrong number is wrong."""
+    inputs = {"logits": np.array([np.inf, -np.inf], np.float32), "target": np.array([1.0, 1.0], np.float32)}
+    batch = Batch("binary_cross_entropy_with_logits", "float32", "test", inputs, {"reduction": "none"})
+    value = Returned(np.array(answer, np.float32), "float32")
+    found = judge(OPS[batch.op], batch, value, certify(batch), Rules(special=special))
+    assert {hit.severity for hit in found.hits} == severities

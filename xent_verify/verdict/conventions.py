@@ -18,7 +18,7 @@ from xent_verify.core.formats import FloatArray
 from xent_verify.core.model import Batch
 from xent_verify.ops import Op
 
-__all__ = ["PROFILES", "Situation", "profile_named", "situations"]
+__all__ = ["PROFILES", "QUESTIONABLE", "Situation", "profile_named", "situations"]
 
 ACCEPTED: Mapping[str, tuple[str, ...]] = {
     "all -inf": ("nan", "zero", "uniform", "-inf"),
@@ -28,9 +28,16 @@ ACCEPTED: Mapping[str, tuple[str, ...]] = {
     "mean over zero weight": ("nan", "zero", "inf"),
     "-inf under label smoothing": ("inf", "nan", "finite"),
     "zero target on -inf": ("zero times", "nan"),
+    "infinite logit": ("limit", "nan"),
     "no softmax": ("nan", "inf", "-inf", "zero", "finite", "other"),
 }
 """Words a situation may be answered with under ``any``."""
+
+QUESTIONABLE: Mapping[str, str] = {
+    "zero target on -inf": "a zero target on a logit of -inf gives NaN (0 times -inf)",
+    "infinite logit": "an infinite logit gives NaN (0 times infinity)",
+}
+"""Situations in which NaN is accepted and worth a warning, and its words."""
 
 PROFILES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "any": ACCEPTED,
@@ -40,6 +47,7 @@ PROFILES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "mean over nothing": ("zero", "nan"),
         "-inf under label smoothing": ("inf",),
         "zero target on -inf": ("zero times",),
+        "infinite logit": ("limit",),
     },
     "torch": {
         "all -inf": ("nan",),
@@ -47,6 +55,7 @@ PROFILES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "mean over nothing": ("nan",),
         "-inf under label smoothing": ("inf",),
         "zero target on -inf": ("nan",),
+        "infinite logit": ("nan",),
     },
     "scipy": {
         "all -inf": ("nan",),
@@ -80,6 +89,7 @@ def situations(op: Op, batch: Batch, observed: FloatArray, truth_hi: FloatArray)
         if op.result == "elements" and op.by_row and len(op.inputs) == 1 and not op.counted:
             return _row_situations(op, batch, observed, truth_hi)
         found = _loss_situations(op, batch, observed, truth_hi) if op.name == "cross_entropy" else []
+        found += _infinite_logits(op, batch, observed, truth_hi) if op.result == "loss" and not op.by_row else []
         return found + _unsound(batch, observed, truth_hi, found)
 
 
@@ -160,6 +170,14 @@ def _loss_situations(op: Op, batch: Batch, observed: FloatArray, truth_hi: Float
         if np.any(mask & np.isnan(observed)):
             found.append(Situation("zero target on -inf", mask & np.isnan(observed), ("nan",)))
     return found
+
+
+def _infinite_logits(op: Op, batch: Batch, observed: FloatArray, truth_hi: FloatArray) -> list[Situation]:
+    """NaN of a loss of single numbers at an infinite one, where its limit is 0 or infinite: max(x, 0) - x y is inf - inf."""
+    where = np.isinf(batch.x.astype(np.float64))
+    whole = str(op.option(batch, "reduction")) != "none"
+    mask = (where.any() if whole else where) & np.isnan(observed) & ~np.isnan(truth_hi)
+    return [Situation("infinite logit", mask, ("nan",))] if mask.any() else []
 
 
 def _any_live(batch: Batch) -> bool:

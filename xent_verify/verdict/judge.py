@@ -199,7 +199,6 @@ def _conventions(
     words: list[tuple[str, str]] = []
     for found in conventions.situations(op, batch, observed, truth.hi):
         fine = all(word in accepted[found.name] for word in found.words)
-        questionable = found.name == "zero target on -inf" and fine
         if fine:
             code = np.where(found.mask, CODE["convention"], code)
             ratio = np.where(found.mask, 0.0, ratio)
@@ -207,8 +206,9 @@ def _conventions(
             refused = found.mask & np.isnan(observed) & (code == CODE["ok"])
             code = np.where(refused, CODE["special_value"], code)
             ratio = np.where(refused, np.inf, ratio)
-        if questionable:
-            hits.append(Hit("special_value", "warn", "a zero target on a logit of -inf gives NaN (0 times -inf)"))
+        if fine and found.name in conventions.QUESTIONABLE:
+            first, count = int(np.argmax(found.mask)), int(np.count_nonzero(found.mask))
+            hits.append(Hit("special_value", "warn", conventions.QUESTIONABLE[found.name], count, first))
         words.extend((found.name, word) for word in set(found.words))
     return Errors(errors.ulp, ratio, code.astype(np.uint8)), hits, tuple(sorted(words))
 
