@@ -224,6 +224,16 @@ def test_what_small_calls_met_is_reported() -> None:
     )
 
 
+def test_an_interpreter_that_rounds_otherwise_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton's cuts bfloat16 off: the notes say so where it is switched on, and nothing where it is not."""
+    target = tmp_path / "kernel.py"
+    target.write_text(COMPILED.replace("numba", "triton"))
+    for value, told in (("1", True), ("0", False)):
+        monkeypatch.setenv("TRITON_INTERPRET", value)
+        with open_candidate(f"{target}:f", "softmax") as candidate:
+            assert any("interpreter" in note for note in candidate.met) == told
+
+
 # --- fixed options, in place
 
 

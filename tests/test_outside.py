@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from xent_verify import audit
+from xent_verify.auditing.audit import merged
 from xent_verify.candidates.adapters import adapter_named
 from xent_verify.cli import run
 from xent_verify.core import formats
@@ -20,6 +21,7 @@ from xent_verify.core.outside import is_outside
 from xent_verify.laws import law_named
 from xent_verify.ops import op_named
 from xent_verify.regimes import plan
+from xent_verify.report import from_json, to_json
 from xent_verify.scripts import array_expression
 from xent_verify.verdict.policies import parse_policy
 
@@ -92,6 +94,26 @@ def test_modules_of_the_current_folder_are_found() -> None:
     """As for targets: no PYTHONPATH is needed."""
     assert op_named("things:OP").name == "twice"
     assert adapter_named("things:Arrays", "cuda").device == "cuda"
+
+
+@pytest.mark.parametrize("isolated", [True, False])
+def test_a_device_is_named_in_the_environment(tmp_path: Path, isolated: bool) -> None:
+    """An adapter says where its arrays lie; reports, and reports put together, say it too."""
+    (tmp_path / "devices.py").write_text(
+        "from xent_verify.candidates.adapters.numpy_arrays import Arrays as Plain\n\n"
+        "class Arrays(Plain):\n    where = 'toy:0, driver 7'\n"
+    )
+    settings: dict[str, Any] = {"op": "sigmoid", "dtypes": ["float8_e5m2"], "profile": "quick", "isolated": isolated}
+    target = tmp_path / "f.py"
+    target.write_text(
+        "import numpy as np\n\ndef f(x):\n    return (1 / (1 + np.exp(-x.astype('f8')))).astype(x.dtype)\n"
+    )
+    there = audit(f"{target}:f", arrays="devices:Arrays", **settings)
+    assert there.environment["devices"] == ["toy:0, driver 7"]
+    here = audit(f"{target}:f", **settings)
+    assert "devices" not in here.environment
+    assert merged([here, there]).environment["devices"] == ["toy:0, driver 7"]
+    assert from_json(to_json(there)).environment["devices"] == ["toy:0, driver 7"]
 
 
 def test_a_name_with_a_colon_may_be_something_else() -> None:

@@ -176,23 +176,24 @@ def audited(
         had = kept.get(name_of(target), {})
         left = [form for form in forms if form not in had]
         share = clock.part(1 / (len(targets) - number))
-        dtyped, ended = _of_target(target, operation, left, own, progress, share) if left else ([], None)
+        dtyped, ended, where = _of_target(target, operation, left, own, progress, share) if left else ([], None, "")
         found = {**had, **{one.dtype: one for one in dtyped}}
         told = tuple(found[form] for form in forms if form in found)
-        results.append(TargetResult(name_of(target), operation.name, told, own.record()))
+        results.append(TargetResult(name_of(target), operation.name, told, own.record(), where))
         if isinstance(ended, UsageError):
             refused.append(ended)
         if isinstance(ended, KeyboardInterrupt):
-            return AuditReport(tuple(results), describe(), interrupted=True)
+            return AuditReport(tuple(results), describe(one.where for one in results), interrupted=True)
     if len(refused) == len(targets):
         raise refused[0]
-    return AuditReport(tuple(results), describe())
+    return AuditReport(tuple(results), describe(one.where for one in results))
 
 
 def kept_of(report: Report, op: str | Op, settings: Settings) -> Kept:
     """The complete results in a report that an audit with these settings would find again: same versions, same machine."""
     operation = op_named(op)
-    if dict(report.environment) != json.loads(json.dumps(describe())):
+    environment = {name: value for name, value in report.environment.items() if name != "devices"}
+    if environment != json.loads(json.dumps(describe())):
         return {}
     found: dict[str, dict[str, DtypeResult]] = {}
     for target in report.targets:
@@ -219,20 +220,22 @@ def _of_target(
     settings: Settings,
     progress: Progress | None,
     clock: Clock,
-) -> tuple[list[DtypeResult], BaseException | None]:
-    """The results of one target, format by format, and what ended its audit: an interruption, or that it cannot be opened."""
+) -> tuple[list[DtypeResult], BaseException | None, str]:
+    """The results of one target, format by format; what ended its audit (an interruption, or that it cannot be opened); where."""
     found: list[DtypeResult] = []
+    where = ""
     try:
         with opened(target, op, settings) as candidate:
+            where = candidate.where
             for number, form in enumerate(forms):
                 share = clock.part(1 / (len(forms) - number))
                 found.append(audit_dtype(candidate, op, form, settings, progress, share))
     except KeyboardInterrupt as error:
-        return found, error
+        return found, error, where
     except Exception as error:  # noqa: BLE001  (said in the report)
         why = error if not found else None
-        return [*found, *(unfinished(form, one_line(error)) for form in forms[len(found) :])], why
-    return found, None
+        return [*found, *(unfinished(form, one_line(error)) for form in forms[len(found) :])], why, where
+    return found, None, where
 
 
 def unfinished(fmt: str, why: str) -> DtypeResult:
@@ -344,4 +347,6 @@ def merged(reports: Sequence[Report]) -> AuditReport:
     if not reports:
         raise UsageError("nothing to merge")
     targets = tuple(target for report in reports for target in report.targets)
-    return AuditReport(targets, dict(reports[0].environment), any(report.interrupted for report in reports))
+    devices = sorted({device for report in reports for device in report.environment.get("devices", ())})
+    environment = dict(reports[0].environment) | ({"devices": devices} if devices else {})
+    return AuditReport(targets, environment, any(report.interrupted for report in reports))

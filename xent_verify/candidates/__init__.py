@@ -117,6 +117,11 @@ class Candidate:
         return self._engine.style.met
 
     @property
+    def where(self) -> str:
+        """The device that its arrays lie on, in words; "" for the CPU."""
+        return self._engine.style.where
+
+    @property
     def fixed(self) -> Mapping[str, Any]:
         """Options that are set inside the target."""
         return self._calling.options

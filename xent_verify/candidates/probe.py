@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify.candidates import state
-from xent_verify.candidates.adapters import Adapter, adapter_named, home_of, likely, uses
+from xent_verify.candidates.adapters import Adapter, adapter_named, home_of, interpreted, likely, uses, where_of
 from xent_verify.candidates.answers import NotAnArray, raised, to_array
 from xent_verify.candidates.calling import Calling, missing_arguments, suggested
 from xent_verify.candidates.signature import style_of
@@ -99,7 +99,7 @@ def plan(
     fixed = tuple(calling.options)
     if known is not None or not ask:
         adapter, prepared = _prepared(function, names[0], device, calling)
-        style = replace(style_of(prepared, op), fixed=fixed) if known is None else known
+        style = replace(style_of(prepared, op), fixed=fixed, where=where_of(adapter)) if known is None else known
         return _differentiated(prepared, adapter, style), names[0], style
     met: list[str] = []
     refusals: list[BaseException] = []
@@ -116,7 +116,7 @@ def plan(
         other = home_of(asker.said)
         if arrays == "auto" and other and other != name:  # fed NumPy, it answers in its own library's arrays
             return plan(function, op, other, device, extra, calling=calling)
-        style = _through_a_loss(asker, style)
+        style = replace(_through_a_loss(asker, style), met=interpreted(), where=where_of(adapter))
         return _differentiated(prepared, adapter, style), name, style
     lacking = missing_arguments(refusals, function)
     if lacking:
@@ -126,7 +126,7 @@ def plan(
     # No small call was answered: the library that the target's own module uses, or one that is loaded, is meant.
     best = next((name for name in uses(function) if name in names), names[-1])
     prepared, name, style = plan(function, op, best, device, extra, ask=False, calling=calling)
-    return prepared, name, replace(style, met=tuple(met))
+    return prepared, name, replace(style, met=(*met, *interpreted()))
 
 
 def _prepared(

@@ -33,7 +33,7 @@ class Style:
     "probability". ``formats``: formats it takes (None: cannot be told). ``loss``: None, or for a gradient that is had
     by differentiating a loss, the names of that loss's inputs (as ``names``). ``dims``: the shape it is built for (-1: any
     length; None: any shape). ``fixed``: options set inside the target, never given to it. ``met``: what small calls met
-    that were refused, in words.
+    that were refused, in words. ``where``: the device that its arrays lie on, its driver and library, in words; "" on the CPU.
     """
 
     op: str
@@ -51,6 +51,7 @@ class Style:
     dims: tuple[int, ...] | None = None
     fixed: tuple[str, ...] = ()
     met: tuple[str, ...] = ()
+    where: str = ""
 
     def to_plain(self) -> dict[str, Any]:
         """As JSON takes it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Iterable
 from importlib import import_module, metadata
 from typing import Any
 
@@ -31,18 +32,20 @@ def instruction_set() -> str:
     return " ".join([platform.machine(), *found])
 
 
-def describe() -> dict[str, Any]:
-    """Versions, platform and instruction set (nothing that names this machine)."""
+def describe(devices: Iterable[str] = ()) -> dict[str, Any]:
+    """Versions, platform and instruction set, and the devices that arrays lay on (nothing that names this machine)."""
     versions = {}
     for name in _PACKAGES:
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
+    told = sorted({device for device in devices if device})
     return {
         "python": platform.python_version(),
         "implementation": sys.implementation.name,
         "platform": f"{platform.system()} {platform.machine()}",
         "instruction_set": instruction_set(),
         "packages": versions,
+        **({"devices": told} if told else {}),
     }

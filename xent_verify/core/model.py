@@ -358,6 +358,7 @@ class TargetResult:
     op: str
     dtypes: tuple[DtypeResult, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    where: str = ""  # the device of its arrays, in words; "" for the CPU
 
     @property
     def defects(self) -> tuple[Defect, ...]:

@@ -104,7 +104,11 @@ def gate(
         changes = tuple(change for change in changes if change.word != "stale")
     held = [_fallen(_excused(_against(result, changes) if known else result, excused), changes) for result in results]
     return GateResult(
-        AuditReport(tuple(held), describe(), interrupted), found, changes, tuple(unchecked), tuple(checked)
+        AuditReport(tuple(held), describe(one.where for one in held), interrupted),
+        found,
+        changes,
+        tuple(unchecked),
+        tuple(checked),
     )
 
 

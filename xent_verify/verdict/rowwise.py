@@ -92,7 +92,7 @@ def beside_ulps(op: Op, batch: Batch, observed: FloatArray, truth: Enclosure, er
         found |= _signed(op, batch, signed, counted)
         if op.by_row and (_LAWS & set(op.laws)):
             found |= _rows(op, batch, observed, true)
-        elif op.result == "loss" or op.name == "kl_divergence":
+        elif op.result == "loss" or "not_negative" in op.laws:
             lost = (observed == 0) & (true > 0) & (truth.rounded(batch.result_form) > 0)
             found["losses_to_zero"] = float(np.count_nonzero(lost))
     return found

@@ -9,6 +9,7 @@ calling style).
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import typing
 from collections.abc import Callable, Mapping
@@ -24,11 +25,23 @@ from xent_verify.candidates.style import Style
 from xent_verify.core.failures import MissingExtraError, UnknownNameError
 from xent_verify.core.outside import is_outside, outside
 
-__all__ = ["ADAPTERS", "FOREIGN", "Adapter", "Loaded", "adapter_named", "compiles", "home_of", "likely", "uses"]
+__all__ = [
+    "ADAPTERS",
+    "FOREIGN",
+    "Adapter",
+    "Loaded",
+    "adapter_named",
+    "compiles",
+    "home_of",
+    "interpreted",
+    "likely",
+    "uses",
+    "where_of",
+]
 
 
 class Adapter(Protocol):
-    """One array library."""
+    """One array library. An attribute ``where`` may name the device that arrays lie on, its driver and library."""
 
     def prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """A plain callable, where the target is an instance or a class of the library."""
@@ -113,6 +126,27 @@ _COMPILERS = ("torch._dynamo", "triton", "jax", "numba", "tensorflow")
 def compiles() -> bool:
     """Whether something is loaded that compiles a function when it is called first."""
     return any(name in sys.modules for name in _COMPILERS)
+
+
+def interpreted() -> tuple[str, ...]:
+    """What is to be known where kernels run in an interpreter; () where none does. Triton reads the variable at import."""
+    if "triton" not in sys.modules or os.environ.get("TRITON_INTERPRET", "0").lower() not in (
+        "1",
+        "true",
+        "on",
+        "y",
+        "yes",
+    ):
+        return ()
+    return (
+        "Triton runs in its interpreter, which cuts bfloat16 off where it stores it: "
+        "what bfloat16 results show need not hold of the compiled kernel",
+    )
+
+
+def where_of(adapter: Adapter) -> str:
+    """The device of an adapter's arrays, in words; "" for the CPU."""
+    return str(getattr(adapter, "where", ""))
 
 
 def uses(function: Any) -> list[str]:

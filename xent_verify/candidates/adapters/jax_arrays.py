@@ -27,6 +27,8 @@ class Arrays:
             self._device = jax.devices("gpu" if device.startswith("cuda") else device)[0]
         except RuntimeError as error:
             raise UsageError(f"device {device!r}: JAX has none here ({str(error).splitlines()[0]})") from None
+        version = " ".join(str(getattr(self._device.client, "platform_version", "")).split())
+        self.where = "" if device == "cpu" else f"{self._device.platform}, {self._device.device_kind}, {version}"
 
     def prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
         return instantiated(function)

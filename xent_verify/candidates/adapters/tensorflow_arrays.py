@@ -23,6 +23,12 @@ class Arrays:
         if gpu and not tf.config.list_physical_devices("GPU"):
             raise UsageError(f"device {device!r}: TensorFlow sees no GPU here")
         self._device = "GPU:0" if gpu else "CPU:0"
+        self.where = self._told() if gpu else ""
+
+    def _told(self) -> str:
+        details = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
+        version = tf.sysconfig.get_build_info().get("cuda_version", "")
+        return f"{self._device}, {details.get('device_name', 'unknown')}, CUDA {version}"
 
     def prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
         return instantiated(function)

@@ -30,6 +30,15 @@ class Arrays:
         if device.split(":")[0] == "cuda" and not torch.cuda.is_available():
             raise UsageError(f"device {device!r}: torch sees no CUDA device here")
         self._device = device
+        self.where = "" if device == "cpu" else self._told()
+
+    def _told(self) -> str:
+        """The device in words, such as "cuda:0, NVIDIA H200, CUDA 12.8, driver for CUDA 12.9"."""
+        if self._device.split(":")[0] != "cuda":
+            return self._device
+        told = f"{self._device}, {torch.cuda.get_device_name(self._device)}, CUDA {torch.version.cuda or torch.version.hip}"
+        number = getattr(torch._C, "_cuda_getDriverVersion", lambda: 0)()
+        return f"{told}, driver for CUDA {number // 1000}.{number % 1000 // 10}" if number else told
 
     def prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Modules move to the device and are put in evaluation mode; their signature is that of ``forward``."""
