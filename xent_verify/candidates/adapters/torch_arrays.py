@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from xent_verify.candidates.classes import instantiated
 from xent_verify.core.arrays import as_numpy
-from xent_verify.core.failures import UsageError
+from xent_verify.core.failures import UsageError, clipped
 
 __all__ = ["Arrays"]
 
@@ -27,8 +27,11 @@ class Arrays:
     """torch.Tensor on one device."""
 
     def __init__(self, argument: str = "", device: str = "cpu") -> None:  # noqa: ARG002  every adapter's signature
-        if device.split(":")[0] == "cuda" and not torch.cuda.is_available():
-            raise UsageError(f"device {device!r}: torch sees no CUDA device here")
+        try:
+            torch.zeros(1, device=device).cpu()  # "meta" holds no values
+        except Exception as error:
+            why = str(error).partition("\n")[0].partition(". ")[0]
+            raise UsageError(f"device {device!r}: torch has none here that holds values ({clipped(why, 160)})") from None
         self._device = device
         self.where = "" if device == "cpu" else self._told()
 
