@@ -29,7 +29,7 @@ class Arrays:
     def __init__(self, argument: str = "", device: str = "cpu") -> None:  # noqa: ARG002  every adapter's signature
         try:
             torch.zeros(1, device=device).cpu()  # "meta" holds no values
-        except Exception as error:
+        except (RuntimeError, AssertionError, ValueError, TypeError) as error:
             why = str(error).partition("\n")[0].partition(". ")[0]
             raise UsageError(f"device {device!r}: torch has none here that holds values ({clipped(why, 160)})") from None
         self._device = device
