@@ -31,7 +31,9 @@ class Arrays:
             torch.zeros(1, device=device).cpu()  # "meta" holds no values
         except (RuntimeError, AssertionError, ValueError, TypeError) as error:
             why = str(error).partition("\n")[0].partition(". ")[0]
-            raise UsageError(f"device {device!r}: torch has none here that holds values ({clipped(why, 160)})") from None
+            raise UsageError(
+                f"device {device!r}: torch has none here that holds values ({clipped(why, 160)})"
+            ) from None
         self._device = device
         self.where = "" if device == "cpu" else self._told()
 
