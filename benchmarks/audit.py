@@ -3,17 +3,24 @@
 Seconds of wall time, the best of several runs, each in a process of its own: the quick and the standard audit of NumPy's
 stable forms in float32; the same with the target in this process (the ratio is what isolation costs); the quick gate of
 three functions in two formats. The peer in the same run is what people write today: the same function against
-float64 NumPy on 1000 rows of normal logits with ``assert_allclose``.
+float64 NumPy on 1000 rows of normal logits with ``assert_allclose``. Where a C compiler is found, also what the glue costs a row
+of a C function that is called row by row (its own time is a thousandth of that).
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+import numpy as np
+
+from xent_verify.candidates import open_candidate
+from xent_verify.core.model import Batch, Returned
 
 PEER = """
 import numpy as np
@@ -54,6 +61,28 @@ def seconds(arguments: list[str], repeat: int, folder: Path) -> float:
     return best
 
 
+KERNEL = "void half(float *x, int n) { for (int i = 0; i < n; i++) x[i] = 0.5f; }"
+
+
+def glue(folder: Path, repeat: int, rows: int = 20_000) -> float | None:
+    """Microseconds of the processor a row of a C function that takes one row in place; None where no compiler is found."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        return None
+    (folder / "half.c").write_text(KERNEL)
+    subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-o", "half.so", "half.c"], cwd=folder, check=True)  # noqa: S603
+    batch = Batch("softmax", "float32", "", {"x": np.zeros((rows, 2), np.float32)})
+    best = float("inf")
+    said = {"signature": "void half(float *x, int n)"}
+    with open_candidate(f"{folder / 'half.so'}:half", "softmax", kwargs=said, isolated=False) as candidate:
+        for _ in range(repeat):
+            start = time.process_time()
+            if not isinstance(candidate.call(batch), Returned):
+                return None
+            best = min(best, time.process_time() - start)
+    return best / rows * 1e6
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeat", type=int, default=3)
@@ -67,6 +96,8 @@ def main() -> int:
         tool = ["-m", "xent_verify"]
         gate = seconds([*tool, "gate"], repeat, folder)
         print(f"quick gate, three functions x two formats  {gate:6.2f} s ({gate / peer:.0f} x)")
+        row = glue(folder, repeat)
+        print("glue of a C function called row by row  " + ("no compiler" if row is None else f"{row:6.2f} µs a row"))
         print(f"{'audit, one operation, float32':32}{'quick':>16}{'standard':>18}{'of it isolation':>18}")
         for op in OPS:
             audit = [*tool, "audit", "stable", "--op", op, "--dtype", "float32"]

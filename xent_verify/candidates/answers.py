@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from xent_verify.candidates.adapters import Adapter
 from xent_verify.candidates.codec import is_number
+from xent_verify.core.arrays import dtype_name
 from xent_verify.core.model import Malformed, Raised
 
 __all__ = ["NotAnArray", "ProgramEnded", "native", "raised", "same", "shares_memory", "to_array", "type_name"]
@@ -62,7 +63,7 @@ def to_array(value: Any, adapter: Adapter) -> tuple[NDArray[Any], str]:
         raise NotAnArray(f"array of {array.dtype.name}")
     if array.nbytes > _RESULT_LIMIT and 0 in array.strides:
         raise NotAnArray(f"broadcast view of {array.nbytes} bytes")
-    return array, array.dtype.name
+    return array, dtype_name(array.dtype)
 
 
 def _python_number(value: Any) -> tuple[NDArray[Any], str]:

@@ -18,6 +18,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
+from xent_verify.core.arrays import dtype_name
 from xent_verify.core.documents import shown
 from xent_verify.core.failures import clipped
 from xent_verify.core.model import Batch, Died, Malformed, NotOffered, Outcome, Raised, Returned, TimedOut
@@ -49,7 +50,8 @@ _EXTENDED = (
 @cache
 def is_number(dtype: np.dtype[Any]) -> bool:
     """True for the dtypes that may travel: real numbers."""
-    return dtype.name in _PLAIN or dtype.name in _EXTENDED
+    name = dtype_name(dtype)
+    return name in _PLAIN or name in _EXTENDED
 
 
 def _dtype(name: str) -> np.dtype[Any]:
@@ -61,7 +63,7 @@ def _dtype(name: str) -> np.dtype[Any]:
 def pack(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> list[Any]:
     """The buffers of one frame, in order."""
     named = {name: np.ascontiguousarray(array).reshape(np.shape(array)) for name, array in arrays.items()}
-    specs = [(name, array.dtype.name, array.shape) for name, array in named.items()]
+    specs = [(name, dtype_name(array.dtype), array.shape) for name, array in named.items()]
     text = json.dumps({**header, "buffers": specs}).encode()
     views = [array.reshape(-1).view(np.uint8).data for array in named.values() if array.nbytes]
     return [_HEAD.pack(len(text)) + text, *views]

@@ -21,6 +21,7 @@ from xent_verify.candidates import codec, keeper
 from xent_verify.candidates.calling import Calling
 from xent_verify.candidates.style import Style
 from xent_verify.candidates.wire import Ended, read_exactly, widen, write_all
+from xent_verify.core.arrays import dtype_name
 from xent_verify.core.failures import MissingExtraError, UsageError, clipped, printable
 from xent_verify.core.model import Batch, Died, Malformed, Outcome, Returned, TimedOut
 
@@ -302,7 +303,7 @@ class Child:
 
 def _shapes(batch: Batch) -> tuple[Any, ...]:
     """What a compiler makes a program for."""
-    inputs = tuple((value.shape, value.dtype.name) for value in batch.inputs.values())
+    inputs = tuple((value.shape, dtype_name(value.dtype)) for value in batch.inputs.values())
     options = tuple(
         (name, np.shape(value) if isinstance(value, np.ndarray) else repr(value))
         for name, value in sorted(batch.options.items())

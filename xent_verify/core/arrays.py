@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from typing import Any
 
@@ -9,7 +10,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["as_numpy"]
+__all__ = ["as_numpy", "dtype_name"]
 
 _AS_BITS = {
     "bfloat16": ("int16", ml_dtypes.bfloat16),
@@ -17,6 +18,12 @@ _AS_BITS = {
     "float8_e5m2": ("uint8", ml_dtypes.float8_e5m2),
 }
 """Formats of torch that its ``numpy()`` does not know: the integers of that width, and NumPy's name for the format."""
+
+
+@functools.lru_cache(maxsize=256)
+def dtype_name(dtype: np.dtype[Any]) -> str:
+    """``dtype.name``, which NumPy puts together anew each time it is asked: calls of a sweep ask thousands of times."""
+    return dtype.name
 
 
 def as_numpy(value: Any) -> NDArray[Any] | None:

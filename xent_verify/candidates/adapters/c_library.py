@@ -21,6 +21,7 @@ starts out as NaN: what is written outside of it, or not written, is seen.
 from __future__ import annotations
 
 import ctypes
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -58,6 +59,7 @@ _PARAMETER = re.compile(
 )
 _GUARD = 64
 _GUARD_BYTE = 0xA5
+_GUARDS = bytes([_GUARD_BYTE]) * (2 * _GUARD)
 
 
 class OutOfBounds(Exception):  # noqa: N818  the name is what the report shows
@@ -232,9 +234,9 @@ def _caller(function: Any, declared: Declared, op: str) -> Callable[..., Any]:
         result = function(*(places[role] for role in declared.roles))
         if "output" not in declared.roles and not declared.in_place:
             return dtype.type(result)
-        outside = np.delete(whole, np.s_[inside])
-        if (outside != _GUARD_BYTE).any():
-            raise OutOfBounds(f"{int((outside != _GUARD_BYTE).sum())} bytes next to the result were written")
+        guards = whole[: inside.start].tobytes() + whole[inside.stop :].tobytes()
+        if guards != _GUARDS:
+            raise OutOfBounds(f"{len(guards) - guards.count(_GUARD_BYTE)} bytes next to the result were written")
         if per_row:
             return out[0] if not declared.many else out.reshape(np.delete(x.shape, axis % x.ndim))
         return out[0] if x.ndim == 1 else np.moveaxis(out.reshape(np.moveaxis(x, axis, -1).shape), -1, axis)
@@ -244,14 +246,14 @@ def _caller(function: Any, declared: Declared, op: str) -> Callable[..., Any]:
 
 def _rows(x: NDArray[Any], axis: int, *, strided: bool) -> NDArray[Any]:
     """rows × n; with strides a view where there is one, else contiguous."""
-    moved = np.moveaxis(x, axis, -1)
-    rows = moved.reshape(int(np.prod(moved.shape[:-1], dtype=np.int64)), moved.shape[-1])
+    moved = x if axis in (-1, x.ndim - 1) else np.moveaxis(x, axis, -1)
+    rows = moved.reshape(math.prod(moved.shape[:-1]), moved.shape[-1])
     return rows if strided and all(step % x.itemsize == 0 for step in rows.strides) else np.ascontiguousarray(rows)
 
 
 def _guarded(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[NDArray[np.uint8], slice, NDArray[Any]]:
     """(all bytes, where the result lies, the result): guard bytes on both sides, NaN inside."""
-    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    size = math.prod(shape) * dtype.itemsize
     whole = np.full(size + 2 * _GUARD, _GUARD_BYTE, np.uint8)
     inside = slice(_GUARD, _GUARD + size)
     out = whole[inside].view(dtype).reshape(shape)
