@@ -81,8 +81,8 @@ def read_frame(read: Callable[[int], Any], limit: int) -> Frame:
     if not isinstance(header, dict):
         raise ValueError("a frame without a header")
     arrays, total = {}, 0
-    for name, dtype_name, shape in _specs(header.pop("buffers", None)):
-        dtype = _dtype(dtype_name)
+    for name, kind, shape in _specs(header.pop("buffers", None)):
+        dtype = _dtype(kind)
         count = math.prod(shape) * dtype.itemsize
         total += count
         if total > limit:
