@@ -290,7 +290,9 @@ class RegimeResult:
     classes: Mapping[str, int]
     tiers: tuple[int, ...]  # values decided per tier, as enclosure.TIERS
     worst: Example | None = None
-    length_max: Mapping[int, float] = field(default_factory=dict)  # row length -> largest error_ulp
+    length_max: Mapping[int, float] = field(
+        default_factory=dict
+    )  # row length -> largest error_ulp of well-conditioned values
     measures: Mapping[str, float] = field(default_factory=dict)  # beside ulps: ``rowwise.MEASURES``
     conditioned_ulp: float = 0.0  # largest error_ulp where the limit is below ``measure.ILL_CONDITIONED`` ulps
 

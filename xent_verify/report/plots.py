@@ -219,7 +219,7 @@ def by_magnitude(targets: Sequence[TargetResult]) -> Figure:
 
 
 def by_length(targets: Sequence[TargetResult]) -> Figure:
-    """Largest error at each row length, lengths of one octave together."""
+    """Largest error of well-conditioned values at each row length, lengths of one octave together."""
     figure, panels = _grid(targets, log_x=2, log_y=True)
     for panel, target in zip(panels, targets, strict=True):
         panel.axhline(0.5, color=INK, linewidth=0.6)
@@ -230,7 +230,9 @@ def by_length(targets: Sequence[TargetResult]) -> Figure:
                 if octave and np.isfinite(error):
                     largest[octave] = min(max(largest.get(octave, _FLOOR), error), _CEILING)
             _line(panel, sorted(largest), [largest[n] for n in sorted(largest)], result)
-    return _finish(figure, panels, "row length (from each power of two to the next)", "largest error (ulp)")
+    return _finish(
+        figure, panels, "row length (from each power of two to the next)", "largest error (ulp, well-conditioned)"
+    )
 
 
 def tail(targets: Sequence[TargetResult]) -> Figure:

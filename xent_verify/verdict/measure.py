@@ -213,9 +213,9 @@ class Tally:
         self.max_ratio = max(self.max_ratio, float(ratios.max(initial=0.0)))
         with np.errstate(over="ignore"):
             steady = ulp <= ILL_CONDITIONED * ratios
-        self.conditioned_ulp = max(self.conditioned_ulp, float(ulp.max(initial=0.0, where=steady)))
-        top = float(ulp.max(initial=0.0))
-        self.length_max[length] = max(self.length_max.get(length, 0.0), top)
+        conditioned, top = float(ulp.max(initial=0.0, where=steady)), float(ulp.max(initial=0.0))
+        self.conditioned_ulp = max(self.conditioned_ulp, conditioned)
+        self.length_max[length] = max(self.length_max.get(length, 0.0), conditioned)
         if not top > self.max_ulp:
             return None
         self.max_ulp = top
