@@ -200,6 +200,18 @@ def _of_products(batch: Batch, values: list[np.ndarray], x: list[float], r: int)
             if target == int(options.get("ignore_index", -100)):
                 return [ZERO]
             return [_loss(row_of_balls(z), _coefficients(target, len(z), options))]
+    return _of_losses(batch, values, x, r)
+
+
+def _of_losses(batch: Batch, values: list[np.ndarray], x: list[float], r: int) -> list[arb]:
+    options = batch.options
+    match batch.op:
+        case "kl_divergence_log":
+            p, q = x, values[1].astype(np.float64)[r].tolist()
+            pairs = zip(q, p, strict=True) if options.get("reverse") else zip(p, q, strict=True)
+            return [_divergence(list(pairs))]
+        case "focal":
+            return [_focal(v, float(y), options) for v, y in zip(x, values[1].astype(np.float64)[r], strict=True)]
     raise AssertionError(batch.op)
 
 
@@ -207,6 +219,24 @@ def _half(p: Row, q: Row) -> arb:
     """KL(p || (p + q) / 2) / 2."""
     pairs = [(p.p(i), q.p(i)) for i in range(len(p.x)) if p.x[i] is not None]
     return sum((a * (2 * a / (a + b)).log() for a, b in pairs), ZERO) / 2
+
+
+def _divergence(pairs: list[tuple[float, float]]) -> arb:
+    """sum of exp(u) (u - v) over finite u; not asked for where that is infinite."""
+    live = [(u, v) for u, v in pairs if u > -np.inf]
+    if not np.isfinite(live).all():
+        return ZERO
+    return sum((arb(u).exp() * (arb(u) - arb(v)) for u, v in live), ZERO)
+
+
+def _focal(x: float, y: float, options: Any) -> arb:
+    """Of a finite logit; a negative chance of being wrong has no power."""
+    if not np.isfinite(x) or not 0 <= y <= 1:
+        return ZERO
+    row, t, alpha = row_of([x, 0.0]), arb(y), options.get("alpha")
+    wrong = row.p(1) * t + row.p(0) * (1 - t)
+    loss = -(t * row.log_p(0) + (1 - t) * row.log_p(1)) * (arb(float(options.get("gamma", 2.0))) * wrong.log()).exp()
+    return loss if alpha is None else (arb(alpha) * t + (1 - arb(alpha)) * (1 - t)) * loss
 
 
 def _products(matrix: np.ndarray, x: list[float]) -> list[arb]:
@@ -235,11 +265,18 @@ def _attention(batch: Batch, x: list[float], r: int) -> list[arb]:
     options = batch.options
     mask, sink, scale = options.get("mask"), options.get("sink"), arb(float(options.get("scale", 1.0)))
     kept = [True] * len(x) if mask is None else np.broadcast_to(mask, batch.x.shape)[r].tolist()
-    z = [scale * arb(v) if keep and v > -np.inf else None for v, keep in zip(x, kept, strict=True)]
+    z = [_capped(scale, v, options.get("softcap")) if keep else None for v, keep in zip(x, kept, strict=True)]
     extra = [] if sink is None else [arb(float(sink))]
     live = [v for v in z if v is not None] + extra
     total = lambda about: sum(((w - about).exp() for w in live), ZERO)  # noqa: E731
     return [ZERO if v is None else 1 / total(v) for v in z]
+
+
+def _capped(scale: arb, value: float, cap: float | None) -> arb | None:
+    """scale value, or cap tanh(scale value / cap); None: -inf."""
+    if cap is None:
+        return scale * arb(value) if value > -np.inf else None
+    return arb(cap) * (scale * arb(value) / arb(cap)).tanh() if value > -np.inf else -arb(cap)
 
 
 def _coefficients(target: Any, n: int, options: Any) -> list[arb]:
@@ -436,6 +473,7 @@ def extreme(op: str, fmt: str, generator: np.random.Generator, rows: int = 6) ->
             mask[:, 0] = True
             options |= {"mask": mask} if generator.integers(0, 2) else {}
             options |= {"sink": number(generator)} if generator.integers(0, 2) else {}
+            options |= {"softcap": abs(number(generator)) or 1.0} if generator.integers(0, 2) else {}
         case "kl_divergence" | "logaddexp" | "js_divergence":
             inputs = dict(zip(OPS[op].inputs, (x, logits_of_every_size(form, shape, generator)), strict=True))
             return Batch(op, fmt, "extreme", inputs)
@@ -495,8 +533,20 @@ def _extreme_chosen(op: str, fmt: str, x: np.ndarray, generator: np.random.Gener
     return Batch(op, fmt, "extreme", {"log_probabilities": x, "target": labels}, {"reduction": "none", **weight})
 
 
+def _extreme_losses(op: str, fmt: str, x: np.ndarray, generator: np.random.Generator) -> Batch:
+    """Log-probabilities in either order; probabilities with any power and balance."""
+    if op == "kl_divergence_log":
+        inputs = {"log_p": x, "log_q": logits_of_every_size(FORMATS[fmt], x.shape, generator)}
+        return Batch(op, fmt, "extreme", inputs, {"reverse": bool(generator.integers(0, 2))})
+    target = np.array([number(generator, low=0.0, high=1.0) for _ in range(x.size)]).reshape(x.shape)
+    options = {"reduction": "none", "gamma": abs(number(generator)) or 5e-324}
+    options |= {"alpha": number(generator, low=0.0, high=1.0)} if generator.integers(0, 2) else {}
+    return Batch(op, fmt, "extreme", {"logits": x, "target": target}, options)
+
+
 EXTREME: dict[str, Any] = {
     **dict.fromkeys(("attention", "attention_lse", "linear_cross_entropy", "merge_states"), _extreme_products),
     **dict.fromkeys(("topk_softmax", "nll"), _extreme_chosen),
+    **dict.fromkeys(("kl_divergence_log", "focal"), _extreme_losses),
 }
 """Operations whose inputs are drawn by a function of their own."""

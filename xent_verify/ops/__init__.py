@@ -16,8 +16,10 @@ from xent_verify.ops import (
     cross_entropy,
     cross_entropy_grad,
     entropy,
+    focal,
     js_divergence,
     kl_divergence,
+    kl_divergence_log,
     linear_cross_entropy,
     log_sigmoid,
     log_softmax,
@@ -70,6 +72,8 @@ OPS: Mapping[str, Op] = MappingProxyType(
             topk_softmax.OP,
             js_divergence.OP,
             nll.OP,
+            kl_divergence_log.OP,
+            focal.OP,
         )
     }
 )

@@ -123,6 +123,10 @@ class Tape(Verbs):
     def log1p(self, x: Taped) -> Taped:
         return self._unary(x, self.inner.log1p(x.inner), lambda g: g / (1 + x.inner))
 
+    def tanh(self, x: Taped) -> Taped:
+        value = self.inner.tanh(x.inner)
+        return self._unary(x, value, lambda g: g * (1 - value * value))
+
     def softmax(self, x: Taped) -> Taped:
         a = self.inner
         p = a.store(a.softmax(x.inner))

@@ -95,6 +95,16 @@ class Verbs:
         """1 / (1 + exp(-x))."""
         return forms.sigmoid(self, x)
 
+    def tanh(self: Any, x: Any) -> Any:
+        """(1 - e) / (1 + e) with the sign of x, e = exp(-2 |x|)."""
+        e = self.exp(self.abs(x) * -2)
+        t = (1 - e) / (1 + e)
+        return self.where(self.at_least(x, 0), t, -t)
+
+    def power(self: Any, x: Any, y: Any) -> Any:
+        """x**y of x >= 0 and y > 0."""
+        return self.exp(y * self.log(x))
+
     def reduce(self: Any, x: Any, divisor: Any, reduction: str) -> Any:
         """One value a row [R, 1] as it is ("none"), their sum, or their sum over a divisor ("mean")."""
         if reduction == "none":

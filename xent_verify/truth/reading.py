@@ -25,6 +25,7 @@ __all__ = ["Exact", "Reals", "UnsettledError"]
 
 Array = NDArray[Any]
 Real = Interval | float
+_VAST = libmp.from_int(1 << 40)
 
 
 class UnsettledError(ArithmeticError):
@@ -215,7 +216,10 @@ class Exact(Verbs):
             return self.big.number(1)
         try:
             return self.big.exp(value)
-        except OverflowError:  # beyond e**(2**40): larger than every format, and below 2**(2**1100)
+        except OverflowError:
+            if libmp.mpf_lt(value.lo, _VAST):
+                raise UnsettledError from None
+            # beyond e**(2**40): larger than every format, and below 2**(2**1100)
             return Interval(libmp.mpf_shift(libmp.fone, 1 << 40), libmp.mpf_shift(libmp.fone, 1 << 1100), self.big.prec)
 
     def exp2(self, x: Reals) -> Reals:
@@ -280,7 +284,7 @@ class Exact(Verbs):
         def holds(value: Real) -> bool:
             return value >= number if isinstance(value, float) else _sign(value - self.big.number(number)) >= 0
 
-        return np.asarray(np.frompyfunc(holds, 1, 1)(x.v), bool)
+        return _over(holds)(x.v).astype(bool)
 
     @staticmethod
     def exists(x: Reals) -> bool:

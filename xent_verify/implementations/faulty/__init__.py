@@ -15,6 +15,7 @@ from xent_verify.implementations.faulty import (
     gates,
     labels,
     layout,
+    losses,
     masks,
     merging,
     offsets,
@@ -53,4 +54,5 @@ ZOO: tuple[Fault, ...] = (
     *attending.FAULTS,
     *fused.FAULTS,
     *gates.FAULTS,
+    *losses.FAULTS,
 )
