@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -210,6 +211,8 @@ def _of_losses(batch: Batch, values: list[np.ndarray], x: list[float], r: int) -
             p, q = x, values[1].astype(np.float64)[r].tolist()
             pairs = zip(q, p, strict=True) if options.get("reverse") else zip(p, q, strict=True)
             return [_divergence(list(pairs))]
+        case "sparsemax" | "entmax15":
+            return _thresholded(x, 1 if batch.op == "sparsemax" else 2)
         case "focal":
             return [_focal(v, float(y), options) for v, y in zip(x, values[1].astype(np.float64)[r], strict=True)]
     raise AssertionError(batch.op)
@@ -237,6 +240,18 @@ def _focal(x: float, y: float, options: Any) -> arb:
     wrong = row.p(1) * t + row.p(0) * (1 - t)
     loss = -(t * row.log_p(0) + (1 - t) * row.log_p(1)) * (arb(float(options.get("gamma", 2.0))) * wrong.log()).exp()
     return loss if alpha is None else (arb(alpha) * t + (1 - arb(alpha)) * (1 - t)) * loss
+
+
+def _thresholded(x: list[float], power: int) -> list[arb]:
+    """max(x / power - t, 0)**power: for k = 1, 2, … the threshold of the k largest, until it is not below the next."""
+    exact = [None if v == -np.inf else Fraction(v) / power for v in x]
+    falling = sorted((v for v in exact if v is not None), reverse=True)
+    kept = [v for v in falling if sum((w - v) ** power for w in falling if w > v) < 1]
+    mean = sum(kept) / len(kept)
+    rest = 1 - sum((v - mean) ** 2 for v in kept)
+    ball = lambda v: arb(v.numerator) / v.denominator  # noqa: E731
+    over = ONE / len(kept) if power == 1 else (ball(rest) / len(kept)).sqrt()
+    return [(ball(v - mean) + over) ** power if v is not None and v in kept else ZERO for v in exact]
 
 
 def _products(matrix: np.ndarray, x: list[float]) -> list[arb]:

@@ -20,6 +20,7 @@ from xent_verify.implementations import (
     siblings,
     stable,
     sums,
+    thresholds,
     tokens,
 )
 from xent_verify.implementations.entries import Family, Implementation
@@ -164,6 +165,17 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = (
     _stable("focal", "stable", losses.focal_stable),
     _stable("focal", "logarithms", losses.focal_logarithms),
     _stable("focal", "wide", losses.focal_wide),
+    _naive("sparsemax", "naive", thresholds.sparsemax_naive, _OFFSET),
+    _stable("sparsemax", "stable", thresholds.sparsemax_sorted),
+    _stable("sparsemax", "active-set", thresholds.sparsemax_active_set),
+    _stable("sparsemax", "wide", thresholds.sparsemax_wide),
+    _naive("entmax15", "naive", thresholds.entmax15_naive, _OFFSET),
+    _naive(
+        "entmax15", "running-squares", thresholds.entmax15_sorted, "many classes far below one: mean squares cancel"
+    ),
+    _stable("entmax15", "stable", thresholds.entmax15_centred),
+    _stable("entmax15", "newton", thresholds.entmax15_newton),
+    _stable("entmax15", "wide", thresholds.entmax15_wide),
     _naive("softmax_one", "naive", sums.softmax_one_naive, _OVERFLOW),
     _stable("softmax_one", "stable", sums.softmax_one_stable),
     _stable("softmax_one", "padded", sums.softmax_one_padded),

@@ -15,6 +15,7 @@ from xent_verify.ops import (
     binary_cross_entropy_with_logits,
     cross_entropy,
     cross_entropy_grad,
+    entmax15,
     entropy,
     focal,
     js_divergence,
@@ -33,6 +34,7 @@ from xent_verify.ops import (
     softmax_one,
     softmax_temperature,
     softplus,
+    sparsemax,
     token_logprob,
     topk_softmax,
     z_loss,
@@ -74,6 +76,8 @@ OPS: Mapping[str, Op] = MappingProxyType(
             nll.OP,
             kl_divergence_log.OP,
             focal.OP,
+            sparsemax.OP,
+            entmax15.OP,
         )
     }
 )
@@ -88,7 +92,10 @@ def in_table(op: Op) -> bool:
 
 
 def op_named(name: str | Op) -> Op:
-    """The operation of that name, or the ``Op`` at ``module:attribute``; ``UnknownNameError``/``UsageError`` otherwise."""
+    """The operation of that name, or the ``Op`` at ``module:attribute``; ``UnknownNameError``/``UsageError`` otherwise.
+
+    ``vjp(NAME)`` is the gradient of an operation by its first input, ``vjp(NAME, INPUT)`` by another.
+    """
     if isinstance(name, Op):
         return name
     if name.startswith(_VJP) and name.endswith(")"):
@@ -110,7 +117,8 @@ _VJP = "vjp("
 
 @cache
 def _vjp(name: str) -> Op:
-    return vjp_of(op_named(name[len(_VJP) : -1]), name)
+    base, _, by = name[len(_VJP) : -1].partition(",")
+    return vjp_of(op_named(base.strip()), name, by.strip())
 
 
 @cache

@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 from xent_verify.core.formats import FloatFormat, format_named
 from xent_verify.ops.machine import Machine
+from xent_verify.ops.support import reach
 from xent_verify.ops.verbs import Operators, Verbs
 
 __all__ = ["Approximate", "Errors"]
@@ -381,6 +382,13 @@ class Errors(Verbs):
             held=x.held,
         )  # fmt: skip
         return self._each(self.sum(flat), lambda array: array.reshape(()))
+
+    def kept(self, x: Approximate, power: int) -> Approximate:
+        """Open where the roundings of a sum decide."""
+        found = super().kept(x, power)
+        most = np.count_nonzero(found.v, axis=-1, keepdims=True) + 1
+        off = most * ((self.machine.sigma(x.v.shape[-1]) + 8) * max(self.u, self.u_sum))
+        return Approximate(self, found.v, np.where(np.abs(reach(x.v, power) - 1) <= off, 1.0, 0.0))
 
     # Choices
 

@@ -27,6 +27,7 @@ from xent_verify.implementations.faulty import (
     slopes,
     special_values,
     state,
+    thresholds,
     weighting,
 )
 
@@ -55,4 +56,5 @@ ZOO: tuple[Fault, ...] = (
     *fused.FAULTS,
     *gates.FAULTS,
     *losses.FAULTS,
+    *thresholds.FAULTS,
 )
