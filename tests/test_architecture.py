@@ -29,7 +29,7 @@ FLOORS = (
     (
         *of(
             "verdict",
-            "policies requirements domains measure conditions conventions judge rungs tolerances settings properties distances "
+            "blocks policies requirements domains measure conditions conventions judge rungs tolerances settings properties distances "
             "rowwise refusals patience ledger screen",
         ),
         "companions", "laws", "diagnose",
