@@ -40,8 +40,8 @@ class Policy:
     Of a derived limit: ``steps`` and ``sums`` say whether elementwise steps and sums of narrow formats run in float32
     ("wide") or in the format itself ("own"); ``summation`` names the order of sums; ``moved`` allows other logits
     (``Machine.moved``); ``gpu`` is the fast arithmetic of GPUs (``Machine.gpu``); ``block`` names the block format
-    (``BLOCKS``) in which results were stored, along the last axis. In 16 and 8 bits a derived limit is at
-    least one ulp: a faithful answer is no fault for its size.
+    (``BLOCKS``) in which results were stored, along the last axis; ``stochastic`` allows either neighbour. In 16 and 8
+    bits a derived limit is at least one ulp: a faithful answer is no fault for its size.
     """
 
     name: str
@@ -56,6 +56,7 @@ class Policy:
     rtol: float = 0.0
     atol: float = 0.0
     block: str = ""
+    stochastic: bool = False
 
     def machine(self, form: FloatFormat, result: FloatFormat | None = None) -> Machine:
         """The machine assumed for a target whose inputs have this format, and its result another one (or the same).
@@ -86,6 +87,8 @@ class Policy:
                     if self.block:
                         room = BLOCKS[self.block].room(truth.to_float64(), found.error)
                         return replace(found, error=np.where(np.isnan(room), np.inf, found.error + room))
+                    if self.stochastic:
+                        return replace(found, error=found.error + _ulps(0.5, truth, form))
                     if form.bits > 16:
                         return found
                     return replace(found, error=np.maximum(found.error, _ulps(_BELOW_ONE, truth, form)))
@@ -132,11 +135,14 @@ POLICIES = {
             "bound",
             gpu=True,
         ),
+        Policy(
+            "stochastic", "as standard, rounded to either neighbour at random, without bias", "bound", stochastic=True
+        ),
     )
 }
 
-CLASSES = tuple(name for name, policy in POLICIES.items() if not policy.gpu)
-"""From the strictest to the weakest; beyond the last: unsound. ``gpu`` is another arithmetic, no rank."""
+CLASSES = tuple(name for name, policy in POLICIES.items() if not (policy.gpu or policy.stochastic))
+"""From the strictest to the weakest; beyond the last: unsound. ``gpu`` and ``stochastic`` are another arithmetic, no rank."""
 
 
 def parse_policy(text: str | Policy) -> Policy:
