@@ -197,10 +197,14 @@ def _of_products(batch: Batch, values: list[np.ndarray], x: list[float], r: int)
             bias = options.get("bias")
             added = np.zeros(len(values[1])) if bias is None else bias.astype(np.float64)
             z = [None if b == -np.inf else t + arb(b) for t, b in zip(_products(values[1], x), added, strict=True)]
-            target = int(values[2][r])
+            target, cap = int(values[2][r]), options.get("softcap")
             if target == int(options.get("ignore_index", -100)):
                 return [ZERO]
-            return [_loss(row_of_balls(z), _coefficients(target, len(z), options))]
+            if cap is not None:
+                z = [-arb(cap) if t is None else arb(cap) * (t / arb(cap)).tanh() for t in z]
+            row = row_of_balls(z)
+            penalty = arb(float(options.get("lse_square_scale", 0.0))) * row.lse() ** 2
+            return [_loss(row, _coefficients(target, len(z), options)) + penalty]
     return _of_losses(batch, values, x, r)
 
 
@@ -527,6 +531,8 @@ def _extreme_products(op: str, fmt: str, x: np.ndarray, generator: np.random.Gen
         inputs = (x, numbers(k, n), generator.integers(0, k, rows))
         options = {"reduction": "none", "label_smoothing": number(generator, low=0.0, high=1.0)}
         options |= {"bias": numbers(1, k)[0]} if generator.integers(0, 2) else {}
+        options |= {"softcap": abs(number(generator)) or 1.0} if generator.integers(0, 2) else {}
+        options |= {"lse_square_scale": number(generator, low=0.0, high=1.0)} if generator.integers(0, 2) else {}
     else:
         inputs = (x, numbers(k, n), numbers(k, m))[: len(OPS[op].inputs)]
         options = {"scale": abs(number(generator)) or 5e-324, "causal": bool(k >= rows and generator.integers(0, 2))}

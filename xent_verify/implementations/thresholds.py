@@ -73,9 +73,9 @@ def sparsemax_sorted(rows: Array) -> Array:
 
 @row_map
 def sparsemax_active_set(rows: Array) -> Array:
-    """What lies below the threshold of all that is left is dropped, until nothing is (Michelot, 1986)."""
+    """From what lies less than 1 below the maximum what its threshold is above is dropped, until nothing is (Michelot, 1986)."""
     z = shifted(rows)
-    kept = z > -np.inf
+    kept = z > -1
     while True:
         tau = (np.where(kept, z, 0).sum(axis=-1, keepdims=True) - 1) / kept.sum(axis=-1, keepdims=True).astype(z.dtype)
         fewer = kept & (z > tau)

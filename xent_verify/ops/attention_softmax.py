@@ -70,7 +70,7 @@ OP = Op(
     inputs={"x": "row"},
     options={
         "scale": Option(1.0, "factor"),
-        "softcap": Option(None, "cap"),
+        "softcap": Option(None, "cap", rare=True),
         "mask": Option(None, "mask"),
         "sink": Option(None, "logit"),
         **AXIS,

@@ -117,11 +117,13 @@ class Option:
     """A keyword argument of an operation: its default, and its kind, which says how it is drawn and read.
 
     ``always``: it makes the operation what it is, and every call gives it. Where the default is None, None means: without it.
+    ``rare``: few targets have it, so it is drawn less often beside others.
     """
 
     default: Any
     kind: OptionKind
     always: bool = False
+    rare: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -316,7 +316,7 @@ _WIDTHS = (2, 3, 5, 5, 8, 17, 150)
 def crossed(context: Context) -> Iterator[Batch]:
     """Any options with any second inputs over telling rows: what needs several of them at once."""
     draw, settable = context.draw, _settable(context.op)
-    chance = {name: 0.2 if context.op.options[name].kind == "cap" else 0.5 for name in settable}  # few targets have one
+    chance = {name: 0.2 if context.op.options[name].rare else 0.5 for name in settable}
     rows_of = {n: iter(telling(draw, 8, n, max(context.profile.options, 8), masked=False)) for n in set(_WIDTHS)}
     for _ in range(context.profile.options):
         n = int(draw.rng.choice(_WIDTHS))
