@@ -328,7 +328,8 @@ class Errors(Verbs):
             r = self._rounded(v, e)
         made = self._made(v, e, r, self._any(x.wild), self._any(x.free), (size,))
         if x.wild is not None:  # infinities of both signs
-            made.free = _either(made.free, _both(self._any(x.wild & (x.v > 0)), self._any(x.wild & (x.v < 0))))
+            infinite = x.wild | np.isinf(x.v)
+            made.free = _either(made.free, _both(self._any(infinite & (x.v > 0)), self._any(infinite & (x.v < 0))))
         if self.watch:
             beyond = np.asarray((size + e > self._top) & (size < np.inf))
             made.wild = _either(made.wild, beyond if beyond.any() else None)

@@ -3,7 +3,8 @@
 A block of successive results along the last axis is stored as elements of a narrow format times one scale. What the target
 returns is what the stored numbers mean. MX formats (OCP Microscaling Formats 1.0): blocks of 32, the scale a power of two, of
 the binade of the block's largest value or the next. NVFP4: blocks of 16, the scale a float8_e4m3fn times one number for the
-whole result that makes the largest scale 448.
+whole result that makes the largest scale 448. ``int8``: each result is a whole number times 1/256 up to 255/256, as quantised
+softmaxes hand them out (output scale 1/256, zero point -128).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 
 from xent_verify.core.formats import FORMATS, FloatArray, FloatFormat
 
-__all__ = ["BLOCKS", "Blocks"]
+__all__ = ["BLOCKS", "Blocks", "Steps"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +65,25 @@ class Blocks:
         return np.maximum(least / top * (1 - near) - spare, 0.0), np.maximum(most / top * (1 + near) + spare, smallest)
 
 
-BLOCKS: Mapping[str, Blocks] = {
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Whole numbers of steps, from 0 up to a last one."""
+
+    step: float
+    last: int
+
+    def room(self, values: FloatArray, error: FloatArray) -> FloatArray:
+        """Half a step, or how far a value within ``error`` lies beyond the last one."""
+        return np.asarray(np.maximum(self.step / 2, np.abs(values) + error - self.step * self.last))
+
+
+BLOCKS: Mapping[str, Blocks | Steps] = {
     "mxfp8_e4m3": Blocks(32, FORMATS["float8_e4m3fn"]),
     "mxfp8_e5m2": Blocks(32, FORMATS["float8_e5m2"]),
     "mxfp6_e2m3": Blocks(32, FORMATS["float6_e2m3fn"]),
     "mxfp6_e3m2": Blocks(32, FORMATS["float6_e3m2fn"]),
     "mxfp4": Blocks(32, FORMATS["float4_e2m1fn"]),
     "nvfp4": Blocks(16, FORMATS["float4_e2m1fn"], powers=False),
+    "int8": Steps(2.0**-8, 255),
 }
-"""The block formats that ``--policy block:NAME`` knows."""
+"""The encodings that ``--policy block:NAME`` knows."""
