@@ -215,6 +215,8 @@ def _of_losses(batch: Batch, values: list[np.ndarray], x: list[float], r: int) -
             p, q = x, values[1].astype(np.float64)[r].tolist()
             pairs = zip(q, p, strict=True) if options.get("reverse") else zip(p, q, strict=True)
             return [_divergence(list(pairs))]
+        case "gumbel":
+            return [-(-arb(v).log()).log() if 0 < v < 1 else ZERO for v in x]
         case "sparsemax" | "entmax15":
             return _thresholded(x, 1 if batch.op == "sparsemax" else 2)
         case "focal":
@@ -555,7 +557,10 @@ def _extreme_chosen(op: str, fmt: str, x: np.ndarray, generator: np.random.Gener
 
 
 def _extreme_losses(op: str, fmt: str, x: np.ndarray, generator: np.random.Generator) -> Batch:
-    """Log-probabilities in either order; probabilities with any power and balance."""
+    """Numbers between 0 and 1; log-probabilities in either order; probabilities with any power and balance."""
+    if op == "gumbel":
+        u = np.array([number(generator, low=0.0, high=1.0) for _ in range(x.size)]).reshape(x.shape)
+        return Batch(op, fmt, "extreme", {"u": FORMATS[fmt].narrow(u)})
     if op == "kl_divergence_log":
         inputs = {"log_p": x, "log_q": logits_of_every_size(FORMATS[fmt], x.shape, generator)}
         return Batch(op, fmt, "extreme", inputs, {"reverse": bool(generator.integers(0, 2))})
@@ -568,6 +573,6 @@ def _extreme_losses(op: str, fmt: str, x: np.ndarray, generator: np.random.Gener
 EXTREME: dict[str, Any] = {
     **dict.fromkeys(("attention", "attention_lse", "linear_cross_entropy", "merge_states"), _extreme_products),
     **dict.fromkeys(("topk_softmax", "nll"), _extreme_chosen),
-    **dict.fromkeys(("kl_divergence_log", "focal"), _extreme_losses),
+    **dict.fromkeys(("gumbel", "kl_divergence_log", "focal"), _extreme_losses),
 }
 """Operations whose inputs are drawn by a function of their own."""

@@ -94,6 +94,7 @@ FUNCTIONS: dict[str, tuple[Function, dict[str, Any], tuple[Any, ...]]] = {
         {"reduction": "none"},
         (np.array([[0.0, 0.25, 0.5, 1.0], [0.5, 0.5, 1.0, 0.0]]),),
     ),
+    "gumbel": (lambda u: -np.log(-np.log(u)), {}, ()),
     "sparsemax": (find("wide", "sparsemax").call, {}, ()),
     "entmax15": (find("wide", "entmax15").call, {}, ()),
     "topk_softmax": (lambda x: -np.sort(-softmax(x), axis=-1)[:, :2], {"k": 2}, ()),
@@ -127,6 +128,7 @@ def differences(function: Function, x: np.ndarray, grad: np.ndarray, others: tup
 def call(op: str) -> Batch:
     _, options, others = FUNCTIONS[op]
     x = np.array([[0.5, -1.0, 3.0, 0.25], [-2.0, 1.0, 0.0, 1.5]])
+    x = 1 / (1 + np.exp(-x)) if op == "gumbel" else x
     inputs = dict(zip(OPS[op].inputs, (x, *others), strict=True))
     shape = OPS[op].result_shape(Batch(op, "float64", "test", inputs, options))
     grad = np.linspace(-1.0, 2.0, int(np.prod(shape))).reshape(shape)

@@ -173,9 +173,13 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = (
     _naive(
         "entmax15", "running-squares", thresholds.entmax15_sorted, "many classes far below one: mean squares cancel"
     ),
-    _stable("entmax15", "stable", thresholds.entmax15_centred),
-    _stable("entmax15", "newton", thresholds.entmax15_newton),
+    _stable("entmax15", "stable", thresholds.entmax15_newton),
+    _stable("entmax15", "centred", thresholds.entmax15_centred),
     _stable("entmax15", "wide", thresholds.entmax15_wide),
+    _naive("gumbel", "naive", sums.gumbel_naive, "an epsilon where u is 0 or 1"),
+    _stable("gumbel", "stable", sums.gumbel_stable),
+    _stable("gumbel", "two-branches", sums.gumbel_two_branches),
+    _stable("gumbel", "wide", sums.gumbel_wide),
     _naive("softmax_one", "naive", sums.softmax_one_naive, _OVERFLOW),
     _stable("softmax_one", "stable", sums.softmax_one_stable),
     _stable("softmax_one", "padded", sums.softmax_one_padded),

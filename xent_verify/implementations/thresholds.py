@@ -106,9 +106,9 @@ def entmax15_sorted(rows: Array) -> Array:
 
 @row_map
 def entmax15_centred(rows: Array) -> Array:
-    """The kept elements by sorting; the threshold from their mean and squares about it."""
+    """What Newton's method keeps; the threshold from its mean and squares about it."""
     z = halved(rows)
-    kept = z >= threshold_2(z)
+    kept = z > _newton(z)
     count = kept.sum(axis=-1, keepdims=True).astype(z.dtype)
     mean = np.where(kept, z, 0).sum(axis=-1, keepdims=True) / count
     square = np.where(kept, (z - mean) ** 2, 0).sum(axis=-1, keepdims=True)
@@ -117,13 +117,18 @@ def entmax15_centred(rows: Array) -> Array:
 
 @row_map
 def entmax15_newton(rows: Array) -> Array:
-    """Newton's method for the threshold, from -1 on, which is below it."""
+    """Newton's method for the threshold."""
     z = halved(rows)
+    return np.asarray(np.maximum(z - _newton(z), 0) ** 2)
+
+
+def _newton(z: Array) -> Array:
+    """From -1 on, which is below it."""
     tau = np.full((len(z), 1), -1, z.dtype)
     for _ in range(_STEPS):
         root = np.maximum(z - tau, 0)
         tau = tau + ((root * root).sum(axis=-1, keepdims=True) - 1) / (2 * root.sum(axis=-1, keepdims=True))
-    return np.asarray(np.maximum(z - tau, 0) ** 2)
+    return tau
 
 
 @row_map

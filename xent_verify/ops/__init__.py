@@ -18,6 +18,7 @@ from xent_verify.ops import (
     entmax15,
     entropy,
     focal,
+    gumbel,
     js_divergence,
     kl_divergence,
     kl_divergence_log,
@@ -78,6 +79,7 @@ OPS: Mapping[str, Op] = MappingProxyType(
             focal.OP,
             sparsemax.OP,
             entmax15.OP,
+            gumbel.OP,
         )
     }
 )
