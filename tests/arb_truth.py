@@ -270,11 +270,11 @@ def _scores(batch: Batch, matrix: np.ndarray, x: list[float], r: int) -> list[ar
     """scale (q . k) + bias; None where a key is taken away."""
     rows, keys = len(batch.x), len(matrix)
     options, scale = batch.options, arb(float(batch.options.get("scale", 1.0)))
-    mask, bias = options.get("mask"), options.get("bias")
+    mask, bias, cap = options.get("mask"), options.get("bias"), options.get("softcap")
     kept = np.ones((rows, keys), bool) if mask is None else np.broadcast_to(mask, (rows, keys))
     added = np.zeros(keys) if bias is None else np.broadcast_to(bias, (rows, keys))[r].astype(np.float64)
     return [
-        scale * t + arb(b)
+        (scale * t if cap is None else arb(cap) * (scale * t / arb(cap)).tanh()) + arb(b)
         if kept[r, j] and b > -np.inf and (not options.get("causal") or j <= r + keys - rows)
         else None
         for j, (t, b) in enumerate(zip(_products(matrix, x), added, strict=True))
@@ -542,6 +542,7 @@ def _extreme_products(op: str, fmt: str, x: np.ndarray, generator: np.random.Gen
         mask[:, 0] = True
         options |= {"mask": mask} if generator.integers(0, 2) else {}
         options |= {"bias": numbers(rows, k)} if generator.integers(0, 2) else {}
+        options |= {"softcap": abs(number(generator)) or 1.0} if generator.integers(0, 2) else {}
     return Batch(op, fmt, "extreme", dict(zip(OPS[op].inputs, inputs, strict=True)), options)
 
 
