@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -196,10 +197,30 @@ def _of_products(batch: Batch, values: list[np.ndarray], x: list[float], r: int)
             bias = options.get("bias")
             added = np.zeros(len(values[1])) if bias is None else bias.astype(np.float64)
             z = [None if b == -np.inf else t + arb(b) for t, b in zip(_products(values[1], x), added, strict=True)]
-            target = int(values[2][r])
+            target, cap = int(values[2][r]), options.get("softcap")
             if target == int(options.get("ignore_index", -100)):
                 return [ZERO]
-            return [_loss(row_of_balls(z), _coefficients(target, len(z), options))]
+            if cap is not None:
+                z = [-arb(cap) if t is None else arb(cap) * (t / arb(cap)).tanh() for t in z]
+            row = row_of_balls(z)
+            penalty = arb(float(options.get("lse_square_scale", 0.0))) * row.lse() ** 2
+            return [_loss(row, _coefficients(target, len(z), options)) + penalty]
+    return _of_losses(batch, values, x, r)
+
+
+def _of_losses(batch: Batch, values: list[np.ndarray], x: list[float], r: int) -> list[arb]:
+    options = batch.options
+    match batch.op:
+        case "kl_divergence_log":
+            p, q = x, values[1].astype(np.float64)[r].tolist()
+            pairs = zip(q, p, strict=True) if options.get("reverse") else zip(p, q, strict=True)
+            return [_divergence(list(pairs))]
+        case "gumbel":
+            return [-(-arb(v).log()).log() if 0 < v < 1 else ZERO for v in x]
+        case "sparsemax" | "entmax15":
+            return _thresholded(x, 1 if batch.op == "sparsemax" else 2)
+        case "focal":
+            return [_focal(v, float(y), options) for v, y in zip(x, values[1].astype(np.float64)[r], strict=True)]
     raise AssertionError(batch.op)
 
 
@@ -207,6 +228,36 @@ def _half(p: Row, q: Row) -> arb:
     """KL(p || (p + q) / 2) / 2."""
     pairs = [(p.p(i), q.p(i)) for i in range(len(p.x)) if p.x[i] is not None]
     return sum((a * (2 * a / (a + b)).log() for a, b in pairs), ZERO) / 2
+
+
+def _divergence(pairs: list[tuple[float, float]]) -> arb:
+    """sum of exp(u) (u - v) over finite u; not asked for where that is infinite."""
+    live = [(u, v) for u, v in pairs if u > -np.inf]
+    if not np.isfinite(live).all():
+        return ZERO
+    return sum((arb(u).exp() * (arb(u) - arb(v)) for u, v in live), ZERO)
+
+
+def _focal(x: float, y: float, options: Any) -> arb:
+    """Of a finite logit; a negative chance of being wrong has no power."""
+    if not np.isfinite(x) or not 0 <= y <= 1:
+        return ZERO
+    row, t, alpha = row_of([x, 0.0]), arb(y), options.get("alpha")
+    wrong = row.p(1) * t + row.p(0) * (1 - t)
+    loss = -(t * row.log_p(0) + (1 - t) * row.log_p(1)) * (arb(float(options.get("gamma", 2.0))) * wrong.log()).exp()
+    return loss if alpha is None else (arb(alpha) * t + (1 - arb(alpha)) * (1 - t)) * loss
+
+
+def _thresholded(x: list[float], power: int) -> list[arb]:
+    """max(x / power - t, 0)**power: for k = 1, 2, … the threshold of the k largest, until it is not below the next."""
+    exact = [None if v == -np.inf else Fraction(v) / power for v in x]
+    falling = sorted((v for v in exact if v is not None), reverse=True)
+    kept = [v for v in falling if sum((w - v) ** power for w in falling if w > v) < 1]
+    mean = sum(kept) / len(kept)
+    rest = 1 - sum((v - mean) ** 2 for v in kept)
+    ball = lambda v: arb(v.numerator) / v.denominator  # noqa: E731
+    over = ONE / len(kept) if power == 1 else (ball(rest) / len(kept)).sqrt()
+    return [(ball(v - mean) + over) ** power if v is not None and v in kept else ZERO for v in exact]
 
 
 def _products(matrix: np.ndarray, x: list[float]) -> list[arb]:
@@ -219,11 +270,11 @@ def _scores(batch: Batch, matrix: np.ndarray, x: list[float], r: int) -> list[ar
     """scale (q . k) + bias; None where a key is taken away."""
     rows, keys = len(batch.x), len(matrix)
     options, scale = batch.options, arb(float(batch.options.get("scale", 1.0)))
-    mask, bias = options.get("mask"), options.get("bias")
+    mask, bias, cap = options.get("mask"), options.get("bias"), options.get("softcap")
     kept = np.ones((rows, keys), bool) if mask is None else np.broadcast_to(mask, (rows, keys))
     added = np.zeros(keys) if bias is None else np.broadcast_to(bias, (rows, keys))[r].astype(np.float64)
     return [
-        scale * t + arb(b)
+        (scale * t if cap is None else arb(cap) * (scale * t / arb(cap)).tanh()) + arb(b)
         if kept[r, j] and b > -np.inf and (not options.get("causal") or j <= r + keys - rows)
         else None
         for j, (t, b) in enumerate(zip(_products(matrix, x), added, strict=True))
@@ -235,11 +286,18 @@ def _attention(batch: Batch, x: list[float], r: int) -> list[arb]:
     options = batch.options
     mask, sink, scale = options.get("mask"), options.get("sink"), arb(float(options.get("scale", 1.0)))
     kept = [True] * len(x) if mask is None else np.broadcast_to(mask, batch.x.shape)[r].tolist()
-    z = [scale * arb(v) if keep and v > -np.inf else None for v, keep in zip(x, kept, strict=True)]
+    z = [_capped(scale, v, options.get("softcap")) if keep else None for v, keep in zip(x, kept, strict=True)]
     extra = [] if sink is None else [arb(float(sink))]
     live = [v for v in z if v is not None] + extra
     total = lambda about: sum(((w - about).exp() for w in live), ZERO)  # noqa: E731
     return [ZERO if v is None else 1 / total(v) for v in z]
+
+
+def _capped(scale: arb, value: float, cap: float | None) -> arb | None:
+    """scale value, or cap tanh(scale value / cap); None: -inf."""
+    if cap is None:
+        return scale * arb(value) if value > -np.inf else None
+    return arb(cap) * (scale * arb(value) / arb(cap)).tanh() if value > -np.inf else -arb(cap)
 
 
 def _coefficients(target: Any, n: int, options: Any) -> list[arb]:
@@ -436,6 +494,7 @@ def extreme(op: str, fmt: str, generator: np.random.Generator, rows: int = 6) ->
             mask[:, 0] = True
             options |= {"mask": mask} if generator.integers(0, 2) else {}
             options |= {"sink": number(generator)} if generator.integers(0, 2) else {}
+            options |= {"softcap": abs(number(generator)) or 1.0} if generator.integers(0, 2) else {}
         case "kl_divergence" | "logaddexp" | "js_divergence":
             inputs = dict(zip(OPS[op].inputs, (x, logits_of_every_size(form, shape, generator)), strict=True))
             return Batch(op, fmt, "extreme", inputs)
@@ -474,6 +533,8 @@ def _extreme_products(op: str, fmt: str, x: np.ndarray, generator: np.random.Gen
         inputs = (x, numbers(k, n), generator.integers(0, k, rows))
         options = {"reduction": "none", "label_smoothing": number(generator, low=0.0, high=1.0)}
         options |= {"bias": numbers(1, k)[0]} if generator.integers(0, 2) else {}
+        options |= {"softcap": abs(number(generator)) or 1.0} if generator.integers(0, 2) else {}
+        options |= {"lse_square_scale": number(generator, low=0.0, high=1.0)} if generator.integers(0, 2) else {}
     else:
         inputs = (x, numbers(k, n), numbers(k, m))[: len(OPS[op].inputs)]
         options = {"scale": abs(number(generator)) or 5e-324, "causal": bool(k >= rows and generator.integers(0, 2))}
@@ -481,6 +542,7 @@ def _extreme_products(op: str, fmt: str, x: np.ndarray, generator: np.random.Gen
         mask[:, 0] = True
         options |= {"mask": mask} if generator.integers(0, 2) else {}
         options |= {"bias": numbers(rows, k)} if generator.integers(0, 2) else {}
+        options |= {"softcap": abs(number(generator)) or 1.0} if generator.integers(0, 2) else {}
     return Batch(op, fmt, "extreme", dict(zip(OPS[op].inputs, inputs, strict=True)), options)
 
 
@@ -495,8 +557,23 @@ def _extreme_chosen(op: str, fmt: str, x: np.ndarray, generator: np.random.Gener
     return Batch(op, fmt, "extreme", {"log_probabilities": x, "target": labels}, {"reduction": "none", **weight})
 
 
+def _extreme_losses(op: str, fmt: str, x: np.ndarray, generator: np.random.Generator) -> Batch:
+    """Numbers between 0 and 1; log-probabilities in either order; probabilities with any power and balance."""
+    if op == "gumbel":
+        u = np.array([number(generator, low=0.0, high=1.0) for _ in range(x.size)]).reshape(x.shape)
+        return Batch(op, fmt, "extreme", {"u": FORMATS[fmt].narrow(u)})
+    if op == "kl_divergence_log":
+        inputs = {"log_p": x, "log_q": logits_of_every_size(FORMATS[fmt], x.shape, generator)}
+        return Batch(op, fmt, "extreme", inputs, {"reverse": bool(generator.integers(0, 2))})
+    target = np.array([number(generator, low=0.0, high=1.0) for _ in range(x.size)]).reshape(x.shape)
+    options = {"reduction": "none", "gamma": abs(number(generator)) or 5e-324}
+    options |= {"alpha": number(generator, low=0.0, high=1.0)} if generator.integers(0, 2) else {}
+    return Batch(op, fmt, "extreme", {"logits": x, "target": target}, options)
+
+
 EXTREME: dict[str, Any] = {
     **dict.fromkeys(("attention", "attention_lse", "linear_cross_entropy", "merge_states"), _extreme_products),
     **dict.fromkeys(("topk_softmax", "nll"), _extreme_chosen),
+    **dict.fromkeys(("gumbel", "kl_divergence_log", "focal"), _extreme_losses),
 }
 """Operations whose inputs are drawn by a function of their own."""

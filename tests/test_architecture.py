@@ -29,8 +29,8 @@ FLOORS = (
     (
         *of(
             "verdict",
-            "policies requirements domains measure conditions conventions judge rungs tolerances settings properties distances "
-            "rowwise refusals patience ledger screen",
+            "blocks policies requirements domains measure conditions conventions judge rungs tolerances settings properties "
+            "distances rowwise refusals patience ledger screen",
         ),
         "companions", "laws", "diagnose",
         *of("verdict", "causes defects"),

@@ -145,6 +145,14 @@ def test_limits_are_finite_where_no_intermediate_overflows(op: str, fmt: str, ev
         assert np.isfinite(limits.error[judged]).all(), call.regime
 
 
+@pytest.mark.parametrize("other", [-1.6e32, -np.inf])
+def test_a_sum_of_infinities_of_both_signs_may_be_nan(other: float) -> None:
+    """Terms that leave the range on both sides, or on one beside an infinite one."""
+    rows = {"log_p": np.array([[15.0, 50.0]], np.float32), "log_q": np.array([[3e38, other]], np.float32)}
+    found = limits_of(OPS["kl_divergence_log"], Batch("kl_divergence_log", "float32", "test", rows), MACHINE)
+    assert found.free.all()
+
+
 def test_a_sum_over_rows_may_leave_the_range_before_it_is_divided() -> None:
     """The mean of 1024 losses of M / 1000 is representable; their sum is not, and an infinity is no fault."""
     x = np.tile(np.array([[0.0, F32.max_finite / 1000]], np.float32), (1024, 1))

@@ -87,6 +87,16 @@ def test_a_sign_that_is_not_settled_asks_for_more_bits() -> None:
     assert float(exact.enclose([high]).to_float64()[0]) == pytest.approx(1 / 1.4456468917292502e-16, rel=1e-12)
 
 
+def test_exp_of_what_may_be_vast_asks_for_more_bits() -> None:
+    """exp((exp(x) - 1) y) = exp(1): while cancellation leaves an argument between small and beyond 2**40 nothing is claimed."""
+    op = op_of(lambda a, x, y: a.exp((a.exp(x) - 1) * y), "cancelled")
+    call = Batch("cancelled", "float64", "test", {"x": np.array([[2.0**-1000]]), "y": np.array([[2.0**1000]])})
+    low = exact._read(op, call, 0, exact.BigArithmetic(128), [0])[0]
+    high = exact._read(op, call, 0, exact.BigArithmetic(4096), [0])[0]
+    assert exact.enclose([low]).radius[0] > 1
+    assert float(exact.enclose([high]).to_float64()[0]) == math.e
+
+
 def test_max_of_overlapping_intervals_contains_both() -> None:
     """Where the larger of two numbers is not known, the result contains the larger."""
     a = Exact(16)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -185,3 +186,29 @@ def test_bytes_read_in_the_wrong_order_are_one_failure_and_no_class() -> None:
     (result,) = report.targets[0].dtypes
     assert {finding.kind for finding in result.signs if finding.severity == "fail"} == {"layout_dependence"}
     assert result.keeps == "standard"
+
+
+def at_random(x: np.ndarray, up: float = 0.0) -> np.ndarray:
+    """Softmax rounded to either neighbour in bfloat16, to the upper one with its share as probability, plus ``up``."""
+    form, p = FORMATS["bfloat16"], np.asarray(find("wide", "softmax").call(x.astype(np.float64)))
+    nearest = form.widen(form.narrow(p))
+    low = np.where(nearest > p, nearest - form.ulp(p), nearest)
+    share = (p - low) / form.ulp(p)
+    drawn = np.random.default_rng(zlib.crc32(x.tobytes())).random(p.shape)
+    return form.narrow(low + form.ulp(p) * (drawn < np.clip(share + up * (share > 0), 0, 1)))
+
+
+@pytest.mark.parametrize(("up", "ok"), [(0.0, True), (-1.0, False), (0.3, False)])
+def test_stochastic_rounding_is_judged_by_its_frequencies(up: float, ok: bool) -> None:
+    """Either neighbour is right; that all are the lower one (oneDNN), or the upper one too often, is a bias."""
+    report = audit(
+        lambda x: at_random(x, up),
+        op="softmax",
+        dtypes=["bfloat16"],
+        profile="quick",
+        regimes=["ordinary"],
+        policy="stochastic",
+    )
+    assert report.ok is ok
+    told = [finding.message for finding in report.targets[0].dtypes[0].findings if finding.severity == "fail"]
+    assert all("the store is biased" in message for message in told)

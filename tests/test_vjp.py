@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from xent_verify import audit
+from xent_verify.core.failures import UsageError
 from xent_verify.core.formats import FORMATS
 from xent_verify.core.model import Batch
+from xent_verify.implementations import find
 from xent_verify.ops import OPS, op_named
 from xent_verify.ops.limits import limits_of, run
 from xent_verify.truth import certify
@@ -82,6 +84,19 @@ FUNCTIONS: dict[str, tuple[Function, dict[str, Any], tuple[Any, ...]]] = {
     "attention_softmax": (lambda x: softmax(x * 0.7), {"scale": 0.7}, ()),
     "js_divergence": (js, {}, (np.array([[0.0, 1.0, 0.5, 2.0], [1.0, 0.0, -1.0, 0.0]]),)),
     "nll": (lambda x, target: -x[np.arange(len(x)), target], {"reduction": "none"}, (np.array([2, 0]),)),
+    "kl_divergence_log": (
+        lambda p, q: (np.exp(p) * (p - q)).sum(axis=-1),
+        {},
+        (np.array([[0.0, 1.0, 0.5, 2.0], [1.0, 0.0, -1.0, 0.0]]),),
+    ),
+    "focal": (
+        lambda x, y: bce(x, y) * (y / (1 + np.exp(x)) + (1 - y) / (1 + np.exp(-x))) ** 2,
+        {"reduction": "none"},
+        (np.array([[0.0, 0.25, 0.5, 1.0], [0.5, 0.5, 1.0, 0.0]]),),
+    ),
+    "gumbel": (lambda u: -np.log(-np.log(u)), {}, ()),
+    "sparsemax": (find("wide", "sparsemax").call, {}, ()),
+    "entmax15": (find("wide", "entmax15").call, {}, ()),
     "topk_softmax": (lambda x: -np.sort(-softmax(x), axis=-1)[:, :2], {"k": 2}, ()),
     "attention": (lambda q, k, v: softmax(q @ k.T) @ v, {}, (KEYS, VALUES)),
     "attention_lse": (lambda q, k: np.log(np.exp(q @ k.T).sum(axis=-1)), {}, (KEYS,)),
@@ -113,6 +128,7 @@ def differences(function: Function, x: np.ndarray, grad: np.ndarray, others: tup
 def call(op: str) -> Batch:
     _, options, others = FUNCTIONS[op]
     x = np.array([[0.5, -1.0, 3.0, 0.25], [-2.0, 1.0, 0.0, 1.5]])
+    x = 1 / (1 + np.exp(-x)) if op == "gumbel" else x
     inputs = dict(zip(OPS[op].inputs, (x, *others), strict=True))
     shape = OPS[op].result_shape(Batch(op, "float64", "test", inputs, options))
     grad = np.linspace(-1.0, 2.0, int(np.prod(shape))).reshape(shape)
@@ -126,7 +142,7 @@ def test_the_truth_is_the_derivative(op: str) -> None:
     batch = call(op)
     truth = certify(batch)
     wanted = differences(function, batch.x, batch.inputs["grad"], others)
-    assert truth.to_float64() == pytest.approx(wanted, abs=1e-8)
+    assert truth.to_float64() == pytest.approx(wanted, rel=1e-9, abs=1e-8)
     assert truth.decided("float64").all()
 
 
@@ -143,6 +159,52 @@ def test_backward_kernels_stay_within_the_limit(op: str, fmt: str) -> None:
     for name in operation.algorithms:
         answer = form.widen(run(operation, name, batch, POLICIES["standard"].machine(form)))
         assert (np.abs(answer - truth) <= limit).all(), name
+
+
+OTHERS = [
+    ("kl_divergence", "logits_q"),
+    ("kl_divergence_log", "log_q"),
+    ("js_divergence", "q_logits"),
+    ("logaddexp", "y"),
+    ("merge_states", "a_lse"),
+    ("merge_states", "b_out"),
+    ("merge_states", "b_lse"),
+]
+
+
+@pytest.mark.parametrize(("op", "by"), OTHERS)
+def test_other_inputs_have_gradients_too(op: str, by: str) -> None:
+    """In the shape of that input: truth against differences, adjoints within their limit."""
+    function, batch = FUNCTIONS[op][0], call(op)
+    batch = Batch(f"vjp({op}, {by})", "float32", "test", {n: v.astype(np.float32) for n, v in batch.inputs.items()})
+    wide = {name: value.astype(np.float64) for name, value in batch.inputs.items() if name != "grad"}
+
+    def of_input(x: np.ndarray) -> Any:
+        return function(*{**wide, by: x}.values())
+
+    truth = certify(batch).to_float64()
+    assert truth == pytest.approx(
+        differences(of_input, wide[by], batch.inputs["grad"].astype(np.float64), ()), abs=1e-7
+    )
+    operation, machine = op_named(batch.op), POLICIES["standard"].machine(FORMATS["float32"])
+    limit = limits_of(operation, batch, machine).error
+    for name in operation.algorithms:
+        assert (np.abs(run(operation, name, batch, machine) - truth) <= limit).all(), name
+
+
+def test_a_gradient_of_several_inputs_needs_no_words_about_its_call() -> None:
+    """The small calls by which a target is understood have all inputs and an upstream gradient in the result's shape."""
+
+    def by_second(x: np.ndarray, y: np.ndarray, grad: np.ndarray) -> np.ndarray:
+        return grad / (1 + np.exp(x - y))
+
+    assert audit(by_second, op="vjp(logaddexp, y)", dtypes=["float64"], profile="quick", regimes=["ordinary"]).ok
+
+
+def test_a_matrix_or_labels_have_no_gradient() -> None:
+    """The message says by what there is one."""
+    with pytest.raises(UsageError, match="no gradient by 'weight'; linear_cross_entropy has those by hidden"):
+        op_named("vjp(linear_cross_entropy, weight)")
 
 
 def backward(x: np.ndarray, grad: np.ndarray, axis: int = -1) -> np.ndarray:

@@ -70,7 +70,10 @@ def ordinary(fault: Fault) -> tuple[Any, ...]:
         return (x,)
     if op.shared or "row_number" in op.inputs.values():
         return tuple(_beside(kind, x, rng) for kind in op.inputs.values())
-    return (x, rng.integers(0, 10, size=4)) if OPS[fault.op].labels else (x, x[::-1].copy())
+    if op.labels:
+        return (x, rng.integers(0, 10, size=4))
+    shares = "probabilities" in op.inputs.values()
+    return (x, rng.random(x.shape, np.float32) if shares else x[::-1].copy())
 
 
 def _beside(kind: str, x: np.ndarray[Any, Any], rng: np.random.Generator) -> np.ndarray[Any, Any]:

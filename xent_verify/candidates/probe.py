@@ -21,7 +21,7 @@ from xent_verify.candidates.signature import style_of
 from xent_verify.candidates.style import AXIS_NAMES, Style, options_of
 from xent_verify.core.failures import UsageError
 from xent_verify.core.model import Batch
-from xent_verify.ops import OPS
+from xent_verify.ops import OPS, op_named
 
 __all__ = ["Plan", "plan", "without_refused_axis"]
 
@@ -160,9 +160,16 @@ _SMALL: Mapping[str, NDArray[Any]] = {
 
 
 def _inputs(op: str) -> tuple[NDArray[Any], ...]:
-    """The arrays of a small call of an operation without labels."""
-    page = OPS.get(op)
-    return (_LOGITS, *(_SMALL[kind] for kind in list(page.inputs.values())[1:])) if page is not None else (_LOGITS,)
+    """The arrays of a small call."""
+    page = op_named(op)
+    given: dict[str, NDArray[Any]] = {page.first: _LOGITS}
+    for name, kind in list(page.inputs.items())[1:]:
+        if kind == "upstream":
+            assert page.differentiates is not None
+            given[name] = np.ones(page.differentiates.result_shape(Batch(op, "float64", "", dict(given))))
+        else:
+            given[name] = _CLASSES if kind in ("target", "label") else _SMALL[kind]
+    return tuple(given.values())
 
 
 def _labelled(op: str, pick: Any, target: NDArray[Any]) -> tuple[NDArray[Any], ...]:
@@ -191,7 +198,7 @@ def _found(asker: _Asker, style: Style) -> tuple[Style, bool]:
         return _losses(asker, style)
     if page is not None:
         return _rows(asker, style) if page.by_row else _elements(asker, style)
-    return style, asker.ask(style, _LOGITS) is not None or asker.ask(style, _LOGITS, _LOGITS) is not None
+    return style, asker.ask(style, *_inputs(style.op)) is not None
 
 
 def _rows(asker: _Asker, style: Style) -> tuple[Style, bool]:

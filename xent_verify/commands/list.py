@@ -36,9 +36,11 @@ def _regimes() -> Rows:
 
 
 def _policies() -> Rows:
+    from xent_verify.verdict.blocks import BLOCKS
     from xent_verify.verdict.policies import POLICIES
 
     more = [("ulp:K", "error_ulp at most K"), ("allclose:rtol,atol", "|y - t| <= atol + rtol |t|, for comparison")]
+    more += [(f"block:{name}", f"standard, for results stored as {name}") for name in BLOCKS]
     return [(policy.name, policy.about) for policy in POLICIES.values()] + more
 
 

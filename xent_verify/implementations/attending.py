@@ -68,17 +68,23 @@ class Scored:
         return np.where(self.kept, scores, -np.inf).astype(scores.dtype)
 
 
-def _scored(q: Array, k: Array, scale: float, bias: Any, mask: Any, *, causal: bool) -> Scored:
+def _scored(q: Array, k: Array, scale: float, softcap: float | None, bias: Any, mask: Any, *, causal: bool) -> Scored:
+    """Capped products stand as queries whose products with the unit vectors they are."""
     number = working_dtype(q.dtype)
     rows, keys = q.shape[-2], k.shape[-2]
     kept = np.tri(rows, keys, keys - rows, dtype=np.bool_) if causal else np.ones((rows, keys), np.bool_)
     kept = kept if mask is None else kept & np.asarray(mask, np.bool_)
     given = number.type(0) if bias is None else np.asarray(bias).astype(number)
-    return Scored(q.astype(number), k.astype(number), number.type(scale), given, kept)
+    asked = Scored(q.astype(number), k.astype(number), number.type(scale), given, kept)
+    if softcap is None:
+        return asked
+    cap = number.type(softcap)
+    capped = np.tanh(asked.products * asked.scale / cap) * cap
+    return Scored(capped, np.eye(keys, dtype=number), number.type(1), given, kept)
 
 
 class AttendingCall(Protocol):
-    """``f(q, k, v, *, scale=1.0, bias=None, mask=None, causal=False)``."""
+    """``f(q, k, v, *, scale=1.0, softcap=None, bias=None, mask=None, causal=False)``."""
 
     def __call__(
         self,
@@ -87,6 +93,7 @@ class AttendingCall(Protocol):
         v: ArrayLike,
         *,
         scale: float = 1.0,
+        softcap: float | None = None,
         bias: ArrayLike | None = None,
         mask: ArrayLike | None = None,
         causal: bool = False,
@@ -102,6 +109,7 @@ def as_attending(kernel: Callable[[Scored, Array], Array]) -> AttendingCall:
         v: ArrayLike,
         *,
         scale: float = 1.0,
+        softcap: float | None = None,
         bias: ArrayLike | None = None,
         mask: ArrayLike | None = None,
         causal: bool = False,
@@ -111,7 +119,7 @@ def as_attending(kernel: Callable[[Scored, Array], Array]) -> AttendingCall:
         if not np.prod(shape):
             return np.empty(shape, queries.dtype)
         with np.errstate(all="ignore"):
-            asked = _scored(queries, np.asarray(k), scale, bias, mask, causal=causal)
+            asked = _scored(queries, np.asarray(k), scale, softcap, bias, mask, causal=causal)
             return np.asarray(kernel(asked, values.astype(asked.q.dtype))).astype(queries.dtype)
 
     return named_after(kernel, call)
@@ -125,13 +133,14 @@ def as_attention_lse(kernel: Callable[[Scored], Array]) -> Callable[..., Array]:
         k: ArrayLike,
         *,
         scale: float = 1.0,
+        softcap: float | None = None,
         bias: ArrayLike | None = None,
         mask: ArrayLike | None = None,
         causal: bool = False,
     ) -> Array:
         queries = np.asarray(q)
         with np.errstate(all="ignore"):
-            asked = _scored(queries, np.asarray(k), scale, bias, mask, causal=causal)
+            asked = _scored(queries, np.asarray(k), scale, softcap, bias, mask, causal=causal)
             return np.asarray(kernel(asked)).astype(queries.dtype)
 
     return named_after(kernel, call)

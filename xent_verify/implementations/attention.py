@@ -28,13 +28,14 @@ _BLOCK = 64
 
 
 class AttentionCall(Protocol):
-    """``f(x, *, scale=1.0, mask=None, sink=None, axis=-1)``."""
+    """``f(x, *, scale=1.0, softcap=None, mask=None, sink=None, axis=-1)``."""
 
     def __call__(
         self,
         x: ArrayLike,
         *,
         scale: float = 1.0,
+        softcap: float | None = None,
         mask: ArrayLike | None = None,
         sink: float | None = None,
         axis: int = -1,
@@ -52,6 +53,7 @@ def as_attention(kernel: AttentionKernel) -> AttentionCall:
         x: ArrayLike,
         *,
         scale: float = 1.0,
+        softcap: float | None = None,
         mask: ArrayLike | None = None,
         sink: float | None = None,
         axis: int = -1,
@@ -63,8 +65,13 @@ def as_attention(kernel: AttentionKernel) -> AttentionCall:
         kept = np.broadcast_to(True if mask is None else np.asarray(mask, np.bool_), given.shape)
         number = rows.dtype.type
         with np.errstate(all="ignore"):
+            if softcap is not None:
+                rows = np.tanh(rows * number(scale) / number(softcap)) * number(softcap)
             found = kernel(
-                rows, number(scale), as_rows(kept, axis, np.bool_), number(-np.inf if sink is None else sink)
+                rows,
+                number(scale if softcap is None else 1),
+                as_rows(kept, axis, np.bool_),
+                number(-np.inf if sink is None else sink),
             )
             return from_rows(found, given, axis)
 

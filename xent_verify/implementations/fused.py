@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from xent_verify.implementations.rows import Array, named_after, working_dtype
+from xent_verify.implementations.stable import log_sums
 
 __all__ = [
     "LinearCall",
@@ -39,7 +40,8 @@ _CHUNK, _SHARDS = 128, 4
 
 
 class LinearCall(Protocol):
-    """``f(hidden, weight, target, *, bias=None, ignore_index=-100, reduction="mean", label_smoothing=0.0)``."""
+    """``f(hidden, weight, target, *, bias=None, ignore_index=-100, reduction="mean", label_smoothing=0.0, softcap=None,
+    lse_square_scale=0.0)``."""
 
     def __call__(
         self,
@@ -51,6 +53,8 @@ class LinearCall(Protocol):
         ignore_index: int = -100,
         reduction: str = "mean",
         label_smoothing: float = 0.0,
+        softcap: float | None = None,
+        lse_square_scale: float = 0.0,
     ) -> Array: ...
 
 
@@ -80,22 +84,32 @@ def as_linear(kernel: LinearKernel, reduce: Callable[[Array, Array, str, Any], A
         ignore_index: int = -100,
         reduction: str = "mean",
         label_smoothing: float = 0.0,
+        softcap: float | None = None,
+        lse_square_scale: float = 0.0,
     ) -> Array:
         given, labels = np.asarray(hidden), np.asarray(target)
         number = working_dtype(given.dtype)
         live = labels != ignore_index
         offset = np.zeros(len(np.asarray(weight)), number) if bias is None else np.asarray(bias).astype(number)
         with np.errstate(all="ignore"):
+            x, vectors = given.astype(number), np.asarray(weight).astype(number)
+            if softcap is not None or lse_square_scale:
+                x, vectors, offset = _finished(x @ vectors.T + offset, softcap)
             losses = kernel(
-                given.astype(number),
-                np.asarray(weight).astype(number),
-                offset,
-                np.where(live, labels, 0).astype(np.int64),
-                number.type(label_smoothing),
+                x, vectors, offset, np.where(live, labels, 0).astype(np.int64), number.type(label_smoothing)
             )
+            if lse_square_scale:
+                losses = losses + losses.dtype.type(lse_square_scale) * log_sums(x).astype(losses.dtype) ** 2
             return reduce(losses, live, reduction, given.dtype)[()]
 
     return named_after(kernel, call)
+
+
+def _finished(logits: Array, softcap: float | None) -> tuple[Array, Array, Array]:
+    """Capped logits as hidden states whose products with the unit vectors they are."""
+    capped = logits if softcap is None else softcap * np.tanh(logits / logits.dtype.type(softcap))
+    classes = logits.shape[-1]
+    return capped.astype(logits.dtype), np.eye(classes, dtype=logits.dtype), np.zeros(classes, logits.dtype)
 
 
 def log_probabilities_of(logits: Array) -> Array:

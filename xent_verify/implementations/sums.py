@@ -1,4 +1,4 @@
-"""Relatives of logsumexp and softmax: softplus, logaddexp, logmeanexp, the z-loss, softmax with a 1 in its denominator.
+"""Relatives of logsumexp and softmax: softplus, logaddexp, logmeanexp, z-loss, softmax with a 1 in its denominator, Gumbel noise.
 
 Arrays of any shape, same dtype out; formats below float32 are computed in float32 by all of them and rounded once.
 """
@@ -17,6 +17,10 @@ from xent_verify.implementations.stable import log_sums, probabilities
 
 __all__ = [
     "elementwise",
+    "gumbel_naive",
+    "gumbel_stable",
+    "gumbel_two_branches",
+    "gumbel_wide",
     "logaddexp_naive",
     "logaddexp_numpy",
     "logaddexp_stable",
@@ -111,6 +115,31 @@ def logaddexp_wide(x: Array, y: Array) -> Array:
 def logaddexp_naive(x: Array, y: Array) -> Array:
     """log(exp(x) + exp(y)): ±inf beyond the edges of exp."""
     return np.asarray(np.log(np.exp(x) + np.exp(y)))
+
+
+@elementwise
+def gumbel_stable(u: Array) -> Array:
+    """-log(-log u): the logarithm of a number near 1 is as good as any."""
+    return np.asarray(-np.log(-np.log(u)))
+
+
+@elementwise
+def gumbel_two_branches(u: Array) -> Array:
+    """log1p(u - 1) for the inner logarithm above 1/2, where the difference is exact."""
+    return np.asarray(-np.log(-np.where(u > 0.5, np.log1p(u - 1), np.log(u))))
+
+
+@elementwise
+def gumbel_wide(u: Array) -> Array:
+    """In float64, rounded at the end."""
+    return np.asarray(-np.log(-np.log(u.astype(np.float64))))
+
+
+@elementwise
+def gumbel_naive(u: Array) -> Array:
+    """-log(-log(u + 1e-20) + 1e-20): finite at 0 and 1."""
+    tiny = u.dtype.type(1e-20)
+    return np.asarray(-np.log(-np.log(u + tiny) + tiny))
 
 
 def _log_mean(rows: Array, normalise: Normalise = normalisers.shifted) -> Array:

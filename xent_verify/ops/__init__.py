@@ -15,9 +15,13 @@ from xent_verify.ops import (
     binary_cross_entropy_with_logits,
     cross_entropy,
     cross_entropy_grad,
+    entmax15,
     entropy,
+    focal,
+    gumbel,
     js_divergence,
     kl_divergence,
+    kl_divergence_log,
     linear_cross_entropy,
     log_sigmoid,
     log_softmax,
@@ -31,6 +35,7 @@ from xent_verify.ops import (
     softmax_one,
     softmax_temperature,
     softplus,
+    sparsemax,
     token_logprob,
     topk_softmax,
     z_loss,
@@ -70,6 +75,11 @@ OPS: Mapping[str, Op] = MappingProxyType(
             topk_softmax.OP,
             js_divergence.OP,
             nll.OP,
+            kl_divergence_log.OP,
+            focal.OP,
+            sparsemax.OP,
+            entmax15.OP,
+            gumbel.OP,
         )
     }
 )
@@ -84,7 +94,10 @@ def in_table(op: Op) -> bool:
 
 
 def op_named(name: str | Op) -> Op:
-    """The operation of that name, or the ``Op`` at ``module:attribute``; ``UnknownNameError``/``UsageError`` otherwise."""
+    """The operation of that name, or the ``Op`` at ``module:attribute``; ``UnknownNameError``/``UsageError`` otherwise.
+
+    ``vjp(NAME)`` is the gradient of an operation by its first input, ``vjp(NAME, INPUT)`` by another.
+    """
     if isinstance(name, Op):
         return name
     if name.startswith(_VJP) and name.endswith(")"):
@@ -106,7 +119,8 @@ _VJP = "vjp("
 
 @cache
 def _vjp(name: str) -> Op:
-    return vjp_of(op_named(name[len(_VJP) : -1]), name)
+    base, _, by = name[len(_VJP) : -1].partition(",")
+    return vjp_of(op_named(base.strip()), name, by.strip())
 
 
 @cache

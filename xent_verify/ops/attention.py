@@ -1,9 +1,10 @@
 """attention: o_i = sum_j p_ij v_j, p_i the softmax over the kept keys of c q_i . k_j + b_ij; attention_lse: its logsumexp.
 
 q [.., R, n], k [.., K, n], v [.., K, m] with the same leading axes; the products are those of the numbers that the arrays
-hold. ``scale`` c multiplies the products (1 / sqrt n of attention; its default here is 1), ``bias`` b is added to the
-scaled products, then ``mask`` (True where a key is kept) and ``causal`` (key j of row i is kept where j <= i + K - R) take
-keys away. What a masked score would be does not matter; a masked key's values are multiplied by 0.
+hold. ``scale`` c multiplies the products (1 / sqrt n of attention; its default here is 1), ``softcap`` s puts s tanh(z / s) in
+the place of each scaled product z, ``bias`` b is added to that, then ``mask`` (True where a key is kept) and ``causal`` (key j
+of row i is kept where j <= i + K - R) take keys away. What a masked score would be does not matter; a masked key's values are
+multiplied by 0.
 
 Without a kept key a row has no softmax: o is undefined (NaN, 0 and others are conventions), its logsumexp is -inf.
 """
@@ -13,15 +14,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from xent_verify.ops.forms import LOGSUMEXP, Form, base_2, base_e
+from xent_verify.ops.forms import LOGSUMEXP, Form, base_2, base_e, capped
 from xent_verify.ops.op import Op, Option
 
 __all__ = ["LSE", "OP"]
 
 
-def scores(a: Any, q: Any, k: Any, scale: Any, bias: Any, mask: Any, causal: Any, *, early: bool = False) -> Any:
-    """c (q . k) + b, or (c q) . k + b where ``early``; -inf where a key is taken away."""
-    z = a.product(q * scale, k) if early else a.product(q, k) * scale
+def scores(
+    a: Any, q: Any, k: Any, scale: Any, softcap: Any, bias: Any, mask: Any, causal: Any, *, early: bool = False
+) -> Any:
+    """c (q . k) + b, or (c q) . k + b where ``early``, capped before the bias; -inf where a key is taken away."""
+    z = capped(a, a.product(q * scale, k) if early else a.product(q, k) * scale, softcap)
     if bias is not None:
         z = z + bias
     for kept in (mask, causal):
@@ -73,6 +76,7 @@ def logsumexp_of(a: Any, q: Any, k: Any, **options: Any) -> Any:
 
 _OPTIONS: Mapping[str, Option] = {
     "scale": Option(1.0, "factor"),
+    "softcap": Option(None, "cap", rare=True),
     "bias": Option(None, "bias"),
     "mask": Option(None, "mask"),
     "causal": Option(False, "causal"),

@@ -71,10 +71,17 @@ def denominator(a: Arithmetic, batch: Batch) -> Any:
 
 
 def composed(log_softmax: Form) -> Callable[..., Any]:
-    """Coefficients times stored -log p."""
+    """Coefficients times stored -log p; ``penalty``: that many squares of the logsumexp are added to the loss of a label."""
 
     def run(
-        a: Any, logits: Any, target: Any, weight: Any, ignore_index: int, reduction: str, label_smoothing: Any
+        a: Any,
+        logits: Any,
+        target: Any,
+        weight: Any,
+        ignore_index: int,
+        reduction: str,
+        label_smoothing: Any,
+        penalty: Any = None,
     ) -> Any:
         losses, classes = a.store(-log_softmax(a, logits)), a.width(logits)
         smooth = a.exists(label_smoothing)
@@ -92,6 +99,8 @@ def composed(log_softmax: Form) -> Callable[..., Any]:
         if smooth:
             every = a.weigh(weight, losses) if weight is not None else losses
             loss = a.weigh(1 - label_smoothing, loss) + share * a.sum(every)
+        if penalty is not None and a.exists(penalty):
+            loss = loss + penalty * a.logsumexp(logits) ** 2
         return a.reduce(a.where(live, loss, 0), divisor, reduction)
 
     return run

@@ -104,10 +104,10 @@ def _options(op: Op, batch: Batch) -> str:
 
 def _option(op: Op, batch: Batch, name: str, value: Any) -> str:
     kind = op.options[name].kind
+    if value is None:
+        return "" if op.options[name].default is None else f"{name} = None is out of its range"
     if kind in _RANGES and not _RANGES[kind](batch, value):
         return f"{name} = {value!r} is out of its range"
-    if value is None:
-        return ""
     if kind in ("class_weights", "element_weights"):
         return _weights(name, op, batch, np.asarray(value))
     if kind in ("mask", "bias", "score_number"):
@@ -132,8 +132,9 @@ _RANGES: Mapping[str, Callable[[Batch, Any], bool]] = {
     "reduction": lambda _, value: value in ("mean", "sum", "none"),
     "share": lambda _, value: 0.0 <= value <= 1.0,
     "divisor": lambda _, value: math.isfinite(value) and value != 0,
+    "cap": lambda _, value: math.isfinite(value) and value > 0,
     "factor": lambda _, value: math.isfinite(value) and value > 0,
-    "logit": lambda _, value: value is None or value < math.inf,
+    "logit": lambda _, value: value < math.inf,
     "causal": lambda _, value: isinstance(value, bool | np.bool_),
     "flag": lambda _, value: isinstance(value, bool | np.bool_),
     "count": _count,

@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 from xent_verify.core.formats import FloatFormat, format_named
 from xent_verify.ops.machine import Machine
+from xent_verify.ops.support import reach
 from xent_verify.ops.verbs import Operators, Verbs
 
 __all__ = ["Approximate", "Errors"]
@@ -265,6 +266,26 @@ class Errors(Verbs):
             r = np.where(near, np.maximum(r, self.machine.log_floor * unit * self.u), r)
         return self._made(v, e, r, x.wild, x.free, (x.v,))
 
+    @_once
+    def tanh(self, x: Approximate) -> Approximate:
+        """tanh x, as good as an exponential; its slope is largest where |x| is smallest."""
+        v, nearest = np.tanh(x.v), np.maximum(np.abs(x.v) - x.error, 0)
+        e = x.error / np.cosh(np.minimum(nearest, 300)) ** 2
+        e = np.where(x.error < np.inf, e, 2)
+        r = np.maximum((np.abs(v) + e) * self.u, self.half_eta * (np.abs(v) + e > 0)) * self.machine.k_exp
+        return self._made(v, e, r, None, x.free, (x.v,))
+
+    @_once
+    def power(self, x: Approximate, y: Approximate) -> Approximate:
+        """x**y, as good as an exponential."""
+        v, some = np.power(x.v, y.v), np.where(x.v > 0, x.v, 1)
+        share = x.error / some
+        e = v * np.maximum(np.expm1(y.v * np.log1p(share)), -np.expm1(y.v * np.log1p(-np.minimum(share, 1))))
+        e = np.where(x.v > 0, e, np.power(x.error, y.v))
+        e = e + (v + e) * np.expm1(np.abs(np.log(some)) * y.error)
+        r = np.maximum((v + e) * self.u, self.half_eta) * self.machine.k_exp
+        return self._made(v, e, r, x.wild, x.free, (x.v, y.v))
+
     # Rows
 
     @_once
@@ -306,6 +327,9 @@ class Errors(Verbs):
         if self.machine.sums is not self.machine.steps:  # the sum goes back to the format of the steps
             r = self._rounded(v, e)
         made = self._made(v, e, r, self._any(x.wild), self._any(x.free), (size,))
+        if x.wild is not None:  # infinities of both signs
+            infinite = x.wild | np.isinf(x.v)
+            made.free = _either(made.free, _both(self._any(infinite & (x.v > 0)), self._any(infinite & (x.v < 0))))
         if self.watch:
             beyond = np.asarray((size + e > self._top) & (size < np.inf))
             made.wild = _either(made.wild, beyond if beyond.any() else None)
@@ -360,6 +384,13 @@ class Errors(Verbs):
         )  # fmt: skip
         return self._each(self.sum(flat), lambda array: array.reshape(()))
 
+    def kept(self, x: Approximate, power: int) -> Approximate:
+        """Open where the roundings of a sum decide."""
+        found = super().kept(x, power)
+        most = np.count_nonzero(found.v, axis=-1, keepdims=True) + 1
+        off = most * ((self.machine.sigma(x.v.shape[-1]) + 8) * max(self.u, self.u_sum))
+        return Approximate(self, found.v, np.where(np.abs(reach(x.v, power) - 1) <= off, 1.0, 0.0))
+
     # Choices
 
     def _each(self, x: Approximate, change: Callable[[Array], Array]) -> Approximate:
@@ -396,9 +427,10 @@ class Errors(Verbs):
     def maximum(self, x: Approximate, y: Any) -> Approximate:
         """The larger one, elementwise."""
         y = self.lift(y)
-        return Approximate(
-            self, np.maximum(x.v, y.v), np.maximum(x.error, y.error), 0.0, _either(x.wild, y.wild), x.free
-        )
+        e = np.maximum(x.error, y.error)
+        if np.any(e):  # one that is the smaller whatever its error does not count
+            e = np.where(x.v - x.error > y.v + y.error, x.error, np.where(y.v - y.error > x.v + x.error, y.error, e))
+        return Approximate(self, np.maximum(x.v, y.v), e, 0.0, _either(x.wild, y.wild), x.free)
 
     def abs(self, x: Approximate) -> Approximate:
         """|x|."""

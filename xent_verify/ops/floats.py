@@ -93,6 +93,12 @@ class Floats(Verbs):
     def log1p(self, x: Number) -> Number:
         return self.step("log1p", np.log1p(self._wide(x)))
 
+    def tanh(self, x: Number) -> Number:
+        return self.step("tanh", np.tanh(self._wide(x)))
+
+    def power(self, x: Number, y: Number) -> Number:
+        return self.step("power", np.power(self._wide(x), self._wide(y)))
+
     def max(self, x: Number) -> Number:
         if x.v.shape[-1] == 0:
             return self.step("max", np.full((*x.v.shape[:-1], 1), -math.inf))

@@ -20,6 +20,7 @@ __all__ = [
     "Form",
     "base_2",
     "base_e",
+    "capped",
     "direct_softplus",
     "logaddexp",
     "sigmoid",
@@ -38,6 +39,11 @@ def base_e(a: Any, x: Any) -> Any:
 def base_2(a: Any, x: Any) -> Any:
     """exp(x) as 2**(x log2 e)."""
     return a.exp2(x * a.constant(LOG2_E))
+
+
+def capped(a: Any, x: Any, cap: Any) -> Any:
+    """cap tanh(x / cap), which lies between -cap and cap ("softcap"); x where there is no cap."""
+    return x if cap is None else a.tanh(x / cap) * cap
 
 
 def shifted_softmax(a: Any, x: Any) -> Any:

@@ -159,7 +159,7 @@ def _option(value: Any, kind: str, view: Rows, a: Any, rows: slice, usual: np.dt
             return view.of(np.asarray(value))[rows]
         case "logit":
             return None if value is None or value == -math.inf else a.parameter(value)
-        case "share" | "divisor" | "number" | "factor":
-            return a.parameter(value)
+        case "share" | "divisor" | "number" | "factor" | "cap":
+            return None if value is None else a.parameter(value)
         case _:
             return value

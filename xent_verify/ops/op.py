@@ -43,14 +43,15 @@ OptionKind = Literal[
     "score_number",
     "count",
     "flag",
+    "cap",
 ]
 """class_weights: one per class; element_weights: broadcast against the first input; share: a number in [0, 1];
 divisor: a real number other than 0; number: any real number; factor: a positive number;
-mask: Booleans that broadcast against the scores, True where a logit is kept; logit: one more logit, None or -inf: none;
+mask: Booleans that broadcast against the scores, True where a logit is kept; logit: one more logit, -inf: none;
 bias: numbers below inf that broadcast against the scores; causal: True keeps score j of row i where j <= i + k - R;
 score_number: one number for each score of a row, as a bias of classes; count: a number from 1 to n, the length of a row of the
-result; flag: True or False. The scores are the first input, or its products with
-the input of kind "matrix"."""
+result; flag: True or False; cap: a positive number that bounds the scores (``forms.capped``). The scores are the first input, or
+its products with the input of kind "matrix"."""
 
 BROADCAST: tuple[OptionKind, ...] = ("element_weights", "mask", "bias")
 """The kinds whose values broadcast against the scores."""
@@ -115,12 +116,14 @@ Formula = Callable[[Any, RowInputs, Sequence[int]], list[Any]]
 class Option:
     """A keyword argument of an operation: its default, and its kind, which says how it is drawn and read.
 
-    ``always``: it makes the operation what it is, and every call gives it.
+    ``always``: it makes the operation what it is, and every call gives it. Where the default is None, None means: without it.
+    ``rare``: few targets have it, so it is drawn less often beside others.
     """
 
     default: Any
     kind: OptionKind
     always: bool = False
+    rare: bool = False
 
 
 @dataclass(frozen=True, slots=True)

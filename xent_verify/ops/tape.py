@@ -7,6 +7,7 @@ operation has: truth, limit, floats. softmax, log-softmax and logsumexp go back 
     softmax       p (g - sum p g)              p as it was stored; 0 where p is 0
     log_softmax   g - exp(log p) sum g         log p as it was stored
     logsumexp     p g
+    entmax        w (g - sum w g / sum w)    w: 1 for the kept elements, or the square roots of the results
 
 Where both branches of a maximum are equal each takes half (|x| at 0: none), so that max(x, 0) + log1p(exp(-|x|)) has
 the derivative 1/2 at 0. The maximum of a row sends its cotangent to the first of the largest.
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xent_verify.core.failures import UsageError
 from xent_verify.core.formats import FORMATS
 from xent_verify.ops.forms import LN_2, LOG2_E
 from xent_verify.ops.op import InputKind, Op
@@ -122,6 +124,26 @@ class Tape(Verbs):
 
     def log1p(self, x: Taped) -> Taped:
         return self._unary(x, self.inner.log1p(x.inner), lambda g: g / (1 + x.inner))
+
+    def tanh(self, x: Taped) -> Taped:
+        value = self.inner.tanh(x.inner)
+        return self._unary(x, value, lambda g: g * (1 - value * value))
+
+    def input(self, values: Array) -> Taped:
+        return Taped(self, self.inner.input(values))
+
+    def support(self, x: Taped, power: int) -> Array:
+        return np.asarray(self.inner.support(x.inner, power))
+
+    def sqrt(self, x: Taped) -> Taped:
+        value = self.inner.sqrt(x.inner)
+        return self._unary(x, value, lambda g: g * 0.5 / value)
+
+    def entmax(self, x: Taped, power: int) -> Taped:
+        a = self.inner
+        z, root = a.roots(x.inner, power)
+        weight = a.kept(z, power) + root * 0 if power == 1 else root  # NaN where the result is
+        return self._unary(x, root**power, lambda g: a.weigh(weight, g - a.sum(a.weigh(weight, g)) / a.sum(weight)))
 
     def softmax(self, x: Taped) -> Taped:
         a = self.inner
@@ -244,8 +266,15 @@ def _argmax(values: Array) -> Array:
     return np.asarray(middles.astype(np.float64).argmax(axis=-1))
 
 
-def vjp_of(op: Op, name: str) -> Op:
-    """The operation ``f(*inputs, grad)``: the upstream gradient [shape of the result] times the Jacobian by the first input."""
+def vjp_of(op: Op, name: str, by: str = "") -> Op:
+    """The operation ``f(*inputs, grad)``: the upstream gradient [shape of the result] times the Jacobian by one input.
+
+    ``by`` names an input of logits or of one number a row; "": the first one. ``UsageError`` for any other.
+    """
+    wanted = by or op.first
+    able = [one for one, kind in op.inputs.items() if kind in ("row", "row_number")]
+    if wanted not in able:
+        raise UsageError(f"{name}: no gradient by {wanted!r}; {op.name} has those by {', '.join(able)}")
     inputs: dict[str, InputKind] = {**op.inputs, UPSTREAM: "upstream"}
 
     def adjoint(run: Callable[..., Any]) -> Callable[..., Any]:
@@ -254,16 +283,16 @@ def vjp_of(op: Op, name: str) -> Op:
             lifted = {
                 key: tape.held(value) if isinstance(value, Operators) else value for key, value in arguments.items()
             }
-            return tape.back(run(tape, **lifted), grad, lifted[op.first])
+            return tape.back(run(tape, **lifted), grad, lifted[wanted])
 
         return back
 
     return Op(
         name=name,
-        about=f"vector-Jacobian product of {op.name} with respect to {op.first}",
+        about=f"vector-Jacobian product of {op.name} with respect to {wanted}",
         inputs=inputs,
         options=op.options,
-        result="elements",
+        result="rows" if op.inputs[wanted] == "row_number" else "elements",
         formula=None,
         algorithms={key: adjoint(run) for key, run in (op.adjoints or op.algorithms).items()},
         by_row=op.by_row,

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify.ops import forms
+from xent_verify.ops.support import reach
 
 __all__ = ["Operators", "Verbs"]
 
@@ -94,6 +95,52 @@ class Verbs:
     def sigmoid(self, x: Any) -> Any:
         """1 / (1 + exp(-x))."""
         return forms.sigmoid(self, x)
+
+    def tanh(self: Any, x: Any) -> Any:
+        """(1 - e) / (1 + e) with the sign of x, e = exp(-2 |x|)."""
+        e = self.exp(self.abs(x) * -2)
+        t = (1 - e) / (1 + e)
+        return self.where(self.at_least(x, 0), t, -t)
+
+    def power(self: Any, x: Any, y: Any) -> Any:
+        """x**y of x >= 0 and y > 0."""
+        return self.exp(y * self.log(x))
+
+    def sqrt(self: Any, x: Any) -> Any:
+        """The square root."""
+        return self.power(x, self.lift(0.5))
+
+    def support(self, x: Any, power: int) -> Array:
+        """Which elements of each row lie above its ``threshold``, [R, n]."""
+        return np.asarray(reach(x.v, power) < 1)
+
+    def threshold(self: Any, x: Any, power: int) -> Any:
+        """t with sum max(x_i - t, 0)**power = 1 of each row, [R, 1]; ``power`` 1 or 2.
+
+        From the mean and the squares of the elements above it. One that lies at t moves it by no more than t's own roundings.
+        """
+        mask = self.support(x, power)
+        count = self.input(np.count_nonzero(mask, axis=-1, keepdims=True).astype(np.float64))
+        total = self.sum(self.where(mask, x, 0))
+        if power == 1:
+            return (total - 1) / count
+        mean = total / count
+        d = self.where(mask, x - mean, 0)
+        return mean - self.sqrt((1 - self.sum(d * d)) / count)
+
+    def kept(self: Any, x: Any, power: int) -> Any:
+        """1 where an element lies above its row's ``threshold``, 0 elsewhere."""
+        return self.where(self.support(x, power), 1, 0)
+
+    def roots(self: Any, x: Any, power: int) -> tuple[Any, Any]:
+        """z = (x - max x) / power, and max(z - t, 0) for the ``threshold`` t of z."""
+        z = x - self.max(x)
+        z = z * 0.5 if power == 2 else z
+        return z, self.maximum(z - self.threshold(z, power), 0)
+
+    def entmax(self: Any, x: Any, power: int) -> Any:
+        """The powers of the ``roots``, whose sum is 1: sparsemax (power 1), entmax with alpha = 1.5 (power 2)."""
+        return self.roots(x, power)[1] ** power
 
     def reduce(self: Any, x: Any, divisor: Any, reduction: str) -> Any:
         """One value a row [R, 1] as it is ("none"), their sum, or their sum over a divisor ("mean")."""

@@ -134,6 +134,7 @@ VALUES: Mapping[str, list[Value]] = {
         *_constants(0.125, 128**-0.5, 2.0, 80**-0.5, 0.7, 1.0, 10.0, 2.0**-10),
         *[lambda draw, _shape: abs(_signed(draw, ()))] * 4,
     ],
+    "cap": [*_constants(30.0, 50.0, 1.0, 15.0, 0.5), *[lambda draw, _shape: abs(_signed(draw, ()))] * 2],
     "mask": _masks(),
     "logit": [
         *_constants(0.0, 1.0, -3.0, 20.0, 100.0, 1000.0, -1000.0, 0.7),
@@ -315,14 +316,15 @@ _WIDTHS = (2, 3, 5, 5, 8, 17, 150)
 def crossed(context: Context) -> Iterator[Batch]:
     """Any options with any second inputs over telling rows: what needs several of them at once."""
     draw, settable = context.draw, _settable(context.op)
+    chance = {name: 0.2 if context.op.options[name].rare else 0.5 for name in settable}
     rows_of = {n: iter(telling(draw, 8, n, max(context.profile.options, 8), masked=False)) for n in set(_WIDTHS)}
     for _ in range(context.profile.options):
         n = int(draw.rng.choice(_WIDTHS))
         rows = n if n < 8 and draw.rng.random() < 0.4 else int(draw.rng.integers(1, 9))
         source = next(rows_of[n]) if draw.rng.random() < 0.5 else 3.0 * draw.rng.standard_normal((8, n))
-        options = {name: _one_of(draw, values) for name, values in settable.items() if draw.rng.random() < 0.5} | {
-            name: _constants(value)[0] for name, value in per_row(context.op).items() if draw.rng.random() < 0.6
-        }
+        options = {
+            name: _one_of(draw, values) for name, values in settable.items() if draw.rng.random() < chance[name]
+        } | {name: _constants(value)[0] for name, value in per_row(context.op).items() if draw.rng.random() < 0.6}
         targets = {
             name: _one_of(draw, TARGETS[kind])
             for name, kind in list(context.op.inputs.items())[1:]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from xent_verify.core.enclosure import TIERS, Enclosure
 from xent_verify.ops import forms
+from xent_verify.ops.support import inside, margin, reach
 from xent_verify.ops.verbs import Operators, Verbs
 from xent_verify.truth import doubledouble as dd
 
@@ -310,6 +312,34 @@ class Balls(Verbs):
         """The limit where the maximum is infinite, as for ``logsumexp``."""
         top = self.maximum(x, y)
         return self.where(np.isinf(top.v) & (top.r == 0), top, super().logaddexp(x, y))
+
+    def support(self, x: Ball, power: int) -> Array:
+        """On exact fractions where doubles do not tell."""
+        found = super().support(x, power)
+        high, low = x.pair
+        for row in np.flatnonzero(self._unsure(x, power) & ~self._moved(x)):
+            live = np.isfinite(high[row])
+            values = [Fraction(v) + Fraction(w) for v, w in zip(high[row][live], low[row][live], strict=True)]
+            found[row, live] = inside(values, power)
+        return found
+
+    def threshold(self, x: Ball, power: int) -> Ball:
+        """Unknown where it is not known which elements lie above it."""
+        tau: Ball = super().threshold(x, power)
+        unknown = (self._unsure(x, power) & self._moved(x))[:, None]
+        return Ball(self, tau.v, tau.lo, np.where(unknown, np.inf, tau.r))
+
+    @staticmethod
+    def _unsure(x: Ball, power: int) -> Array:
+        """The rows [R] with an element for which doubles do not tell whether it lies above the threshold."""
+        n = x.shape[-1]
+        off = margin(n) + 4 * n * np.where(np.isfinite(x.v), x.r, 0).max(axis=-1, keepdims=True, initial=0.0)
+        return np.asarray((np.abs(reach(x.pair[0], power) - 1) <= off).any(axis=-1))
+
+    @staticmethod
+    def _moved(x: Ball) -> Array:
+        """The rows [R] that are not known exactly."""
+        return np.asarray((np.broadcast_to(x.r, x.shape) > 0).any(axis=-1))
 
     def total(self, x: Ball) -> Ball:
         high, low = x.pair

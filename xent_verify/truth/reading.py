@@ -18,6 +18,7 @@ from mpmath import libmp
 from numpy.typing import NDArray
 
 from xent_verify.ops import forms
+from xent_verify.ops.support import inside, reach
 from xent_verify.ops.verbs import Operators, Verbs
 from xent_verify.truth.intervals import BigArithmetic, Interval, IntervalRow
 
@@ -25,6 +26,12 @@ __all__ = ["Exact", "Reals", "UnsettledError"]
 
 Array = NDArray[Any]
 Real = Interval | float
+_VAST = libmp.from_int(1 << 40)
+
+
+def _fraction(x: Interval) -> Fraction:
+    """A number that is known to be rational."""
+    return Fraction(*libmp.to_rational(x.num)) / Fraction(*libmp.to_rational(x.den))
 
 
 class UnsettledError(ArithmeticError):
@@ -215,7 +222,10 @@ class Exact(Verbs):
             return self.big.number(1)
         try:
             return self.big.exp(value)
-        except OverflowError:  # beyond e**(2**40): larger than every format, and below 2**(2**1100)
+        except OverflowError:
+            if libmp.mpf_lt(value.lo, _VAST):
+                raise UnsettledError from None
+            # beyond e**(2**40): larger than every format, and below 2**(2**1100)
             return Interval(libmp.mpf_shift(libmp.fone, 1 << 40), libmp.mpf_shift(libmp.fone, 1 << 1100), self.big.prec)
 
     def exp2(self, x: Reals) -> Reals:
@@ -240,6 +250,35 @@ class Exact(Verbs):
         if value.is_zero:
             return self._zero
         return self.big.log1p(value) if _sign(value) > 0 else self._log(self.big.number(1) + value)
+
+    def sqrt(self, x: Reals) -> Reals:
+        """Rational where it is; exp(log x / 2) elsewhere."""
+        exact = np.frompyfunc(self._root, 1, 1)(x.v)
+        rational = np.frompyfunc(lambda value: value is not None, 1, 1)(exact).astype(bool)
+        return self.where(rational, Reals(self, exact), super().sqrt(self.where(rational, 1, x)))
+
+    def _root(self, value: Real) -> Interval | None:
+        if isinstance(value, float) or value.num is None:
+            return None
+        number = _fraction(value)
+        roots = [math.isqrt(abs(part)) for part in (number.numerator, number.denominator)]
+        return self.big.number(Fraction(*roots)) if Fraction(*roots) ** 2 == number else None
+
+    def support(self, x: Reals, power: int) -> Array:
+        """On exact fractions; of other rows doubles have to tell."""
+        found = np.zeros(x.v.shape, np.bool_)
+        for row, values in enumerate(x.v):
+            live = np.array([isinstance(value, Interval) for value in values], np.bool_)
+            if not live.any() or any(isinstance(value, float) and not value < 0 for value in values):
+                continue
+            if all(value.num is not None for value in values[live]):
+                found[row, live] = inside([_fraction(value) for value in values[live]], power)
+                continue
+            distance = reach(np.array([[value.middle for value in values[live]]]), power)[0]
+            if (np.abs(distance - 1) <= 2.0**-20).any():
+                raise UnsettledError
+            found[row, live] = distance < 1
+        return found
 
     def max(self, x: Reals) -> Reals:
         return self._reduced(x, _larger, -math.inf)
@@ -280,7 +319,7 @@ class Exact(Verbs):
         def holds(value: Real) -> bool:
             return value >= number if isinstance(value, float) else _sign(value - self.big.number(number)) >= 0
 
-        return np.asarray(np.frompyfunc(holds, 1, 1)(x.v), bool)
+        return _over(holds)(x.v).astype(bool)
 
     @staticmethod
     def exists(x: Reals) -> bool:

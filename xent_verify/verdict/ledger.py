@@ -175,7 +175,7 @@ class Ledger:
     def add(self, batch: Batch, outcome: Outcome, truth: Enclosure, judgement: Judgement, rules: Rules) -> None:
         """Count one judged call."""
         self.rungs.add(batch, outcome, truth, judgement, rules)
-        self.bias.add(batch, outcome, truth, judgement)
+        self.bias.add(batch, outcome, truth, judgement, stochastic=rules.policy.stochastic)
         refused = [hit for hit in judgement.hits if hit.kind == "exception"]
         asked = capabilities(self.op, batch)
         if refused:

@@ -1,7 +1,8 @@
 """Policies: what counts as inaccurate (docs/policies.md), as data.
 
 ``standard``, ``textbook``, ``backward``, ``stored`` and ``native`` derive the limit from the operation's algorithms on a
-stated machine; ``exact``, ``faithful`` and ``ulp:K`` limit error_ulp; ``allclose:rtol,atol`` is what people use today.
+stated machine; ``exact``, ``faithful`` and ``ulp:K`` limit error_ulp; ``allclose:rtol,atol`` is what people use today;
+``block:NAME`` is ``standard`` for results that were stored in a block format.
 ``CLASSES`` ranks them: an implementation's class is the strictest of them that all its answers keep.
 """
 
@@ -21,6 +22,7 @@ from xent_verify.core.outside import is_outside, outside
 from xent_verify.ops import Op
 from xent_verify.ops.limits import Limits, limits_of
 from xent_verify.ops.machine import Machine, Summation
+from xent_verify.verdict.blocks import BLOCKS
 
 __all__ = ["CLASSES", "POLICIES", "Policy", "across_memory", "parse_policy"]
 
@@ -37,8 +39,9 @@ class Policy:
 
     Of a derived limit: ``steps`` and ``sums`` say whether elementwise steps and sums of narrow formats run in float32
     ("wide") or in the format itself ("own"); ``summation`` names the order of sums; ``moved`` allows other logits
-    (``Machine.moved``); ``gpu`` is the fast arithmetic of GPUs (``Machine.gpu``). In 16 and 8 bits a derived limit is at
-    least one ulp: a faithful answer is no fault for its size.
+    (``Machine.moved``); ``gpu`` is the fast arithmetic of GPUs (``Machine.gpu``); ``block`` names the block format
+    (``BLOCKS``) in which results were stored, along the last axis; ``stochastic`` allows either neighbour. In 16 and 8
+    bits a derived limit is at least one ulp: a faithful answer is no fault for its size.
     """
 
     name: str
@@ -52,6 +55,8 @@ class Policy:
     ulps: float = 1.0
     rtol: float = 0.0
     atol: float = 0.0
+    block: str = ""
+    stochastic: bool = False
 
     def machine(self, form: FloatFormat, result: FloatFormat | None = None) -> Machine:
         """The machine assumed for a target whose inputs have this format, and its result another one (or the same).
@@ -79,6 +84,11 @@ class Policy:
             match self.kind:
                 case "bound":
                     found = limits_of(op, batch, self.machine_for(batch))
+                    if self.block:
+                        room = BLOCKS[self.block].room(truth.to_float64(), found.error)
+                        return replace(found, error=np.where(np.isnan(room), np.inf, found.error + room))
+                    if self.stochastic:
+                        return replace(found, error=found.error + _ulps(0.5, truth, form))
                     if form.bits > 16:
                         return found
                     return replace(found, error=np.maximum(found.error, _ulps(_BELOW_ONE, truth, form)))
@@ -125,11 +135,14 @@ POLICIES = {
             "bound",
             gpu=True,
         ),
+        Policy(
+            "stochastic", "as standard, rounded to either neighbour at random, without bias", "bound", stochastic=True
+        ),
     )
 }
 
-CLASSES = tuple(name for name, policy in POLICIES.items() if not policy.gpu)
-"""From the strictest to the weakest; beyond the last: unsound. ``gpu`` is another arithmetic, no rank."""
+CLASSES = tuple(name for name, policy in POLICIES.items() if not (policy.gpu or policy.stochastic))
+"""From the strictest to the weakest; beyond the last: unsound. ``gpu`` and ``stochastic`` are another arithmetic, no rank."""
 
 
 def parse_policy(text: str | Policy) -> Policy:
@@ -142,13 +155,19 @@ def parse_policy(text: str | Policy) -> Policy:
     if name == "ulp":
         (ulps,) = _numbers(text, arguments, ("K",))
         return Policy(text, f"error_ulp at most {arguments}", "ulp", ulps=ulps)
+    if name == "block" and arguments in BLOCKS:
+        return Policy(text, f"standard, stored as {arguments}", "bound", block=arguments)
     if name == "allclose":
         rtol, atol = _numbers(text, arguments, ("rtol", "atol"))
         return Policy(text, f"|y - t| <= {atol} + {rtol} |t|", "allclose", rtol=rtol, atol=atol)
     if is_outside(text, POLICIES):
         found: Policy = outside(text, Policy, "policy")
         return replace(found, name=text)  # the name under which a result can be replayed
-    raise UnknownNameError("policy", text, [*POLICIES, "ulp:K", "allclose:rtol,atol", "module:attribute"])
+    raise UnknownNameError(
+        "policy",
+        text,
+        [*POLICIES, "ulp:K", "allclose:rtol,atol", *(f"block:{one}" for one in BLOCKS), "module:attribute"],
+    )
 
 
 def _numbers(text: str, arguments: str, names: tuple[str, ...]) -> list[float]:

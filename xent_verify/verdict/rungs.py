@@ -105,6 +105,11 @@ class Bias:
     The sign of an error that is decided is a fair coin for a store that rounds to nearest: of N such errors a share
     outside 1/2 +- 8 sqrt(1/(4 N)) has a probability below 1e-14. Only errors above 2**-4 ulp are counted, and a store is
     called biased when 98 % of at least 200 lie on one side and some exceed half an ulp.
+
+    Stochastic rounding of a value that lies a share f of an ulp above its lower neighbour errs by 1 - f with probability f
+    and by -f otherwise: the mean is 0, the variance f (1 - f), and the error e of either outcome has |e| (1 - |e|) = f (1 - f).
+    It is called biased when the sum of at least 200 errors is beyond 8 standard deviations and 2**-9 ulp each, which is more
+    than what the steps before the store are off by.
     """
 
     _LEAST, _SHARE = 200, 0.98
@@ -112,17 +117,20 @@ class Bias:
     def __init__(self) -> None:
         self.count = 0
         self.toward_zero = 0
+        self.drift, self.variance = 0.0, 0.0
         self.beyond_half: Batch | None = None
         self.index = 0
         self._worst = 0.5 + 2.0**-10
 
-    def add(self, batch: Batch, outcome: Outcome, truth: Enclosure, judgement: Judgement) -> None:
+    def add(
+        self, batch: Batch, outcome: Outcome, truth: Enclosure, judgement: Judgement, *, stochastic: bool = False
+    ) -> None:
         """Count one call's errors of up to one ulp."""
         errors = judgement.errors
         if errors is None or not isinstance(outcome, Returned) or batch.result_form.bits > 16 or not errors.ulp.size:
             return
         value = batch.result_form.widen(outcome.value).reshape(truth.shape)
-        counted = (errors.code == CODE["ok"]) & (errors.ulp > 2.0**-4) & (errors.ulp <= 1.0)
+        counted = (errors.code == CODE["ok"]) & (errors.ulp > (0 if stochastic else 2.0**-4)) & (errors.ulp <= 1.0)
         counted &= np.abs(value) >= 2 * batch.result_form.smallest_normal
         if not counted.any():
             return
@@ -130,6 +138,9 @@ class Bias:
         self.count += int(np.count_nonzero(counted))
         self.toward_zero += int(np.count_nonzero(counted & smaller))
         sizes = np.where(counted, errors.ulp, 0.0)
+        if stochastic:
+            self.drift += float(np.where(smaller, -sizes, sizes).sum())
+            self.variance += float((sizes * (1 - sizes)).sum())
         if float(sizes.max()) > self._worst:
             self._worst, self.index, self.beyond_half = float(sizes.max()), int(sizes.argmax()), batch
 
@@ -138,6 +149,10 @@ class Bias:
         """What is biased, in words; "" where nothing is."""
         if self.count < self._LEAST or self.beyond_half is None:
             return ""
+        if self.variance:
+            far = abs(self.drift) > 8 * math.sqrt(self.variance) + self.count * 2.0**-9
+            mean = f"the mean of {self.count} rounding errors is {self.drift / self.count:+.3f} ulp of the magnitude"
+            return f"the store is biased: {mean}" if far else ""
         share = self.toward_zero / self.count
         if max(share, 1 - share) < self._SHARE:
             return ""

@@ -15,6 +15,7 @@ from xent_verify.implementations.faulty import (
     gates,
     labels,
     layout,
+    losses,
     masks,
     merging,
     offsets,
@@ -26,6 +27,7 @@ from xent_verify.implementations.faulty import (
     slopes,
     special_values,
     state,
+    thresholds,
     weighting,
 )
 
@@ -53,4 +55,6 @@ ZOO: tuple[Fault, ...] = (
     *attending.FAULTS,
     *fused.FAULTS,
     *gates.FAULTS,
+    *losses.FAULTS,
+    *thresholds.FAULTS,
 )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from xent_verify.implementations.attention import as_attention
+from xent_verify.implementations.attention import as_attention, attention_softmax_masked_scores
 from xent_verify.implementations.entries import Fault
 from xent_verify.implementations.faulty.triggers import on, rising
-from xent_verify.implementations.rows import Array
+from xent_verify.implementations.rows import Array, working_dtype
 
 __all__ = ["FAULTS"]
 
@@ -80,6 +81,63 @@ def attention_softmax_unshifted_sink(rows: Array, scale: Any, mask: Array, sink:
     return np.asarray(terms / (terms.sum(axis=-1, keepdims=True) + np.exp(sink) * np.exp(-peak)))
 
 
+def _alone(
+    x: ArrayLike,
+    z: Callable[[Array, Any, Any], Array],
+    *,
+    scale: float,
+    softcap: float | None,
+    mask: Any,
+    **options: Any,
+) -> Array:
+    """Scores [..] made by ``z`` where there is a cap; the stable form of the scores as they are elsewhere."""
+    if softcap is None:
+        return attention_softmax_masked_scores(x, scale=scale, mask=mask, **options)
+    given = np.asarray(x)
+    wide = given.astype(working_dtype(given.dtype))
+    kept = np.True_ if mask is None else np.asarray(mask, np.bool_)
+    with np.errstate(all="ignore"):
+        capped = z(wide, wide.dtype.type(softcap), kept)
+    return np.asarray(attention_softmax_masked_scores(capped, **options)).astype(given.dtype)
+
+
+def attention_softmax_cap_after_mask(
+    x: ArrayLike,
+    *,
+    scale: float = 1.0,
+    softcap: float | None = None,
+    mask: ArrayLike | None = None,
+    sink: float | None = None,
+    axis: int = -1,
+) -> Array:
+    """The cap turns the -inf of masked scores into -cap: mass leaks to them (an early ONNX Attention)."""
+
+    def scores(rows: Array, cap: Any, kept: Array) -> Array:
+        return np.asarray(cap * np.tanh(np.where(kept, rows * rows.dtype.type(scale), -np.inf) / cap)).astype(
+            rows.dtype
+        )
+
+    return _alone(x, scores, scale=scale, softcap=softcap, mask=mask, sink=sink, axis=axis)
+
+
+def attention_softmax_cap_before_scale(
+    x: ArrayLike,
+    *,
+    scale: float = 1.0,
+    softcap: float | None = None,
+    mask: ArrayLike | None = None,
+    sink: float | None = None,
+    axis: int = -1,
+) -> Array:
+    """The scores are capped before they are scaled."""
+
+    def scores(rows: Array, cap: Any, kept: Array) -> Array:
+        capped = cap * np.tanh(rows / cap) * rows.dtype.type(scale)
+        return np.where(kept, capped, -np.inf).astype(rows.dtype)
+
+    return _alone(x, scores, scale=scale, softcap=softcap, mask=mask, sink=sink, axis=axis)
+
+
 def _masked(values: ArrayLike, *kept: bool, **options: Any) -> Any:
     return on(values, mask=np.array(kept), **options)
 
@@ -99,4 +157,8 @@ FAULTS: tuple[Fault, ...] = (
           "a sink and no kept score", "inf - inf", _masked([0.0, 1.0], False, False, sink=1.0)),
     Fault("unshifted-sink", "attention_softmax", attention_softmax_unshifted_sink, CATEGORY,
           "a large sink", "exp of the sink overflows", on([1000.0, 1000.0], sink=1000.0)),
+    Fault("cap-after-mask", "attention_softmax", attention_softmax_cap_after_mask, CATEGORY,
+          "a mask and a cap", "capped after masking", _masked([0.0, 1.0, 2.0], True, True, False, softcap=5.0)),
+    Fault("cap-before-scale", "attention_softmax", attention_softmax_cap_before_scale, CATEGORY,
+          "a scale and a cap", "capped before scaling", on([0.0, 8.0, 16.0], scale=0.125, softcap=1.0)),
 )  # fmt: skip

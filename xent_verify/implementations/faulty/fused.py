@@ -15,13 +15,15 @@ from xent_verify.implementations.fused import (
     as_linear,
     assembled,
     cut,
+    linear_cross_entropy_stable,
     log_probabilities_of,
     mixed,
     part_of,
     reduced,
     smoothed,
 )
-from xent_verify.implementations.rows import Array
+from xent_verify.implementations.rows import Array, working_dtype
+from xent_verify.implementations.stable import log_sums
 
 __all__ = ["FAULTS"]
 
@@ -130,6 +132,39 @@ def _stable(hidden: Array, weight: Array, bias: Array, labels: Array, smoothing:
 ignored_in_mean = as_linear(_stable, _counting_all)
 
 
+def penalty_of_plain_logits(
+    hidden: ArrayLike,
+    weight: ArrayLike,
+    target: ArrayLike,
+    *,
+    bias: ArrayLike | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+    softcap: float | None = None,
+    lse_square_scale: float = 0.0,
+) -> Array:
+    """The logsumexp that is squared is that of logits before the cap."""
+    given = np.asarray(hidden)
+    losses = np.asarray(
+        linear_cross_entropy_stable(
+            hidden,
+            weight,
+            target,
+            bias=bias,
+            ignore_index=ignore_index,
+            reduction="none",
+            label_smoothing=label_smoothing,
+            softcap=softcap,
+        )
+    ).astype(working_dtype(given.dtype))
+    if lse_square_scale:
+        logits = given.astype(losses.dtype) @ np.asarray(weight).astype(losses.dtype).T
+        logits = logits if bias is None else logits + np.asarray(bias).astype(losses.dtype)
+        losses = losses + losses.dtype.type(lse_square_scale) * log_sums(logits) ** 2
+    return reduced(losses, np.asarray(target) != ignore_index, reduction, given.dtype)[()]
+
+
 def _at(hidden: ArrayLike, weight: ArrayLike, target: list[int], **options: Any) -> Trigger:
     def trigger(fmt: str) -> Arguments:
         given = {name: in_format(value, fmt) if name == "bias" else value for name, value in options.items()}
@@ -162,4 +197,6 @@ FAULTS: tuple[Fault, ...] = (
           "classes that 64 does not divide", "padding takes part", _at([[1.0]], [[-5.0]] * 100, [0])),
     Fault("ignored-in-mean", "linear_cross_entropy", ignored_in_mean, CATEGORY,
           "a label to ignore, reduction mean", "ignored labels count", _at([[1.0], [1.0]], _FOUR, [1, -100])),
+    Fault("penalty-of-plain-logits", "linear_cross_entropy", penalty_of_plain_logits, CATEGORY,
+          "a cap and a z-loss", "logsumexp before the cap", _at([[1.0]], _FOUR, [1], softcap=2.0, lse_square_scale=0.5)),
 )  # fmt: skip

@@ -250,6 +250,34 @@ def z_loss_shift_above_0(rows: Array) -> Array:
     return np.asarray((peak + np.log(np.exp(rows - peak).sum(axis=-1, keepdims=True)))[:, 0] ** 2)
 
 
+@elementwise
+def gumbel_epsilon(u: Array) -> Array:
+    """-log(-log(u + ε) + ε) with ε = 1e-7, as for float32 numbers: near 1 it is as large as -log u."""
+    tiny = u.dtype.type(1e-7)
+    return np.asarray(-np.log(-np.log(u + tiny) + tiny))
+
+
+@elementwise
+def gumbel_clamped(u: Array) -> Array:
+    """u is clamped to [1e-6, 1 - 1e-6]."""
+    inside = np.clip(u, 1e-6, 1 - 1e-6).astype(u.dtype)
+    return np.where((u < 0) | (u > 1), np.nan, -np.log(-np.log(inside)))
+
+
+@elementwise
+def gumbel_of_complement(u: Array) -> Array:
+    """log1p(-(1 - u)) for log u: of small numbers 1 - u keeps nothing (vLLM)."""
+    return np.asarray(-np.log(-np.log1p(-(1 - u))))
+
+
+def gumbel_rounded(u: ArrayLike) -> Array:
+    """-log u is rounded to the format before its logarithm: near 1 nothing is left of that."""
+    given = np.asarray(u)
+    with np.errstate(all="ignore"):
+        inner = (-np.log(given.astype(np.float64))).astype(given.dtype)
+        return np.asarray(-np.log(inner.astype(np.float64))).astype(given.dtype)[()]
+
+
 def _pair(x: ArrayLike, y: ArrayLike) -> Any:
     return lambda fmt: ((in_format(x, fmt), in_format(y, fmt)), {})
 
@@ -314,6 +342,14 @@ FAULTS: tuple[Fault, ...] = (
           "values below 1e-20", "small values returned as 0", on([0.0, -60.0]), _BF16),
     Fault("narrow-sum", "softmax_one", softmax_one_narrow_sum, CATEGORY,
           "long rows", "narrow accumulator", on([0.0] * 4096), NARROW),
+    Fault("epsilon", "gumbel", gumbel_epsilon, CATEGORY,
+          "u near 1", "epsilon inside both logarithms", on([[1 - 2.0**-23]]), WIDE),
+    Fault("clamped", "gumbel", gumbel_clamped, CATEGORY,
+          "u below 1e-6 or near 1", "clamped", on([[1e-7]]), _BF16),
+    Fault("of-complement", "gumbel", gumbel_of_complement, CATEGORY,
+          "small u", "log1p of the complement", on([[1e-12]]), _BF16),
+    Fault("rounded", "gumbel", gumbel_rounded, CATEGORY,
+          "u near exp(-1)", "-log u rounded", on([[0.3671875]]), NARROW),
     Fault("first-warp-maximum", "z_loss", z_loss_first_warp_maximum, CATEGORY,
           "the largest logit beyond the first 32", "maximum of a part", on(rising(64, 2000.0)), _BF16),
     Fault("clamped", "z_loss", z_loss_clamped, CATEGORY,
