@@ -76,7 +76,11 @@ def regimes(values: int, seed: int, ops: list[str]) -> Count:
     count = Count()
     while True:
         with np.errstate(all="ignore"):
-            plans = [(b for b in plan(op, fmt, profile="quick", seed=seed) if flat(b)) for op in ops for fmt in OPS[op].formats]
+            plans = [
+                (b for b in plan(op, fmt, profile="quick", seed=seed) if flat(b))
+                for op in ops
+                for fmt in OPS[op].formats
+            ]
             while plans:
                 plans = [batches for batches in plans if _next(batches, count)]
                 if count.checked.total() >= values:

@@ -10,10 +10,11 @@ import pytest
 
 from xent_verify.auditing.findings import Asker
 from xent_verify.core.model import Batch, Outcome, Returned
+from xent_verify.diagnose.probes import fresh
 from xent_verify.ops import OPS
 from xent_verify.ops.defined import undefined
 from xent_verify.regimes import plan
-from xent_verify.verdict.causes import LEAST, Causes, fresh
+from xent_verify.verdict.causes import LEAST, Causes
 from xent_verify.verdict.judge import Rules
 
 Function = Callable[..., np.ndarray]

@@ -12,7 +12,7 @@ from xent_verify.diagnose.case import Array, Case, Prediction
 from xent_verify.diagnose.inputs import right_values
 from xent_verify.diagnose.mistake import Mistake
 
-__all__ = ["MISTAKES"]
+__all__ = ["MISTAKES", "RESULTS"]
 
 
 def _axes(case: Case) -> Iterator[Prediction]:
@@ -124,11 +124,16 @@ def _from_rows(case: Case, values: Array) -> Array:
 
 _WITH_AXIS = ("softmax", "log_softmax", "logsumexp", "softmax_temperature")
 _READ = "memory is read in another order than the view's"
+RESULTS: tuple[Mistake, ...] = (
+    Mistake("not-written", "a part of the result is never written, or skipped", _unwritten, whole=True),
+    Mistake("row-mix-up", "rows are mixed up", _other_rows, whole=True),
+)
+"""Of any operation."""
+
 MISTAKES: tuple[Mistake, ...] = (
     Mistake("softmax-twice", "the function is applied once too often", _repeated, _WITH_AXIS, whole=True),
     Mistake("wrong-axis", "the wrong axis is reduced", _axes, _WITH_AXIS, whole=True),
     Mistake("storage-order", _READ, _storage, whole=True),
-    Mistake("not-written", "a part of the result is never written, or skipped", _unwritten, whole=True),
-    Mistake("row-mix-up", "rows are mixed up", _other_rows, whole=True),
+    *RESULTS,
 )
 """About the result as a whole: the last to be tried, since a few values may fit by chance."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify.core.formats import FloatArray, FloatFormat, format_named
+from xent_verify.diagnose.agreement import ways
 from xent_verify.diagnose.case import Case
 from xent_verify.regimes.draw import edges_of
 
@@ -107,8 +107,7 @@ def _split(words: str, values: FloatArray, failing: Mask, others: Mask, form: Fl
 
 def _bits(bad: int, good: int) -> float:
     """log2 of C(bad + good, bad) / 2."""
-    ways = math.lgamma(bad + good + 1) - math.lgamma(bad + 1) - math.lgamma(good + 1)
-    return ways / math.log(2) - 1
+    return ways(bad + good, bad) - 1
 
 
 def _near(form: FloatFormat | None, low: float, high: float) -> str:

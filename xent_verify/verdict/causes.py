@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,17 +21,16 @@ from xent_verify import diagnose
 from xent_verify.core.enclosure import Enclosure
 from xent_verify.core.model import Batch, Outcome, Returned
 from xent_verify.diagnose import Suspect
+from xent_verify.diagnose.agreement import ways
 from xent_verify.diagnose.bands import band
 from xent_verify.diagnose.forms import Sample, form_of
 from xent_verify.diagnose.options import option, other_format
+from xent_verify.diagnose.probes import fresh, probes
 from xent_verify.diagnose.sizes import size
 from xent_verify.ops import Op
-from xent_verify.ops.defined import undefined
-from xent_verify.ops.op import BROADCAST
-from xent_verify.ops.rows import Rows
 from xent_verify.verdict.judge import Judgement, as_answered
 
-__all__ = ["LEAST", "UNKNOWN", "Causes", "fresh"]
+__all__ = ["LEAST", "UNKNOWN", "Causes"]
 
 UNKNOWN = "no known cause"
 
@@ -41,8 +40,10 @@ LEAST = 8
 BITS = 32
 """log2 of the number of variants tried (about 2^12), and 20 more."""
 
-_ROWS = 32
-_LONGEST = 1 << 16
+_SMALL = 20_000
+"""Logits of another failing call that a cause is looked for in."""
+_MISSED = 1
+"""Probes of which a cause may be wrong."""
 _FITTED = 6
 """Calls that a form is fitted to, beside the one that is looked at."""
 _NARROW = "narrow-work"
@@ -95,6 +96,7 @@ class Causes:
     ) -> None:
         self._op, self._judged, self._calls, self._condition, self._keeps = op, judged, calls, condition, keeps
         self._known: dict[int, tuple[Batch, _Seen | None]] = {}  # with the call, so that its id is no other's
+        self._causes: dict[int, str] = {}
         self._named: dict[str, str] = {}  # sentence -> key of the mistake
 
     def text(self, batch: Batch) -> str:
@@ -106,14 +108,10 @@ class Causes:
         if told:
             self._named[told] = _FORMAT
             return told
-        narrow = self._by_class(seen)
-        only = _NARROW_KEYS if self._keeps in _NARROW_CLASSES else frozenset[str]()
-        found = diagnose.suspects(self._op, seen.batch, seen.observed, seen.failing, seen.truth, only)
-        if found:
-            told = self._borne_out(seen, found)
-            if told:
-                return told
-        if narrow:
+        told = self._cause(seen) or self._elsewhere(seen)
+        if told:
+            return told
+        if self._by_class(seen):
             told = f"intermediates are kept in {batch.fmt}: every answer is within the limits of class {self._keeps}"
             self._named[told] = _CLASS
             return told
@@ -127,6 +125,30 @@ class Causes:
         parts = [condition, self._where(seen, told)]
         where = "; ".join(part for part in parts if part)
         return f"{UNKNOWN}; {where}" if where else ""
+
+    def _cause(self, seen: _Seen) -> str:
+        """A known mistake that explains this call and others; "" where there is none."""
+        if id(seen.batch) in self._causes:
+            return self._causes[id(seen.batch)]
+        told, only = "", _NARROW_KEYS if self._keeps in _NARROW_CLASSES else frozenset[str]()
+        for of_any in (False, True):
+            found = diagnose.suspects(
+                self._op, seen.batch, seen.observed, seen.failing, seen.truth, only, of_any=of_any
+            )
+            told = self._borne_out(seen, found, of_any) if found else ""
+            if told:
+                break
+        self._causes[id(seen.batch)] = told
+        return told
+
+    def _elsewhere(self, seen: _Seen) -> str:
+        """The mistake that explains another failing call, where it explains this one, too."""
+        for batch in itertools.islice(self._calls, _FITTED // 2):
+            other = self._seen(batch)
+            told = "" if other is None or other is seen or other.batch.x.size > _SMALL else self._cause(other)
+            if told and self.explains(self.named(told), seen.batch):
+                return told
+        return ""
 
     def named(self, text: str) -> str:
         """The mistake that a text of this object names; "" where it names none."""
@@ -174,20 +196,25 @@ class Causes:
         return None if errors is None else np.asarray(errors.ratio > 1)
 
     def _seen(self, batch: Batch) -> _Seen | None:
+        """A call with failing values."""
+        seen = self._answer(batch)
+        return None if seen is None or not seen.failing.any() else seen
+
+    def _answer(self, batch: Batch) -> _Seen | None:
         if id(batch) not in self._known:
             outcome, truth, judgement = self._judged(batch)
-            errors = judgement.errors
-            usable = isinstance(outcome, Returned) and errors is not None and outcome.value.size == truth.size
-            failing = errors.ratio > 1 if errors is not None else np.zeros(0, np.bool_)
-            seen = (
-                _Seen(as_answered(batch, outcome), outcome.value.reshape(truth.shape), failing, truth, errors.ratio)
-                if usable and isinstance(outcome, Returned) and errors is not None and failing.any()
-                else None
-            )
+            errors, seen = judgement.errors, None
+            if isinstance(outcome, Returned) and errors is not None and outcome.value.size == truth.size:
+                value, called = outcome.value.reshape(truth.shape), as_answered(batch, outcome)
+                seen = _Seen(called, value, np.asarray(errors.ratio > 1), truth, errors.ratio)
             self._known[id(batch)] = batch, seen
         return self._known[id(batch)][1]
 
-    def _borne_out(self, seen: _Seen, found: list[Suspect]) -> str:
+    def _probed(self, batch: Batch) -> NDArray[np.bool_] | None:
+        seen = self._answer(batch)
+        return None if seen is None else seen.failing
+
+    def _borne_out(self, seen: _Seen, found: list[Suspect], of_any: bool) -> str:
         """The best suspect that other calls agree with as well; "" where there is none."""
         keys = frozenset(suspect.key for suspect in found)
         met = {suspect.key: [suspect] for suspect in found}
@@ -195,20 +222,60 @@ class Causes:
             other = self._seen(batch)
             if other is None:
                 continue
-            for one in diagnose.suspects(self._op, other.batch, other.observed, other.failing, other.truth, keys):
+            for one in diagnose.suspects(
+                self._op, other.batch, other.observed, other.failing, other.truth, keys, of_any=of_any
+            ):
                 met[one.key].append(one)
             if len(found) == 1 and _enough(met[found[0].key]):
                 break
         sure = [suspect for suspect in found if _enough(met[suspect.key])]
+        if sure:
+            most = max(len(met[suspect.key]) for suspect in sure)
+            sure = [suspect for suspect in sure if len(met[suspect.key]) == most]  # they explain the most calls
+        else:
+            sure, met = self._by_pattern(seen, found, of_any)
         if not sure:
             return ""
-        most = max(len(met[suspect.key]) for suspect in sure)
-        sure = [suspect for suspect in sure if len(met[suspect.key]) == most]  # they explain the most calls
-        best = next((suspect for suspect in sure if suspect.key == _NARROW and suspect.exact >= sure[0].exact), sure[0])
+        best = sure[0]
+        if any(call.telling for call in met[best.key]):
+            best = next((one for one in sure if one.key == _NARROW and one.exact >= best.exact), best)
         calls = met[best.key]
         hits, failing = sum(call.hits for call in calls), sum(call.failing for call in calls)
+        count = sum(call.failing > 0 for call in calls)
         self._named[best.sentence] = best.key
-        return f"{best.sentence}{_AGREES}{_of_all(calls)} on {hits} of {failing} failing values of {len(calls)} calls"
+        return f"{best.sentence}{_AGREES}{_of_all(calls)} on {hits} of {failing} failing values of {count} calls"
+
+    def _by_pattern(
+        self, seen: _Seen, found: list[Suspect], of_any: bool
+    ) -> tuple[list[Suspect], dict[str, list[Suspect]]]:
+        """The suspects of which a variant says of every probe which of its values fail, and what it meets."""
+        met = {(one.key, one.words): [one] for one in self._variants(seen, {suspect.key for suspect in found}, of_any)}
+        missed = Counter[tuple[str, str]]()
+        for batch in probes(self._op, seen.batch, seen.failing, self._probed):
+            other, left = self._answer(batch), {name for name in met if missed[name] <= _MISSED}
+            if other is None or not left:
+                continue
+            agree = {(one.key, one.words): one for one in self._variants(other, {key for key, _ in left}, of_any)}
+            for name in left:
+                if name in agree:
+                    met[name].append(agree[name])
+                else:
+                    missed[name] += 1
+        far = {
+            name: (missed[name], sum(one.apart for one in calls))
+            for name, calls in met.items()
+            if missed[name] <= _MISSED and _patterned(calls)
+        }
+        best: dict[str, tuple[str, str]] = {}
+        for name in sorted(far, key=lambda name: far[name]):
+            best.setdefault(name[0], name)
+        sure = sorted((one for one in found if one.key in best), key=lambda one: far[best[one.key]])
+        return sure, {key: met[name] for key, name in best.items()}
+
+    def _variants(self, seen: _Seen, keys: set[str], of_any: bool) -> list[Suspect]:
+        return diagnose.suspects(
+            self._op, seen.batch, seen.observed, seen.failing, seen.truth, frozenset(keys), True, of_any
+        )
 
     def _others(self, seen: _Seen) -> Iterator[Batch]:
         for seed in range(2 if seen.failing.size > 1 else LEAST + 1):  # a reduced loss is one value a call
@@ -216,6 +283,16 @@ class Causes:
             if batch is not None:
                 yield batch
         yield from (batch for batch in self._calls if batch is not seen.batch)
+
+
+def _patterned(calls: Sequence[Suspect]) -> bool:
+    """Whether a mistake says of so many values whether they fail that chance does not."""
+    told: dict[float, float] = {}
+    for call in calls:
+        told |= call.surprise
+    wrong = [call for call in calls if call.failing]
+    bits = sum(told.values()) + sum(call.pattern for call in calls) + ways(len(calls), len(wrong))
+    return len(wrong) > 1 and sum(call.hits for call in calls) >= LEAST and bits >= BITS
 
 
 def _of_all(calls: Sequence[Suspect]) -> str:
@@ -230,82 +307,3 @@ def _enough(calls: Sequence[Suspect]) -> bool:
     for call in calls:
         told |= call.surprise
     return len(calls) > 1 and sum(call.telling for call in calls) >= LEAST and sum(told.values()) >= BITS
-
-
-def fresh(op: Op, batch: Batch, failing: NDArray[np.bool_], seed: int) -> Batch | None:
-    """A call like this one: rows that fail, with their logits in another order (seed 0) or moved by a few per cent.
-
-    None where rows cannot be taken by themselves (other axes than the last of two) or the result is no call of the operation.
-    """
-    view = Rows.of_call(op, batch)
-    last = view.axis is None or (batch.x.ndim == 2 and view.axis in (-1, 1))
-    if not last or not batch.x.size or view.n > _LONGEST or op.differentiates is not None:
-        return None
-    bad = _failing_rows(view, failing)
-    rng = np.random.default_rng(seed + 1)
-    count = max(min(_ROWS, _LONGEST // max(view.n, 1)), 2)
-    rows = np.resize(bad, count)
-    if op.named("matrix"):
-        return _fresh_products(op, batch, failing, rng)
-    weighted = any(op.options[name].kind == "class_weights" for name in batch.options)
-    shuffle = seed == 0 and view.n > 2 and not weighted
-    order = (
-        np.argsort(rng.random((count, view.n)), axis=1)
-        if shuffle
-        else np.broadcast_to(np.arange(view.n), (count, view.n))
-    )
-    inputs = {}
-    for number, (name, value) in enumerate(batch.inputs.items()):
-        if value.dtype.kind in "iub":
-            inputs[name] = _moved_labels(value[rows], order)
-            continue
-        if op.inputs[name] == "row_number":
-            inputs[name] = value[rows]
-            continue
-        taken = np.take_along_axis(view.of(value)[rows].astype(np.float64), order, 1)
-        if number == 0 and not shuffle:
-            with np.errstate(over="ignore"):
-                taken = taken * (1 + rng.uniform(-0.05, 0.05, taken.shape))
-        inputs[name] = batch.form.narrow(taken if view.axis is not None else taken[:, 0])
-    options = {
-        name: _of_rows(view, np.asarray(value), rows, order) if op.options[name].kind in BROADCAST else value
-        for name, value in batch.options.items()
-        if op.options[name].kind != "axis"
-    }
-    made = replace(batch, inputs=inputs, options=options, layout="C")
-    return None if undefined(op, made) else made
-
-
-def _fresh_products(op: Op, batch: Batch, failing: NDArray[np.bool_], rng: np.random.Generator) -> Batch | None:
-    """Rows that fail, their numbers moved by a few per cent, against the same matrix."""
-    view = Rows.of_call(op, batch)
-    rows = np.resize(_failing_rows(view, failing), _ROWS)
-    taken = batch.form.widen(batch.x[rows])
-    with np.errstate(over="ignore"):
-        moved = batch.form.narrow(taken * (1 + rng.uniform(-0.05, 0.05, taken.shape)))
-    inputs = {**op.of_rows(batch.inputs, lambda value: value[rows]), op.first: moved}
-    options = {
-        name: np.broadcast_to(value, op.scores_shape(batch))[rows] if np.ndim(value) > 1 else value
-        for name, value in batch.options.items()
-    }
-    made = replace(batch, inputs=inputs, options=options, layout="C")
-    return None if undefined(op, made) else made
-
-
-def _of_rows(view: Rows, value: NDArray[Any], rows: NDArray[np.int64], order: NDArray[np.int64]) -> NDArray[Any]:
-    """Weights or a mask of each element, after the classes were put in another order."""
-    taken = np.take_along_axis(view.of(value)[rows], order, 1)
-    return taken if view.axis is not None else taken[:, 0]
-
-
-def _failing_rows(view: Rows, failing: NDArray[np.bool_]) -> NDArray[np.int64]:
-    return np.flatnonzero(view.touched(failing))
-
-
-def _moved_labels(labels: NDArray[Any], order: NDArray[np.int64]) -> NDArray[Any]:
-    """Class labels after the classes were put in another order; labels that are none stay."""
-    moved = labels.copy()
-    inside = (labels >= 0) & (labels < order.shape[1])
-    place = np.argsort(order, axis=1)
-    moved[inside] = place[np.flatnonzero(inside), labels[inside].astype(np.int64)]
-    return moved

@@ -1,0 +1,233 @@
+"""Calls that are made to find a cause: like one that fails, with other numbers, from ordinary ones up to the failing ones.
+
+A cause must say of each row of them whether it fails, not only with what number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xent_verify.core.formats import FloatArray
+from xent_verify.core.model import Batch
+from xent_verify.ops import Op
+from xent_verify.ops.defined import undefined
+from xent_verify.ops.op import BROADCAST
+from xent_verify.ops.rows import Rows
+from xent_verify.regimes.calls import dress, per_row
+from xent_verify.regimes.draw import Draw
+
+__all__ = ["fresh", "probes"]
+
+_ROWS = 32
+_LONGEST = 1 << 16
+_ZOOMS = 3
+_LEAST = 2.0**-100
+_SMALL = 1 << 13
+"""Logits of a call of ordinary rows."""
+
+Failing = Callable[[Batch], NDArray[np.bool_] | None]
+"""Which values of a call's result are wrong; None where there is no answer to judge."""
+
+
+def probes(op: Op, batch: Batch, failing: NDArray[np.bool_], fails: Failing) -> Iterator[Batch]:
+    """Calls around a failing one: its rows in parts of their size, about the size from which they fail,
+    and ordinary rows with infinities and NaN of theirs.
+
+    Args:
+        op: The operation.
+        batch: A failing call.
+        failing: Which values of its result are wrong.
+        fails: Asks the target another call.
+    """
+    view = Rows.of_call(op, batch)
+    if op.differentiates is not None or not batch.x.size:
+        return
+    base, bad = _many(op, batch, failing)
+    found = fails(base)
+    if found is None or not found.any():
+        base, bad, found = batch, view.touched(failing), failing
+        if batch.x.size > _LONGEST:
+            return
+    view = Rows.of_call(op, base)
+    rng = np.random.default_rng(view.count)
+    for _ in range(3):
+        yield from _with_specials(op, base, bad, rng)
+    if not np.isfinite(base.form.widen(view.of(base.x)[bad])).any():
+        return
+    for _ in range(2 if found.ndim else 6):
+        yield from _sized(op, base, view, rng.uniform(0, 1.1, view.count))
+    if found.ndim and view.count >= _ROWS // 2:
+        yield from _about_edge(op, base, int(np.argmax(bad)), fails)
+
+
+def _about_edge(op: Op, base: Batch, row: int, fails: Failing) -> Iterator[Batch]:
+    """Parts of one row, nearer and nearer to the size from which it fails."""
+    view = Rows.of_call(op, base)
+    worst = np.full(view.count, row)
+    parts = np.geomspace(_LEAST, 1.0, view.count)
+    for _ in range(_ZOOMS):
+        edge = 0.0
+        for call in _sized(op, base, view, parts, worst):
+            yield call
+            wrong = fails(call)
+            touched = np.zeros(1, np.int8) if wrong is None else view.touched(wrong).astype(np.int8)
+            places = np.flatnonzero(np.diff(touched))
+            if len(places):
+                low, high = parts[places[-1]], parts[places[-1] + 1]
+                edge, parts = high, np.linspace(low, high, view.count)
+        if not edge:
+            return
+    yield from _sized(op, base, view, edge * (1 + np.linspace(-0.5, 0.5, view.count) ** 3), worst)
+
+
+def _many(op: Op, batch: Batch, failing: NDArray[np.bool_]) -> tuple[Batch, NDArray[np.bool_]]:
+    """The failing rows again and again, where rows can be taken by themselves; a reduced loss row by row."""
+    view = Rows.of_call(op, batch)
+    options = dict(batch.options)
+    options |= {name: "none" for name, one in op.options.items() if one.kind == "reduction"}
+    alone = view.axis is None or (batch.x.ndim == 2 and view.axis in (-1, 1))
+    alone = alone and batch.layout != "broadcast" and not op.named("row_number")
+    if not alone or any(one.kind == "causal" and name in options for name, one in op.options.items()):
+        return replace(batch, options=options), view.touched(failing)
+    rows = np.resize(np.flatnonzero(view.touched(failing)), max(min(_ROWS, _LONGEST // max(view.n, 1)), 2))
+    if view.axis is None:
+        flat = {name: value.reshape(-1)[rows] for name, value in batch.inputs.items()}
+        for name in options:
+            if np.ndim(options[name]):
+                options[name] = np.broadcast_to(options[name], batch.x.shape).reshape(-1)[rows]
+        return replace(batch, inputs=flat, options=options), np.ones(len(rows), np.bool_)
+    shape = op.scores_shape(batch)
+    for name in options:
+        if op.options[name].kind in BROADCAST and np.ndim(options[name]):
+            options[name] = np.broadcast_to(options[name], shape)[rows]
+    inputs = op.of_rows(batch.inputs, lambda value: value[rows])
+    return replace(batch, inputs=inputs, options=options), np.ones(len(rows), np.bool_)
+
+
+def _sized(
+    op: Op, batch: Batch, view: Rows, parts: FloatArray, rows: NDArray[np.int64] | None = None
+) -> Iterator[Batch]:
+    """Finite logits of each row (or of others, ``rows``) times a number."""
+    index = np.arange(view.count) if rows is None else rows
+    inputs = {}
+    for name, value in batch.inputs.items():
+        if op.inputs[name] not in ("row", "row_number"):
+            inputs[name] = value if name in op.shared else value.reshape(view.count, -1)[index].reshape(value.shape)
+            continue
+        taken = view.of(value)[index] if value.shape == view.shape else value.reshape(view.count, 1)[index]
+        wide = batch.form.widen(taken)
+        with np.errstate(all="ignore"):
+            wide = np.where(np.isfinite(wide), wide * parts[:, None], wide)
+        inputs[name] = batch.form.narrow(view.back(wide) if value.shape == view.shape else wide.reshape(value.shape))
+    made = replace(batch, inputs=inputs)
+    if not undefined(op, made):
+        yield made
+
+
+def _with_specials(op: Op, batch: Batch, bad: NDArray[np.bool_], rng: np.random.Generator) -> Iterator[Batch]:
+    """Ordinary rows, and such that hold infinities or NaN of the failing ones: at one place, at some, at all."""
+    view, form = Rows.of_call(op, batch), batch.form
+    rows = form.widen(view.of(batch.x)[bad])
+    special = np.unique(rows[~np.isfinite(rows)])
+    if (
+        op.shared
+        or op.named("row_number")
+        or any(np.ndim(value) for value in batch.options.values())
+        or not len(special)
+    ):
+        return
+    width = max(min(view.n, _SMALL // _ROWS), 6)
+    ordinary = rng.standard_normal((_ROWS, width)) * 3
+    share = np.array([0.0, 0.0, 0.5, 1.0])[np.arange(_ROWS) % 4, None]
+    taken = rng.random(ordinary.shape) < share
+    taken[np.arange(_ROWS), rng.integers(0, width, _ROWS)] |= np.arange(_ROWS) % 4 == 1
+    logits = form.narrow(np.where(taken, rng.choice(special, ordinary.shape), ordinary))
+    options = {name: value for name, value in batch.options.items() if op.options[name].kind != "axis"} | per_row(op)
+    inputs = dress(op, Draw(form, rng), logits, plain=True)
+    made = replace(batch, inputs=inputs, options=options, layout="C")
+    if not undefined(op, made):
+        yield made
+
+
+def fresh(op: Op, batch: Batch, failing: NDArray[np.bool_], seed: int) -> Batch | None:
+    """A call like this one: rows that fail, with their logits in another order (seed 0) or moved by a few per cent.
+
+    None where rows cannot be taken by themselves (other axes than the last of two) or the result is no call of the operation.
+    """
+    view = Rows.of_call(op, batch)
+    last = view.axis is None or (batch.x.ndim == 2 and view.axis in (-1, 1))
+    if not last or not batch.x.size or view.n > _LONGEST or op.differentiates is not None:
+        return None
+    bad = _failing_rows(view, failing)
+    rng = np.random.default_rng(seed + 1)
+    count = max(min(_ROWS, _LONGEST // max(view.n, 1)), 2)
+    rows = np.resize(bad, count)
+    if op.named("matrix"):
+        return _fresh_products(op, batch, failing, rng)
+    weighted = any(op.options[name].kind == "class_weights" for name in batch.options)
+    shuffle = seed == 0 and view.n > 2 and not weighted
+    order = (
+        np.argsort(rng.random((count, view.n)), axis=1)
+        if shuffle
+        else np.broadcast_to(np.arange(view.n), (count, view.n))
+    )
+    inputs = {}
+    for number, (name, value) in enumerate(batch.inputs.items()):
+        if value.dtype.kind in "iub":
+            inputs[name] = _moved_labels(value[rows], order)
+            continue
+        if op.inputs[name] == "row_number":
+            inputs[name] = value[rows]
+            continue
+        taken = np.take_along_axis(view.of(value)[rows].astype(np.float64), order, 1)
+        if number == 0 and not shuffle:
+            with np.errstate(over="ignore"):
+                taken = taken * (1 + rng.uniform(-0.05, 0.05, taken.shape))
+        inputs[name] = batch.form.narrow(taken if view.axis is not None else taken[:, 0])
+    options = {
+        name: _of_rows(view, np.asarray(value), rows, order) if op.options[name].kind in BROADCAST else value
+        for name, value in batch.options.items()
+        if op.options[name].kind != "axis"
+    }
+    made = replace(batch, inputs=inputs, options=options, layout="C")
+    return None if undefined(op, made) else made
+
+
+def _fresh_products(op: Op, batch: Batch, failing: NDArray[np.bool_], rng: np.random.Generator) -> Batch | None:
+    """Rows that fail, their numbers moved by a few per cent, against the same matrix."""
+    view = Rows.of_call(op, batch)
+    rows = np.resize(_failing_rows(view, failing), _ROWS)
+    taken = batch.form.widen(batch.x[rows])
+    with np.errstate(over="ignore"):
+        moved = batch.form.narrow(taken * (1 + rng.uniform(-0.05, 0.05, taken.shape)))
+    inputs = {**op.of_rows(batch.inputs, lambda value: value[rows]), op.first: moved}
+    options = {
+        name: np.broadcast_to(value, op.scores_shape(batch))[rows] if np.ndim(value) > 1 else value
+        for name, value in batch.options.items()
+    }
+    made = replace(batch, inputs=inputs, options=options, layout="C")
+    return None if undefined(op, made) else made
+
+
+def _of_rows(view: Rows, value: NDArray[Any], rows: NDArray[np.int64], order: NDArray[np.int64]) -> NDArray[Any]:
+    """Weights or a mask of each element, after the classes were put in another order."""
+    taken = np.take_along_axis(view.of(value)[rows], order, 1)
+    return taken if view.axis is not None else taken[:, 0]
+
+
+def _failing_rows(view: Rows, failing: NDArray[np.bool_]) -> NDArray[np.int64]:
+    return np.flatnonzero(view.touched(failing))
+
+
+def _moved_labels(labels: NDArray[Any], order: NDArray[np.int64]) -> NDArray[Any]:
+    """Class labels after the classes were put in another order; labels that are none stay."""
+    moved = labels.copy()
+    inside = (labels >= 0) & (labels < order.shape[1])
+    place = np.argsort(order, axis=1)
+    moved[inside] = place[np.flatnonzero(inside), labels[inside].astype(np.int64)]
+    return moved
