@@ -73,7 +73,8 @@ class Suspect:
     """A mistake that one call's failing values agree with: how it is told, on how many values, and what these tell.
 
     ``alike``: the words of all its variants that agree as well; ``apart``: how many of the call's values it misses;
-    ``pattern``: what it tells that some of the call's values fail and others do not, in bits.
+    ``pattern``: what it tells that some of the call's values fail and others do not, in bits;
+    ``agrees``: whether it does, ``special``: it is about the infinities or NaN that all failing rows hold.
     """
 
     key: str
@@ -87,6 +88,8 @@ class Suspect:
     alike: tuple[str, ...]
     apart: int
     pattern: float
+    agrees: bool
+    special: bool
 
 
 def suspects(
@@ -101,8 +104,8 @@ def suspects(
 ) -> list[Suspect]:
     """All mistakes that agree with one call, the best first.
 
-    ``only``: those of these keys, whether or not best; ``variants``: each variant by itself, also of calls that do not fail;
-    ``of_any``: those of the table for all operations alone, or (False) of the operation's own.
+    ``only``: those of these keys, whether or not best; ``variants``: each variant by itself, agreeing or not, also of calls
+    that do not fail; ``of_any``: those of the table for all operations alone, or (False) of the operation's own.
     """
     with np.errstate(all="ignore"):
         case = Case.of(op, batch, observed, failing, truth, passing=variants)
@@ -121,6 +124,8 @@ def suspects(
             match.alike,
             match.agreement.apart,
             case.pattern if case is not None else 0.0,
+            match.agrees,
+            match.mistake.special and case is not None and case.about_specials,
         )
         for match in found
     ]
@@ -198,9 +203,8 @@ _Tried = tuple[Mistake, str, Agreement]
 
 
 def _each(tried: Iterator[_Tried]) -> list[_Match]:
-    """Every variant that agrees."""
-    every = (_Match(mistake, words, agreement, (words,)) for mistake, words, agreement in tried)
-    return [match for match in every if match.agrees]
+    """Every variant."""
+    return [_Match(mistake, words, agreement, (words,)) for mistake, words, agreement in tried]
 
 
 def _found(case: Case, tried: Iterator[_Tried], only: frozenset[str] = frozenset()) -> list[_Match]:

@@ -293,7 +293,9 @@ class Case:
     def about_specials(self) -> bool:
         """Whether every failing row holds a logit that is not finite."""
         strange = np.asarray(~np.isfinite(self.rows.astype(np.float64)).all(axis=1))
-        return bool(strange.any() if self.failing.ndim == 0 else strange[self.failing_rows].all())
+        return bool(
+            strange.any() if self.failing.ndim == 0 else self.failing.any() and strange[self.failing_rows].all()
+        )
 
     @property
     def slight(self) -> bool:

@@ -25,7 +25,11 @@ __all__ = ["fresh", "probes"]
 
 _ROWS = 32
 _LONGEST = 1 << 16
+_WIDEST = 1 << 13
+"""Length of rows beyond which such calls take long."""
 _ZOOMS = 3
+_FEW, _MANY = 3, 40
+"""Calls of rows in parts of their size: of many rows, and of one or of one number."""
 _LEAST = 2.0**-100
 _SMALL = 1 << 13
 """Logits of a call of ordinary rows."""
@@ -36,7 +40,7 @@ Failing = Callable[[Batch], NDArray[np.bool_] | None]
 
 def probes(op: Op, batch: Batch, failing: NDArray[np.bool_], fails: Failing) -> Iterator[Batch]:
     """Calls around a failing one: its rows in parts of their size, about the size from which they fail,
-    and ordinary rows with infinities and NaN of theirs.
+    rows of any spread about any number, ordinary rows with infinities and NaN.
 
     Args:
         op: The operation.
@@ -45,7 +49,7 @@ def probes(op: Op, batch: Batch, failing: NDArray[np.bool_], fails: Failing) -> 
         fails: Asks the target another call.
     """
     view = Rows.of_call(op, batch)
-    if op.differentiates is not None or not batch.x.size:
+    if op.differentiates is not None or not batch.x.size or view.n > _WIDEST:
         return
     base, bad = _many(op, batch, failing)
     found = fails(base)
@@ -55,12 +59,15 @@ def probes(op: Op, batch: Batch, failing: NDArray[np.bool_], fails: Failing) -> 
             return
     view = Rows.of_call(op, base)
     rng = np.random.default_rng(view.count)
-    for _ in range(3):
-        yield from _with_specials(op, base, bad, rng)
+    yield from _with_specials(op, base, bad, rng)
     if not np.isfinite(base.form.widen(view.of(base.x)[bad])).any():
         return
-    for _ in range(2 if found.ndim else 6):
-        yield from _sized(op, base, view, rng.uniform(0, 1.1, view.count))
+    yield from (call for seed in range(2) if (call := fresh(op, batch, failing, seed)) is not None)
+    several = found.ndim > 0 and view.count > 3
+    for number in range(_FEW if several else _MANY):
+        parts = rng.uniform(-1.1 if number % 2 else 0, 1.1, view.count)
+        yield from _sized(op, base, view, parts, offsets=rng.uniform(-1, 1, view.count) * (number % 3 == 2))
+        yield from _wild(op, base, view, rng)
     if found.ndim and view.count >= _ROWS // 2:
         yield from _about_edge(op, base, int(np.argmax(bad)), fails)
 
@@ -110,9 +117,14 @@ def _many(op: Op, batch: Batch, failing: NDArray[np.bool_]) -> tuple[Batch, NDAr
 
 
 def _sized(
-    op: Op, batch: Batch, view: Rows, parts: FloatArray, rows: NDArray[np.int64] | None = None
+    op: Op,
+    batch: Batch,
+    view: Rows,
+    parts: FloatArray,
+    rows: NDArray[np.int64] | None = None,
+    offsets: FloatArray | None = None,
 ) -> Iterator[Batch]:
-    """Finite logits of each row (or of others, ``rows``) times a number."""
+    """Finite logits of each row (or of others, ``rows``) times a number; ``offsets``: plus a part of the row's largest."""
     index = np.arange(view.count) if rows is None else rows
     inputs = {}
     for name, value in batch.inputs.items():
@@ -122,15 +134,38 @@ def _sized(
         taken = view.of(value)[index] if value.shape == view.shape else value.reshape(view.count, 1)[index]
         wide = batch.form.widen(taken)
         with np.errstate(all="ignore"):
-            wide = np.where(np.isfinite(wide), wide * parts[:, None], wide)
+            moved = wide * parts[:, None]
+            if offsets is not None and value.shape == view.shape:
+                largest = np.where(np.isfinite(wide), np.abs(wide), 0.0).max(axis=1, keepdims=True)
+                moved = moved + (offsets * parts)[:, None] * largest
+            wide = np.where(np.isfinite(wide), moved, wide)
         inputs[name] = batch.form.narrow(view.back(wide) if value.shape == view.shape else wide.reshape(value.shape))
     made = replace(batch, inputs=inputs)
     if not undefined(op, made):
         yield made
 
 
+def _wild(op: Op, batch: Batch, view: Rows, rng: np.random.Generator) -> Iterator[Batch]:
+    """Other numbers in place of the finite logits: rows of any spread about any number, other labels."""
+    rows = batch.form.widen(view.of(batch.x))
+    spread, about = 10 ** rng.uniform(0, 2.5, (2, view.count, 1))
+    drawn = rng.standard_normal(rows.shape) * spread + about * rng.choice((-1, 0, 1), (view.count, 1))
+    logits = view.back(batch.form.narrow(np.where(np.isfinite(rows), drawn, rows)))
+    inputs = {**batch.inputs, op.first: logits}
+    if op.labels and inputs[op.labels].dtype.kind in "iu":
+        labels, n = inputs[op.labels], op.scores_shape(batch)[-1]
+        other = rng.integers(0, max(n, 1), labels.shape).astype(labels.dtype)
+        inputs[op.labels] = np.where((labels >= 0) & (labels < n), other, labels)
+    made = replace(batch, inputs=inputs)
+    if not undefined(op, made):
+        yield made
+
+
 def _with_specials(op: Op, batch: Batch, bad: NDArray[np.bool_], rng: np.random.Generator) -> Iterator[Batch]:
-    """Ordinary rows, and such that hold infinities or NaN of the failing ones: at one place, at some, at all."""
+    """Rows of any spread, and such that hold infinities or NaN of the failing ones: at one place, at some, at all.
+
+    Of the four calls the last has none of these.
+    """
     view, form = Rows.of_call(op, batch), batch.form
     rows = form.widen(view.of(batch.x)[bad])
     special = np.unique(rows[~np.isfinite(rows)])
@@ -142,16 +177,17 @@ def _with_specials(op: Op, batch: Batch, bad: NDArray[np.bool_], rng: np.random.
     ):
         return
     width = max(min(view.n, _SMALL // _ROWS), 6)
-    ordinary = rng.standard_normal((_ROWS, width)) * 3
-    share = np.array([0.0, 0.0, 0.5, 1.0])[np.arange(_ROWS) % 4, None]
-    taken = rng.random(ordinary.shape) < share
-    taken[np.arange(_ROWS), rng.integers(0, width, _ROWS)] |= np.arange(_ROWS) % 4 == 1
-    logits = form.narrow(np.where(taken, rng.choice(special, ordinary.shape), ordinary))
     options = {name: value for name, value in batch.options.items() if op.options[name].kind != "axis"} | per_row(op)
-    inputs = dress(op, Draw(form, rng), logits, plain=True)
-    made = replace(batch, inputs=inputs, options=options, layout="C")
-    if not undefined(op, made):
-        yield made
+    for number in range(4):
+        ordinary = rng.standard_normal((_ROWS, width)) * 10 ** rng.uniform(0, 1.0 + number % 2, (_ROWS, 1))
+        share = np.array([0.0, 0.0, 0.5, 1.0])[np.arange(_ROWS) % 4, None]
+        taken = rng.random(ordinary.shape) < share
+        taken[np.arange(_ROWS), rng.integers(0, width, _ROWS)] |= np.arange(_ROWS) % 4 == 1
+        logits = form.narrow(np.where(taken & (number < 3), rng.choice(special, ordinary.shape), ordinary))
+        inputs = dress(op, Draw(form, rng), logits, plain=True)
+        made = replace(batch, inputs=inputs, options=options, layout="C")
+        if not undefined(op, made):
+            yield made
 
 
 def fresh(op: Op, batch: Batch, failing: NDArray[np.bool_], seed: int) -> Batch | None:

@@ -89,11 +89,15 @@ def _other_rows(case: Case) -> Iterator[Prediction]:
         yield f"the result of the row {'before' if step == 1 else 'after'}", np.roll(case.true, step, axis=0)
     yield "the first row's result in every row", np.broadcast_to(case.true[:1], case.true.shape)
     yield "the rows in reverse order", case.true[::-1]
-    if np.isnan(case.observed).any():
-        yield "NaN in every row", np.full_like(case.true, np.nan)
     with np.errstate(all="ignore"):
         shared = case.total.sum()
         yield "one sum for all rows", case.result(case.terms / shared) if case.wants == "p" else case.true
+
+
+def _spoilt(case: Case) -> Iterator[Prediction]:
+    if case.observed.ndim:
+        spoilt = np.full_like(case.true, np.nan) if np.isnan(case.true).any() else case.true
+        yield "NaN in every row where one has any", spoilt
 
 
 def _unwritten(case: Case) -> Iterator[Prediction]:
@@ -126,6 +130,7 @@ _WITH_AXIS = ("softmax", "log_softmax", "logsumexp", "softmax_temperature")
 _READ = "memory is read in another order than the view's"
 RESULTS: tuple[Mistake, ...] = (
     Mistake("not-written", "a part of the result is never written, or skipped", _unwritten, whole=True),
+    Mistake("rows-spoilt", "the NaN of one row spreads to other rows", _spoilt, whole=True),
     Mistake("row-mix-up", "rows are mixed up", _other_rows, whole=True),
 )
 """Of any operation."""

@@ -40,8 +40,12 @@ LEAST = 8
 BITS = 32
 """log2 of the number of variants tried (about 2^12), and 20 more."""
 
+_LONG = 1 << 13
+"""Length of rows beyond which the table for all operations takes long."""
 _SMALL = 20_000
 """Logits of another failing call that a cause is looked for in."""
+_ALIKE = 2
+"""Mistakes that no call tells apart, of which the first is named."""
 _MISSED = 1
 """Probes of which a cause may be wrong."""
 _FITTED = 6
@@ -108,12 +112,10 @@ class Causes:
         if told:
             self._named[told] = _FORMAT
             return told
-        told = self._cause(seen) or self._elsewhere(seen)
+        narrow = f"intermediates are kept in {batch.fmt}: every answer is within the limits of class {self._keeps}"
+        told = self._cause(seen) or self._elsewhere(seen) or (narrow if self._by_class(seen) else "")
         if told:
-            return told
-        if self._by_class(seen):
-            told = f"intermediates are kept in {batch.fmt}: every answer is within the limits of class {self._keeps}"
-            self._named[told] = _CLASS
+            self._named.setdefault(self.named(told) or told, _CLASS)
             return told
         form = self._form(seen)
         if form:
@@ -130,8 +132,10 @@ class Causes:
         """A known mistake that explains this call and others; "" where there is none."""
         if id(seen.batch) in self._causes:
             return self._causes[id(seen.batch)]
-        told, only = "", _NARROW_KEYS if self._keeps in _NARROW_CLASSES else frozenset[str]()
-        for of_any in (False, True):
+        told, keys = "", [frozenset[str]()]
+        if self._keeps in _NARROW_CLASSES:
+            keys = [_NARROW_KEYS, *([] if self._by_class(seen) and self._keeps == _NARROW_CLASSES[0] else keys)]
+        for only, of_any in itertools.product(keys, (False, True)):
             found = diagnose.suspects(
                 self._op, seen.batch, seen.observed, seen.failing, seen.truth, only, of_any=of_any
             )
@@ -229,11 +233,14 @@ class Causes:
             if len(found) == 1 and _enough(met[found[0].key]):
                 break
         sure = [suspect for suspect in found if _enough(met[suspect.key])]
+        if len(sure) > 1:  # calls made for the purpose tell them apart
+            told, better = self._by_pattern(seen, sure, of_any)
+            sure, met = (told, better) if told else (sure, met)
+        elif not sure:
+            sure, met = self._by_pattern(seen, found, of_any)
         if sure:
             most = max(len(met[suspect.key]) for suspect in sure)
             sure = [suspect for suspect in sure if len(met[suspect.key]) == most]  # they explain the most calls
-        else:
-            sure, met = self._by_pattern(seen, found, of_any)
         if not sure:
             return ""
         best = sure[0]
@@ -249,17 +256,19 @@ class Causes:
         self, seen: _Seen, found: list[Suspect], of_any: bool
     ) -> tuple[list[Suspect], dict[str, list[Suspect]]]:
         """The suspects of which a variant says of every probe which of its values fail, and what it meets."""
-        met = {(one.key, one.words): [one] for one in self._variants(seen, {suspect.key for suspect in found}, of_any)}
+        variants = self._variants(seen, {suspect.key for suspect in found}, of_any)
+        met = {(one.key, one.words): [one] for one in variants if one.agrees}
         missed = Counter[tuple[str, str]]()
         for batch in probes(self._op, seen.batch, seen.failing, self._probed):
             other, left = self._answer(batch), {name for name in met if missed[name] <= _MISSED}
             if other is None or not left:
                 continue
-            agree = {(one.key, one.words): one for one in self._variants(other, {key for key, _ in left}, of_any)}
+            found_there = {(one.key, one.words): one for one in self._variants(other, {key for key, _ in left}, of_any)}
             for name in left:
-                if name in agree:
-                    met[name].append(agree[name])
-                else:
+                one = found_there.get(name)
+                if one is not None and one.agrees:
+                    met[name].append(one)
+                elif one is not None or other.failing.any():  # a model that does not fit a right call says nothing
                     missed[name] += 1
         far = {
             name: (missed[name], sum(one.apart for one in calls))
@@ -270,6 +279,9 @@ class Causes:
         for name in sorted(far, key=lambda name: far[name]):
             best.setdefault(name[0], name)
         sure = sorted((one for one in found if one.key in best), key=lambda one: far[best[one.key]])
+        level = [one for one in sure if far[best[one.key]] == far[best[sure[0].key]]]
+        if len(level) > _ALIKE and not sure[0].special:
+            sure = []  # they say the same of all calls
         return sure, {key: met[name] for key, name in best.items()}
 
     def _variants(self, seen: _Seen, keys: set[str], of_any: bool) -> list[Suspect]:
