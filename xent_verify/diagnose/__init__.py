@@ -275,5 +275,5 @@ def _predictions(mistake: Mistake, case: Case) -> Iterator[Prediction]:
     """What the mistake's model has to say; one that does not fit the call (its shapes, its class ids) says no more."""
     try:
         yield from mistake.model(case)
-    except (ArithmeticError, LookupError, ValueError):
+    except (ArithmeticError, LookupError, RecursionError, ValueError):
         return

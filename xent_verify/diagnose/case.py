@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,11 +31,29 @@ from xent_verify.ops.rows import Rows
 from xent_verify.verdict.policies import POLICIES
 from xent_verify.verdict.properties import result_rows, rows_view
 
-__all__ = ["Case", "Prediction"]
+__all__ = ["Case", "Part", "Prediction", "has"]
 
 Array = NDArray[Any]
 Prediction = tuple[str, FloatArray]
 """What was computed in words, and the predicted result (float64, in the result's shape)."""
+
+Part = Literal["", "loss", "gradient", "labels", "axis"]
+
+
+def has(op: Op, part: Part) -> bool:
+    """Whether an operation is a loss of rows, the gradient of one, has labels or probabilities of classes, or an axis."""
+    match part:
+        case "loss":
+            return op.result == "loss" and op.by_row
+        case "gradient":
+            return op.result == "elements" and bool(op.labels)
+        case "labels":
+            return bool(op.named("target"))
+        case "axis":
+            return "axis" in op.options
+        case _:
+            return True
+
 
 _PATTERN = 12.0
 """Bits that the pattern of one call's failing values tells at most."""
@@ -135,6 +153,12 @@ class Case:
         divisor = self.batch.options.get("temperature")
         return rows if divisor is None or not self.wants else rows / self.dtype.type(divisor)
 
+    def with_rows(self, rows: Array) -> Case:
+        """The same with other logits to work on."""
+        other = replace(self)
+        other.__dict__["rows"] = rows.astype(self.dtype)
+        return other
+
     @cached_property
     def top(self) -> Array:
         """m [R, 1]."""
@@ -207,7 +231,7 @@ class Case:
         """The op's result from values of the quantity it is built on ([R, n], or [R, 1])."""
         if self.op.result == "loss":
             return self.loss(values)
-        if self.op.name == "cross_entropy_grad":
+        if has(self.op, "gradient"):
             return self.placed(minus_target(values, self.task))
         if self.paired:
             return self.placed(values[:, 0].reshape(self.batch.x.shape))
@@ -250,7 +274,7 @@ class Case:
         if self.op.result == "rows":
             return self._at_labels(rows, np.nan) - values[:, 0] if self.op.labels else values[:, 0]
         best = rows.argmax(axis=1)
-        if self.op.name == "cross_entropy_grad":
+        if has(self.op, "gradient"):
             if self.task.soft:
                 return np.full(len(rows), np.nan)
             own = self.task.target.astype(np.int64)

@@ -18,6 +18,7 @@ from xent_verify.core.model import Batch
 from xent_verify.diagnose import inputs, readings, tampered, values
 from xent_verify.diagnose.case import Array, Case, Prediction
 from xent_verify.diagnose.mistake import Mistake
+from xent_verify.ops.floats import Number
 from xent_verify.ops.limits import run
 from xent_verify.ops.rows import Rows
 
@@ -44,6 +45,11 @@ def _step(variants: Callable[[Case], tampered.Variants]) -> Callable[[Case], Ite
                 yield f"{words} in {name}", value
 
     return model
+
+
+def _cheap(_: Case) -> tampered.Variants:
+    for words, exponential in values.EXPONENTIALS:
+        yield words, {"exp": lambda a, _right, x, f=exponential: Number(a, f(x.v))}
 
 
 def _narrow(case: Case) -> Iterator[Prediction]:
@@ -82,6 +88,11 @@ def _option_left_out(case: Case) -> Iterator[Prediction]:
         option = case.op.options[name]
         if option.kind not in ("axis", "reduction") and not np.array_equal(value, option.default):
             yield f"the right result without {name}", _right(_with_options(case, {name: option.default}))
+        if option.kind == "score_number" and value is not None:
+            n = len(value)
+            for k in sorted({n // width * width for width in tampered.WIDTHS if width > 4} - {0, n}):
+                some = np.where(np.arange(n) < k, value, 0).astype(value.dtype)
+                yield f"the right result without {name} from class {k} on", _right(_with_options(case, {name: some}))
 
 
 def _option_misread(case: Case) -> Iterator[Prediction]:
@@ -98,9 +109,11 @@ def _option_misread(case: Case) -> Iterator[Prediction]:
         for other, array in added.items():
             scaled = (np.asarray(array).astype(np.float64) * scale).astype(np.asarray(array).dtype)
             yield f"{name} applied to {other}, too", _right(_with_options(case, {other: scaled}))
-    flags = {name: value for name, value in options.items() if kinds[name] == "flag"}
-    for name, value in flags.items():
-        yield f"{name} taken for its opposite", _right(_with_options(case, {name: not value}))
+    for name in (name for name, kind in kinds.items() if kind == "flag"):
+        yield (
+            f"{name} taken for its opposite",
+            _right(_with_options(case, {name: not case.op.option(case.batch, name)})),
+        )
     if any(kinds[name] == "causal" and value for name, value in options.items()):
         shape = case.op.scores_shape(case.batch)
         name = next(name for name in options if kinds[name] == "causal")
@@ -158,7 +171,7 @@ def _labels_changed(case: Case) -> Iterator[Prediction]:
 
 
 def _labelled(case: Case, name: str, labels: Array) -> FloatArray:
-    return _right(replace(case, batch=replace(case.batch, inputs={**case.batch.inputs, name: labels})))
+    return _right(_with_inputs(case, {name: labels}))
 
 
 def _on(change: inputs.Changed) -> Callable[[Case], Iterator[Prediction]]:
@@ -168,8 +181,23 @@ def _on(change: inputs.Changed) -> Callable[[Case], Iterator[Prediction]]:
         first = next(iter(case.op.algorithms))
         for words, rows in change(case):
             yield words, case.placed(run(case.op, first, _with_logits(case, rows), case.machine(case.dtype)))
+        yield from _on_every_number(case, change)
 
     return model
+
+
+def _on_every_number(case: Case, change: inputs.Changed) -> Iterator[Prediction]:
+    """All inputs of one number a row changed in one way."""
+    columns = {name: case.batch.inputs[name] for name, kind in case.op.inputs.items() if kind == "row_number"}
+    if columns:
+        together = np.stack([value.reshape(-1) for value in columns.values()], axis=1)
+        for words, rows in change(case.with_rows(together)):
+            moved = {name: rows[:, k].reshape(columns[name].shape) for k, name in enumerate(columns)}
+            yield f"{words} of every row", _right(_with_inputs(case, moved))
+
+
+def _with_inputs(case: Case, changed: Mapping[str, Array]) -> Case:
+    return replace(case, batch=replace(case.batch, inputs={**case.batch.inputs, **changed}))
 
 
 def _with_logits(case: Case, rows: Array) -> Batch:
@@ -188,13 +216,14 @@ def _offset_cancels(case: Case) -> Iterator[Prediction]:
 
 
 MISTAKES: tuple[Mistake, ...] = (
-    *(Mistake(key, sentence, _step(variants), special=special) for key, sentence, variants, special in tampered.STEPS),
     Mistake("mask-after", "masked results are put to 0, their part of the sum stays", _masked_late),
     Mistake("option-left-out", "an option is ignored", _option_left_out),
     Mistake("option-misread", "an option is applied otherwise than it is meant", _option_misread),
     Mistake("reduction", "losses are not divided by what they should be", _reduced_otherwise),
     Mistake("class-ids", "labels are changed on the way, or not ignored", _labels_changed),
-    Mistake("offset-cancels", "an offset of the logits stays in two terms that cancel", _offset_cancels, ("entropy",)),
+    *(Mistake(key, sentence, _step(variants), special=special) for key, sentence, variants, special in tampered.STEPS),
+    Mistake("cheap-exp", "the exponential is of low accuracy", _step(_cheap)),
+    Mistake("offset-cancels", "an offset of the logits stays in two terms that cancel", _offset_cancels),
     *(Mistake(key, sentence, _on(change), special=special) for key, sentence, change, special in inputs.CHANGES),
     Mistake(inputs.NARROW_WORK.key, inputs.NARROW_WORK.sentence, _narrow),
     *values.RESULTS,

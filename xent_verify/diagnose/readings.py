@@ -126,7 +126,6 @@ def _from_rows(case: Case, values: Array) -> Array:
     return values.T if case.observed.ndim == 2 and axis in (0, -2) else values.reshape(case.observed.shape)
 
 
-_WITH_AXIS = ("softmax", "log_softmax", "logsumexp", "softmax_temperature")
 _READ = "memory is read in another order than the view's"
 RESULTS: tuple[Mistake, ...] = (
     Mistake("not-written", "a part of the result is never written, or skipped", _unwritten, whole=True),
@@ -136,8 +135,8 @@ RESULTS: tuple[Mistake, ...] = (
 """Of any operation."""
 
 MISTAKES: tuple[Mistake, ...] = (
-    Mistake("softmax-twice", "the function is applied once too often", _repeated, _WITH_AXIS, whole=True),
-    Mistake("wrong-axis", "the wrong axis is reduced", _axes, _WITH_AXIS, whole=True),
+    Mistake("softmax-twice", "the function is applied once too often", _repeated, "axis", whole=True),
+    Mistake("wrong-axis", "the wrong axis is reduced", _axes, "axis", whole=True),
     Mistake("storage-order", _READ, _storage, whole=True),
     *RESULTS,
 )

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from xent_verify.core.formats import FloatArray, FloatFormat, format_named
 from xent_verify.diagnose.agreement import ways
-from xent_verify.diagnose.case import Case
+from xent_verify.diagnose.case import Case, has
 from xent_verify.regimes.draw import edges_of
 
 __all__ = ["describe"]
@@ -138,7 +138,7 @@ def _sums(case: Case) -> str:
     values = case.by_row(case.observed)[case.failing_rows]
     values = np.exp(values) if case.wants == "log p" else values
     totals = values.sum(axis=1)
-    wanted = 0.0 if case.op.name == "cross_entropy_grad" else 1.0
+    wanted = 0.0 if has(case.op, "gradient") else 1.0
     totals = totals[np.isfinite(totals) & (np.abs(totals - wanted) > 64 * case.form.unit_roundoff)]
     if not totals.size:
         return ""

@@ -12,11 +12,13 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from xent_verify.diagnose import merges
 from xent_verify.diagnose.case import Array, Case
+from xent_verify.diagnose.inputs import FILLED, MASK_FILLED
 from xent_verify.ops.floats import Floats, Number
 from xent_verify.ops.machine import Machine
 
-__all__ = ["CAPS", "EPSILONS", "STEPS", "Changes", "Tampered"]
+__all__ = ["CAPS", "EPSILONS", "STARTS", "STEPS", "WIDTHS", "Changes", "Tampered", "Variants"]
 
 Changes = Mapping[str, Callable[..., Any]]
 
@@ -28,8 +30,8 @@ EPSILONS = (
 CAPS = (
     5.0, 8.0, 10.0, 15.0, 16.0, 20.0, 30.0, 50.0, 60.0, 64.0, 80.0, 87.0, 88.0, 100.0, 103.0, 500.0, 700.0, 745.0, 1e3, 1e4,
 )  # fmt: skip
-_STARTS = (0.0, -1.0, -1e2, -1e3, -1e4, -3e4, -5e4, -65504.0, -1e5, -1e9, -1e30)
-_WIDTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
+STARTS = (0.0, -1.0, -1e2, -1e3, -1e4, -3e4, -5e4, -65504.0, -1e5, -1e9, -1e30)
+WIDTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
 _NARROW = tuple(
     np.dtype(kind)
     for kind in (np.float32, np.float16, ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2)
@@ -66,6 +68,11 @@ def _running(a: Tampered, x: Number, dtype: np.dtype[Any]) -> Number:
     return Number(a, np.add.accumulate(narrow, axis=-1, dtype=dtype)[..., -1:].astype(x.v.dtype))
 
 
+def _softmax(values: Array) -> Array:
+    e = np.exp(values - values.max(axis=-1, keepdims=True))
+    return np.asarray(e / e.sum(axis=-1, keepdims=True))
+
+
 Variants = Iterator[tuple[str, Changes]]
 
 
@@ -89,7 +96,7 @@ def _shift_of_one(_: Case) -> Variants:
 
 def _part_of_maximum(case: Case) -> Variants:
     n = case.op.scores_shape(case.batch)[-1] if case.batch.x.ndim else 1
-    for k in _WIDTHS:
+    for k in WIDTHS:
         if k < n:
             yield f"max(x[:{k}])", {"max": lambda _a, right, x, k=k: right(Number(x.a, x.v[..., :k]))}
             yield f"max(x[-{k}:])", {"max": lambda _a, right, x, k=k: right(Number(x.a, x.v[..., -k:]))}
@@ -103,7 +110,7 @@ def _other_maximum(_: Case) -> Variants:
 
 
 def _started(_: Case) -> Variants:
-    for start in _STARTS:
+    for start in STARTS:
         yield f"max({start:g}, max x)", {"max": lambda a, right, x, start=start: a.maximum(right(x), start)}
 
 
@@ -225,7 +232,7 @@ def _bounded_exp(_: Case) -> Variants:
 
 def _part_of_sum(case: Case) -> Variants:
     n = case.op.scores_shape(case.batch)[-1] if case.batch.x.ndim else 1
-    for k in sorted({n - 1, n // 2, *_WIDTHS, *(n // w * w for w in _WIDTHS)}):
+    for k in sorted({n - 1, n // 2, *WIDTHS, *(n // w * w for w in WIDTHS)}):
         if 0 < k < n:
             yield f"Σ over x[:{k}] of {n}", {"sum": lambda _a, right, x, k=k: right(Number(x.a, x.v[..., :k]))}
 
@@ -241,7 +248,12 @@ def _narrow_steps(case: Case) -> Variants:
     """One intermediate is narrow."""
     for dtype in _NARROW:
         if dtype.itemsize < case.dtype.itemsize:
-            for verb, words in (("product", "products"), ("exp", "exponentials"), ("log", "logarithms")):
+            for verb, words in (
+                ("product", "products"),
+                ("exp", "exponentials"),
+                ("log", "logarithms"),
+                ("take", "values at places"),
+            ):
                 yield (
                     f"{words} rounded to {dtype.name}",
                     {verb: lambda a, right, *x, t=dtype: _stored(a, right(*x), t)},
@@ -271,7 +283,7 @@ def _narrow_products(case: Case) -> Variants:
 def _padding(case: Case) -> Variants:
     """Rows filled up to a multiple of a tile with scores of 0."""
     n = case.op.scores_shape(case.batch)[-1] if case.batch.x.ndim else 1
-    for tile, fill in ((tile, fill) for tile in _WIDTHS for fill in (0.0, -1e4) if n % tile):
+    for tile, fill in ((tile, fill) for tile in WIDTHS for fill in (0.0, -1e4) if n % tile):
         missing = -n % tile
 
         def peak(a: Tampered, right: Any, x: Number, fill: float = fill) -> Number:
@@ -285,16 +297,117 @@ def _padding(case: Case) -> Variants:
 
 
 def _filled(case: Case) -> Variants:
-    fills = (
-        0.0, -1.0, -1e2, -1e3, -9e3, -9999.0, -1e4, -3e4, -5e4, -65504.0, -1e5, -1e6, -1e9, -1e15, -1e20, -1e30,
-        -1e37, -1e38, -case.form.max_finite, -case.arithmetic.max_finite,
-    )  # fmt: skip
-    for number in fills:
+    for number in (*FILLED, -case.form.max_finite, -case.arithmetic.max_finite):
 
         def where(_a: Tampered, right: Any, mask: Array, x: Any, y: Any, fill: float = number) -> Any:
             return right(mask, x, fill if isinstance(y, float) and y == -np.inf else y)
 
         yield f"{number:g} for masked logits", {"where": where}
+
+
+def _merged(case: Case) -> Variants:
+    """Sums of chunks that are brought together wrongly; the sum or the weighted sum that is not rescaled as the maximum rises."""
+    n = case.op.scores_shape(case.batch)[-1] if case.batch.x.ndim else 1
+    for number, (name, _) in enumerate(merges.chunks(np.zeros((1, n)))):
+        for words, merge in merges.MERGES:
+
+            def of(x: Number, number: int = number, merge: merges.Merge = merge) -> tuple[Array, Array]:
+                parts = list(merges.chunks(x.v))[number][1]
+                return merge(*merges.parted(parts))
+
+            yield (
+                f"{name}, {words}",
+                {
+                    "logsumexp": lambda a, _right, x, of=of: Number(a, of(x)[0] + np.log(of(x)[1])),
+                    "log_softmax": lambda a, _right, x, of=of: Number(a, (x.v - of(x)[0]) - np.log(of(x)[1])),
+                    "softmax": lambda a, _right, x, of=of: Number(a, np.exp(x.v - of(x)[0]) / of(x)[1]),
+                },
+            )
+    for width in WIDTHS if case.op.named("values") else ():
+        if 8 <= width < n:
+
+            def late(a: Tampered, right: Any, x: Number, width: int = width) -> Any:
+                tops = np.maximum.reduceat(x.v, np.arange(0, x.v.shape[-1], width), axis=-1)
+                risen = np.repeat(np.maximum.accumulate(tops, axis=-1), width, axis=-1)[..., : x.v.shape[-1]]
+                a.before = Number(a, np.exp(right(x).v - risen))
+                return right(x)
+
+            def scaled(a: Tampered, right: Any, weights: Number, vectors: Number) -> Any:
+                return right(weights if a.before is None else weights * a.before, vectors)
+
+            def total(a: Tampered, right: Any, e: Number) -> Any:
+                return right(e if a.before is None else e * a.before)
+
+            yield (
+                f"the weighted sum over chunks of {width} not rescaled as the maximum rises",
+                {"max": late, "mix": scaled},
+            )
+            yield f"the sum over chunks of {width} not rescaled as the maximum rises", {"max": late, "sum": total}
+
+
+def _blocks(case: Case) -> Variants:
+    """The mean of the means of blocks, and other counts than the row's length."""
+    n = case.op.scores_shape(case.batch)[-1] if case.batch.x.ndim else 1
+    for width in WIDTHS:
+        if 1 < width < n and n % width:
+
+            def means(a: Tampered, _right: Any, x: Number, width: int = width) -> Any:
+                starts = np.arange(0, x.v.shape[-1], width)
+                sizes = np.diff([*starts, x.v.shape[-1]])
+                each = np.add.reduceat(x.v, starts, axis=-1) / sizes
+                return Number(a, (each.mean(axis=-1, keepdims=True) * x.v.shape[-1]).astype(x.v.dtype))
+
+            yield f"blocks of {width}", {"sum": means}
+
+
+def _counts(_: Case) -> Variants:
+    yield "the finite ones alone", {"width": lambda _a, _right, x: np.isfinite(x.v).sum(axis=-1, keepdims=True)}
+    yield "n - 1", {"width": lambda _a, right, x: right(x) - 1}
+    yield "n + 1", {"width": lambda _a, right, x: right(x) + 1}
+    for tile in WIDTHS:
+        yield f"n filled up to a multiple of {tile}", {"width": lambda _a, right, x, t=tile: -(-right(x) // t) * t}
+
+
+def _after(verb: str, **late: Callable[..., Any]) -> Changes:
+    """Verbs that change once another one was used."""
+
+    def mark(a: Tampered, right: Any, *given: Any) -> Any:
+        a.before = right(*given)
+        return a.before
+
+    def only_then(change: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda a, right, *given: right(*given) if a.before is None else change(a, right, *given)
+
+    return {verb: mark, **{name: only_then(change) for name, change in late.items()}}
+
+
+def _of_chosen(case: Case) -> Variants:
+    """What is done to the chosen weights, and which are chosen."""
+    if not case.op.counted:
+        return
+    yield (
+        "a softmax of the chosen weights in place of a division by their sum",
+        _after("take", divide=lambda a, _right, x, _y: Number(a, _softmax(x.v))),
+    )
+    for epsilon in EPSILONS:
+        yield (
+            f"the chosen weights' sum + {epsilon:.3g}",
+            _after("take", sum=lambda _a, right, x, e=epsilon: right(x) + e),
+        )
+    for k in WIDTHS:
+        yield f"the largest of x[:{k}]", {"ranking": lambda _a, right, x, k=k: right(Number(x.a, x.v[..., :k]))}
+
+
+def _part_of_smoothing(case: Case) -> Variants:
+    """The sum over all classes after the log-softmax sees a part of them."""
+    n = case.op.scores_shape(case.batch)[-1] if case.batch.x.ndim else 1
+    for k in sorted({n // 2, -(-n // 2), n // 4, *(n // w * w for w in WIDTHS if w > 4)}):
+        if 0 < k < n:
+            for words, factor in (("mean", n / k), ("sum", 1.0)):
+                some = _after(
+                    "log_softmax", sum=lambda _a, right, x, k=k, f=factor: right(Number(x.a, x.v[..., :k])) * f
+                )
+                yield f"the {words} over the first {k} of {n} classes", some
 
 
 def _twice(_: Case) -> Variants:
@@ -319,7 +432,7 @@ STEPS: tuple[tuple[str, str, Callable[[Case], Variants], bool], ...] = (
     ("log-of-rounded-p", "the logarithm of a rounded probability is taken", _rounded_p, False),
     ("zero-times-infinity", "0 is multiplied by an infinity or NaN", _zero_times, True),
     ("nan-replaced", "NaN is left out or replaced on the way", _nan_to_zero, True),
-    ("mask-filled", "-inf is replaced by a finite number", _filled, False),
+    ("mask-filled", MASK_FILLED, _filled, False),
     ("not-scaled", "the scale is left out", _unscaled, False),
     ("capped", "log p or logsumexp is bounded", _capped, False),
     ("epsilon-in-log", "an epsilon is added inside the logarithm", _epsilon_in_log, False),
@@ -330,6 +443,11 @@ STEPS: tuple[tuple[str, str, Callable[[Case], Variants], bool], ...] = (
     ("wrong-base", "base-2 functions take the place of exp or log", _other_base, False),
     ("part-of-the-sum", "the normaliser sees a part of the row", _part_of_sum, False),
     ("padding", "padding takes part in the sum", _padding, False),
+    ("wrong-merge", "partial sums are brought together wrongly", _merged, False),
+    ("mean-of-blocks", "blocks of unequal length are averaged", _blocks, False),
+    ("count", "another number takes the place of the row's length", _counts, False),
+    ("chosen", "the largest weights are chosen or normalised wrongly", _of_chosen, False),
+    ("smoothing", "label smoothing is applied wrongly", _part_of_smoothing, False),
     ("narrow-accumulator", "the sum is accumulated in a narrower format", _narrow_sum, False),
     ("narrow-products", "products are added up in a narrower format", _narrow_products, False),
     ("narrow-work", "intermediates are kept in a narrow format", _narrow_steps, False),

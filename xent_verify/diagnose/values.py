@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 import ml_dtypes
 import numpy as np
 
-from xent_verify.diagnose.case import Array, Case, Prediction
+from xent_verify.diagnose.case import Array, Case, Prediction, has
 from xent_verify.diagnose.mistake import Mistake
 from xent_verify.diagnose.tampered import CAPS, EPSILONS
 
-__all__ = ["IN_DENOMINATOR", "MISTAKES", "RESULTS", "ROUNDED_P"]
+__all__ = ["EXPONENTIALS", "IN_DENOMINATOR", "MISTAKES", "RESULTS", "ROUNDED_P"]
 
 
 def _floor(case: Case) -> float | None:
@@ -46,7 +46,7 @@ def _inside_log(case: Case) -> Iterator[Prediction]:
         value = case.dtype.type(epsilon)
         if value > 0:
             yield f"log(p + {name})", case.result(np.log(case.p + value))
-            if case.op.name != "cross_entropy":
+            if not has(case.op, "loss"):
                 yield (
                     f"log((p + {name}) / (1 + n {name}))",
                     case.result(np.log((case.p + value) / (1 + case.rows.shape[1] * value))),
@@ -254,7 +254,7 @@ def _taylor(degree: int) -> Callable[[Array], Array]:
     return series
 
 
-_EXPONENTIALS: tuple[tuple[str, Callable[[Array], Array]], ...] = (
+EXPONENTIALS: tuple[tuple[str, Callable[[Array], Array]], ...] = (
     ("an exponential written into the exponent bits (Schraudolph)", _schraudolph),
     ("exp(x/256) squared 8 times", _squared(8)),
     ("exp(x/1024) squared 10 times", _squared(10)),
@@ -274,7 +274,7 @@ _EXPONENTIALS: tuple[tuple[str, Callable[[Array], Array]], ...] = (
 
 
 def _cheap(case: Case) -> Iterator[Prediction]:
-    for name, exponential in _EXPONENTIALS:
+    for name, exponential in EXPONENTIALS:
         terms = exponential(case.gaps)
         yield from (
             (name, value) for _, value in case.forms(case.top, terms.sum(axis=1, keepdims=True), terms, "m", "Σ")

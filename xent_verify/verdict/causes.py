@@ -44,6 +44,8 @@ _LONG = 1 << 13
 """Length of rows beyond which the table for all operations takes long."""
 _SMALL = 20_000
 """Logits of another failing call that a cause is looked for in."""
+_ASKED = 8
+"""Calls that one mistake is tried on, and no others are left."""
 _ALIKE = 2
 """Mistakes that no call tells apart, of which the first is named."""
 _MISSED = 1
@@ -261,7 +263,9 @@ class Causes:
         missed = Counter[tuple[str, str]]()
         for batch in probes(self._op, seen.batch, seen.failing, self._probed):
             other, left = self._answer(batch), {name for name in met if missed[name] <= _MISSED}
-            if other is None or not left:
+            if not left or self._decided(left, met):
+                break
+            if other is None:
                 continue
             found_there = {(one.key, one.words): one for one in self._variants(other, {key for key, _ in left}, of_any)}
             for name in left:
@@ -283,6 +287,13 @@ class Causes:
         if len(level) > _ALIKE and not sure[0].special:
             sure = []  # they say the same of all calls
         return sure, {key: met[name] for key, name in best.items()}
+
+    @staticmethod
+    def _decided(left: set[tuple[str, str]], met: dict[tuple[str, str], list[Suspect]]) -> bool:
+        """Whether one mistake is left that enough calls bear out."""
+        return len({key for key, _ in left}) == 1 and all(
+            len(met[name]) > _ASKED and _patterned(met[name]) for name in left
+        )
 
     def _variants(self, seen: _Seen, keys: set[str], of_any: bool) -> list[Suspect]:
         return diagnose.suspects(
