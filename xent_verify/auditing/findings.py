@@ -370,11 +370,23 @@ def _of_relation(asker: Asker, causes: Causes, entry: Entry) -> str:
         return ""
     replace(asker, ask=ask).related(entry.batch, outcome, entry.relation, asker.limit(entry.batch))
     small = (batch for batch in asked if 0 < batch.x.size <= _COMPARED)
-    return next((told for batch in itertools.islice(small, _ASKED) if (told := causes.text(batch))), "")
+    told = next((told for batch in itertools.islice(small, _ASKED) if (told := causes.text(batch))), "")
+    if told or entry.batch.times > 1:
+        return told
+    return next((told for batch in (entry.batch, asked[-1]) if (told := _repeated(asker, batch))), "") if asked else ""
+
+
+def _repeated(asker: Asker, batch: Batch) -> str:
+    """What differs between several answers to the same call."""
+    answers = [asker.ask(batch) for _ in range(_REPEATS)]
+    values = [batch.result_form.widen(one.value) for one in answers if isinstance(one, Returned) and one.value.size]
+    return next((told for other in values[1:] if (told := changing(values[0], other, 0))), "")
 
 
 _ASKED, _COMPARED = 16, 20_000
 """Calls of a relation that are looked at, and their logits."""
+_REPEATS = 6
+"""Answers to one call that are compared, where each call by itself is right."""
 
 
 def _changing(asker: Asker, batch: Batch) -> str:

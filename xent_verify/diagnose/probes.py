@@ -162,7 +162,8 @@ def _wild(op: Op, batch: Batch, view: Rows, rng: np.random.Generator) -> Iterato
 
 
 def _with_specials(op: Op, batch: Batch, bad: NDArray[np.bool_], rng: np.random.Generator) -> Iterator[Batch]:
-    """Rows of any spread, and such that hold infinities or NaN of the failing ones: at one place, at some, at all.
+    """Rows of any spread, and such that hold infinities or NaN of the failing ones: at one place, at some, at all, up to a
+    place, or from it on.
 
     Of the four calls the last has none of these.
     """
@@ -180,12 +181,13 @@ def _with_specials(op: Op, batch: Batch, bad: NDArray[np.bool_], rng: np.random.
     options = {name: value for name, value in batch.options.items() if op.options[name].kind != "axis"} | per_row(op)
     for number in range(4):
         ordinary = rng.standard_normal((_ROWS, width)) * 10 ** rng.uniform(0, 1.0 + number % 2, (_ROWS, 1))
-        share = np.array([0.0, 0.0, 0.5, 1.0])[np.arange(_ROWS) % 4, None]
-        taken = rng.random(ordinary.shape) < share
-        taken[np.arange(_ROWS), rng.integers(0, width, _ROWS)] |= np.arange(_ROWS) % 4 == 1
+        sort, place = np.arange(_ROWS)[:, None] % 6, rng.integers(0, width, (_ROWS, 1))
+        taken = rng.random(ordinary.shape) < np.array([0.0, 0.0, 0.5, 1.0, 0.0, 0.0])[sort]
+        column = np.arange(width)
+        taken |= ((sort == 1) & (column == place)) | ((sort == 4) & (column < place)) | ((sort == 5) & (column > place))
         logits = form.narrow(np.where(taken & (number < 3), rng.choice(special, ordinary.shape), ordinary))
         inputs = dress(op, Draw(form, rng), logits, plain=True)
-        made = replace(batch, inputs=inputs, options=options, layout="C")
+        made = replace(batch, inputs=inputs, options=options)
         if not undefined(op, made):
             yield made
 
@@ -230,7 +232,7 @@ def fresh(op: Op, batch: Batch, failing: NDArray[np.bool_], seed: int) -> Batch 
         for name, value in batch.options.items()
         if op.options[name].kind != "axis"
     }
-    made = replace(batch, inputs=inputs, options=options, layout="C")
+    made = replace(batch, inputs=inputs, options=options)
     return None if undefined(op, made) else made
 
 
@@ -246,7 +248,7 @@ def _fresh_products(op: Op, batch: Batch, failing: NDArray[np.bool_], rng: np.ra
         name: np.broadcast_to(value, op.scores_shape(batch))[rows] if np.ndim(value) > 1 else value
         for name, value in batch.options.items()
     }
-    made = replace(batch, inputs=inputs, options=options, layout="C")
+    made = replace(batch, inputs=inputs, options=options)
     return None if undefined(op, made) else made
 
 

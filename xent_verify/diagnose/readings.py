@@ -11,6 +11,7 @@ from xent_verify.core import layouts
 from xent_verify.diagnose.case import Array, Case, Prediction
 from xent_verify.diagnose.inputs import right_values
 from xent_verify.diagnose.mistake import Mistake
+from xent_verify.diagnose.tampered import CAPS
 
 __all__ = ["MISTAKES", "RESULTS"]
 
@@ -95,9 +96,29 @@ def _other_rows(case: Case) -> Iterator[Prediction]:
 
 
 def _spoilt(case: Case) -> Iterator[Prediction]:
-    if case.observed.ndim:
-        spoilt = np.full_like(case.true, np.nan) if np.isnan(case.true).any() else case.true
-        yield "NaN in every row where one has any", spoilt
+    """What one row holds changes every row."""
+    if not case.observed.ndim:
+        return
+    for words, rows in (
+        ("holds a NaN", np.isnan(case.rows).any(axis=1)),
+        ("is -inf throughout", np.isneginf(case.rows).all(axis=1)),
+        ("holds a -inf", np.isneginf(case.rows).any(axis=1)),
+        ("holds a +inf", np.isposinf(case.rows).any(axis=1)),
+    ):
+        for value in (np.nan, 0.0):
+            every = np.full_like(case.true, value) if rows.any() else case.true
+            yield f"{'NaN' if np.isnan(value) else '0'} in every row where one {words}", every
+
+
+def _far_below(case: Case) -> Iterator[Prediction]:
+    """Rows far below the others are left out."""
+    if not case.observed.ndim:
+        return
+    tops = case.rows.max(axis=1, initial=-np.inf)
+    below = np.nan_to_num(tops, nan=-np.inf).max(initial=-np.inf) - tops
+    for cap in CAPS:
+        values = np.where((below > cap)[:, None], 0, case.by_row(case.true))
+        yield f"0 in rows whose largest logit is {cap:g} below that of the batch", _from_rows(case, values)
 
 
 def _unwritten(case: Case) -> Iterator[Prediction]:
@@ -129,7 +150,8 @@ def _from_rows(case: Case, values: Array) -> Array:
 _READ = "memory is read in another order than the view's"
 RESULTS: tuple[Mistake, ...] = (
     Mistake("not-written", "a part of the result is never written, or skipped", _unwritten, whole=True),
-    Mistake("rows-spoilt", "the NaN of one row spreads to other rows", _spoilt, whole=True),
+    Mistake("rows-spoilt", "what one row holds spoils the other rows", _spoilt, whole=True),
+    Mistake("rows-compared", "rows are left out for what other rows hold", _far_below, whole=True),
     Mistake("row-mix-up", "rows are mixed up", _other_rows, whole=True),
 )
 """Of any operation."""

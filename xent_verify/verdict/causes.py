@@ -46,6 +46,8 @@ _SMALL = 20_000
 """Logits of another failing call that a cause is looked for in."""
 _ASKED = 8
 """Calls that one mistake is tried on, and no others are left."""
+_WIDER = " in float64"
+"""What a variant in a wider precision than the usual one says of itself: it is as good as one that misses a call."""
 _ALIKE = 2
 """Mistakes that no call tells apart, of which the first is named."""
 _MISSED = 1
@@ -55,8 +57,9 @@ _FITTED = 6
 _NARROW = "narrow-work"
 _AGREES = ": agrees with "
 _FORMAT = "format"
+_FORM = "form"
 _CLASS = "class"
-"""The keys of what is told of an array's format, or of the class that is kept, as a mistake that is named."""
+"""The keys of what is told of an array's format, of a form, or of the class that is kept, as a mistake that is named."""
 
 _NARROW_CLASSES = ("stored", "native")
 _NARROW_KEYS = frozenset((_NARROW, "narrow-accumulator", "narrow-total")) | {
@@ -121,7 +124,8 @@ class Causes:
             return told
         form = self._form(seen)
         if form:
-            return f"{UNKNOWN}; {form}"
+            self._named[form] = _FORM
+            return form
         told = band(self._op, seen.batch, seen.failing, self._failing)
         condition = size(self._op, batch, self._fails) or option(self._op, batch, self._fails)
         if not condition and self._condition:
@@ -170,6 +174,8 @@ class Causes:
             return other_format(self._op, batch, self._fails) == mistake
         if self._named[mistake] == _CLASS:
             return self._by_class(seen)
+        if self._named[mistake] == _FORM:
+            return self._form(seen).partition(" (")[0] == mistake.partition(" (")[0]
         keys = frozenset((self._named[mistake],))
         return bool(diagnose.suspects(self._op, seen.batch, seen.observed, seen.failing, seen.truth, keys))
 
@@ -182,7 +188,8 @@ class Causes:
     def _form(self, seen: _Seen) -> str:
         """The form that the failing values of this call and others have; "" where there is none."""
         others = (self._seen(batch) for batch in itertools.islice(self._others(seen), _FITTED))
-        return form_of([seen.sample, *(other.sample for other in others if other is not None)], LEAST)
+        form = form_of([seen.sample, *(other.sample for other in others if other is not None)], LEAST)
+        return f"results are off by a factor or a constant: {form}" if form else ""
 
     def _fails(self, batch: Batch) -> bool | None:
         """Whether a value of another call fails; None where it is not answered."""
@@ -275,14 +282,15 @@ class Causes:
                 elif one is not None or other.failing.any():  # a model that does not fit a right call says nothing
                     missed[name] += 1
         far = {
-            name: (missed[name], sum(one.apart for one in calls))
+            name: (missed[name] + name[1].endswith(_WIDER), sum(one.apart for one in calls))
             for name, calls in met.items()
             if missed[name] <= _MISSED and _patterned(calls)
         }
         best: dict[str, tuple[str, str]] = {}
         for name in sorted(far, key=lambda name: far[name]):
             best.setdefault(name[0], name)
-        sure = sorted((one for one in found if one.key in best), key=lambda one: far[best[one.key]])
+        sure = [one for one in found if one.key in best]
+        sure.sort(key=lambda one: (far[best[one.key]][0], not one.special, far[best[one.key]][1]))
         level = [one for one in sure if far[best[one.key]] == far[best[sure[0].key]]]
         if len(level) > _ALIKE and not sure[0].special:
             sure = []  # they say the same of all calls
