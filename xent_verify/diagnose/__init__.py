@@ -244,7 +244,8 @@ def _tried(
         agreed |= _Match(*found).agrees
         yield found
     if of_any or not (agreed or (case.wants and of_any is False)):
-        yield from _predicted(case, case.sampled(_FEW), only, pages.MISTAKES)
+        few = case.sampled(_FEW)
+        yield from _predicted(case, few, only, pages.MISTAKES if few.batch.x.size <= _TRY_ALL else ())
 
 
 def _table(case: Case) -> tuple[Mistake, ...]:

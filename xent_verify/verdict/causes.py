@@ -40,8 +40,6 @@ LEAST = 8
 BITS = 32
 """log2 of the number of variants tried (about 2^12), and 20 more."""
 
-_LONG = 1 << 13
-"""Length of rows beyond which the table for all operations takes long."""
 _SMALL = 20_000
 """Logits of another failing call that a cause is looked for in."""
 _ASKED = 8
