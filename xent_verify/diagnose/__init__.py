@@ -45,6 +45,7 @@ MISTAKES: tuple[Mistake, ...] = (
     *inputs.SENTINELS,
     *values.MISTAKES,
     *inputs.MISTAKES,
+    *values.RESULTS,
     *sums.MISTAKES,
     *merges.MISTAKES,
     values.IN_DENOMINATOR,

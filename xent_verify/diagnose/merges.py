@@ -109,16 +109,27 @@ def _merged(case: Case) -> Iterator[Prediction]:
             yield from case.forms(reference, total, np.exp(case.rows - reference), "m", label)
 
 
+def _online(parts: list[Array]) -> tuple[Array, Array]:
+    """Terms about the running maximum, in one pass."""
+    top, total = np.full(len(parts[0]), -np.inf, parts[0].dtype), np.zeros(len(parts[0]), parts[0].dtype)
+    for part in parts:
+        risen = np.maximum(top, part.max(axis=1))
+        total = total * np.exp(top - risen) + np.exp(part - risen[:, None]).sum(axis=1)
+        top = risen
+    return top[:, None], total[:, None]
+
+
 def _unguarded_chunks(case: Case) -> Iterator[Prediction]:
     """A chunk of -inf only, before or after others: exp(-inf - (-inf)) in the running maximum."""
     if case.rows.shape[1] < 4 or not np.isneginf(case.rows).any():
         return
     for name, parts in chunks(case.rows):
-        reference, total = _unguarded(*parted(parts))
-        terms = np.exp(case.rows - reference)
-        yield from case.forms(
-            reference, total, terms, "m", f"Σ in {name}, exp(-inf - (-inf)) where a chunk is all -inf"
-        )
+        for words, (reference, total) in (
+            ("exp(-inf - (-inf)) where the first is all -inf", _online(parts)),
+            ("exp(-inf - (-inf)) where one is all -inf", _unguarded(*parted(parts))),
+        ):
+            terms = np.exp(case.rows - reference)
+            yield from case.forms(reference, total, terms, "m", f"Σ in {name}, {words}")
 
 
 def _apart(case: Case) -> Iterator[Prediction]:

@@ -148,7 +148,7 @@ def _sized(
 def _wild(op: Op, batch: Batch, view: Rows, rng: np.random.Generator) -> Iterator[Batch]:
     """Other numbers in place of the finite logits: rows of any spread about any number, other labels."""
     rows = batch.form.widen(view.of(batch.x))
-    spread, about = 10 ** rng.uniform(0, 2.5, (2, view.count, 1))
+    spread, about = 10 ** (rng.choice((2.5, 4.5), (2, view.count, 1)) * rng.random((2, view.count, 1)))
     drawn = rng.standard_normal(rows.shape) * spread + about * rng.choice((-1, 0, 1), (view.count, 1))
     logits = view.back(batch.form.narrow(np.where(np.isfinite(rows), drawn, rows)))
     inputs = {**batch.inputs, op.first: logits}

@@ -324,5 +324,4 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("complement", "a probability is computed as 1 minus the others", _complement),
     Mistake("cheap-exp", "the exponential is of low accuracy", _cheap),
     Mistake("bounded-exp", "the argument of exp is bounded", _floored_exp),
-    *RESULTS,
 )  # fmt: skip

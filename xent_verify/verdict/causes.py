@@ -240,14 +240,12 @@ class Causes:
             if len(found) == 1 and _enough(met[found[0].key]):
                 break
         sure = [suspect for suspect in found if _enough(met[suspect.key])]
-        if len(sure) > 1:  # calls made for the purpose tell them apart
-            told, better = self._by_pattern(seen, sure, of_any)
-            sure, met = (told, better) if told else (sure, met)
-        elif not sure:
-            sure, met = self._by_pattern(seen, found, of_any)
         if sure:
             most = max(len(met[suspect.key]) for suspect in sure)
             sure = [suspect for suspect in sure if len(met[suspect.key]) == most]  # they explain the most calls
+        if len(sure) != 1:
+            told, better = self._by_pattern(seen, sure or found, of_any)
+            sure, met = (told, better) if told else (sure, met)
         if not sure:
             return ""
         best = sure[0]
