@@ -42,6 +42,8 @@ BITS = 32
 
 _SMALL = 20_000
 """Logits of another failing call that a cause is looked for in."""
+_SCANS = 8
+"""Times that a call is compared with a whole table of mistakes: later ones with those alone that were named."""
 _ASKED = 8
 """Calls that one mistake is tried on, and no others are left."""
 _WIDER = " in float64"
@@ -104,6 +106,8 @@ class Causes:
         self._op, self._judged, self._calls, self._condition, self._keeps = op, judged, calls, condition, keeps
         self._known: dict[int, tuple[Batch, _Seen | None]] = {}  # with the call, so that its id is no other's
         self._causes: dict[int, str] = {}
+        self._told: dict[str, None] = {}
+        self._scans = 0
         self._named: dict[str, str] = {}  # sentence -> key of the mistake
 
     def text(self, batch: Batch) -> str:
@@ -116,8 +120,10 @@ class Causes:
             self._named[told] = _FORMAT
             return told
         narrow = f"intermediates are kept in {batch.fmt}: every answer is within the limits of class {self._keeps}"
-        told = self._cause(seen) or self._elsewhere(seen) or (narrow if self._by_class(seen) else "")
+        told = next((text for text in self._told if self.explains(self.named(text), batch)), "")
+        told = told or self._cause(seen) or self._elsewhere(seen) or (narrow if self._by_class(seen) else "")
         if told:
+            self._told[told] = None
             self._named.setdefault(self.named(told) or told, _CLASS)
             return told
         form = self._form(seen)
@@ -139,7 +145,10 @@ class Causes:
         told, keys = "", [frozenset[str]()]
         if self._keeps in _NARROW_CLASSES:
             keys = [_NARROW_KEYS, *([] if self._by_class(seen) and self._keeps == _NARROW_CLASSES[0] else keys)]
-        for only, of_any in itertools.product(keys, (False, True)):
+        for only, of_any in itertools.product(keys, (False, True) if self._op.built_on else (True,)):
+            if self._scans >= _SCANS:
+                break
+            self._scans += 1
             found = diagnose.suspects(
                 self._op, seen.batch, seen.observed, seen.failing, seen.truth, only, of_any=of_any
             )
