@@ -29,7 +29,7 @@ _WIDEST = 1 << 13
 """Length of rows beyond which such calls take long."""
 _ZOOMS = 3
 _FEW, _MANY = 3, 40
-"""Calls of rows in parts of their size: of many rows, and of one or of one number."""
+"""Calls of rows in parts of their size: of many rows (four times as many of a few), and of one or of one number."""
 _LEAST = 2.0**-100
 _SMALL = 1 << 13
 """Logits of a call of ordinary rows."""
@@ -60,11 +60,12 @@ def probes(op: Op, batch: Batch, failing: NDArray[np.bool_], fails: Failing) -> 
     view = Rows.of_call(op, base)
     rng = np.random.default_rng(view.count)
     yield from _with_specials(op, base, bad, rng)
+    yield from _with_masks(op, base, view, rng)
     if not np.isfinite(base.form.widen(view.of(base.x)[bad])).any():
         return
     yield from (call for seed in range(2) if (call := fresh(op, batch, failing, seed)) is not None)
     several = found.ndim > 0 and view.count > 3
-    for number in range(_FEW if several else _MANY):
+    for number in range(_MANY if not several else _FEW if view.count >= _ROWS // 2 else 4 * _FEW):
         parts = rng.uniform(-1.1 if number % 2 else 0, 1.1, view.count)
         yield from _sized(op, base, view, parts, offsets=rng.uniform(-1, 1, view.count) * (number % 3 == 2))
         yield from _wild(op, base, view, rng)
@@ -143,6 +144,16 @@ def _sized(
     made = replace(batch, inputs=inputs)
     if not undefined(op, made):
         yield made
+
+
+def _with_masks(op: Op, batch: Batch, view: Rows, rng: np.random.Generator) -> Iterator[Batch]:
+    """Masks that keep no score of a row, some or all, and any scores."""
+    name = next(
+        (name for name, value in batch.options.items() if op.options[name].kind == "mask" and np.ndim(value)), ""
+    )
+    for _ in range(3 if name else 0):
+        kept = rng.random(op.scores_shape(batch)) < rng.choice((0.0, 0.5, 1.0), (*op.scores_shape(batch)[:-1], 1))
+        yield from _wild(op, replace(batch, options={**batch.options, name: kept}), view, rng)
 
 
 def _wild(op: Op, batch: Batch, view: Rows, rng: np.random.Generator) -> Iterator[Batch]:

@@ -200,6 +200,15 @@ def _zero_times(_: Case) -> Variants:
     yield "0 log 0 of a rounded p", {**products, "log_softmax": lambda a, _right, x: a.log(a.softmax(x))}
 
 
+def _small_weights(_: Case) -> Variants:
+    for epsilon in EPSILONS:
+
+        def kept(a: Tampered, _right: Any, q: Number, x: Number, e: float = epsilon) -> Number:
+            return Number(a, np.where(np.abs(q.v) < e, 0, (q * x).v).astype(x.v.dtype))
+
+        yield f"terms of a weight below {epsilon:.3g} left out", {"weigh": kept}
+
+
 def _nan_to_zero(_: Case) -> Variants:
     """0 log 0 repaired by 0 for NaN, so that NaN vanish that should stay."""
 
@@ -423,8 +432,8 @@ STEPS: tuple[tuple[str, str, Callable[[Case], Variants], bool], ...] = (
     ("infinity-minus-infinity", "an infinite maximum is subtracted from itself", _unguarded, True),
     ("exp-of-x", "one formula is used for arguments of either sign, however large", _no_branch, False),
     ("log-of-sum", "log(1 + e) takes the place of log1p(e): a small e is lost", _log_of_sum, False),
-    ("first-or-second", "the first or second is subtracted in place of the larger one", _shift_of_one, False),
     ("maximum-of-the-row", "the maximum leaves out a term of the denominator", _own_maximum, False),
+    ("first-or-second", "the first or second is subtracted in place of the larger one", _shift_of_one, False),
     ("part-of-the-row", "the maximum is taken over a part of the row", _part_of_maximum, False),
     ("floored-maximum", "the running maximum does not start at -inf", _started, False),
     ("early-maximum", "the maximum is not that of the scores that it is subtracted from", _early_maximum, False),
@@ -432,6 +441,7 @@ STEPS: tuple[tuple[str, str, Callable[[Case], Variants], bool], ...] = (
     ("log-of-rounded-p", "the logarithm of a rounded probability is taken", _rounded_p, False),
     ("zero-times-infinity", "0 is multiplied by an infinity or NaN", _zero_times, True),
     ("nan-replaced", "NaN is left out or replaced on the way", _nan_to_zero, True),
+    ("small-terms", "small terms are left out of a sum", _small_weights, False),
     ("mask-filled", MASK_FILLED, _filled, False),
     ("not-scaled", "the scale is left out", _unscaled, False),
     ("capped", "log p or logsumexp is bounded", _capped, False),

@@ -94,8 +94,10 @@ def _small_dropped(case: Case) -> Iterator[Prediction]:
 
 
 def _flushed(case: Case) -> Iterator[Prediction]:
-    small = np.abs(case.true) < case.form.smallest_normal
-    yield f"0 below the smallest normal number {case.form.smallest_normal:.3g}", np.where(small, 0.0, case.true)
+    least = case.form.smallest_normal
+    words = f"0 below the smallest normal number {least:.3g}"
+    yield words, np.where(np.abs(case.true) < least, 0.0, case.true)
+    yield f"{words}, before the rounding", np.where(np.abs(case.true) <= least, 0.0, case.true)
 
 
 def _bounded_result(case: Case) -> Iterator[Prediction]:

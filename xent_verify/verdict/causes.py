@@ -252,7 +252,7 @@ class Causes:
         if sure:
             most = max(len(met[suspect.key]) for suspect in sure)
             sure = [suspect for suspect in sure if len(met[suspect.key]) == most]  # they explain the most calls
-        if len(sure) != 1:
+        if len(sure) != 1 or _several(met[sure[0].key]):
             told, better = self._by_pattern(seen, sure or found, of_any)
             sure, met = (told, better) if told else (sure, met)
         if not sure:
@@ -335,6 +335,12 @@ def _of_all(calls: Sequence[Suspect]) -> str:
     """The words of the variant that agrees with most calls; of several the first."""
     count = Counter(words for call in calls for words in call.alike)
     return max(calls[0].alike, key=lambda words: count[words])
+
+
+def _several(calls: Sequence[Suspect]) -> bool:
+    """Whether several variants agree with as many calls."""
+    count = sorted(Counter(words for call in calls for words in call.alike).values())
+    return len(count) > 1 and count[-1] == count[-2]
 
 
 def _enough(calls: Sequence[Suspect]) -> bool:
