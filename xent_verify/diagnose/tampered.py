@@ -194,9 +194,16 @@ def _rounded_p(_: Case) -> Variants:
     yield "log(p), p in the result's format", stored
 
 
+def _one_hot(a: Tampered, right: Any, x: Number, labels: Array) -> Any:
+    if labels.shape[-1] != 1:
+        return right(x, labels)
+    return Number(a, np.where(a.hot(labels, x.v.shape[-1]), x.v, 0 * x.v).sum(axis=-1, keepdims=True))
+
+
 def _zero_times(_: Case) -> Variants:
     products = {"weigh": lambda _a, _right, q, x: q * x}
     yield "0 times an infinity at a class of probability 0", products
+    yield "0 times an infinity beside the label, one-hot", {"take": _one_hot}
     yield "0 log 0 of a rounded p", {**products, "log_softmax": lambda a, _right, x: a.log(a.softmax(x))}
 
 

@@ -258,7 +258,7 @@ class Causes:
         if not sure:
             return ""
         best = sure[0]
-        if any(call.telling for call in met[best.key]):
+        if np.isfinite(seen.observed[seen.failing].astype(np.float64)).all():  # else nothing says that it is sound
             best = next((one for one in sure if one.key == _NARROW and one.exact >= best.exact), best)
         calls = met[best.key]
         hits, failing = sum(call.hits for call in calls), sum(call.failing for call in calls)
