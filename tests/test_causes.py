@@ -60,7 +60,8 @@ def test_a_mistake_that_fresh_calls_bear_out_is_named(function: Function, row: A
     """One row of three failing values is confirmed by rows like it, and the number of calls is told."""
     told = cause("softmax", function, logits(row))
     assert words in told
-    assert "2 calls" in told
+    assert told.endswith(" calls")
+    assert int(told.split()[-2]) >= 2
 
 
 def test_a_value_that_fits_by_chance_names_nothing() -> None:

@@ -340,7 +340,7 @@ def _diagnosis(asker: Asker, causes: Causes, entry: Entry, single: Batch) -> str
     """What the answer's conduct tells, or the likely cause of the wrong values of the worst call, or of its row."""
     if KINDS[entry.kind].group == "outcome" or entry.severity == "info":
         return ""
-    if entry.relation:
+    if entry.relation and KINDS[entry.kind].group != "conduct":
         return _of_relation(asker, causes, entry) if KINDS[entry.kind].group == "relation" else ""
     if KINDS[entry.kind].group in ("form", "conduct"):
         if not isinstance(entry.outcome, Returned):
