@@ -95,12 +95,19 @@ def _option_left_out(case: Case) -> Iterator[Prediction]:
                 yield f"the right result without {name} from class {k} on", _right(_with_options(case, {name: some}))
 
 
+_BOUNDS = (0.01, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 50.0, 100.0)
+"""Where numbers are bounded."""
+
+
 def _option_misread(case: Case) -> Iterator[Prediction]:
     """A number inverted, squared, applied to the result, or to what is added later."""
     options, kinds = case.batch.options, {name: one.kind for name, one in case.op.options.items()}
     numbers = {name: float(value) for name, value in options.items() if kinds[name] in ("factor", "divisor")}
     for name, value in numbers.items():
         yield f"1 / {name} in place of {name}", _right(_with_options(case, {name: 1 / value}))
+        for bound in _BOUNDS:
+            if bound != value:
+                yield f"{name} taken as {bound:g}", _right(_with_options(case, {name: bound}))
         yield f"{name} taken twice", _right(_with_options(case, {name: value * value}))
         after = _right(_with_options(case, {name: case.op.options[name].default}))
         yield f"{name} applied to the result", after / value if kinds[name] == "divisor" else after * value

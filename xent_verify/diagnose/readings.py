@@ -110,6 +110,13 @@ def _spoilt(case: Case) -> Iterator[Prediction]:
             yield f"{'NaN' if np.isnan(value) else '0'} in every row where one {words}", every
 
 
+def _equal_rows(case: Case) -> Iterator[Prediction]:
+    """Rows of equal logits are taken for padding."""
+    if case.observed.ndim:
+        equal = (case.rows == case.rows[:, :1]).all(axis=1, keepdims=True)
+        yield "0 in rows of equal logits", _from_rows(case, np.where(equal, 0, case.by_row(case.true)))
+
+
 def _far_below(case: Case) -> Iterator[Prediction]:
     """Rows far below the others are left out."""
     if not case.observed.ndim:
@@ -151,6 +158,7 @@ _READ = "memory is read in another order than the view's"
 RESULTS: tuple[Mistake, ...] = (
     Mistake("not-written", "a part of the result is never written, or skipped", _unwritten, whole=True),
     Mistake("rows-spoilt", "what one row holds spoils the other rows", _spoilt, whole=True),
+    Mistake("rows-skipped", "rows of equal logits are left out", _equal_rows, whole=True),
     Mistake("rows-compared", "rows are left out for what other rows hold", _far_below, whole=True),
     Mistake("row-mix-up", "rows are mixed up", _other_rows, whole=True),
 )
