@@ -180,27 +180,24 @@ def _with_specials(op: Op, batch: Batch, bad: NDArray[np.bool_], rng: np.random.
     """Rows of any spread, and such that hold infinities or NaN of the failing ones: at one place, at some, at all, up to a
     place, or from it on.
 
-    Of the four calls the last has none of these.
+    Of the four calls the last has none of these; it alone is made where the failing rows hold none and are short.
     """
     view, form = Rows.of_call(op, batch), batch.form
     rows = form.widen(view.of(batch.x)[bad])
     special = np.unique(rows[~np.isfinite(rows)])
-    if (
-        op.shared
-        or op.named("row_number")
-        or any(np.ndim(value) for value in batch.options.values())
-        or not len(special)
-    ):
+    if op.shared or op.named("row_number") or any(np.ndim(value) for value in batch.options.values()):
         return
     width = max(min(view.n, _SMALL // _ROWS), 6)
     options = {name: value for name, value in batch.options.items() if op.options[name].kind != "axis"} | per_row(op)
-    for number in range(4):
-        ordinary = rng.standard_normal((_ROWS, width)) * 10 ** rng.uniform(0, 1.0 + number % 2, (_ROWS, 1))
+    for number in range(4) if len(special) else (3,) if view.n < width and op.by_row else ():
+        ordinary = rng.standard_normal((_ROWS, width)) * 10 ** rng.uniform(0, 1.5 + number % 2, (_ROWS, 1))
         sort, place = np.arange(_ROWS)[:, None] % 6, rng.integers(0, width, (_ROWS, 1))
         taken = rng.random(ordinary.shape) < np.array([0.0, 0.0, 0.5, 1.0, 0.0, 0.0])[sort]
         column = np.arange(width)
         taken |= ((sort == 1) & (column == place)) | ((sort == 4) & (column < place)) | ((sort == 5) & (column > place))
-        logits = form.narrow(np.where(taken & (number < 3), rng.choice(special, ordinary.shape), ordinary))
+        logits = form.narrow(
+            np.where(taken & (number < 3), rng.choice(special if len(special) else [0.0], ordinary.shape), ordinary)
+        )
         inputs = dress(op, Draw(form, rng), logits, plain=True)
         made = replace(batch, inputs=inputs, options=options)
         if not undefined(op, made):

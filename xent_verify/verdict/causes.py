@@ -277,8 +277,8 @@ class Causes:
             other, left = self._answer(batch), {name for name in met if missed[name] <= _MISSED}
             if not left or self._decided(left, met):
                 break
-            if other is None:
-                continue
+            if other is None or (not other.failing.any() and other.batch.x.shape[-1:] != seen.batch.x.shape[-1:]):
+                continue  # rows of another length may well be right
             found_there = {(one.key, one.words): one for one in self._variants(other, {key for key, _ in left}, of_any)}
             for name in left:
                 one = found_there.get(name)
