@@ -156,10 +156,10 @@ def _from_rows(case: Case, values: Array) -> Array:
 
 _READ = "memory is read in another order than the view's"
 RESULTS: tuple[Mistake, ...] = (
-    Mistake("not-written", "a part of the result is never written, or skipped", _unwritten, whole=True),
     Mistake("rows-spoilt", "what one row holds spoils the other rows", _spoilt, whole=True, special=True),
     Mistake("rows-skipped", "rows of equal logits are left out", _equal_rows, whole=True),
     Mistake("rows-compared", "rows are left out for what other rows hold", _far_below, whole=True),
+    Mistake("not-written", "a part of the result is never written, or skipped", _unwritten, whole=True),
     Mistake("row-mix-up", "rows are mixed up", _other_rows, whole=True),
 )
 """Of any operation."""
