@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -337,8 +338,10 @@ def _example(asker: Asker, batch: Batch, entry: Entry) -> Example:
 
 def _diagnosis(asker: Asker, causes: Causes, entry: Entry, single: Batch) -> str:
     """What the answer's conduct tells, or the likely cause of the wrong values of the worst call, or of its row."""
-    if KINDS[entry.kind].group == "outcome" or entry.severity == "info" or entry.relation:
+    if KINDS[entry.kind].group == "outcome" or entry.severity == "info":
         return ""
+    if entry.relation and KINDS[entry.kind].group != "conduct":
+        return _of_relation(asker, causes, entry) if KINDS[entry.kind].group == "relation" else ""
     if KINDS[entry.kind].group in ("form", "conduct"):
         if not isinstance(entry.outcome, Returned):
             return ""
@@ -352,6 +355,38 @@ def _diagnosis(asker: Asker, causes: Causes, entry: Entry, single: Batch) -> str
         if told:
             break
     return told or UNKNOWN
+
+
+def _of_relation(asker: Asker, causes: Causes, entry: Entry) -> str:
+    """The likely cause of wrong values in one of the calls that were compared; "" where each by itself is right."""
+    asked: list[Batch] = []
+
+    def ask(batch: Batch) -> Outcome:
+        asked.append(batch)
+        return asker.ask(batch)
+
+    outcome = asker.ask(entry.batch)
+    if not isinstance(outcome, Returned):
+        return ""
+    replace(asker, ask=ask).related(entry.batch, outcome, entry.relation, asker.limit(entry.batch))
+    small = (batch for batch in asked if 0 < batch.x.size <= _COMPARED)
+    told = next((told for batch in itertools.islice(small, _ASKED) if (told := causes.text(batch))), "")
+    if told or entry.batch.times > 1:
+        return told
+    return next((told for batch in (entry.batch, asked[-1]) if (told := _repeated(asker, batch))), "") if asked else ""
+
+
+def _repeated(asker: Asker, batch: Batch) -> str:
+    """What differs between several answers to the same call."""
+    answers = [asker.ask(batch) for _ in range(_REPEATS)]
+    values = [batch.result_form.widen(one.value) for one in answers if isinstance(one, Returned) and one.value.size]
+    return next((told for other in values[1:] if (told := changing(values[0], other, 0))), "")
+
+
+_ASKED, _COMPARED = 16, 20_000
+"""Calls of a relation that are looked at, and their logits."""
+_REPEATS = 6
+"""Answers to one call that are compared, where each call by itself is right."""
 
 
 def _changing(asker: Asker, batch: Batch) -> str:

@@ -45,6 +45,7 @@ MISTAKES: tuple[Mistake, ...] = (
     *inputs.SENTINELS,
     *values.MISTAKES,
     *inputs.MISTAKES,
+    *values.RESULTS,
     *sums.MISTAKES,
     *merges.MISTAKES,
     values.IN_DENOMINATOR,
@@ -54,6 +55,8 @@ MISTAKES: tuple[Mistake, ...] = (
 
 _SHARE = 0.8
 _OTHERS = 0.9
+_FEW = 4_000
+"""Logits of the sample for the table for all operations, whose predictions take longer."""
 _TRY_ALL = 20_000
 """Logits (of the sample) up to which every mistake is tried, so that others that predict the same can be named."""
 
@@ -70,7 +73,9 @@ class Diagnosis:
 class Suspect:
     """A mistake that one call's failing values agree with: how it is told, on how many values, and what these tell.
 
-    ``alike``: the words of all its variants that agree as well.
+    ``alike``: the words of all its variants that agree as well; ``apart``: how many of the call's values it misses;
+    ``pattern``: what it tells that some of the call's values fail and others do not, in bits;
+    ``agrees``: whether it does, ``special``: it is about the infinities or NaN that all failing rows hold.
     """
 
     key: str
@@ -82,6 +87,10 @@ class Suspect:
     exact: float
     surprise: Mapping[float, float]
     alike: tuple[str, ...]
+    apart: int
+    pattern: float
+    agrees: bool
+    special: bool
 
 
 def suspects(
@@ -91,11 +100,18 @@ def suspects(
     failing: NDArray[np.bool_],
     truth: Enclosure,
     only: frozenset[str] = frozenset(),
+    variants: bool = False,
+    of_any: bool | None = None,
 ) -> list[Suspect]:
-    """All mistakes that agree with one call, the best first; ``only``: those of these keys, whether or not best."""
+    """All mistakes that agree with one call, the best first.
+
+    ``only``: those of these keys, whether or not best; ``variants``: each variant by itself, agreeing or not, also of calls
+    that do not fail; ``of_any``: those of the table for all operations alone, or (False) of the operation's own.
+    """
     with np.errstate(all="ignore"):
-        case = Case.of(op, batch, observed, failing, truth)
-        found = [] if case is None else _found(case, only)
+        case = Case.of(op, batch, observed, failing, truth, passing=variants)
+        tried = iter(()) if case is None else _tried(case, case.sampled(), only, of_any)
+        found = [] if case is None else _each(tried) if variants else _found(case, tried, only)
     return [
         Suspect(
             match.mistake.key,
@@ -107,6 +123,10 @@ def suspects(
             match.agreement.exact,
             match.agreement.surprise,
             match.alike,
+            match.agreement.apart,
+            case.pattern if case is not None else 0.0,
+            match.agrees,
+            match.mistake.special and case is not None and case.about_specials,
         )
         for match in found
     ]
@@ -135,7 +155,7 @@ def explain(
         case = Case.of(op, batch, observed, failing, truth)
         if case is None:
             return _empty(op, batch, observed)
-        found = _found(case)
+        found = _found(case, _tried(case, case.sampled()))
         if not found:
             text = region.describe(case)
             return Diagnosis("region", text) if text else None
@@ -167,6 +187,10 @@ class _Match:
     alike: tuple[str, ...] = ()
 
     @property
+    def agrees(self) -> bool:
+        return self.agreement.share >= _SHARE and self.agreement.others >= _OTHERS
+
+    @property
     def score(self) -> float:
         return self.agreement.share + self.agreement.others
 
@@ -176,22 +200,29 @@ class _Match:
         return self.score, self.agreement.exact
 
 
-def _found(case: Case, only: frozenset[str] = frozenset()) -> list[_Match]:
+_Tried = tuple[Mistake, str, Agreement]
+
+
+def _each(tried: Iterator[_Tried]) -> list[_Match]:
+    """Every variant."""
+    return [_Match(mistake, words, agreement, (words,)) for mistake, words, agreement in tried]
+
+
+def _found(case: Case, tried: Iterator[_Tried], only: frozenset[str] = frozenset()) -> list[_Match]:
     """The best match, and (where the case is small enough to try everything) other mistakes that do as well."""
     matches: dict[str, _Match] = {}
-    sample = case.sampled()
     wrong = case.observed[case.failing]
     telling = bool((np.isfinite(wrong) & (wrong != 0)).any())
-    for mistake, words, agreement in _tried(case, sample, only):
+    for mistake, words, agreement in tried:
         match = _Match(mistake, words, agreement)
-        if agreement.share < _SHARE or agreement.others < _OTHERS:
+        if not match.agrees:
             continue
         best = matches.get(mistake.key)
         if best is None or match.rank > best.rank:
             best = match
         if match.rank == best.rank:
             matches[mistake.key] = replace(best, alike=(*best.alike, words))
-        if not only and telling and match.rank >= (2, 0.5) and sample.batch.x.size > _TRY_ALL:
+        if not only and telling and match.rank >= (2, 0.5) and case.batch.x.size > _TRY_ALL:
             break
     ranked = sorted(
         matches.values(),
@@ -205,12 +236,28 @@ def _found(case: Case, only: frozenset[str] = frozenset()) -> list[_Match]:
     return [match for match in ranked if only or match.score == ranked[0].score]
 
 
-def _tried(case: Case, sample: Case, only: frozenset[str]) -> Iterator[tuple[Mistake, str, Agreement]]:
-    """Every prediction: in the usual precision, then (where ranges matter) in the logits' own and in float64."""
-    reduced = case.observed.ndim == 0
+def _tried(
+    case: Case, sample: Case, only: frozenset[str] = frozenset(), of_any: bool | None = None
+) -> Iterator[_Tried]:
+    """Every prediction of the operation's own table, and of the table for all operations where none of the first agrees."""
+    agreed = False
+    for found in _predicted(case, sample, only, _table(case)) if case.wants and not of_any else ():
+        agreed |= _Match(*found).agrees
+        yield found
+    if of_any or not (agreed or (case.wants and of_any is False)):
+        few = case.sampled(_FEW)
+        yield from _predicted(case, few, only, pages.MISTAKES if few.batch.x.size <= _TRY_ALL else ())
+
+
+def _table(case: Case) -> tuple[Mistake, ...]:
     particular = (*reductions.MISTAKES, *losses.MISTAKES)
-    table = (*particular, *MISTAKES) if reduced else MISTAKES  # one number fits much: the particular goes first
-    table = table if case.wants else pages.MISTAKES
+    return (
+        (*particular, *MISTAKES) if case.observed.ndim == 0 else MISTAKES
+    )  # one number fits much: the particular first
+
+
+def _predicted(case: Case, sample: Case, only: frozenset[str], table: tuple[Mistake, ...]) -> Iterator[_Tried]:
+    """Every prediction: in the usual precision, then (where ranges matter) in the logits' own and in float64."""
     precisions = [case.dtype]
     precisions += [dtype for dtype in (case.own, np.dtype(np.float64)) if dtype not in precisions]
     for dtype in precisions:
@@ -230,5 +277,5 @@ def _predictions(mistake: Mistake, case: Case) -> Iterator[Prediction]:
     """What the mistake's model has to say; one that does not fit the call (its shapes, its class ids) says no more."""
     try:
         yield from mistake.model(case)
-    except (ArithmeticError, LookupError, ValueError):
+    except (ArithmeticError, LookupError, RecursionError, ValueError):
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -10,10 +11,20 @@ from numpy.typing import NDArray
 
 from xent_verify.core.formats import FloatArray, FloatFormat, IntArray
 
-__all__ = ["Agreement", "Evidence", "spread"]
+__all__ = ["Agreement", "Evidence", "spread", "ways"]
 
 _LOOKED_AT = 4000
 """Failing values, and others, that are compared at most: evenly spread over the result."""
+
+
+def ways(count: int, chosen: int) -> float:
+    """log2 of the number of ways to choose so many of a number.
+
+    >>> ways(4, 2) == math.log2(6)
+    True
+    """
+    every = math.lgamma(count + 1) - math.lgamma(chosen + 1) - math.lgamma(count - chosen + 1)
+    return every / math.log(2)
 
 
 @dataclass(frozen=True)
@@ -23,7 +34,7 @@ class Agreement:
     ``telling``: how many of the values met are numbers that chance does not give: neither 0 nor infinite nor NaN, and of
     more than 8 bits. ``surprise``: for each different value of these, how many bits it tells: -log2 of the chance that a
     wrong prediction of the same size of error comes as near. ``odd``: the share met of the failing values that are, or should
-    be, infinite or NaN: a mistake that explains numbers alone does not explain these.
+    be, infinite or NaN: a mistake that explains numbers alone does not explain these. ``apart``: how many values are not met.
     """
 
     hits: int
@@ -33,11 +44,12 @@ class Agreement:
     telling: int = 0
     surprise: Mapping[float, float] = field(default_factory=dict)
     odd: float = 1.0
+    apart: int = 0
 
     @property
     def share(self) -> float:
         """Of the failing values, or of those among them that are odd, whichever is met less."""
-        return min(self.hits / self.failing, self.odd) if self.failing else 0.0
+        return min(self.hits / self.failing, self.odd) if self.failing else 1.0
 
 
 @dataclass(frozen=True)
@@ -95,6 +107,7 @@ class Evidence:
             int(telling.sum()) if self.form.bits > 8 else 0,
             self._surprise(value, telling) if self.form.bits > 8 else {},
             float(odd.mean()) if odd.size else 1.0,
+            int(np.count_nonzero(~met)),
         )
 
     def _surprise(self, predicted: FloatArray, telling: NDArray[np.bool_]) -> dict[float, float]:

@@ -8,10 +8,11 @@ page's own algorithm, tampered with (``diagnose.pages``).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,21 +20,43 @@ from numpy.typing import NDArray
 from xent_verify.core.enclosure import Enclosure
 from xent_verify.core.formats import FloatArray, FloatFormat, format_named
 from xent_verify.core.model import Batch
-from xent_verify.diagnose.agreement import Evidence, spread
+from xent_verify.diagnose.agreement import Evidence, spread, ways
 from xent_verify.implementations.gradients import minus_target
 from xent_verify.implementations.targets import Coefficients, Task, assemble, coefficients, form_of
 from xent_verify.ops import Op
-from xent_verify.ops.limits import limits_of
+from xent_verify.ops.limits import limits_of, run
+from xent_verify.ops.machine import Machine
 from xent_verify.ops.op import Quantity
 from xent_verify.ops.rows import Rows
 from xent_verify.verdict.policies import POLICIES
 from xent_verify.verdict.properties import result_rows, rows_view
 
-__all__ = ["Case", "Prediction"]
+__all__ = ["Case", "Part", "Prediction", "has"]
 
 Array = NDArray[Any]
 Prediction = tuple[str, FloatArray]
 """What was computed in words, and the predicted result (float64, in the result's shape)."""
+
+Part = Literal["", "loss", "gradient", "labels", "axis"]
+
+
+def has(op: Op, part: Part) -> bool:
+    """Whether an operation is a loss of rows, the gradient of one, has labels or probabilities of classes, or an axis."""
+    match part:
+        case "loss":
+            return op.result == "loss" and op.by_row
+        case "gradient":
+            return op.result == "elements" and bool(op.labels)
+        case "labels":
+            return bool(op.named("target"))
+        case "axis":
+            return "axis" in op.options
+        case _:
+            return True
+
+
+_PATTERN = 12.0
+"""Bits that the pattern of one call's failing values tells at most."""
 
 _LARGE = 20_000
 """Logits beyond which rows are sampled."""
@@ -51,9 +74,11 @@ class Case:
     dtype: np.dtype[Any]
 
     @classmethod
-    def of(cls, op: Op, batch: Batch, observed: Array, failing: NDArray[np.bool_], truth: Enclosure) -> Case | None:
-        """None for calls without logits, or without a failing value."""
-        if not batch.x.size or not failing.any():
+    def of(
+        cls, op: Op, batch: Batch, observed: Array, failing: NDArray[np.bool_], truth: Enclosure, passing: bool = False
+    ) -> Case | None:
+        """None for calls without logits, or without a failing value (unless ``passing`` ones are wanted, too)."""
+        if not batch.x.size or not (passing or failing.any()):
             return None
         form = batch.result_form
         true = form.widen(truth.rounded(form))
@@ -84,13 +109,13 @@ class Case:
         """The format that the arithmetic runs in."""
         return format_named(self.dtype.name)
 
-    def sampled(self) -> Case:
+    def sampled(self, large: int = _LARGE) -> Case:
         """A few failing rows and a few others, as a batch of their own, where the whole one is large."""
         count = len(self.rows)
         view = rows_view(self.op, self.batch)
-        if view is None or not self.op.by_row or self.batch.x.size <= _LARGE or count < 3:
+        if view is None or not self.op.by_row or self.batch.x.size <= large or count < 3:
             return self
-        most = max(_LARGE // (2 * view.x.shape[1]), 1)
+        most = max(large // (2 * view.x.shape[1]), 1)
         chosen = [spread(np.flatnonzero(rows), most) for rows in (self.failing_rows, ~self.failing_rows)]
         index = np.sort(np.concatenate(chosen))
         batch = view.take(index).batch()
@@ -98,6 +123,21 @@ class Case:
         every = (self.observed, self.failing, self.true)
         observed, failing, true = (result_rows(self.op, self.batch, part)[index].reshape(shape) for part in every)
         return Case(self.op, batch, observed, failing, true, self.dtype)
+
+    def machine(self, dtype: np.dtype[Any]) -> Machine:
+        """Every step in that format."""
+        return Machine(format_named(dtype.name), format_named(dtype.name), self.batch.result_form)
+
+    def plain(self, algorithm: str) -> FloatArray:
+        """What an algorithm of the page gives, as it is."""
+        if algorithm not in self._plain:
+            value = run(self.op, algorithm, self.batch, self.machine(self.dtype))
+            self._plain[algorithm] = self.placed(value)
+        return self._plain[algorithm]
+
+    @cached_property
+    def _plain(self) -> dict[str, FloatArray]:
+        return {}
 
     def computed_in(self, dtype: np.dtype[Any]) -> Case:
         """The same case, arithmetic in another precision."""
@@ -112,6 +152,12 @@ class Case:
         rows = rows.astype(self.dtype)
         divisor = self.batch.options.get("temperature")
         return rows if divisor is None or not self.wants else rows / self.dtype.type(divisor)
+
+    def with_rows(self, rows: Array) -> Case:
+        """The same with other logits to work on."""
+        other = replace(self)
+        other.__dict__["rows"] = rows.astype(self.dtype)
+        return other
 
     @cached_property
     def top(self) -> Array:
@@ -185,7 +231,7 @@ class Case:
         """The op's result from values of the quantity it is built on ([R, n], or [R, 1])."""
         if self.op.result == "loss":
             return self.loss(values)
-        if self.op.name == "cross_entropy_grad":
+        if has(self.op, "gradient"):
             return self.placed(minus_target(values, self.task))
         if self.paired:
             return self.placed(values[:, 0].reshape(self.batch.x.shape))
@@ -228,7 +274,7 @@ class Case:
         if self.op.result == "rows":
             return self._at_labels(rows, np.nan) - values[:, 0] if self.op.labels else values[:, 0]
         best = rows.argmax(axis=1)
-        if self.op.name == "cross_entropy_grad":
+        if has(self.op, "gradient"):
             if self.task.soft:
                 return np.full(len(rows), np.nan)
             own = self.task.target.astype(np.int64)
@@ -259,11 +305,21 @@ class Case:
             return np.ones(len(self.rows), np.bool_)
         return np.asarray(self.by_row(self.failing.astype(np.float64)).any(axis=1))
 
+    @property
+    def pattern(self) -> float:
+        """log2 of the ways in which as many rows fail, and as many values within a row; a few bits of each."""
+        rows = self.by_row(self.failing.astype(np.float64)) > 0
+        bad, width = rows.sum(axis=1), rows.shape[1]
+        mixed = int(((bad > 0) & (bad < width)).sum())
+        return min(ways(len(rows), int((bad > 0).sum())) + min(mixed, 8) * math.log2(width), _PATTERN)
+
     @cached_property
     def about_specials(self) -> bool:
         """Whether every failing row holds a logit that is not finite."""
         strange = np.asarray(~np.isfinite(self.rows.astype(np.float64)).all(axis=1))
-        return bool(strange.any() if self.failing.ndim == 0 else strange[self.failing_rows].all())
+        return bool(
+            strange.any() if self.failing.ndim == 0 else self.failing.any() and strange[self.failing_rows].all()
+        )
 
     @property
     def slight(self) -> bool:

@@ -28,7 +28,8 @@ def conduct(kind: str, batch: Batch, outcome: Returned, wanted: tuple[int, ...])
                 else ""
             )
         case "stateful":
-            return "every call returns the same buffer: copy it, or allocate" if outcome.earlier_changed else ""
+            alike = "every call returns the same buffer: copy it, or allocate"
+            return alike if outcome.earlier_changed else "something is carried from call to call"
         case _:
             return ""
 

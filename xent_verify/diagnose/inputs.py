@@ -150,9 +150,12 @@ def _infinity(case: Case) -> Iterator[Prediction]:
             yield words, np.where(np.isinf(case.true), np.sign(case.true) * value, case.true)
         yield "NaN in place of infinity", np.where(np.isinf(case.true), np.nan, case.true)
         yield "infinity of the other sign", np.where(np.isinf(case.true), -case.true, case.true)
-    p_log_p = case.p * case.log_p
-    if case.wants == "log p" and np.isneginf(case.rows).any():
-        yield "0·(-inf) at masked logits", case.result(np.where(np.isneginf(case.rows), p_log_p, case.log_p))
+
+
+def _zero_times(case: Case) -> Iterator[Prediction]:
+    masked = np.isneginf(case.rows)
+    if case.wants == "log p" and masked.any():
+        yield "0·(-inf) at masked logits", case.result(np.where(masked, case.p * case.log_p, case.log_p))
 
 
 def _narrowed(case: Case) -> Iterator[tuple[str, Array]]:
@@ -218,6 +221,7 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("nan-replaced", "NaN is left out or replaced on the way", _nan_to_zero, special=True),
     _changed("mask-filled"),
     _changed("stops-at-mask"),
+    Mistake("zero-times-infinity", "0 is multiplied by an infinity or NaN", _zero_times, special=True),
     Mistake("infinity-replaced", "an infinite value is replaced or lost", _infinity, special=True),
     _changed("narrow-input"),
 )

@@ -274,7 +274,7 @@ def _probabilities(case: Case) -> Iterator[Prediction]:
 
 
 MISTAKES: tuple[Mistake, ...] = tuple(
-    Mistake(key, sentence, model, ("cross_entropy",), whole=True, special=key == "zero-times-infinity")
+    Mistake(key, sentence, model, "loss", whole=True, special=key == "zero-times-infinity")
     for key, sentence, model in (
         ("zero-times-infinity", "0 is multiplied by an infinity or NaN", _zero_times),
         ("class-ids", "class ids are changed on the way", _ids_changed),

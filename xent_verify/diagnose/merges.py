@@ -10,22 +10,29 @@ import numpy as np
 from xent_verify.diagnose.case import Array, Case, Prediction
 from xent_verify.diagnose.mistake import Mistake
 
-__all__ = ["MISTAKES"]
+__all__ = ["MERGES", "MISTAKES", "chunks"]
 
 _WIDTHS = (65536, 32768, 16384, 8192, 4096, 2048, 1024, 512, 256, 128, 64, 32, 16)
 """The widest first: smaller rows were right, or they would have been reported."""
 
 
-def _chunks(case: Case) -> Iterator[tuple[str, list[Array]]]:
-    """The row in chunks of every usual width, in 2, 4 and 8 equal parts, and in interleaved lanes."""
-    n = case.rows.shape[1]
+def chunks(rows: Array) -> Iterator[tuple[str, list[Array]]]:
+    """Rows in chunks of every usual width, in 2, 4 and 8 equal parts, and in interleaved lanes."""
+    n = rows.shape[1]
     for width in _WIDTHS:
         if width < n:
-            yield f"chunks of {width}", [case.rows[:, a : a + width] for a in range(0, n, width)]
+            yield f"chunks of {width}", [rows[:, a : a + width] for a in range(0, n, width)]
     for parts in (2, 4, 8):
         if n >= 2 * parts:
-            yield f"{parts} equal parts", np.array_split(case.rows, parts, axis=1)
-            yield f"{parts} interleaved lanes", [case.rows[:, k::parts] for k in range(parts)]
+            yield f"{parts} equal parts", np.array_split(rows, parts, axis=1)
+            yield f"{parts} interleaved lanes", [rows[:, k::parts] for k in range(parts)]
+
+
+def parted(parts: list[Array]) -> tuple[Array, Array]:
+    """Maxima and sums about them [R, chunks]."""
+    peaks = np.concatenate([part.max(axis=1, keepdims=True) for part in parts], axis=1)
+    sums = [np.exp(part - part.max(axis=1, keepdims=True)).sum(axis=1, keepdims=True) for part in parts]
+    return peaks, np.concatenate(sums, axis=1)
 
 
 Merge = Callable[[Array, Array], tuple[Array, Array]]
@@ -80,7 +87,7 @@ def _unguarded(peaks: Array, sums: Array) -> tuple[Array, Array]:
     return top[:, None], total[:, None]
 
 
-_MERGES: tuple[tuple[str, Merge], ...] = (
+MERGES: tuple[tuple[str, Merge], ...] = (
     ("the sum so far not rescaled when the maximum rises", _no_rescale),
     ("the sum so far rescaled by exp(m' - m) in place of exp(m - m')", _upside_down),
     ("partial sums added without bringing them to one maximum", _never_rescaled),
@@ -95,38 +102,44 @@ _MERGES: tuple[tuple[str, Merge], ...] = (
 def _merged(case: Case) -> Iterator[Prediction]:
     if case.rows.shape[1] < 4:
         return
-    for name, chunks in _chunks(case):
-        peaks = np.concatenate([chunk.max(axis=1, keepdims=True) for chunk in chunks], axis=1)
-        partial = [np.exp(chunk - chunk.max(axis=1, keepdims=True)).sum(axis=1, keepdims=True) for chunk in chunks]
-        sums = np.concatenate(partial, axis=1)
-        for words, merge in _MERGES:
-            reference, total = merge(peaks, sums)
+    for name, parts in chunks(case.rows):
+        for words, merge in MERGES:
+            reference, total = merge(*parted(parts))
             label = f"Σ in {name}, {words}"
             yield from case.forms(reference, total, np.exp(case.rows - reference), "m", label)
+
+
+def _online(parts: list[Array]) -> tuple[Array, Array]:
+    """Terms about the running maximum, in one pass."""
+    top, total = np.full(len(parts[0]), -np.inf, parts[0].dtype), np.zeros(len(parts[0]), parts[0].dtype)
+    for part in parts:
+        risen = np.maximum(top, part.max(axis=1))
+        total = total * np.exp(top - risen) + np.exp(part - risen[:, None]).sum(axis=1)
+        top = risen
+    return top[:, None], total[:, None]
 
 
 def _unguarded_chunks(case: Case) -> Iterator[Prediction]:
     """A chunk of -inf only, before or after others: exp(-inf - (-inf)) in the running maximum."""
     if case.rows.shape[1] < 4 or not np.isneginf(case.rows).any():
         return
-    for name, chunks in _chunks(case):
-        peaks = np.concatenate([chunk.max(axis=1, keepdims=True) for chunk in chunks], axis=1)
-        partial = [np.exp(chunk - chunk.max(axis=1, keepdims=True)).sum(axis=1, keepdims=True) for chunk in chunks]
-        reference, total = _unguarded(peaks, np.concatenate(partial, axis=1))
-        terms = np.exp(case.rows - reference)
-        yield from case.forms(
-            reference, total, terms, "m", f"Σ in {name}, exp(-inf - (-inf)) where a chunk is all -inf"
-        )
+    for name, parts in chunks(case.rows):
+        for words, (reference, total) in (
+            ("exp(-inf - (-inf)) where the first is all -inf", _online(parts)),
+            ("exp(-inf - (-inf)) where one is all -inf", _unguarded(*parted(parts))),
+        ):
+            terms = np.exp(case.rows - reference)
+            yield from case.forms(reference, total, terms, "m", f"Σ in {name}, {words}")
 
 
 def _apart(case: Case) -> Iterator[Prediction]:
     """Every chunk normalised by itself."""
     if case.rows.shape[1] < 4 or case.wants == "logsumexp":
         return
-    for name, chunks in _chunks(case):
+    for name, parts in chunks(case.rows):
         if "lanes" in name:
             continue
-        gaps = [chunk - chunk.max(axis=1, keepdims=True) for chunk in chunks]
+        gaps = [part - part.max(axis=1, keepdims=True) for part in parts]
         logs = [gap - np.log(np.exp(gap).sum(axis=1, keepdims=True)) for gap in gaps]
         whole = np.concatenate(logs, axis=1)
         yield f"each of {name} normalised by itself", case.result(np.exp(whole) if case.wants == "p" else whole)
@@ -152,6 +165,6 @@ MISTAKES: tuple[Mistake, ...] = (
         "target-in-other-part",
         "a target in another part of the classes loses its logit",
         _shard_target,
-        ("cross_entropy",),
+        "loss",
     ),
 )

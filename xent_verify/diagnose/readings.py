@@ -11,8 +11,9 @@ from xent_verify.core import layouts
 from xent_verify.diagnose.case import Array, Case, Prediction
 from xent_verify.diagnose.inputs import right_values
 from xent_verify.diagnose.mistake import Mistake
+from xent_verify.diagnose.tampered import CAPS
 
-__all__ = ["MISTAKES"]
+__all__ = ["MISTAKES", "RESULTS"]
 
 
 def _axes(case: Case) -> Iterator[Prediction]:
@@ -89,11 +90,42 @@ def _other_rows(case: Case) -> Iterator[Prediction]:
         yield f"the result of the row {'before' if step == 1 else 'after'}", np.roll(case.true, step, axis=0)
     yield "the first row's result in every row", np.broadcast_to(case.true[:1], case.true.shape)
     yield "the rows in reverse order", case.true[::-1]
-    if np.isnan(case.observed).any():
-        yield "NaN in every row", np.full_like(case.true, np.nan)
     with np.errstate(all="ignore"):
         shared = case.total.sum()
         yield "one sum for all rows", case.result(case.terms / shared) if case.wants == "p" else case.true
+
+
+def _spoilt(case: Case) -> Iterator[Prediction]:
+    """What one row holds changes every row."""
+    if not case.observed.ndim:
+        return
+    for words, rows in (
+        ("holds a NaN", np.isnan(case.rows).any(axis=1)),
+        ("is -inf throughout", np.isneginf(case.rows).all(axis=1)),
+        ("holds a -inf", np.isneginf(case.rows).any(axis=1)),
+        ("holds a +inf", np.isposinf(case.rows).any(axis=1)),
+    ):
+        for value in (np.nan, 0.0):
+            every = np.full_like(case.true, value) if rows.any() else case.true
+            yield f"{'NaN' if np.isnan(value) else '0'} in every row where one {words}", every
+
+
+def _equal_rows(case: Case) -> Iterator[Prediction]:
+    """Rows of equal logits are taken for padding."""
+    if case.observed.ndim:
+        equal = (case.rows == case.rows[:, :1]).all(axis=1, keepdims=True)
+        yield "0 in rows of equal logits", _from_rows(case, np.where(equal, 0, case.by_row(case.true)))
+
+
+def _far_below(case: Case) -> Iterator[Prediction]:
+    """Rows far below the others are left out."""
+    if not case.observed.ndim:
+        return
+    tops = case.rows.max(axis=1, initial=-np.inf)
+    below = np.nan_to_num(tops, nan=-np.inf).max(initial=-np.inf) - tops
+    for cap in CAPS:
+        values = np.where((below > cap)[:, None], 0, case.by_row(case.true))
+        yield f"0 in rows whose largest logit is {cap:g} below that of the batch", _from_rows(case, values)
 
 
 def _unwritten(case: Case) -> Iterator[Prediction]:
@@ -122,13 +154,20 @@ def _from_rows(case: Case, values: Array) -> Array:
     return values.T if case.observed.ndim == 2 and axis in (0, -2) else values.reshape(case.observed.shape)
 
 
-_WITH_AXIS = ("softmax", "log_softmax", "logsumexp", "softmax_temperature")
 _READ = "memory is read in another order than the view's"
-MISTAKES: tuple[Mistake, ...] = (
-    Mistake("softmax-twice", "the function is applied once too often", _repeated, _WITH_AXIS, whole=True),
-    Mistake("wrong-axis", "the wrong axis is reduced", _axes, _WITH_AXIS, whole=True),
-    Mistake("storage-order", _READ, _storage, whole=True),
+RESULTS: tuple[Mistake, ...] = (
+    Mistake("rows-spoilt", "what one row holds spoils the other rows", _spoilt, whole=True, special=True),
+    Mistake("rows-skipped", "rows of equal logits are left out", _equal_rows, whole=True),
+    Mistake("rows-compared", "rows are left out for what other rows hold", _far_below, whole=True),
     Mistake("not-written", "a part of the result is never written, or skipped", _unwritten, whole=True),
     Mistake("row-mix-up", "rows are mixed up", _other_rows, whole=True),
+)
+"""Of any operation."""
+
+MISTAKES: tuple[Mistake, ...] = (
+    Mistake("softmax-twice", "the function is applied once too often", _repeated, "axis", whole=True),
+    Mistake("wrong-axis", "the wrong axis is reduced", _axes, "axis", whole=True),
+    Mistake("storage-order", _READ, _storage, whole=True),
+    *RESULTS,
 )
 """About the result as a whole: the last to be tried, since a few values may fit by chance."""

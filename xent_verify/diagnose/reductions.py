@@ -80,6 +80,6 @@ def _rows_dropped(case: Case) -> Iterator[Prediction]:
 
 
 MISTAKES: tuple[Mistake, ...] = (
-    Mistake("totals", "losses are added up wrongly", _totals, ("cross_entropy",), whole=True),
-    Mistake("rows-dropped", "rows are left out", _rows_dropped, ("cross_entropy",), whole=True),
+    Mistake("totals", "losses are added up wrongly", _totals, "loss", whole=True),
+    Mistake("rows-dropped", "rows are left out", _rows_dropped, "loss", whole=True),
 )

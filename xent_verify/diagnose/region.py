@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify.core.formats import FloatArray, FloatFormat, format_named
-from xent_verify.diagnose.case import Case
+from xent_verify.diagnose.agreement import ways
+from xent_verify.diagnose.case import Case, has
 from xent_verify.regimes.draw import edges_of
 
 __all__ = ["describe"]
@@ -107,8 +107,7 @@ def _split(words: str, values: FloatArray, failing: Mask, others: Mask, form: Fl
 
 def _bits(bad: int, good: int) -> float:
     """log2 of C(bad + good, bad) / 2."""
-    ways = math.lgamma(bad + good + 1) - math.lgamma(bad + 1) - math.lgamma(good + 1)
-    return ways / math.log(2) - 1
+    return ways(bad + good, bad) - 1
 
 
 def _near(form: FloatFormat | None, low: float, high: float) -> str:
@@ -139,7 +138,7 @@ def _sums(case: Case) -> str:
     values = case.by_row(case.observed)[case.failing_rows]
     values = np.exp(values) if case.wants == "log p" else values
     totals = values.sum(axis=1)
-    wanted = 0.0 if case.op.name == "cross_entropy_grad" else 1.0
+    wanted = 0.0 if has(case.op, "gradient") else 1.0
     totals = totals[np.isfinite(totals) & (np.abs(totals - wanted) > 64 * case.form.unit_roundoff)]
     if not totals.size:
         return ""

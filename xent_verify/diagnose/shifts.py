@@ -8,11 +8,10 @@ import numpy as np
 
 from xent_verify.diagnose.case import Array, Case, Prediction
 from xent_verify.diagnose.mistake import Mistake
+from xent_verify.diagnose.tampered import STARTS, WIDTHS
 
 __all__ = ["MISTAKES", "NO_SHIFT"]
 
-_WIDTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
-_FLOORS = (-1.0, -1e2, -1e3, -1e4, -65504.0, -1e9, -1e30)
 _THRESHOLDS = (10.0, 50.0, 80.0, 85.0, 88.0, 88.72, 100.0, 700.0, 709.0, 1000.0)
 
 Reference = Callable[[Case], Iterator[tuple[str, Array]]]
@@ -70,7 +69,7 @@ def _row_blocks(case: Case) -> Iterator[tuple[str, Array]]:
     count = len(case.top)
     outer = np.delete(case.batch.x.shape, int(case.batch.options.get("axis", -1)))
     together = np.multiply.accumulate(outer[::-1].astype(np.int64))
-    for k in sorted({int(k) for k in (*together, *_WIDTHS) if 1 < k < count}):
+    for k in sorted({int(k) for k in (*together, *WIDTHS) if 1 < k < count}):
         starts = np.arange(0, count, k)
         yield f"max({k} rows)", np.repeat(np.maximum.reduceat(case.top, starts), k, axis=0)[:count]
 
@@ -85,7 +84,7 @@ def _skipping(case: Case) -> Iterator[tuple[str, Array]]:
     n, low = case.rows.shape[1], case.dtype.type(-np.inf)
     yield "max(x[1:])", case.rows[:, 1:].max(axis=1, keepdims=True, initial=low)
     yield "max(x[:-1])", case.rows[:, :-1].max(axis=1, keepdims=True, initial=low)
-    for k in reversed(_WIDTHS):
+    for k in reversed(WIDTHS):
         if k < n:
             yield f"max(x[:{k}])", case.rows[:, :k].max(axis=1, keepdims=True)
             yield f"max(x[-{k}:])", case.rows[:, -k:].max(axis=1, keepdims=True)
@@ -96,11 +95,10 @@ def _skipping(case: Case) -> Iterator[tuple[str, Array]]:
 
 
 def _floored(case: Case) -> Iterator[tuple[str, Array]]:
-    yield "max(0, max x)", np.maximum(case.top, 0)
     yield "max(tiny, max x)", np.maximum(case.top, case.dtype.type(case.arithmetic.smallest_normal))
     masked = np.where(np.isneginf(case.rows), 0, case.rows)
     yield "max(x, masked logits as 0)", masked.max(axis=1, keepdims=True)
-    for floor in _FLOORS:
+    for floor in STARTS:
         yield f"max({floor:g}, max x)", np.maximum(case.top, case.dtype.type(floor))
 
 
@@ -272,9 +270,9 @@ MISTAKES: tuple[Mistake, ...] = (
         "about-target",
         "the target's logit is subtracted",
         _about(_target),
-        ("cross_entropy", "cross_entropy_grad"),
+        "labels",
         True,
     ),
     Mistake("scaled-before-shift", "x log2 e is rounded before the maximum is subtracted", _scaled),
-    Mistake("raw-smoothing", f"{_SMOOTHED}, where their roundings stay", _raw_smoothing, ("cross_entropy",)),
+    Mistake("raw-smoothing", f"{_SMOOTHED}, where their roundings stay", _raw_smoothing, "loss"),
 )

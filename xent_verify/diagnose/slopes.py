@@ -74,7 +74,7 @@ def _chain_rule(case: Case) -> Iterator[Prediction]:
 
 
 MISTAKES: tuple[Mistake, ...] = tuple(
-    Mistake(key, sentence, model, ("cross_entropy_grad",), whole=key == "gradient-terms")
+    Mistake(key, sentence, model, "gradient", whole=key == "gradient-terms")
     for key, sentence, model in (
         ("gradient-terms", "a term or factor of the gradient is missing or wrong", _terms),
         ("zeroed-tiles", "a part of the gradient is set to 0", _zeroed),

@@ -10,7 +10,7 @@ import ml_dtypes
 import numpy as np
 
 from xent_verify.core.formats import FloatArray
-from xent_verify.diagnose.case import Array, Case, Prediction
+from xent_verify.diagnose.case import Array, Case, Prediction, has
 from xent_verify.diagnose.mistake import Mistake
 
 __all__ = ["MISTAKES"]
@@ -118,7 +118,7 @@ def _undivided(case: Case) -> Iterator[Prediction]:
         late = np.arange(n) >= k
         if case.wants == "p":
             yield f"exp(x - m) without the division from column {k} on", case.result(np.where(late, case.terms, case.p))
-        if case.op.name == "cross_entropy_grad":
+        if has(case.op, "gradient"):
             blank = case.by_row(case.result(case.p)).copy()
             blank[:, late] = 0
             yield f"0 from column {k} on", blank
@@ -178,7 +178,7 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("part-of-the-sum", "the normaliser sees a part of the row", _part),
     Mistake("dropped-columns", "columns are left out", _dropped),
     Mistake("narrow-accumulator", _ACCUMULATOR, partial(_accumulated, likely=False)),
-    Mistake("undivided-columns", "columns are not finished", _undivided, ("softmax", "cross_entropy_grad")),
+    Mistake("undivided-columns", "columns are not finished", _undivided, quantity="p"),
     Mistake("counted-twice", "columns are counted twice", _twice),
     Mistake("padding", "padding takes part in the sum", _padding),
     Mistake("part-of-the-sum", "the normaliser sees a part of the row", _fitted_part),

@@ -7,17 +7,11 @@ from collections.abc import Callable, Iterator
 import ml_dtypes
 import numpy as np
 
-from xent_verify.diagnose.case import Array, Case, Prediction
+from xent_verify.diagnose.case import Array, Case, Prediction, has
 from xent_verify.diagnose.mistake import Mistake
+from xent_verify.diagnose.tampered import CAPS, EPSILONS
 
-__all__ = ["IN_DENOMINATOR", "MISTAKES", "ROUNDED_P"]
-
-_EPSILONS = (
-    1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 2.0**-23, 2.0**-24, 1e-8, 1e-9, 1e-10, 1e-11, 1e-12, 1e-13, 1e-14, 1e-15,
-    2.0**-52, 1e-16, 1e-18, 1e-20, 1e-24, 1e-30, 1e-35, 1e-37, 1e-38, 2.0**-126, 1e-40, 1e-45, 2.0**-149,
-    1e-100, 1e-300, 2.0**-1022,
-)  # fmt: skip
-_CAPS = (10.0, 16.0, 20.0, 30.0, 50.0, 80.0, 87.0, 88.0, 100.0, 103.0, 500.0, 700.0, 745.0, 1e3, 1e4)
+__all__ = ["EXPONENTIALS", "IN_DENOMINATOR", "MISTAKES", "RESULTS", "ROUNDED_P"]
 
 
 def _floor(case: Case) -> float | None:
@@ -35,7 +29,7 @@ def _floor(case: Case) -> float | None:
 
 def _epsilons(case: Case) -> Iterator[tuple[str, float]]:
     """The usual ones, and the one that the floor gives where it is not among them."""
-    yield from ((f"{epsilon:.3g}", epsilon) for epsilon in _EPSILONS)
+    yield from ((f"{epsilon:.3g}", epsilon) for epsilon in EPSILONS)
     lowest = _floor(case)
     if lowest is not None and -740 < lowest < -1 and case.wants == "log p":
         yield f"{np.exp(lowest):.4g}", float(np.exp(lowest))
@@ -52,7 +46,7 @@ def _inside_log(case: Case) -> Iterator[Prediction]:
         value = case.dtype.type(epsilon)
         if value > 0:
             yield f"log(p + {name})", case.result(np.log(case.p + value))
-            if case.op.name != "cross_entropy":
+            if not has(case.op, "loss"):
                 yield (
                     f"log((p + {name}) / (1 + n {name}))",
                     case.result(np.log((case.p + value) / (1 + case.rows.shape[1] * value))),
@@ -68,13 +62,13 @@ def _clipped(case: Case) -> Iterator[Prediction]:
 
 
 def _capped(case: Case) -> Iterator[Prediction]:
-    for cap in _CAPS:
+    for cap in CAPS:
         yield f"max(log p, -{cap:g})", case.result(np.maximum(case.log_p, case.dtype.type(-cap)))
 
 
 def _in_denominator(case: Case) -> Iterator[Prediction]:
     zero = np.maximum(case.top, 0)
-    for epsilon in _EPSILONS:
+    for epsilon in EPSILONS:
         value = case.dtype.type(epsilon)
         yield from case.forms(case.top, case.total + value, case.terms, "m", f"(Σ + {epsilon:.3g})")
         terms = np.exp(case.rows - zero)
@@ -94,14 +88,37 @@ def _small_dropped(case: Case) -> Iterator[Prediction]:
     top = float(above.min(initial=np.inf))
     if top == np.inf and not kept.any() and edge > 1e-3:
         return
-    nice = next((value for value in _EPSILONS if edge < value <= top), None)
-    name = f"{nice:.3g}" if nice else f"about {edge:.3g}"
-    yield f"0 where the magnitude is below {name}", np.where(np.abs(case.true) <= edge, 0.0, case.true)
+    dropped = np.where(np.abs(case.true) <= edge, 0.0, case.true)
+    names = [f"{value:.3g}" for value in EPSILONS if edge < value <= top] or [f"about {edge:.3g}"]
+    yield from ((f"0 where the magnitude is below {name}", dropped) for name in names)
 
 
 def _flushed(case: Case) -> Iterator[Prediction]:
-    small = np.abs(case.true) < case.form.smallest_normal
-    yield f"0 below the smallest normal number {case.form.smallest_normal:.3g}", np.where(small, 0.0, case.true)
+    least = case.form.smallest_normal
+    words = f"0 below the smallest normal number {least:.3g}"
+    yield words, np.where(np.abs(case.true) < least, 0.0, case.true)
+    yield f"{words}, before the rounding", np.where(np.abs(case.true) <= least, 0.0, case.true)
+
+
+def _bounded_result(case: Case) -> Iterator[Prediction]:
+    """All failing values are one number, and the true ones, several, lie beyond it."""
+    values = np.unique(case.observed[case.failing])
+    if len(np.unique(case.true[case.failing])) > 1 and len(values) <= 2 and np.isfinite(values).all() and values.all():
+        for bound in np.unique(np.abs(values)):
+            yield f"no magnitude above {bound:.9g}", np.clip(case.true, -bound, bound)
+
+
+def _nan_gone(case: Case) -> Iterator[Prediction]:
+    if np.isnan(case.true).any():
+        yield "0 for NaN", np.where(np.isnan(case.true), 0.0, case.true)
+
+
+def _infinite_gone(case: Case) -> Iterator[Prediction]:
+    """Infinite values replaced on the way out."""
+    if np.isinf(case.true).any():
+        for value in (0.0, case.form.max_finite, 100.0, 1e4, 1e9, 1e30, np.nan, -np.inf):
+            words = "infinity of the other sign" if value == -np.inf else f"{value:g} in place of infinity"
+            yield words, np.where(np.isinf(case.true), np.sign(case.true) * value, case.true)
 
 
 def _other_base(case: Case) -> Iterator[Prediction]:
@@ -239,7 +256,7 @@ def _taylor(degree: int) -> Callable[[Array], Array]:
     return series
 
 
-_EXPONENTIALS: tuple[tuple[str, Callable[[Array], Array]], ...] = (
+EXPONENTIALS: tuple[tuple[str, Callable[[Array], Array]], ...] = (
     ("an exponential written into the exponent bits (Schraudolph)", _schraudolph),
     ("exp(x/256) squared 8 times", _squared(8)),
     ("exp(x/1024) squared 10 times", _squared(10)),
@@ -259,7 +276,7 @@ _EXPONENTIALS: tuple[tuple[str, Callable[[Array], Array]], ...] = (
 
 
 def _cheap(case: Case) -> Iterator[Prediction]:
-    for name, exponential in _EXPONENTIALS:
+    for name, exponential in EXPONENTIALS:
         terms = exponential(case.gaps)
         yield from (
             (name, value) for _, value in case.forms(case.top, terms.sum(axis=1, keepdims=True), terms, "m", "Σ")
@@ -267,7 +284,7 @@ def _cheap(case: Case) -> Iterator[Prediction]:
 
 
 def _floored_exp(case: Case) -> Iterator[Prediction]:
-    for bound in (*_CAPS[:-2], 5.0, 15.0, 64.0, 86.0, 87.3, 88.72, 104.0, 126.0):
+    for bound in (*CAPS[:-2], 86.0, 87.3, 88.72, 104.0, 126.0):
         terms = np.exp(np.maximum(case.gaps, case.dtype.type(-bound)))
         total = terms.sum(axis=1, keepdims=True)
         words = f"exp(max(x - m, -{bound:g}))"
@@ -289,17 +306,24 @@ ROUNDED_P = Mistake(
 IN_DENOMINATOR = Mistake("epsilon-in-denominator", "an epsilon is added to the sum", _in_denominator)
 """Late, since with values that vanish anyway any epsilon fits."""
 
+RESULTS: tuple[Mistake, ...] = (
+    Mistake("flushed", "subnormal results are flushed to zero", _flushed),
+    Mistake("sign", "the sign is wrong", _sign),
+    Mistake("small-dropped", "small values are returned as 0", _small_dropped),
+    Mistake("bounded-result", "results are bounded", _bounded_result),
+    Mistake("nan-replaced", "NaN is left out or replaced on the way", _nan_gone, special=True),
+    Mistake("infinity-replaced", "an infinite value is replaced or lost", _infinite_gone, special=True),
+)
+"""Of any operation: what becomes of a right result."""
+
 MISTAKES: tuple[Mistake, ...] = (
     Mistake("epsilon-in-log", "an epsilon is added inside the logarithm", _inside_log, quantity="log p"),
     Mistake("capped", "log p is bounded below", _capped, quantity="log p"),
     Mistake("clipped-p", "probabilities are clipped before the logarithm", _clipped, quantity="log p"),
-    Mistake("flushed", "subnormal results are flushed to zero", _flushed),
     Mistake("wrong-base", "base-2 functions take the place of exp or log", _other_base),
-    Mistake("sign", "the sign is wrong", _sign),
     Mistake("softmax-twice", "softmax is applied once too often, or not finished", _left_out),
     Mistake("taken-for-probabilities", "logits are taken for (log-)probabilities", _only_some_rows),
     Mistake("complement", "a probability is computed as 1 minus the others", _complement),
-    Mistake("small-dropped", "small values are returned as 0", _small_dropped),
     Mistake("cheap-exp", "the exponential is of low accuracy", _cheap),
     Mistake("bounded-exp", "the argument of exp is bounded", _floored_exp),
 )  # fmt: skip

@@ -6,6 +6,7 @@ The limit of an element is the largest error bound of the named sound algorithms
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,7 +89,9 @@ def _reading(op: Op, call: Batch, machine: Machine) -> Errors:
     return Errors(machine, special=special, watch=watch, number=np.longdouble if long else np.float64)
 
 
-def run(op: Op, name: str, call: Batch, machine: Machine, arithmetic: type[Floats] = Floats) -> NDArray[Any]:
+def run(
+    op: Op, name: str, call: Batch, machine: Machine, arithmetic: Callable[[Machine], Floats] = Floats
+) -> NDArray[Any]:
     """One named algorithm of the operation, run on a call in the formats of a machine; the result's shape and format."""
     with np.errstate(all="ignore"):
         reading = arithmetic(machine)

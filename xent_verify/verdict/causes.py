@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,17 +21,16 @@ from xent_verify import diagnose
 from xent_verify.core.enclosure import Enclosure
 from xent_verify.core.model import Batch, Outcome, Returned
 from xent_verify.diagnose import Suspect
+from xent_verify.diagnose.agreement import ways
 from xent_verify.diagnose.bands import band
 from xent_verify.diagnose.forms import Sample, form_of
 from xent_verify.diagnose.options import option, other_format
+from xent_verify.diagnose.probes import fresh, probes
 from xent_verify.diagnose.sizes import size
 from xent_verify.ops import Op
-from xent_verify.ops.defined import undefined
-from xent_verify.ops.op import BROADCAST
-from xent_verify.ops.rows import Rows
 from xent_verify.verdict.judge import Judgement, as_answered
 
-__all__ = ["LEAST", "UNKNOWN", "Causes", "fresh"]
+__all__ = ["LEAST", "UNKNOWN", "Causes"]
 
 UNKNOWN = "no known cause"
 
@@ -41,15 +40,26 @@ LEAST = 8
 BITS = 32
 """log2 of the number of variants tried (about 2^12), and 20 more."""
 
-_ROWS = 32
-_LONGEST = 1 << 16
+_SMALL = 20_000
+"""Logits of another failing call that a cause is looked for in."""
+_SCANS = 8
+"""Times that a call is compared with a whole table of mistakes: later ones with those alone that were named."""
+_ASKED = 8
+"""Calls that one mistake is tried on, and no others are left."""
+_WIDER = " in float64"
+"""What a variant in a wider precision than the usual one says of itself: it is as good as one that misses a call."""
+_ALIKE = 2
+"""Mistakes that no call tells apart, of which the first is named."""
+_MISSED = 1
+"""Probes of which a cause may be wrong."""
 _FITTED = 6
 """Calls that a form is fitted to, beside the one that is looked at."""
 _NARROW = "narrow-work"
 _AGREES = ": agrees with "
 _FORMAT = "format"
+_FORM = "form"
 _CLASS = "class"
-"""The keys of what is told of an array's format, or of the class that is kept, as a mistake that is named."""
+"""The keys of what is told of an array's format, of a form, or of the class that is kept, as a mistake that is named."""
 
 _NARROW_CLASSES = ("stored", "native")
 _NARROW_KEYS = frozenset((_NARROW, "narrow-accumulator", "narrow-total")) | {
@@ -95,6 +105,9 @@ class Causes:
     ) -> None:
         self._op, self._judged, self._calls, self._condition, self._keeps = op, judged, calls, condition, keeps
         self._known: dict[int, tuple[Batch, _Seen | None]] = {}  # with the call, so that its id is no other's
+        self._causes: dict[int, str] = {}
+        self._told: dict[str, None] = {}
+        self._scans = 0
         self._named: dict[str, str] = {}  # sentence -> key of the mistake
 
     def text(self, batch: Batch) -> str:
@@ -106,20 +119,17 @@ class Causes:
         if told:
             self._named[told] = _FORMAT
             return told
-        narrow = self._by_class(seen)
-        only = _NARROW_KEYS if self._keeps in _NARROW_CLASSES else frozenset[str]()
-        found = diagnose.suspects(self._op, seen.batch, seen.observed, seen.failing, seen.truth, only)
-        if found:
-            told = self._borne_out(seen, found)
-            if told:
-                return told
-        if narrow:
-            told = f"intermediates are kept in {batch.fmt}: every answer is within the limits of class {self._keeps}"
-            self._named[told] = _CLASS
+        narrow = f"intermediates are kept in {batch.fmt}: every answer is within the limits of class {self._keeps}"
+        told = next((text for text in self._told if self.explains(self.named(text), batch)), "")
+        told = told or self._cause(seen) or self._elsewhere(seen) or (narrow if self._by_class(seen) else "")
+        if told:
+            self._told[told] = None
+            self._named.setdefault(self.named(told) or told, _CLASS)
             return told
         form = self._form(seen)
         if form:
-            return f"{UNKNOWN}; {form}"
+            self._named[form] = _FORM
+            return form
         told = band(self._op, seen.batch, seen.failing, self._failing)
         condition = size(self._op, batch, self._fails) or option(self._op, batch, self._fails)
         if not condition and self._condition:
@@ -127,6 +137,35 @@ class Causes:
         parts = [condition, self._where(seen, told)]
         where = "; ".join(part for part in parts if part)
         return f"{UNKNOWN}; {where}" if where else ""
+
+    def _cause(self, seen: _Seen) -> str:
+        """A known mistake that explains this call and others; "" where there is none."""
+        if id(seen.batch) in self._causes:
+            return self._causes[id(seen.batch)]
+        told, keys = "", [frozenset[str]()]
+        if self._keeps in _NARROW_CLASSES:
+            keys = [_NARROW_KEYS, *([] if self._by_class(seen) and self._keeps == _NARROW_CLASSES[0] else keys)]
+        for only, of_any in itertools.product(keys, (False, True) if self._op.built_on else (True,)):
+            if self._scans >= _SCANS:
+                break
+            self._scans += 1
+            found = diagnose.suspects(
+                self._op, seen.batch, seen.observed, seen.failing, seen.truth, only, of_any=of_any
+            )
+            told = self._borne_out(seen, found, of_any) if found else ""
+            if told:
+                break
+        self._causes[id(seen.batch)] = told
+        return told
+
+    def _elsewhere(self, seen: _Seen) -> str:
+        """The mistake that explains another failing call, where it explains this one, too."""
+        for batch in itertools.islice(self._calls, _FITTED // 2):
+            other = self._seen(batch)
+            told = "" if other is None or other is seen or other.batch.x.size > _SMALL else self._cause(other)
+            if told and self.explains(self.named(told), seen.batch):
+                return told
+        return ""
 
     def named(self, text: str) -> str:
         """The mistake that a text of this object names; "" where it names none."""
@@ -142,6 +181,8 @@ class Causes:
             return other_format(self._op, batch, self._fails) == mistake
         if self._named[mistake] == _CLASS:
             return self._by_class(seen)
+        if self._named[mistake] == _FORM:
+            return self._form(seen).partition(" (")[0] == mistake.partition(" (")[0]
         keys = frozenset((self._named[mistake],))
         return bool(diagnose.suspects(self._op, seen.batch, seen.observed, seen.failing, seen.truth, keys))
 
@@ -154,7 +195,8 @@ class Causes:
     def _form(self, seen: _Seen) -> str:
         """The form that the failing values of this call and others have; "" where there is none."""
         others = (self._seen(batch) for batch in itertools.islice(self._others(seen), _FITTED))
-        return form_of([seen.sample, *(other.sample for other in others if other is not None)], LEAST)
+        form = form_of([seen.sample, *(other.sample for other in others if other is not None)], LEAST)
+        return f"results are off by a factor or a constant: {form}" if form else ""
 
     def _fails(self, batch: Batch) -> bool | None:
         """Whether a value of another call fails; None where it is not answered."""
@@ -174,20 +216,25 @@ class Causes:
         return None if errors is None else np.asarray(errors.ratio > 1)
 
     def _seen(self, batch: Batch) -> _Seen | None:
+        """A call with failing values."""
+        seen = self._answer(batch)
+        return None if seen is None or not seen.failing.any() else seen
+
+    def _answer(self, batch: Batch) -> _Seen | None:
         if id(batch) not in self._known:
             outcome, truth, judgement = self._judged(batch)
-            errors = judgement.errors
-            usable = isinstance(outcome, Returned) and errors is not None and outcome.value.size == truth.size
-            failing = errors.ratio > 1 if errors is not None else np.zeros(0, np.bool_)
-            seen = (
-                _Seen(as_answered(batch, outcome), outcome.value.reshape(truth.shape), failing, truth, errors.ratio)
-                if usable and isinstance(outcome, Returned) and errors is not None and failing.any()
-                else None
-            )
+            errors, seen = judgement.errors, None
+            if isinstance(outcome, Returned) and errors is not None and outcome.value.size == truth.size:
+                value, called = outcome.value.reshape(truth.shape), as_answered(batch, outcome)
+                seen = _Seen(called, value, np.asarray(errors.ratio > 1), truth, errors.ratio)
             self._known[id(batch)] = batch, seen
         return self._known[id(batch)][1]
 
-    def _borne_out(self, seen: _Seen, found: list[Suspect]) -> str:
+    def _probed(self, batch: Batch) -> NDArray[np.bool_] | None:
+        seen = self._answer(batch)
+        return None if seen is None else seen.failing
+
+    def _borne_out(self, seen: _Seen, found: list[Suspect], of_any: bool) -> str:
         """The best suspect that other calls agree with as well; "" where there is none."""
         keys = frozenset(suspect.key for suspect in found)
         met = {suspect.key: [suspect] for suspect in found}
@@ -195,20 +242,76 @@ class Causes:
             other = self._seen(batch)
             if other is None:
                 continue
-            for one in diagnose.suspects(self._op, other.batch, other.observed, other.failing, other.truth, keys):
+            for one in diagnose.suspects(
+                self._op, other.batch, other.observed, other.failing, other.truth, keys, of_any=of_any
+            ):
                 met[one.key].append(one)
             if len(found) == 1 and _enough(met[found[0].key]):
                 break
         sure = [suspect for suspect in found if _enough(met[suspect.key])]
+        if sure:
+            most = max(len(met[suspect.key]) for suspect in sure)
+            sure = [suspect for suspect in sure if len(met[suspect.key]) == most]  # they explain the most calls
+        if len(sure) != 1 or _several(met[sure[0].key]):
+            told, better = self._by_pattern(seen, sure or found, of_any)
+            sure, met = (told, better) if told else (sure, met)
         if not sure:
             return ""
-        most = max(len(met[suspect.key]) for suspect in sure)
-        sure = [suspect for suspect in sure if len(met[suspect.key]) == most]  # they explain the most calls
-        best = next((suspect for suspect in sure if suspect.key == _NARROW and suspect.exact >= sure[0].exact), sure[0])
+        best = sure[0]
+        if np.isfinite(seen.observed[seen.failing].astype(np.float64)).all():  # else nothing says that it is sound
+            best = next((one for one in sure if one.key == _NARROW and one.exact >= best.exact), best)
         calls = met[best.key]
         hits, failing = sum(call.hits for call in calls), sum(call.failing for call in calls)
+        count = sum(call.failing > 0 for call in calls)
         self._named[best.sentence] = best.key
-        return f"{best.sentence}{_AGREES}{_of_all(calls)} on {hits} of {failing} failing values of {len(calls)} calls"
+        return f"{best.sentence}{_AGREES}{_of_all(calls)} on {hits} of {failing} failing values of {count} calls"
+
+    def _by_pattern(
+        self, seen: _Seen, found: list[Suspect], of_any: bool
+    ) -> tuple[list[Suspect], dict[str, list[Suspect]]]:
+        """The suspects of which a variant says of every probe which of its values fail, and what it meets."""
+        variants = self._variants(seen, {suspect.key for suspect in found}, of_any)
+        met = {(one.key, one.words): [one] for one in variants if one.agrees}
+        missed = Counter[tuple[str, str]]()
+        for batch in probes(self._op, seen.batch, seen.failing, self._probed):
+            other, left = self._answer(batch), {name for name in met if missed[name] <= _MISSED}
+            if not left or self._decided(left, met):
+                break
+            if other is None or (not other.failing.any() and other.batch.x.shape[-1:] != seen.batch.x.shape[-1:]):
+                continue  # rows of another length may well be right
+            found_there = {(one.key, one.words): one for one in self._variants(other, {key for key, _ in left}, of_any)}
+            for name in left:
+                one = found_there.get(name)
+                if one is not None and one.agrees:
+                    met[name].append(one)
+                elif one is not None or other.failing.any():  # a model that does not fit a right call says nothing
+                    missed[name] += 1
+        far = {
+            name: (missed[name] + name[1].endswith(_WIDER), sum(one.apart for one in calls))
+            for name, calls in met.items()
+            if missed[name] <= _MISSED and _patterned(calls)
+        }
+        best: dict[str, tuple[str, str]] = {}
+        for name in sorted(far, key=lambda name: far[name]):
+            best.setdefault(name[0], name)
+        sure = [one for one in found if one.key in best]
+        sure.sort(key=lambda one: (far[best[one.key]][0], not one.special, far[best[one.key]][1]))
+        level = [one for one in sure if far[best[one.key]] == far[best[sure[0].key]]]
+        if len(level) > _ALIKE and not sure[0].special:
+            sure = []  # they say the same of all calls
+        return sure, {key: met[name] for key, name in best.items()}
+
+    @staticmethod
+    def _decided(left: set[tuple[str, str]], met: dict[tuple[str, str], list[Suspect]]) -> bool:
+        """Whether one mistake is left that enough calls bear out."""
+        return len({key for key, _ in left}) == 1 and all(
+            len(met[name]) > _ASKED and _patterned(met[name]) for name in left
+        )
+
+    def _variants(self, seen: _Seen, keys: set[str], of_any: bool) -> list[Suspect]:
+        return diagnose.suspects(
+            self._op, seen.batch, seen.observed, seen.failing, seen.truth, frozenset(keys), True, of_any
+        )
 
     def _others(self, seen: _Seen) -> Iterator[Batch]:
         for seed in range(2 if seen.failing.size > 1 else LEAST + 1):  # a reduced loss is one value a call
@@ -218,10 +321,26 @@ class Causes:
         yield from (batch for batch in self._calls if batch is not seen.batch)
 
 
+def _patterned(calls: Sequence[Suspect]) -> bool:
+    """Whether a mistake says of so many values whether they fail that chance does not."""
+    told: dict[float, float] = {}
+    for call in calls:
+        told |= call.surprise
+    wrong = [call for call in calls if call.failing]
+    bits = sum(told.values()) + sum(call.pattern for call in calls) + ways(len(calls), len(wrong))
+    return len(wrong) > 1 and sum(call.hits for call in calls) >= LEAST and bits >= BITS
+
+
 def _of_all(calls: Sequence[Suspect]) -> str:
     """The words of the variant that agrees with most calls; of several the first."""
     count = Counter(words for call in calls for words in call.alike)
     return max(calls[0].alike, key=lambda words: count[words])
+
+
+def _several(calls: Sequence[Suspect]) -> bool:
+    """Whether several variants agree with as many calls."""
+    count = sorted(Counter(words for call in calls for words in call.alike).values())
+    return len(count) > 1 and count[-1] == count[-2]
 
 
 def _enough(calls: Sequence[Suspect]) -> bool:
@@ -230,82 +349,3 @@ def _enough(calls: Sequence[Suspect]) -> bool:
     for call in calls:
         told |= call.surprise
     return len(calls) > 1 and sum(call.telling for call in calls) >= LEAST and sum(told.values()) >= BITS
-
-
-def fresh(op: Op, batch: Batch, failing: NDArray[np.bool_], seed: int) -> Batch | None:
-    """A call like this one: rows that fail, with their logits in another order (seed 0) or moved by a few per cent.
-
-    None where rows cannot be taken by themselves (other axes than the last of two) or the result is no call of the operation.
-    """
-    view = Rows.of_call(op, batch)
-    last = view.axis is None or (batch.x.ndim == 2 and view.axis in (-1, 1))
-    if not last or not batch.x.size or view.n > _LONGEST or op.differentiates is not None:
-        return None
-    bad = _failing_rows(view, failing)
-    rng = np.random.default_rng(seed + 1)
-    count = max(min(_ROWS, _LONGEST // max(view.n, 1)), 2)
-    rows = np.resize(bad, count)
-    if op.named("matrix"):
-        return _fresh_products(op, batch, failing, rng)
-    weighted = any(op.options[name].kind == "class_weights" for name in batch.options)
-    shuffle = seed == 0 and view.n > 2 and not weighted
-    order = (
-        np.argsort(rng.random((count, view.n)), axis=1)
-        if shuffle
-        else np.broadcast_to(np.arange(view.n), (count, view.n))
-    )
-    inputs = {}
-    for number, (name, value) in enumerate(batch.inputs.items()):
-        if value.dtype.kind in "iub":
-            inputs[name] = _moved_labels(value[rows], order)
-            continue
-        if op.inputs[name] == "row_number":
-            inputs[name] = value[rows]
-            continue
-        taken = np.take_along_axis(view.of(value)[rows].astype(np.float64), order, 1)
-        if number == 0 and not shuffle:
-            with np.errstate(over="ignore"):
-                taken = taken * (1 + rng.uniform(-0.05, 0.05, taken.shape))
-        inputs[name] = batch.form.narrow(taken if view.axis is not None else taken[:, 0])
-    options = {
-        name: _of_rows(view, np.asarray(value), rows, order) if op.options[name].kind in BROADCAST else value
-        for name, value in batch.options.items()
-        if op.options[name].kind != "axis"
-    }
-    made = replace(batch, inputs=inputs, options=options, layout="C")
-    return None if undefined(op, made) else made
-
-
-def _fresh_products(op: Op, batch: Batch, failing: NDArray[np.bool_], rng: np.random.Generator) -> Batch | None:
-    """Rows that fail, their numbers moved by a few per cent, against the same matrix."""
-    view = Rows.of_call(op, batch)
-    rows = np.resize(_failing_rows(view, failing), _ROWS)
-    taken = batch.form.widen(batch.x[rows])
-    with np.errstate(over="ignore"):
-        moved = batch.form.narrow(taken * (1 + rng.uniform(-0.05, 0.05, taken.shape)))
-    inputs = {**op.of_rows(batch.inputs, lambda value: value[rows]), op.first: moved}
-    options = {
-        name: np.broadcast_to(value, op.scores_shape(batch))[rows] if np.ndim(value) > 1 else value
-        for name, value in batch.options.items()
-    }
-    made = replace(batch, inputs=inputs, options=options, layout="C")
-    return None if undefined(op, made) else made
-
-
-def _of_rows(view: Rows, value: NDArray[Any], rows: NDArray[np.int64], order: NDArray[np.int64]) -> NDArray[Any]:
-    """Weights or a mask of each element, after the classes were put in another order."""
-    taken = np.take_along_axis(view.of(value)[rows], order, 1)
-    return taken if view.axis is not None else taken[:, 0]
-
-
-def _failing_rows(view: Rows, failing: NDArray[np.bool_]) -> NDArray[np.int64]:
-    return np.flatnonzero(view.touched(failing))
-
-
-def _moved_labels(labels: NDArray[Any], order: NDArray[np.int64]) -> NDArray[Any]:
-    """Class labels after the classes were put in another order; labels that are none stay."""
-    moved = labels.copy()
-    inside = (labels >= 0) & (labels < order.shape[1])
-    place = np.argsort(order, axis=1)
-    moved[inside] = place[np.flatnonzero(inside), labels[inside].astype(np.int64)]
-    return moved
