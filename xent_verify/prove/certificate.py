@@ -12,7 +12,7 @@ from xent_verify.core.documents import Node, read_json
 from xent_verify.core.formats import format_named
 from xent_verify.core.kinds import FAILING
 from xent_verify.core.outputs import replace_file
-from xent_verify.prove.counts import LOWEST, SHIFT, Cells, Counts, Extreme, Gathered, bin_edges
+from xent_verify.prove.counts import LOWEST, NOT_ANSWERED, SHIFT, Cells, Counts, Extreme, Gathered, bin_edges
 from xent_verify.prove.domain import numbers
 from xent_verify.prove.plan import Plan
 from xent_verify.prove.widths import FAMILIES
@@ -28,9 +28,9 @@ _CONSISTENT = "all -inf"
 
 
 def certificate(plan: Plan, done: Gathered) -> dict[str, Any]:
-    """Everything that chunks prove together; "proved" when they are all of the domain, else "partial"."""
+    """Everything that chunks prove together; "proved" when they are all of the domain and every row was asked, else "partial"."""
     total = done.total
-    whole = len(done) == plan.domain.chunks
+    whole = len(done) == plan.domain.chunks and not total.unanswered.get(NOT_ANSWERED)
     failures = [_failure(plan, total, kind, whole) for kind in FAILING if total.failing.get(kind)]
     lost = [_lost(plan, how, rows, total) for how, rows in sorted(total.unanswered.items())]
     conduct = [
@@ -69,7 +69,7 @@ def _statement(plan: Plan, total: Counts, whole: bool) -> str:
     which = (
         f"every one of the {plan.domain.size:,} rows of the domain"
         if whole
-        else f"{total.rows:,} of {plan.domain.size:,} rows"
+        else f"{total.rows - total.unanswered.get(NOT_ANSWERED, 0):,} of {plan.domain.size:,} rows"
     )
     answered = total.rows - sum(total.unanswered.values())
     follows = (

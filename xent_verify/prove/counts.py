@@ -26,6 +26,7 @@ from xent_verify.core.formats import FloatArray, IntArray
 __all__ = [
     "BINS",
     "LOWEST",
+    "NOT_ANSWERED",
     "SHIFT",
     "Cells",
     "Counts",
@@ -36,6 +37,9 @@ __all__ = [
     "bins_of",
     "bins_of_shifted",
 ]
+
+NOT_ANSWERED = "not answered"
+"""Rows of calls that gave no answer, after so many that they were not asked one by one."""
 
 SHIFT = float.fromhex("0x1.6a09e667f3bcdp-22")
 LOWEST = -11

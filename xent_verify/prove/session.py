@@ -21,7 +21,7 @@ from xent_verify.core.interrupts import raise_pending
 from xent_verify.core.model import Batch, Died, Malformed, NotOffered, Outcome, Raised, Returned, TimedOut
 from xent_verify.ops import op_named
 from xent_verify.prove.certified import count_judged, remeasured
-from xent_verify.prove.counts import Counts, Narrowed
+from xent_verify.prove.counts import NOT_ANSWERED, Counts, Narrowed
 from xent_verify.prove.domain import Block
 from xent_verify.prove.pairs import PairJudge, available
 from xent_verify.prove.plan import Plan
@@ -143,7 +143,7 @@ class Session:
         rows, first = len(block.rows), int(block.rows[0])
         self._patience -= 1
         if rows == 1 or self._patience < 0:
-            name = how if rows == 1 else "not answered"
+            name = how if rows == 1 else NOT_ANSWERED
             counts.narrow(name, Narrowed(rows, first, message))
             counts.rows += rows
             counts.unanswered[name] = counts.unanswered.get(name, 0) + rows
