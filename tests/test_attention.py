@@ -108,12 +108,16 @@ def test_sound_forms_pass_masks_scales_and_sinks() -> None:
 CAUSES = {
     "masked-after": "masked results are put to 0, their part of the sum stays",
     "finite-mask": "-inf is replaced by a finite number",
+    "maximum-of-all": "the maximum is not that of the scores that it is subtracted from",
+    "unscaled-maximum": "the maximum is not that of the scores that it is subtracted from",
+    "padding-counts": "padding takes part in the sum",
+    "sink-outside-maximum": "the maximum leaves out a term of the denominator",
 }
 
 
 @pytest.mark.parametrize("fault", faulty.FAULTS, ids=lambda fault: fault.name)
 def test_faults_of_the_field_fail(fault: Any) -> None:
-    """Each under calls drawn by the kinds of the options; two of them are named."""
+    """Each under calls drawn by the kinds of the options; those whose mistake is known are named."""
     report = audit(
         fault.call,
         op=OP.name,

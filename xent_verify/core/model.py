@@ -244,13 +244,16 @@ class Finding:
 
 
 def joined(signs: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Signs of one defect as one finding: the gravest leads, the first of equals; the others are its parts."""
+    """Signs of one defect as one finding, the others its parts.
+
+    The gravest leads; of equals one that a single call shows, whose minimal example tells it; of these the first.
+    """
     groups: dict[tuple[str, int], list[Finding]] = {}
     for number, sign in enumerate(signs):
         groups.setdefault((sign.defect, -1 if sign.defect else number), []).append(sign)
     found = []
     for group in groups.values():
-        lead, *others = sorted(group, key=lambda sign: rank(sign.severity))
+        lead, *others = sorted(group, key=lambda sign: (rank(sign.severity), bool(sign.relation)))
         found.append(replace(lead, parts=tuple(others)))
     return tuple(sorted(found, key=lambda finding: rank(finding.severity)))
 
