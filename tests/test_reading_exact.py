@@ -17,7 +17,7 @@ from xent_verify.ops.limits import arguments_of
 from xent_verify.regimes import plan
 from xent_verify.truth import exact
 from xent_verify.truth.intervals import Interval
-from xent_verify.truth.reading import Exact, Reals
+from xent_verify.truth.reading import Exact, Reals, UnsettledError
 
 
 def read(op: str, call: Batch, form: str) -> np.ndarray:
@@ -95,6 +95,15 @@ def test_exp_of_what_may_be_vast_asks_for_more_bits() -> None:
     high = exact._read(op, call, 0, exact.BigArithmetic(4096), [0])[0]
     assert exact.enclose([low]).radius[0] > 1
     assert float(exact.enclose([high]).to_float64()[0]) == math.e
+
+
+@pytest.mark.parametrize("x", [-1e30, 3e38])
+def test_log_of_what_lies_beyond_all_exponents_is_left_undecided(x: float) -> None:
+    """exp(+-1e30) is told by a bound alone: its logarithm is no number that can be told, and no crash."""
+    reading = Exact(64)
+    far = reading.exp(Reals(reading, np.array([reading.big.number(x)], object)))
+    with pytest.raises(UnsettledError):
+        reading.log(far)
 
 
 def test_max_of_overlapping_intervals_contains_both() -> None:

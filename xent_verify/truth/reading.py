@@ -34,6 +34,11 @@ def _fraction(x: Interval) -> Fraction:
     return Fraction(*libmp.to_rational(x.num)) / Fraction(*libmp.to_rational(x.den))
 
 
+def _far(end: Any) -> bool:
+    """Whether the logarithm of an end of an interval lies beyond +-2**38, or is none."""
+    return not end[1] or abs(end[2] + end[3]) > 1 << 38
+
+
 class UnsettledError(ArithmeticError):
     """An interval contains a point where the step is not continuous: a higher precision is needed."""
 
@@ -238,7 +243,11 @@ class Exact(Verbs):
         sign = _sign(value)
         if sign <= 0:
             return -math.inf if sign == 0 else math.nan
-        return self.big.log_of_number(value) if value.num is not None else self.big.log(value)
+        if value.num is not None:
+            return self.big.log_of_number(value)
+        if _far(value.lo) or _far(value.hi):  # exp of what lies beyond +-2**40 is told by a bound alone
+            raise UnsettledError
+        return self.big.log(value)
 
     def log2(self, x: Reals) -> Reals:
         return self.divide(self.log(x), Reals(self, np.asarray(self.big.log(self.big.number(2)), object)))

@@ -140,7 +140,8 @@ def log_bounds(a: Mpf, prec: int) -> Pair:
     """Enclosure of log(a) for an exact a > 0, to about 2**-prec absolute."""
     if a == libmp.fone:
         return libmp.fzero, libmp.fzero
-    guess = libmp.mpf_log(libmp.mpf_pos(a, prec + 10, "n"), prec + 10, "n")  # mpmath's log(1/4 + 2**-130) is 2**-128
+    digits = prec + 10 + (a[2] + a[3]).bit_length()  # log(2**-(10**300)) is large: the guess is to be near absolutely
+    guess = libmp.mpf_log(libmp.mpf_pos(a, digits, "n"), digits, "n")  # mpmath's log(1/4 + 2**-130) is 2**-128
     work = prec + 16
     low, high = exp_bounds(guess, work)
     below = _outward_difference(libmp.mpf_div(a, high, work, "f"), libmp.fone, work, "f")
