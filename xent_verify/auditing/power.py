@@ -182,6 +182,8 @@ def _beside(kind: str, rng: np.random.Generator) -> NDArray[Any]:
     """A further input of that kind for rows of ``_CLASSES`` numbers."""
     if kind in ("target", "label"):
         return rng.integers(0, _CLASSES, _ROWS)
+    if kind == "probabilities":
+        return rng.random((_ROWS, _CLASSES))
     shapes = {"matrix": (_CLASSES, _CLASSES), "values": (_CLASSES, 4), "row_number": (_ROWS,)}
     return rng.standard_normal(shapes.get(kind, (_ROWS, _CLASSES)))
 
@@ -198,7 +200,7 @@ def _allclose(rtol: float, atol: float, seed: int) -> Check:
             single = [value if value.dtype.kind == "i" else value.astype(np.float32) for value in (x, *more)]
             double = [value if value.dtype.kind == "i" else value.astype(np.float64) for value in single]
             got, wanted = np.asarray(candidate(*single)), np.asarray(reference(*double))
-            if got.shape != wanted.shape or not np.allclose(got, wanted, rtol=rtol, atol=atol):
+            if got.shape != wanted.shape or not np.allclose(got, wanted, rtol=rtol, atol=atol, equal_nan=True):
                 return False
         return True
 
