@@ -54,7 +54,7 @@ PRECISIONS = (128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 EXACT_TIER = TIERS.index("exact")
 _TINY_EXPONENT = -(2**40)
 _STICKY = 2.0**-900
-_FAR = 4096
+_FAR = 900
 """Bits between the ends of an interval from which on it is as good as one that begins at 0."""
 
 
