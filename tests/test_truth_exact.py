@@ -337,7 +337,7 @@ def test_every_operation_in_the_table_is_evaluated() -> None:
 
 @pytest.mark.parametrize("apart", [800, 950, 1100, 2954, 5000])
 def test_an_interval_of_any_width_has_fields(apart: int) -> None:
-    """Ends that lie 2**2954 apart, as those of tanh of a huge number at few bits: an enclosure that contains both, and no overflow."""
+    """Ends 2**2954 apart, as those of tanh of a huge number at few bits: an enclosure that contains both, and no overflow."""
     low, high = mpf(2) ** -1478, mpf(2) ** (apart - 1478)
     found = exact.enclose([exact.Interval(low._mpf_, high._mpf_, 64)])
     centre = mpf(float(found.hi[0])) + mpf(float(found.lo[0]))
