@@ -114,11 +114,11 @@ class Change:
 
 
 def entries_of(place: Place, findings: Iterable[Finding], *, instruction_set: str, measured: str) -> Iterator[Entry]:
-    """The findings of one place as entries, one a kind."""
+    """The findings of one place as entries, one a kind, by the name of the kind."""
     kinds: dict[str, list[Finding]] = {}
     for finding in findings:
         kinds.setdefault(finding.kind, []).append(finding)
-    for kind, alike in kinds.items():
+    for kind, alike in sorted(kinds.items()):
         ratios = [one.worst.bound_ratio for one in alike if one.worst is not None and one.worst.bound_ratio is not None]
         regimes = sorted({name for one in alike for name in one.regimes})
         count, cases = sum(one.count for one in alike), max(one.cases for one in alike)

@@ -63,20 +63,15 @@ def working_dtype(dtype: DTypeLike) -> np.dtype[Any]:
 
 def as_rows(x: Array, axis: int, dtype: DTypeLike | None = None) -> Array:
     """A fresh C-contiguous matrix [R, n] with ``axis`` last, in the working precision (or ``dtype``)."""
-    moved = _moved(x, axis, -1)
+    moved = np.moveaxis(x, axis, -1)
     wide = np.array(moved, dtype=dtype or working_dtype(x.dtype), order="C", copy=True)
     return wide.reshape(int(np.prod(moved.shape[:-1], dtype=np.int64)), moved.shape[-1])
 
 
 def from_rows(rows: Array, like: Array, axis: int) -> Array:
     """The matrix [R, n] back in the shape and format of ``like``, C-contiguous."""
-    moved = rows.reshape(_moved(like, axis, -1).shape)
-    return np.ascontiguousarray(_moved(moved, -1, axis)).astype(like.dtype)
-
-
-def _moved(array: Array, source: int, destination: int) -> Array:
-    last = (-1, array.ndim - 1)
-    return array if source in last and destination in last and array.ndim else np.moveaxis(array, source, destination)
+    moved = rows.reshape(np.moveaxis(like, axis, -1).shape)
+    return np.ascontiguousarray(np.moveaxis(moved, -1, axis)).astype(like.dtype)
 
 
 def typed_row_map(kernel: TypedRowKernel) -> AxisCall:
