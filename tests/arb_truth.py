@@ -255,7 +255,10 @@ def _thresholded(x: list[float], power: int) -> list[arb]:
     kept = [v for v in falling if sum((w - v) ** power for w in falling if w > v) < 1]
     mean = sum(kept) / len(kept)
     rest = 1 - sum((v - mean) ** 2 for v in kept)
-    ball = lambda v: arb(v.numerator) / v.denominator  # noqa: E731
+
+    def ball(number: Fraction) -> arb:
+        return arb(number.numerator) / number.denominator
+
     over = ONE / len(kept) if power == 1 else (ball(rest) / len(kept)).sqrt()
     return [(ball(v - mean) + over) ** power if v is not None and v in kept else ZERO for v in exact]
 
