@@ -197,13 +197,13 @@ def spikes(context: Context) -> Iterator[Batch]:
 
 
 def stretches(context: Context) -> Iterator[Batch]:
-    """Long rows with all their mass in one of 64 stretches, or 16: what is left out of one shows as a share of it."""
+    """Long rows with all their mass in one of 64 stretches, or 32: what is left out of one shows as a share of it."""
     draw = context.draw
     for most in (4096, 2**15, context.profile.farthest // 2):
         if most > context.profile.farthest:
             continue
         n = most + int(draw.rng.integers(0, 64))
-        parts = 64 if most < 2**16 else 16
+        parts = 64 if most < 2**16 else 32
         edges = np.linspace(0, n, parts + 1).astype(np.int64)
         for first in range(0, parts, 8):
             logits = np.full((8, n), -12.0)
