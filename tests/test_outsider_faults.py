@@ -1,4 +1,4 @@
-"""The faults of ``data/outsider_faults.py`` are what they say: right on ordinary calls, wrong at their trigger."""
+"""Kernels by other hands than the tool's: faults wrong where they say, faults that must fail, sound ones that must pass."""
 
 from __future__ import annotations
 
@@ -8,14 +8,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+from samples import sampled
 
+from xent_verify import audit
 from xent_verify.implementations import find
 
-_SPEC = importlib.util.spec_from_file_location("outsider_faults", Path(__file__).parent / "data" / "outsider_faults.py")
-assert _SPEC is not None
-assert _SPEC.loader is not None
-FAULTS = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(FAULTS)
+
+def loaded(name: str) -> Any:
+    """A corpus of ``data/``."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / "data" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+FAULTS, MORE, SOUND = loaded("outsider_faults"), loaded("outsider_faults_2"), loaded("outsider_sound_2")
 SHOWN = {name: entry for name, entry in FAULTS.META.items() if entry["args"]}
 
 
@@ -52,3 +61,17 @@ def test_the_faults_are_variants_of_sound_code():
         }
         arguments = [x, second[op]] if op in second else [x]
         assert np.allclose(call(*arguments), find("stable", op).call(*arguments), rtol=4e-6, atol=0), op
+
+
+@pytest.mark.parametrize("name", sampled(MORE.META, 9))
+def test_a_fault_that_was_planted_elsewhere_fails(name):
+    """Under the quick profile, in the first of its formats."""
+    entry = MORE.META[name]
+    assert not audit(getattr(MORE, name), op=entry["op"], dtypes=entry["dtypes"][:1], profile="quick").ok
+
+
+@pytest.mark.parametrize("name", sampled(SOUND.META, 8))
+def test_a_sound_kernel_that_was_written_elsewhere_passes(name):
+    """Under the quick profile, in the first of its formats."""
+    entry = SOUND.META[name]
+    assert audit(getattr(SOUND, name), op=entry["op"], dtypes=entry["dtypes"][:1], profile="quick").ok

@@ -139,9 +139,9 @@ def test_batches_are_calls_of_their_operation(op: str, fmt: str) -> None:
 
 
 def test_infinities_and_nan_stay_where_they_are_announced() -> None:
-    """Only the mask, infinity and NaN regimes (and sweeps) hold values that are not finite."""
+    """Only the mask, infinity and NaN regimes, those of options, and sweeps hold values that are not finite."""
     special = {"masks", "all_masked", "plus_inf", "nan", "masked_classes", "masked_target", "probabilities"}
-    special |= {"default_call", "ignored_rows", "state", "every_value", "ranks", "layouts"}
+    special |= {"default_call", "ignored_rows", "state", "every_value", "ranks", "layouts", "options", "crossed"}
     for op in ("softmax", "cross_entropy", "sigmoid"):
         for batch in plan(op, "float16", profile="quick", seed=1):
             assert batch.regime in special or np.isfinite(batch.form.widen(batch.x)).all(), batch.regime

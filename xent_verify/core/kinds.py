@@ -62,7 +62,7 @@ KINDS: dict[str, Kind] = {
              "look at the minimal row: which intermediate is not finite?", "NaN where a number is due",
              note="Usual sources are inf − inf, inf / inf, 0 · inf and 0 / 0.", shown=True),
         Kind("inaccurate", "value", "The error exceeds the a-priori bound of a sound algorithm",
-             "read the likely cause; a narrow accumulator and a missing shift are the usual ones",
+             "look at the cause, or at where it is wrong; `xent-verify explain` works the minimal row through",
              "error above the policy's limit", last_bits=True),
         Kind("special_value", "value", "A special value is wrong (infinite, empty or masked input)",
              "mask with −inf and let exp make the 0; leave out terms whose weight is 0", "wrong special value",

@@ -217,6 +217,12 @@ class Finding:
         return tuple(dict.fromkeys([self.kind, *(part.kind for part in self.parts)]))
 
     @property
+    def shown(self) -> bool:
+        """Whether the minimal example fails by itself, in one call, as far as its numbers say."""
+        ratio = None if self.minimal is None else self.minimal.bound_ratio
+        return not self.relation and (ratio is None or ratio > 1)
+
+    @property
     def identity(self) -> tuple[str, ...]:
         """What tells one defect of a target from another, in any format."""
         return (self.defect,) if self.defect else (self.kind, self.severity, self.raised)
@@ -253,7 +259,7 @@ def joined(signs: Iterable[Finding]) -> tuple[Finding, ...]:
         groups.setdefault((sign.defect, -1 if sign.defect else number), []).append(sign)
     found = []
     for group in groups.values():
-        lead, *others = sorted(group, key=lambda sign: (rank(sign.severity), bool(sign.relation)))
+        lead, *others = sorted(group, key=lambda sign: (rank(sign.severity), not sign.shown))
         found.append(replace(lead, parts=tuple(others)))
     return tuple(sorted(found, key=lambda finding: rank(finding.severity)))
 

@@ -6,7 +6,7 @@ values and leaves the others as they are; otherwise the region in which the valu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -132,16 +132,20 @@ def suspects(
     ]
 
 
-def region_of(
-    op: Op, batch: Batch, observed: NDArray[Any], failing: NDArray[np.bool_], truth: Enclosure, band: str = ""
-) -> str:
-    """Where the values of one call fail, in words (``band``: that much is known); "" where nothing sets them apart."""
-    with np.errstate(all="ignore"):
-        case = Case.of(op, batch, observed, failing, truth)
-        if case is None:
-            found = _empty(op, batch, observed)
-            return "" if found is None else found.text
-        return region.describe(case, band)
+Answered = tuple[Batch, NDArray[Any], NDArray[np.bool_], Enclosure]
+"""A call, the observed values, which of them fail (both in the shape of the truth), the truth."""
+
+
+def region_of(op: Op, calls: Sequence[Answered], band: str = "") -> str:
+    """Where the first of these failing calls is wrong, in words; "" where nothing sets the wrong values apart.
+
+    The other calls are looked at as well: what sets wrong values apart in all of them. ``band``: that much is known.
+    """
+    cases = [case for call in calls if (case := Case.of(op, *call)) is not None]
+    if not cases:
+        found = _empty(op, *calls[0][:2])
+        return "" if found is None else found.text
+    return region.describe(cases, band)
 
 
 def explain(
@@ -157,7 +161,7 @@ def explain(
             return _empty(op, batch, observed)
         found = _found(case, _tried(case, case.sampled()))
         if not found:
-            text = region.describe(case)
+            text = region.describe([case])
             return Diagnosis("region", text) if text else None
     best = found[0]
     count, of = best.agreement.hits, best.agreement.failing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -20,6 +21,8 @@ _LARGEST = 20_000
 """Logits of a call that is asked again and again."""
 
 _HALVINGS = 14
+_FAR = 20
+"""Doublings of an option's number beyond which its size sets nothing apart."""
 _NUMBERS = ("share", "divisor", "number", "factor", "logit")
 
 
@@ -32,19 +35,28 @@ def option(op: Op, batch: Batch, fails: Fails) -> str:
         fails: Asks the target another call.
 
     Returns:
-        Such as ``wrong with weight, right without it`` or ``wrong for temperature from 10 to 100``.
+        Such as ``wrong with weight, right without it``, ``wrong for temperature from 10 to 100``, or ``wrong with mask and
+        softcap together``.
     """
     if batch.x.size > _LARGEST or not fails(batch):
         return ""
-    for name, value in batch.options.items():
+    needed = []
+    for name in batch.options:
         known = op.options.get(name)
         if known is None or known.kind in ("axis", "reduction"):
             continue
         left = replace(batch, options={other: given for other, given in batch.options.items() if other != name})
         if undefined(op, left) or fails(left) is not False:
             continue
-        told = _interval(op, batch, name, float(value), fails) if known.kind in _NUMBERS and value is not None else ""
-        return told or f"wrong with {name}, right without it"
+        needed.append(name)
+    if len(needed) > 1:
+        return f"wrong with {' and '.join(needed)} together, right without {'either' if len(needed) == 2 else 'any of them'}"
+    for name in needed:
+        value = batch.options[name]
+        number = op.options[name].kind in _NUMBERS and value is not None
+        return (
+            _interval(op, batch, name, float(value), fails) if number else ""
+        ) or f"wrong with {name}, right without it"
     return ""
 
 
@@ -100,9 +112,9 @@ def _interval(op: Op, batch: Batch, name: str, value: float, fails: Fails) -> st
 
 
 def _edge(value: float, factor: float, wrong: Callable[[float], bool | None]) -> float | None:
-    """The last wrong number from a wrong one on, in growing steps, then halved; None where all that are answered are wrong."""
+    """The last wrong number from a wrong one on, in growing steps, then halved; None where all of any size are wrong."""
     bad = good = value
-    while True:
+    while abs(math.log2(abs(good / value))) < _FAR:
         bad, good = good, good * factor
         found = wrong(good) if 0 < abs(good) < np.inf else None
         if found is None:
@@ -110,6 +122,8 @@ def _edge(value: float, factor: float, wrong: Callable[[float], bool | None]) ->
         if not found:
             break
         factor *= factor
+    else:
+        return None
     for _ in range(_HALVINGS):
         middle = np.sign(value) * float(np.sqrt(abs(bad) * abs(good)))
         if wrong(middle):

@@ -93,21 +93,22 @@ def as_linear(kernel: LinearKernel, reduce: Callable[[Array, Array, str, Any], A
         offset = np.zeros(len(np.asarray(weight)), number) if bias is None else np.asarray(bias).astype(number)
         with np.errstate(all="ignore"):
             x, vectors = given.astype(number), np.asarray(weight).astype(number)
-            if softcap is not None or lse_square_scale:
-                x, vectors, offset = _finished(x @ vectors.T + offset, softcap)
+            if softcap is not None:
+                x, vectors, offset = _capped(x @ vectors.T + offset, softcap)
             losses = kernel(
                 x, vectors, offset, np.where(live, labels, 0).astype(np.int64), number.type(label_smoothing)
             )
             if lse_square_scale:
-                losses = losses + losses.dtype.type(lse_square_scale) * log_sums(x).astype(losses.dtype) ** 2
+                sums = log_sums(x @ vectors.T + offset).astype(losses.dtype)
+                losses = losses + losses.dtype.type(lse_square_scale) * sums**2
             return reduce(losses, live, reduction, given.dtype)[()]
 
     return named_after(kernel, call)
 
 
-def _finished(logits: Array, softcap: float | None) -> tuple[Array, Array, Array]:
-    """Capped logits as hidden states whose products with the unit vectors they are."""
-    capped = logits if softcap is None else softcap * np.tanh(logits / logits.dtype.type(softcap))
+def _capped(logits: Array, softcap: float) -> tuple[Array, Array, Array]:
+    """Capped logits, which are finite, as hidden states whose products with the unit vectors they are."""
+    capped = softcap * np.tanh(logits / logits.dtype.type(softcap))
     classes = logits.shape[-1]
     return capped.astype(logits.dtype), np.eye(classes, dtype=logits.dtype), np.zeros(classes, logits.dtype)
 

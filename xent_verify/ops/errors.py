@@ -335,6 +335,19 @@ class Errors(Verbs):
             made.wild = _either(made.wild, beyond if beyond.any() else None)
         return made
 
+    def only(self, x: Approximate) -> Approximate:
+        """The sum of each row, [R, 1]; the element itself where no other is different from 0."""
+        alone = np.count_nonzero(x.v, axis=-1, keepdims=True) <= 1
+        exact = Approximate(
+            self, x.v.sum(axis=-1, keepdims=True), np.broadcast_to(x.error, x.v.shape).sum(-1, keepdims=True)
+        )
+        return self.where(alone, exact, self.sum(x))
+
+    def share(self, x: Approximate, y: Approximate) -> Approximate:
+        """x / y; 1 where both are the same exact number."""
+        same = (x.v == y.v) & (x.error == 0) & (y.error == 0)
+        return self.where(same, 1, x / y)
+
     @_once
     def product(self, x: Approximate, matrix: Approximate) -> Approximate:
         """n products of each row and vector, added up in any order: [R, n] and [G, k, n] give [R, k].

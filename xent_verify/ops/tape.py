@@ -9,6 +9,8 @@ operation has: truth, limit, floats. softmax, log-softmax and logsumexp go back 
     logsumexp     p g
     entmax        w (g - sum w g / sum w)    w: 1 for the kept elements, or the square roots of the results
 
+A loss of labels goes back by (g / s - p) s as well, s = sum g: kernels take the label's 1 from p and scale at the end.
+
 Where both branches of a maximum are equal each takes half (|x| at 0: none), so that max(x, 0) + log1p(exp(-|x|)) has
 the derivative 1/2 at 0. The maximum of a row sends its cotangent to the first of the largest.
 """
@@ -258,6 +260,22 @@ class Tape(Verbs):
         return cotangents.get(id(wanted), zero)
 
 
+class ScaledTape(Tape):
+    """log_softmax goes back by (g / s - exp(log p)) s, s = sum g."""
+
+    def log_softmax(self, x: Taped) -> Taped:
+        a = self.inner
+        log_p = a.store(a.log_softmax(x.inner))
+
+        def back(g: Any) -> Any:
+            p, total = a.exp(log_p), a.only(g)
+            nothing = a.at_least(total, 0) & a.at_least(-total, 0)
+            scale = a.where(nothing, 1, total)
+            return a.where(nothing, g - p * total, (a.share(g, scale) - p) * scale)
+
+        return self._unary(x, log_p, back)
+
+
 def _argmax(values: Array) -> Array:
     """Place of the first largest element of each row; objects are compared by their midpoints."""
     if values.dtype != object:
@@ -277,15 +295,25 @@ def vjp_of(op: Op, name: str, by: str = "") -> Op:
         raise UsageError(f"{name}: no gradient by {wanted!r}; {op.name} has those by {', '.join(able)}")
     inputs: dict[str, InputKind] = {**op.inputs, UPSTREAM: "upstream"}
 
-    def adjoint(run: Callable[..., Any]) -> Callable[..., Any]:
+    ignored = next((one for one, option in op.options.items() if option.kind == "ignored_label"), "")
+
+    def adjoint(run: Callable[..., Any], kind: type[Tape] = Tape) -> Callable[..., Any]:
         def back(a: Any, grad: Any, **arguments: Any) -> Any:
-            tape = Tape(a)
+            tape = kind(a)
             lifted = {
                 key: tape.held(value) if isinstance(value, Operators) else value for key, value in arguments.items()
             }
-            return tape.back(run(tape, **lifted), grad, lifted[wanted])
+            found, labels = tape.back(run(tape, **lifted), grad, lifted[wanted]), arguments.get(op.labels)
+            if not ignored or not a.is_labels(labels):
+                return found
+            return a.where(labels != arguments[ignored], found, 0)  # whatever such a row holds
 
         return back
+
+    runs = op.adjoints or op.algorithms
+    algorithms = {key: adjoint(run) for key, run in runs.items()}
+    if op.labels and op.built_on == "log p":
+        algorithms |= {f"{key}, scaled last": adjoint(run, ScaledTape) for key, run in runs.items()}
 
     return Op(
         name=name,
@@ -294,7 +322,7 @@ def vjp_of(op: Op, name: str, by: str = "") -> Op:
         options=op.options,
         result="rows" if op.inputs[wanted] == "row_number" else "elements",
         formula=None,
-        algorithms={key: adjoint(run) for key, run in (op.adjoints or op.algorithms).items()},
+        algorithms=algorithms,
         by_row=op.by_row,
         differentiates=op,
         formats=tuple(form for form in op.formats if FORMATS[form].bits > 8),

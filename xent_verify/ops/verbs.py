@@ -149,6 +149,14 @@ class Verbs:
         total = self.total(x)
         return total if reduction == "sum" else total / divisor
 
+    def only(self: Any, x: Any) -> Any:
+        """The sum of each row, [R, 1]; no rounding where one element alone is not 0."""
+        return self.sum(x)
+
+    def share(self: Any, x: Any, y: Any) -> Any:
+        """x / y; no rounding where both are the same."""
+        return x / y
+
     def product(self: Any, x: Any, matrix: Any) -> Any:
         """x_i . m_j of each row i and each vector j of its matrix: x [R, n] and [G, k, n], R / G rows each, give [R, k]."""
         groups, k, n = matrix.v.shape

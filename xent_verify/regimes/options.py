@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from xent_verify.core.model import Batch
 from xent_verify.ops import Op
 from xent_verify.ops.defined import undefined
+from xent_verify.ops.op import BROADCAST
 from xent_verify.regimes.calls import dress, labelled_inputs, named, per_row, probability_targets
 from xent_verify.regimes.draw import Draw
 from xent_verify.regimes.portable import exp, exp2, log
@@ -75,7 +77,7 @@ def _weights(shaped: Callable[[Draw, tuple[int, ...]], tuple[int, ...]]) -> list
 def _broadcasting(draw: Draw, shape: tuple[int, ...]) -> tuple[int, ...]:
     """A shape that broadcasts to another one: axes of 1, leading axes left out, or none at all."""
     kept = tuple(n if draw.rng.random() < 0.6 else 1 for n in shape)
-    choices = (shape, kept, kept, shape[-1:], (*shape[:-1], 1)[: len(shape)], ())
+    choices = (shape, kept, kept, shape[-1:], (*shape[:-1], 1)[: len(shape)], shape[1:], ())
     return choices[int(draw.rng.integers(0, len(choices)))]
 
 
@@ -83,6 +85,12 @@ def _ignored(draw: Draw, shape: tuple[int, ...]) -> int:
     classes, number = shape[-1], draw.rng.integers
     choices = (int(number(0, classes)), classes + int(number(0, 300)), -int(number(1, 100)), -int(number(101, 2**31)))
     return choices[int(number(0, len(choices)))]
+
+
+def _causal(_: Draw, shape: tuple[int, ...]) -> Array:
+    """The last row keeps all, each one above it one less."""
+    rows, n = (1, *shape)[-2:]
+    return np.tri(rows, n, max(n - rows, 0), dtype=np.bool_)
 
 
 def _masks() -> list[Value]:
@@ -95,7 +103,7 @@ def _masks() -> list[Value]:
     return [
         lambda draw, shape: draw.rng.random(shape) < 0.7,
         lambda _draw, shape: np.arange(shape[-1]) < max(shape[-1] * 2 // 3, 1),
-        lambda _draw, shape: np.tri(shape[0], shape[-1], max(shape[-1] - shape[0], 0), dtype=np.bool_),
+        _causal,
         lengths,
         lambda _draw, shape: np.ones(shape, np.bool_),
         lambda draw, shape: draw.rng.random((*shape[:-1], 1)) < 0.7,
@@ -145,7 +153,7 @@ VALUES: Mapping[str, list[Value]] = {
     "causal": _constants(True, False),
     "flag": _constants(True, False),
     "count": [
-        *_constants(1, 2),
+        *[lambda _draw, shape, most=most: min(most, shape[-1]) for most in (9, 50, 1, 2, 17)],
         lambda _draw, shape: shape[-1],
         lambda draw, shape: int(draw.rng.integers(1, max(shape[-1], 1) + 1)),
     ],
@@ -202,6 +210,7 @@ def _call(
     targets: Mapping[str, Value],
     options: Mapping[str, Value],
     matrix: Array | None = None,
+    layout: str = "C",
 ) -> Batch | None:
     """A call with these second inputs and options; None where the operation does not define it."""
     draw = context.draw
@@ -212,7 +221,7 @@ def _call(
     labels = context.op.labels
     for name in named(context.op, "ignored_label") if labels else ():
         inputs[labels] = _with_ignored(draw, inputs[labels], drawn.get(name, context.op.options[name].default))
-    batch = context.around(inputs, options=drawn)
+    batch = context.around(inputs, options=drawn, layout=layout)
     return None if undefined(context.op, batch) else batch
 
 
@@ -250,7 +259,9 @@ _LARGE = ((4, 600), (4, 2100), (700, 3))
 Every second row is sorted, so that its parts differ in the mean."""
 
 
-def _larger(context: Context, name: str, values: Sequence[Value], forms: Sequence[dict[str, Value]]) -> Iterator[Batch]:
+def _larger(
+    context: Context, name: str, values: Sequence[Value], forms: Sequence[dict[str, Value]]
+) -> Iterator[Batch | None]:
     """An option's first values on larger calls, in each form."""
     draw = context.draw
     for place, (rows, n) in enumerate(_LARGE):
@@ -258,63 +269,122 @@ def _larger(context: Context, name: str, values: Sequence[Value], forms: Sequenc
             logits = _logits(draw, rows, n)
             logits[::2] = np.sort(logits[::2], axis=-1)
             options = _defining(context, {**form, name: values[place % len(values)]})
-            batch = _call(context, logits, {}, options)
-            if batch is not None:
-                yield batch
+            yield _call(context, logits, {}, options)
+
+
+_DEEP = ((2, 3, 5), (2, 2, 3, 4), (3, 3, 3))
+
+
+def _repeated(context: Context, name: str, values: Sequence[Value]) -> Iterator[Batch | None]:
+    """An option's first values for the last axes of larger arrays: each leading one has the same."""
+    if context.op.options[name].kind not in BROADCAST or not context.any_shape:
+        return
+    draw = context.draw
+    for place, shape in enumerate(_DEEP):
+        for make in values[place % 2 : 4 : 2]:
+            logits = draw.narrow(3.0 * draw.rng.standard_normal(shape))
+            yield _call(context, logits, {}, _defining(context, {name: _constants(make(draw, shape[1:]))[0]}))
 
 
 _MANY = (70, 150, 300)
+_QUERIES = (4, 20, 70)
 _LEVELS = (0.0, -2e4, 50.0)
 
 
 def _vectors(
     context: Context, name: str, values: Sequence[Value], forms: Sequence[dict[str, Value]]
-) -> Iterator[Batch]:
+) -> Iterator[Batch | None]:
     """An option's first values beside many vectors, whose scores lie about a level."""
     draw = context.draw
     for place, k in enumerate(_MANY if context.op.named("matrix") else ()):
         for turn, level in enumerate(_LEVELS):
-            x = np.concatenate([np.ones((4, 1)), 0.5 * draw.rng.standard_normal((4, 2))], axis=1)
+            rows = _QUERIES[(place + turn) % 3]
+            x = np.concatenate([np.ones((rows, 1)), 0.5 * draw.rng.standard_normal((rows, 2))], axis=1)
             about = max(level, draw.lowest / 4)
             first = draw.below(about, (k, 1), most=3) if turn else 3.0 * draw.rng.standard_normal((k, 1))
             matrix = draw.narrow(np.concatenate([first, draw.rng.standard_normal((k, 2))], axis=1))
             for make in values[(place + turn) % 2 : 4 : 2]:
                 options = _defining(context, {**forms[place % len(forms)], name: make})
-                batch = _call(context, x, {}, options, matrix)
-                if batch is not None:
-                    yield batch
+                yield _call(context, x, {}, options, matrix)
 
 
 def alone(context: Context) -> Iterator[Batch]:
     """No option at all; then each notable value of each option, on larger calls any, and each form of the second input."""
+    return _defined(_alone(context))
+
+
+def _defined(calls: Iterator[Batch | None]) -> Iterator[Batch]:
+    """Those that the operation defines."""
+    return (call for call in calls if call is not None)
+
+
+def _alone(context: Context) -> Iterator[Batch | None]:
     draw, single = context.draw, {name: _constants(value)[0] for name, value in per_row(context.op).items()}
-    plain = [_call(context, _logits(draw, rows, n), {}, _defining(context, {})) for rows, n in ((1, 3), (4, 3), (5, 5))]
-    for batch in plain:
-        if batch is not None:
-            yield batch
+    for rows, n in ((1, 3), (4, 3), (5, 5)):
+        yield _call(context, _logits(draw, rows, n), {}, _defining(context, {}))
     quick = context.profile.options < 100
     for name, values in _settable(context.op).items():
         for place, make in enumerate(values):
-            forms = [single, {}] if place < 4 and not quick else [({}, single)[place % 2]]
-            for form in forms:
-                batch = _call(context, _logits(draw, 5, 5), {}, _defining(context, {**form, name: make}))
-                if batch is not None:
-                    yield batch
+            for form in [single, {}] if place < 4 and not quick else [({}, single)[place % 2]]:
+                yield _call(context, _logits(draw, 5, 5), {}, _defining(context, {**form, name: make}))
+        for make in values[:3]:
+            yield _call(context, _spoiled(draw, _logits(draw, 5, 5)), {}, _defining(context, {**single, name: make}))
+        yield from _repeated(context, name, values)
         yield from _larger(context, name, values, (single, {}))
         yield from _vectors(context, name, values, (single, {}))
+    if quick:
+        yield from _pairs(context)
     for name, kind in list(context.op.inputs.items())[1:]:
         for place, make in enumerate(TARGETS.get(kind, ())):
-            form = (single, {})[place % 2]
-            batch = _call(context, _logits(draw, 6, 4), {name: make}, _defining(context, dict(form)))
-            if batch is not None:
-                yield batch
+            yield _call(context, _logits(draw, 6, 4), {name: make}, _defining(context, dict((single, {})[place % 2])))
+
+
+_EACH = 3
+"""Calls of every two options, where few are crossed at random."""
+
+
+def _pairs(context: Context) -> Iterator[Batch | None]:
+    """Every two options together, the values of each in turn."""
+    turns = {name: itertools.cycle(values) for name, values in _settable(context.op).items()}
+    for pair in itertools.combinations(turns, 2):
+        for _ in range(_EACH):
+            options = {name: next(turns[name]) for name in pair}
+            yield _call(context, _logits(context.draw, 5, 5), {}, _defining(context, options))
 
 
 _WIDTHS = (2, 3, 5, 5, 8, 17, 150)
+_OUTER = ((2, 4), (2, 2, 2), (8,), (1, 8), ())
+"""Shapes of the rows of a call, where the operation takes more than matrices."""
+_VIEWS = ("F", "sliced", "strided", "upside_down")
+
+
+def _placed(context: Context, rows: Array) -> tuple[Array, int]:
+    """Rows [8, n] as an array of another shape, and the axis that they lie along."""
+    outer = _OUTER[int(context.draw.rng.integers(0, len(_OUTER)))]
+    found = rows[: math.prod(outer)].reshape(*outer, rows.shape[1])
+    axis = int(context.draw.rng.integers(0, found.ndim)) if context.has_axis else found.ndim - 1
+    return np.moveaxis(found, -1, axis), axis - found.ndim
+
+
+def _spoiled(draw: Draw, rows: Array) -> Array:
+    """A NaN, or an infinity, anywhere, where the format has it."""
+    kinds = [np.nan] * draw.fmt.has_nan + [-np.inf, np.inf] * draw.fmt.has_inf
+    if not kinds:
+        return rows
+    found = rows.copy()
+    found[int(draw.rng.integers(0, len(found))), int(draw.rng.integers(0, found.shape[1]))] = draw.rng.choice(kinds)
+    return found
 
 
 def crossed(context: Context) -> Iterator[Batch]:
-    """Any options with any second inputs over telling rows: what needs several of them at once."""
+    """Any options with any second inputs over telling rows: what needs several of them at once.
+
+    Of operations that take them, arrays of other dimensions and along other axes; views; rows with NaN or an infinity.
+    """
+    return _defined(_crossed(context))
+
+
+def _crossed(context: Context) -> Iterator[Batch | None]:
     draw, settable = context.draw, _settable(context.op)
     chance = {name: 0.2 if context.op.options[name].rare else 0.5 for name in settable}
     rows_of = {n: iter(telling(draw, 8, n, max(context.profile.options, 8), masked=False)) for n in set(_WIDTHS)}
@@ -330,10 +400,17 @@ def crossed(context: Context) -> Iterator[Batch]:
             for name, kind in list(context.op.inputs.items())[1:]
             if kind in TARGETS and draw.rng.random() < 0.6
         }
-        batch = _call(context, draw.narrow(source[:rows]), targets, _defining(context, options))
-        if batch is not None:
-            yield batch
+        kind = draw.rng.random()
+        source = _spoiled(draw, source) if kind > _PLAIN else source
+        logits, layout = source[:rows], str(draw.rng.choice(_VIEWS)) if draw.rng.random() < 0.1 else "C"
+        if context.any_shape and kind < _SHAPED:
+            logits, axis = _placed(context, source)
+            options |= {name: _constants(axis)[0] for name in named(context.op, "axis") if axis != -1}
+        yield _call(context, draw.narrow(logits), targets, _defining(context, options), layout=layout)
 
+
+_SHAPED, _PLAIN = 0.3, 0.8
+"""Share of crossed calls in other shapes, and where that of calls with NaN or an infinity begins."""
 
 _TYPED: tuple[tuple[str, int, int], ...] = (
     ("int8", 4, 128),

@@ -204,11 +204,11 @@ class Causes:
         return None if failing is None else bool(failing.any())
 
     def _where(self, seen: _Seen, told: str) -> str:
-        """Where values fail: of this call and a few others, the one that says most (a small one sets nothing apart)."""
-        others = (self._seen(batch) for batch in itertools.islice(self._calls, _FITTED))
-        calls = [seen] if told else [seen, *(other for other in others if other is not None and other is not seen)]
-        texts = [diagnose.region_of(self._op, one.batch, one.observed, one.failing, one.truth, told) for one in calls]
-        return next((text for text in texts if "wrong" in text), texts[0])
+        """Where values fail: of this call, and of a few others, where this one's place is not known."""
+        others = () if told else (self._seen(batch) for batch in itertools.islice(self._calls, _FITTED))
+        calls = [seen, *(other for other in others if other is not None and other is not seen)]
+        known = [(one.batch, one.observed, one.failing, one.truth) for one in calls]
+        return diagnose.region_of(self._op, known, told) or diagnose.region_of(self._op, known[:1], told)
 
     def _failing(self, batch: Batch) -> NDArray[np.bool_] | None:
         """Which values of another call fail."""

@@ -8,15 +8,17 @@ profile accepts only its own. Anything that fits no word is a wrong special valu
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify.core.failures import UnknownNameError
-from xent_verify.core.formats import FloatArray
+from xent_verify.core.formats import FORMATS, FloatArray
 from xent_verify.core.model import Batch
 from xent_verify.ops import Op
+from xent_verify.ops.limits import run
+from xent_verify.ops.machine import Machine
 
 __all__ = ["PROFILES", "QUESTIONABLE", "Situation", "profile_named", "situations"]
 
@@ -88,8 +90,10 @@ def situations(op: Op, batch: Batch, observed: FloatArray, truth_hi: FloatArray)
     with np.errstate(all="ignore"):
         if op.result == "elements" and op.by_row and len(op.inputs) == 1 and not op.counted:
             return _row_situations(op, batch, observed, truth_hi)
-        found = _loss_situations(op, batch, observed, truth_hi) if op.name == "cross_entropy" else []
+        found = _smoothed(op, batch, observed, truth_hi)
+        found += _loss_situations(op, batch, observed, truth_hi) if op.name == "cross_entropy" else []
         found += _infinite_logits(op, batch, observed, truth_hi) if op.result == "loss" and not op.by_row else []
+        found += _of_nothing(op, batch, observed, truth_hi)
         return found + _unsound(batch, observed, truth_hi, found)
 
 
@@ -103,6 +107,21 @@ def _unsound(batch: Batch, observed: FloatArray, truth_hi: FloatArray, found: li
     if not mask.any():
         return []
     return [Situation("no softmax", mask, tuple(_plain_word(value) for value in observed[mask]))]
+
+
+def _of_nothing(op: Op, batch: Batch, observed: FloatArray, truth_hi: FloatArray) -> list[Situation]:
+    """NaN in the gradient of a result that is itself undefined, where the gradient is not: that of masked logits is 0."""
+    mask = np.isnan(observed) & ~np.isnan(truth_hi)
+    forward = op.differentiates
+    if forward is None or forward.result != op.result or not mask.any():
+        return []
+    inputs = {name: value for name, value in batch.inputs.items() if name in forward.inputs}
+    machine = Machine(*(FORMATS["float64"],) * 3)
+    undefined = np.isnan(
+        run(forward, next(iter(forward.algorithms)), replace(batch, op=forward.name, inputs=inputs), machine)
+    )
+    mask &= undefined
+    return [Situation("no softmax", mask, ("nan",))] if mask.any() else []
 
 
 def _row_situations(op: Op, batch: Batch, observed: FloatArray, truth_hi: FloatArray) -> list[Situation]:
@@ -158,18 +177,23 @@ def _loss_situations(op: Op, batch: Batch, observed: FloatArray, truth_hi: Float
     if reduction == "mean" and np.isnan(truth_hi).all() and clean:
         name = "mean over zero weight" if smoothing > 0 and _any_live(batch) else "mean over nothing"
         found.append(_single(name, observed, "zero" if observed == 0 else _plain_word(observed)))
-    masked = (x == -np.inf).any(axis=1)
-    unsound = np.isnan(x).any(axis=1) | (x == np.inf).any(axis=1) | (x == -np.inf).all(axis=1)
-    if smoothing > 0 and masked.any() and (clean or reduction == "none"):
-        mask = np.isposinf(truth_hi) & (masked & ~unsound if reduction == "none" else True)
-        words = tuple(_plain_word(value) for value in np.atleast_1d(observed[mask]))
-        found.append(Situation("-inf under label smoothing", mask, words))
     if target.ndim == 2 and smoothing == 0 and clean:
         hit = ((x == -np.inf) & (target.astype(np.float64) == 0)).any(axis=1)
         mask = (hit if reduction == "none" else np.asarray(hit.any())) & np.isfinite(truth_hi)
         if np.any(mask & np.isnan(observed)):
             found.append(Situation("zero target on -inf", mask & np.isnan(observed), ("nan",)))
     return found
+
+
+def _smoothed(op: Op, batch: Batch, observed: FloatArray, truth_hi: FloatArray) -> list[Situation]:
+    """A loss that is infinite where the labels are smoothed: a class of probability 0 has a share of every target."""
+    shares = [name for name, option in op.options.items() if option.kind == "share"]
+    mask = np.isposinf(truth_hi)
+    smoothed = op.result == "loss" and op.by_row and any(float(op.option(batch, name)) > 0 for name in shares)
+    if not (smoothed and mask.any()):
+        return []
+    words = tuple(_plain_word(value) for value in np.atleast_1d(observed[mask]))
+    return [Situation("-inf under label smoothing", mask, words)]
 
 
 def _infinite_logits(op: Op, batch: Batch, observed: FloatArray, truth_hi: FloatArray) -> list[Situation]:

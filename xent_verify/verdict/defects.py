@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from xent_verify.core.kinds import KINDS
 from xent_verify.core.model import Batch, Finding
-from xent_verify.verdict.causes import Causes
+from xent_verify.verdict.causes import UNKNOWN, Causes
 
 __all__ = ["Sign", "by_defect"]
 
@@ -70,10 +70,11 @@ def _compares(finding: Finding) -> bool:
     return KINDS[finding.kind].group == "relation" or finding.kind == _CONDUCT
 
 
-def _telling(finding: Finding, causes: Causes) -> tuple[bool, float]:
-    """Least for the sign that a defect is told by: what explains it, and then the call of the fewest numbers."""
+def _telling(finding: Finding, causes: Causes) -> tuple[bool, bool, float]:
+    """Least for the sign that a defect is told by: what explains it, what is told in words, the call of the fewest numbers."""
     if not finding.defect:
-        return False, 0.0
+        return False, False, 0.0
     explained = _compares(finding) if finding.defect == _COMPANY else bool(causes.named(finding.diagnosis))
     inputs = finding.minimal.inputs if finding.minimal else {}
-    return not explained, sum(value.size for value in inputs.values()) or math.inf
+    told = bool(finding.diagnosis) and not finding.diagnosis.startswith(UNKNOWN)
+    return not explained, not told, sum(value.size for value in inputs.values()) or math.inf
