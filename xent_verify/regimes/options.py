@@ -94,7 +94,7 @@ def _causal(_: Draw, shape: tuple[int, ...]) -> Array:
 
 
 def _masks() -> list[Value]:
-    """True where a logit is kept: any, all but the last ones, causal, a length for each row (0 among them), all, whole rows."""
+    """True where a logit is kept: any, whole rows, a length for each row (0 among them), causal, all but the last ones, all."""
 
     def lengths(draw: Draw, shape: tuple[int, ...]) -> Array:
         kept = draw.rng.integers(0, shape[-1] + 1, (*shape[:-1], 1))
@@ -102,11 +102,11 @@ def _masks() -> list[Value]:
 
     return [
         lambda draw, shape: draw.rng.random(shape) < 0.7,
-        lambda _draw, shape: np.arange(shape[-1]) < max(shape[-1] * 2 // 3, 1),
-        _causal,
-        lengths,
-        lambda _draw, shape: np.ones(shape, np.bool_),
         lambda draw, shape: draw.rng.random((*shape[:-1], 1)) < 0.7,
+        lengths,
+        _causal,
+        lambda _draw, shape: np.arange(shape[-1]) < max(shape[-1] * 2 // 3, 1),
+        lambda _draw, shape: np.ones(shape, np.bool_),
         *[lambda draw, shape: draw.rng.random(_broadcasting(draw, shape)) < 0.6] * 2,
         *[lambda draw, shape: draw.rng.random(shape) < draw.rng.random()] * 4,
     ]
@@ -327,8 +327,9 @@ def _alone(context: Context) -> Iterator[Batch | None]:
         for place, make in enumerate(values):
             for form in [single, {}] if place < 4 and not quick else [({}, single)[place % 2]]:
                 yield _call(context, _logits(draw, 5, 5), {}, _defining(context, {**form, name: make}))
-        for make in values[:3]:
-            yield _call(context, _spoiled(draw, _logits(draw, 5, 5)), {}, _defining(context, {**single, name: make}))
+        for make in values[:2]:
+            for logits in (_spoiled(draw, _logits(draw, 5, 5)), draw.narrow(telling(draw, 9, 5, masked=False)[0])):
+                yield _call(context, logits, {}, _defining(context, {**single, name: make}))
         yield from _repeated(context, name, values)
         yield from _larger(context, name, values, (single, {}))
         yield from _vectors(context, name, values, (single, {}))
@@ -340,16 +341,20 @@ def _alone(context: Context) -> Iterator[Batch | None]:
 
 
 _EACH = 3
-"""Calls of every two options, where few are crossed at random."""
+"""Values of an option that every two options are tried with, where few are crossed at random."""
 
 
 def _pairs(context: Context) -> Iterator[Batch | None]:
-    """Every two options together, the values of each in turn."""
-    turns = {name: itertools.cycle(values) for name, values in _settable(context.op).items()}
-    for pair in itertools.combinations(turns, 2):
-        for _ in range(_EACH):
+    """Every two options together, the first values of each in turn, on ordinary and telling rows and on spoiled ones."""
+    draw = context.draw
+    turns = {name: itertools.cycle(values[:_EACH]) for name, values in _settable(context.op).items()}
+    for place, pair in enumerate(itertools.combinations(turns, 2)):
+        for turn in range(_EACH):
             options = {name: next(turns[name]) for name in pair}
-            yield _call(context, _logits(context.draw, 5, 5), {}, _defining(context, options))
+            plain = (place + turn) % 2
+            rows = _logits(draw, 5, 11) if plain else draw.narrow(telling(draw, 9, 11, masked=False)[0])
+            for logits in (rows, _spoiled(draw, _logits(draw, 5, 11))):
+                yield _call(context, logits, {}, _defining(context, options))
 
 
 _WIDTHS = (2, 3, 5, 5, 8, 17, 150)
@@ -367,12 +372,11 @@ def _placed(context: Context, rows: Array) -> tuple[Array, int]:
 
 
 def _spoiled(draw: Draw, rows: Array) -> Array:
-    """A NaN, or an infinity, anywhere, where the format has it."""
-    kinds = [np.nan] * draw.fmt.has_nan + [-np.inf, np.inf] * draw.fmt.has_inf
-    if not kinds:
-        return rows
+    """A NaN and infinities of both signs, where the format has them, each in a row of its own as far as there are rows."""
+    kinds = draw.rng.permutation([np.nan] * draw.fmt.has_nan + [-np.inf, np.inf] * draw.fmt.has_inf)
     found = rows.copy()
-    found[int(draw.rng.integers(0, len(found))), int(draw.rng.integers(0, found.shape[1]))] = draw.rng.choice(kinds)
+    for row, kind in zip(draw.rng.permutation(len(found)), kinds, strict=False):
+        found[row, int(draw.rng.integers(0, found.shape[1]))] = kind
     return found
 
 
