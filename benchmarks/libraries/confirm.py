@@ -96,15 +96,12 @@ def of_value(result: dict[str, Any], finding: dict[str, Any]) -> dict[str, Any]:
 
 
 def _error_agrees(true: Any, observed: float, recorded: Any, dtype: str) -> bool:
-    """|y - t| / ulp(t), from scratch, where both are numbers."""
+    """|y - t| / ulp(t), from scratch, where both are numbers; no error was recorded where the truth was thought to be none."""
     form = FORMATS[dtype]
-    if (
-        not math.isfinite(observed)
-        or recorded is None
-        or not math.isfinite(float(recorded))
-        or abs(true) > form.max_finite
-    ):
+    if not math.isfinite(observed) or abs(true) > form.max_finite:
         return True
+    if recorded is None or not math.isfinite(float(recorded)):
+        return recorded is not None
     power = form.e_min if true == 0 else max(int(mpmath.floor(mpmath.log(abs(true), 2))), form.e_min)
     error = abs(mpmath.mpf(observed) - true) / mpmath.mpf(2) ** (power - form.precision + 1)
     return bool(abs(error - mpmath.mpf(float(recorded))) <= mpmath.mpf(2) ** -18 * (1 + error))
