@@ -13,6 +13,7 @@ from xent_verify.core import layouts
 from xent_verify.core.formats import FORMATS
 from xent_verify.core.model import Batch, Outcome, Raised, Returned
 from xent_verify.diagnose import MISTAKES, Diagnosis, Mistake, explain, infer
+from xent_verify.diagnose.values import EXPONENTIALS
 from xent_verify.implementations import find
 from xent_verify.ops import OPS, op_named
 from xent_verify.regimes import plan
@@ -513,3 +514,12 @@ def test_a_token_log_probability_has_the_causes_of_log_softmax() -> None:
     found = diagnosed(log_of_p, batch)
     assert found is not None
     assert found.mistake == "log-of-rounded-p"
+
+
+@pytest.mark.parametrize("kind", ["a table", "a polynomial", "(Schraudolph)"])
+def test_an_exponential_of_low_accuracy_is_no_nan_at_minus_infinity(kind: str) -> None:
+    """Else any NaN of a masked class would be laid to it."""
+    chosen = [exponential for name, exponential in EXPONENTIALS if kind in name]
+    assert chosen
+    for exponential in chosen:
+        assert 0 <= exponential(np.array([-np.inf], F32))[0] < 1e-30

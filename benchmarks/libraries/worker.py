@@ -30,8 +30,9 @@ BUDGET = 1500.0
 
 
 def compact(finding: dict[str, Any]) -> dict[str, Any]:
-    """A finding without its worst example; what is only information also without its minimal one and its script."""
+    """A finding and its parts without worst examples; what is only information also without its minimal one and its script."""
     kept = {key: value for key, value in finding.items() if key != "worst" and not key.startswith("share")}
+    kept |= {key: list(map(compact, kept[key])) for key in ("parts",) if key in kept}
     if finding["severity"] == "info":
         kept = {key: value for key, value in kept.items() if key not in ("minimal", "script")}
     return kept
