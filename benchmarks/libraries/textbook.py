@@ -110,7 +110,7 @@ def _logsumexp(row: Sequence[Any]) -> Any:
 
 
 def _products(hidden: Any, weight: Any, bias: Any) -> list[list[Any]]:
-    """The logits of a linear layer, exact."""
+    """The logits of a linear layer."""
     shift = [mpmath.mpf(0)] * len(weight) if bias is None else _numbers(np.broadcast_to(bias, len(weight)))
     return [
         [mpmath.fdot(_numbers(row), _numbers(one)) + b for one, b in zip(weight, shift, strict=True)] for row in hidden
@@ -188,11 +188,17 @@ def _gumbel(u: Any) -> Any:
 
 def _scores(row: Sequence[Any], options: Mapping[str, Any], kept: Sequence[Any], bias: Sequence[Any]) -> list[Any]:
     """Scaled, capped, biased, masked."""
-    scale, cap = mpmath.mpf(float(options.get("scale", 1.0))), options.get("softcap")
-    scaled = [scale * value for value in row]
-    if cap is not None:
-        scaled = [mpmath.mpf(float(cap)) * mpmath.tanh(value / mpmath.mpf(float(cap))) for value in scaled]
+    scale = mpmath.mpf(float(options.get("scale", 1.0)))
+    scaled = _capped([scale * value for value in row], options)
     return [value + b if keep else -mpmath.inf for value, b, keep in zip(scaled, bias, kept, strict=True)]
+
+
+def _capped(row: Sequence[Any], options: Mapping[str, Any]) -> list[Any]:
+    """cap tanh(x / cap) of each, where there is a cap."""
+    if options.get("softcap") is None:
+        return list(row)
+    cap = mpmath.mpf(float(options["softcap"]))
+    return [cap * mpmath.tanh(value / cap) for value in row]
 
 
 def _attention_softmax(inputs: Mapping[str, Any], options: Mapping[str, Any], index: tuple[int, ...]) -> Any:
@@ -244,10 +250,12 @@ def _loss(
     reduction = options.get("reduction", "mean")
     rows = [index[0]] if reduction == "none" else range(len(x))
     losses, divisor = [], mpmath.mpf(0)
+    penalty = mpmath.mpf(float(options.get("lse_square_scale", 0.0)))
     for r in rows:
-        row = _numbers(x[r])
+        row = _capped(_numbers(x[r]), options)
         used = [(c, a) for c, a in enumerate(_coefficients(target[r], len(row), options)) if a != 0]
         losses.append(mpmath.fsum(-a * log_p(row, c) for c, a in used) if used else mpmath.mpf(0))
+        losses[-1] += penalty * _logsumexp(row) ** 2 if used and penalty else 0
         if np.ndim(target[r]):
             divisor += 1
         elif int(target[r]) != options.get("ignore_index", -100):
