@@ -179,6 +179,13 @@ def _projected(power: int) -> Formula:
     return _of_element(run)
 
 
+def _chosen(inputs: Mapping[str, Any], options: Mapping[str, Any], index: tuple[int, ...]) -> Any:
+    """One of the k largest weights of a row, in falling order."""
+    weights, _ = _shares(_numbers(inputs["x"][index[:-1]]))
+    top = sorted(weights, reverse=True)[: int(options.get("k", 2))]
+    return top[index[-1]] / (mpmath.fsum(top) if options.get("renormalise") else 1)
+
+
 def _gumbel(u: Any) -> Any:
     """-log(-log u); nothing outside [0, 1]."""
     if u in (0, 1):
@@ -344,6 +351,7 @@ FORMULAS: Mapping[str, Formula] = {
         _products(inputs["hidden"], inputs["weight"], options.get("bias")), inputs["target"], options, index
     ),
     "token_logprob": _of_token,
+    "topk_softmax": _chosen,
     "attention": _attention,
     "attention_lse": lambda *call: _logsumexp(_attended(*call)),
     "attention_softmax": _attention_softmax,
