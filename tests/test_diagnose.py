@@ -523,3 +523,13 @@ def test_an_exponential_of_low_accuracy_is_no_nan_at_minus_infinity(kind: str) -
     assert chosen
     for exponential in chosen:
         assert 0 <= exponential(np.array([-np.inf], F32))[0] < 1e-30
+
+
+@pytest.mark.parametrize("fmt", ["float64", "float32"])
+def test_inputs_flushed_to_zero_are_not_taken_for_narrow_ones(fmt: str) -> None:
+    """Processors may take subnormals for 0; in a narrower format they are 0, too."""
+    tiny = FORMATS[fmt].smallest_subnormal
+    batch = Batch("gumbel", fmt, "test", {"u": FORMATS[fmt].narrow(np.array([0.5, *(tiny * np.arange(1, 40))]))})
+    told = diagnosed(lambda u: -np.log(-np.log(np.where(u < FORMATS[fmt].smallest_normal, 0, u))), batch)
+    assert told is not None
+    assert "subnormal inputs are taken for 0" in told.text
