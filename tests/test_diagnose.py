@@ -13,6 +13,7 @@ from xent_verify.core import layouts
 from xent_verify.core.formats import FORMATS
 from xent_verify.core.model import Batch, Outcome, Raised, Returned
 from xent_verify.diagnose import MISTAKES, Diagnosis, Mistake, explain, infer
+from xent_verify.diagnose.values import EXPONENTIALS
 from xent_verify.implementations import find
 from xent_verify.ops import OPS, op_named
 from xent_verify.regimes import plan
@@ -513,3 +514,22 @@ def test_a_token_log_probability_has_the_causes_of_log_softmax() -> None:
     found = diagnosed(log_of_p, batch)
     assert found is not None
     assert found.mistake == "log-of-rounded-p"
+
+
+@pytest.mark.parametrize("kind", ["a table", "a polynomial", "(Schraudolph)"])
+def test_an_exponential_of_low_accuracy_is_no_nan_at_minus_infinity(kind: str) -> None:
+    """Else any NaN of a masked class would be laid to it."""
+    chosen = [exponential for name, exponential in EXPONENTIALS if kind in name]
+    assert chosen
+    for exponential in chosen:
+        assert 0 <= exponential(np.array([-np.inf], F32))[0] < 1e-30
+
+
+@pytest.mark.parametrize("fmt", ["float64", "float32"])
+def test_inputs_flushed_to_zero_are_not_taken_for_narrow_ones(fmt: str) -> None:
+    """Processors may take subnormals for 0; in a narrower format they are 0, too."""
+    tiny = FORMATS[fmt].smallest_subnormal
+    batch = Batch("gumbel", fmt, "test", {"u": FORMATS[fmt].narrow(np.array([0.5, *(tiny * np.arange(1, 40))]))})
+    told = diagnosed(lambda u: -np.log(-np.log(np.where(u < FORMATS[fmt].smallest_normal, 0, u))), batch)
+    assert told is not None
+    assert "subnormal inputs are taken for 0" in told.text

@@ -100,6 +100,14 @@ def test_what_occurs_in_the_failing_calls_is_a_condition() -> None:
     assert told(lambda ignores, mean, masked: masked) == "calls with logits of -inf"
 
 
+def test_single_losses_are_no_condition() -> None:
+    """A mean hides what is wrong in one loss: that no reduced call fails says nothing about its cause."""
+    conditions, x = Conditions(OPS["cross_entropy"]), {"logits": np.zeros((4, 5), F32), "target": np.zeros(4, np.int64)}
+    for reduction in ("none", "sum", "mean") * 50:
+        conditions.add(Batch("cross_entropy", "float32", "r", x, {"reduction": reduction}), wrong=reduction == "none")
+    assert conditions.text() == ""
+
+
 def test_two_words_together_are_a_condition() -> None:
     both = told(lambda ignores, mean, masked: ignores and mean)
     assert both == "calls with labels to ignore and reduction = mean"

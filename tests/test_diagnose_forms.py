@@ -22,6 +22,11 @@ def test_a_constant_factor_is_found(factor: float) -> None:
     assert "times the true one" in form_of([sample(factor * TRUE)] * 2, 8)
 
 
+def test_answers_that_are_nearly_0_have_no_factor() -> None:
+    """Any small number times the true values explains them."""
+    assert "times" not in form_of([sample(1e-20 * TRUE)] * 2, 8)
+
+
 @given(st.floats(-50, 50).filter(lambda c: abs(c) > 1e-3))
 @example(-0.7)  # one value becomes 0
 def test_a_constant_shift_is_found(shift: float) -> None:

@@ -99,6 +99,13 @@ def test_a_mean_over_zero_weight_is_not_a_mean_over_nothing() -> None:
     assert not verdict(smoothed, np.inf).kinds()
 
 
+def test_a_nan_shows_in_its_own_element_alone_where_elements_are_apart() -> None:
+    """Outside [0, 1] a Gumbel quantile is a convention, beside a NaN too; the NaN itself must show."""
+    batch = Batch("gumbel", "float32", "test", {"u": np.array([-1e-38, np.nan, 0.5], np.float32)})
+    assert not verdict(batch, [-4.5, np.nan, 0.36651292]).kinds()
+    assert verdict(batch, [-4.5, 0.0, 0.36651292]).kinds() == {"nan_hidden"}
+
+
 def test_the_gradient_at_a_masked_target_may_be_rounded() -> None:
     """-1 there is the negative sum of the others, which sound code adds up in floats."""
     inputs = {"logits": np.array([[-np.inf, 0.0, 1.0]], np.float32), "target": np.array([0])}

@@ -7,18 +7,25 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from xent_verify.auditing.audit import audit, formats_of
+from xent_verify.regimes import plan
+from xent_verify.truth import certify
 from xent_verify.verdict.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks" / "libraries"))
 
-from entries import Entry, entries, glue, read  # noqa: E402  a script's neighbour, not a package
+from entries import LIBRARIES, Entry, entries, glue, read  # noqa: E402  a script's neighbour, not a package
+from textbook import true_value  # noqa: E402
 
 TABLE = read(ROOT / "benchmarks" / "kernels" / "kernels.toml")
 ENTRIES = [entry for library in TABLE.values() for entry in entries(library)]
+OPERATIONS = sorted(
+    {entry.op for table in (TABLE, read(LIBRARIES)) for part in table.values() for entry in entries(part)}
+)
 OF_A_TABLE = {
     "requires", "bare", "versions", "shares", "environment", "build", "releases", "settings", "kernels", "said"
 }  # fmt: skip
@@ -53,3 +60,19 @@ def test_kernels_are_many() -> None:
     """Twelve of eight projects at least."""
     assert len({(entry.target, entry.op) for entry in ENTRIES}) >= 12
     assert len(TABLE) >= 8
+
+
+@pytest.mark.parametrize("op", OPERATIONS)
+def test_plain_formulas_agree_with_the_truth(op: str) -> None:
+    """What confirms a failure shares nothing with the package's truth; they are the same numbers, by every option."""
+    chosen = {}
+    for batch in plan(op, "float64", profile="quick", regimes=["ordinary", "masks", "state", "options"]):
+        if 0 < batch.x.size < 400:
+            chosen.setdefault((batch.regime, *sorted(batch.options)), batch)
+    assert len(chosen) >= 3
+    for batch in chosen.values():
+        true = np.asarray(certify(batch).rounded("float64"))
+        for place in {0, true.size - 1}:
+            index = tuple(int(i) for i in np.unravel_index(place, true.shape))
+            plain = float(true_value(op, batch.inputs, batch.options, index))
+            np.testing.assert_allclose(plain, true[index], rtol=2.0**-50, atol=5e-324, err_msg=f"{batch.options}")

@@ -45,6 +45,13 @@ def test_entmax_has_sum_1_and_one_threshold(row: list[float]) -> None:
     assert (np.array(row)[p == 0] / 2 <= tau.max() + 1e-13).all()
 
 
+@pytest.mark.parametrize("op", ["sparsemax", "entmax15"])
+def test_a_gap_of_any_size_leaves_a_number(op: str) -> None:
+    """Also one whose half the split of a double-double product cannot hold."""
+    for largest in (2.0**996, 1.3393857589828342e300, 1.7e308):
+        assert np.asarray(reference(op, [[largest, 0.0], [largest, -largest]])).tolist() == [[1.0, 0.0]] * 2
+
+
 @pytest.mark.parametrize("power", [1, 2])
 def test_what_lies_just_above_the_threshold_is_kept(power: int) -> None:
     """One below the largest is outside; nearer than any double can tell it is inside, and the reading decides so."""

@@ -23,6 +23,9 @@ from xent_verify.vectors import Selection, chosen, judged, read_answers, read_ve
 _FIGURES = ("correctly_rounded", "p99_ulp", "max_kl_nats", "losses_to_zero")
 """Of the summary's columns."""
 
+_TOLD = ("kind", "severity", "message", "count", "regimes", "diagnosis")
+"""Of a part of a finding."""
+
 FOLDER = Path("build/answers")
 TIMEOUT = 60.0
 BUDGET = 1500.0
@@ -30,8 +33,11 @@ BUDGET = 1500.0
 
 
 def compact(finding: dict[str, Any]) -> dict[str, Any]:
-    """A finding without its worst example; what is only information also without its minimal one and its script."""
+    """A finding without its worst example, and its parts in words; what is only information also without its minimal one
+    and its script."""
     kept = {key: value for key, value in finding.items() if key != "worst" and not key.startswith("share")}
+    if "parts" in kept:
+        kept["parts"] = [{name: part[name] for name in _TOLD if name in part} for part in kept["parts"]]
     if finding["severity"] == "info":
         kept = {key: value for key, value in kept.items() if key not in ("minimal", "script")}
     return kept

@@ -70,7 +70,11 @@ def form_of(samples: Sequence[Sample], least: int) -> str:
     told = f"({count} values of {len(found)} calls)"
     factor = _fitted(given / true, np.abs(true) / limit)
     scaled, bound = factor * true, limit * max(1.0, abs(factor))
-    if factor != 0 and _explains(scaled, given, bound) and _tells(scaled, given, true):
+    if (
+        not _explains(np.zeros_like(given), given, limit)
+        and _explains(scaled, given, bound)
+        and _tells(scaled, given, true)
+    ):
         return f"every failing value is {_named(factor, true, given, limit)} times the true one {told}"
     shift = _fitted(given - true, 1 / limit)
     if _explains(true + shift, given, limit) and _tells(true + shift, given, true):

@@ -158,6 +158,12 @@ def _zero_times(case: Case) -> Iterator[Prediction]:
         yield "0·(-inf) at masked logits", case.result(np.where(masked, case.p * case.log_p, case.log_p))
 
 
+def _subnormal_as_zero(case: Case) -> Iterator[tuple[str, Array]]:
+    small = (np.abs(case.rows) < case.form.smallest_normal) & (case.rows != 0)
+    if small.any():
+        yield "the right result with 0 for subnormal numbers", np.where(small, 0 * case.rows, case.rows)
+
+
 def _narrowed(case: Case) -> Iterator[tuple[str, Array]]:
     for name, dtype in (
         ("float32", np.dtype(np.float32)),
@@ -199,6 +205,7 @@ CHANGES: tuple[tuple[str, str, Changed, bool], ...] = (
     ("nan-ignored", "NaN is ignored", _nan_ignored, True),
     ("mask-filled", MASK_FILLED, _mask_filled, True),
     ("stops-at-mask", "a -inf logit is taken for the end of the row", _stops_at_mask, False),
+    ("flushed-input", "subnormal inputs are taken for 0", _subnormal_as_zero, False),
     ("narrow-input", "logits are rounded to a narrower format", _narrowed, False),
 )
 """The right computation on changed logits: key, sentence, the changes, whether they are about special values."""
@@ -223,6 +230,7 @@ MISTAKES: tuple[Mistake, ...] = (
     _changed("stops-at-mask"),
     Mistake("zero-times-infinity", "0 is multiplied by an infinity or NaN", _zero_times, special=True),
     Mistake("infinity-replaced", "an infinite value is replaced or lost", _infinity, special=True),
+    _changed("flushed-input"),
     _changed("narrow-input"),
 )
 

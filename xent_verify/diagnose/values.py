@@ -236,6 +236,7 @@ def _limit(steps: int) -> Callable[[Array], Array]:
 
 def _table(size: int) -> Callable[[Array], Array]:
     def linear(d: Array) -> Array:
+        d = np.maximum(d, -1000)
         steps = np.floor(d * size)
         return np.asarray(np.exp(steps / size) * (1 + (d - steps / size)))
 
@@ -246,7 +247,8 @@ def _taylor(degree: int) -> Callable[[Array], Array]:
     """2^k times a polynomial of the rest, |rest| <= ln 2 / 2."""
 
     def series(d: Array) -> Array:
-        k = np.rint(np.maximum(d, -1000) / np.log(2))
+        d = np.maximum(d, -1000)
+        k = np.rint(d / np.log(2))
         rest = d - (k * np.log(2)).astype(d.dtype)
         value = np.ones_like(rest)
         for j in range(degree, 0, -1):

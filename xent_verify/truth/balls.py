@@ -326,7 +326,8 @@ class Balls(Verbs):
     def threshold(self, x: Ball, power: int) -> Ball:
         """Unknown where it is not known which elements lie above it."""
         tau: Ball = super().threshold(x, power)
-        unknown = (self._unsure(x, power) & self._moved(x))[:, None]
+        lost = np.isinf(np.broadcast_to(x.r, x.shape)).any(axis=-1)
+        unknown = (lost | (self._unsure(x, power) & self._moved(x)))[:, None]
         return Ball(self, tau.v, tau.lo, np.where(unknown, np.inf, tau.r))
 
     @staticmethod

@@ -84,7 +84,9 @@ def _facts(op: Op, batch: Batch) -> Iterator[Fact]:
         if option.kind == "reduction" and name not in batch.options:
             yield f"{name} = {{}}", str(option.default)
     for name, value in batch.options.items():
-        yield from _of_option(op, name, value)
+        single = name in op.options and op.options[name].kind == "reduction" and value == "none"
+        if not single:  # sums hide what is wrong in one loss, so that this tells nothing
+            yield from _of_option(op, name, value)
 
 
 def _present(what: str, where: NDArray[np.bool_]) -> Iterator[Fact]:

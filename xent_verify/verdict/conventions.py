@@ -94,14 +94,20 @@ def situations(op: Op, batch: Batch, observed: FloatArray, truth_hi: FloatArray)
         found += _loss_situations(op, batch, observed, truth_hi) if op.name == "cross_entropy" else []
         found += _infinite_logits(op, batch, observed, truth_hi) if op.result == "loss" and not op.by_row else []
         found += _of_nothing(op, batch, observed, truth_hi)
-        return found + _unsound(batch, observed, truth_hi, found)
+        return found + _unsound(op, batch, observed, truth_hi, found)
 
 
-def _unsound(batch: Batch, observed: FloatArray, truth_hi: FloatArray, found: list[Situation]) -> list[Situation]:
-    """Results that would need the softmax of a row that has none (+inf, or nothing finite), without a NaN anywhere."""
-    if any(np.isnan(value.astype(np.float64)).any() for value in batch.inputs.values()):
+def _unsound(
+    op: Op, batch: Batch, observed: FloatArray, truth_hi: FloatArray, found: list[Situation]
+) -> list[Situation]:
+    """Results that would need the softmax of a row that has none (+inf, or nothing finite), without a NaN that could show."""
+    nan = [np.isnan(value.astype(np.float64)) for value in batch.inputs.values()]
+    alone = not op.by_row and truth_hi.shape == batch.x.shape  # each element is of its own inputs
+    if not alone and any(one.any() for one in nan):
         return []
     mask = np.isnan(truth_hi)
+    for one in nan:
+        mask = mask & ~one if alone else mask
     for situation in found:
         mask &= ~situation.mask
     if not mask.any():
