@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from xent_verify import audit
-from xent_verify.core.model import Finding, Report, joined
+from xent_verify.core.model import Example, Finding, Report, joined
 from xent_verify.report import render_text
 from xent_verify.report.json import from_json, to_json
 
@@ -87,6 +87,17 @@ def test_the_gravest_sign_leads() -> None:
     counted = Finding("overflow", "fail", "new", 1, 2, (), defect="one")
     (finding,) = joined([waived, counted])
     assert (finding.kind, finding.severity, finding.kinds) == ("overflow", "fail", ("overflow", "nan"))
+
+
+def test_a_sign_whose_minimal_example_is_right_does_not_lead() -> None:
+    """What only shows in company is told by the sign that compares."""
+    right = Example({}, {}, "C", (), "", 0.0, 0.0, 0.3, 0.02)
+    alone = Finding("inaccurate", "fail", "a", 1, 2, (), minimal=right, defect="one")
+    company = Finding("stateful", "fail", "b", 1, 2, (), relation="repeat", defect="one")
+    (finding,) = joined([alone, company])
+    assert finding.kind == "inaccurate"  # neither shows by itself: the first
+    (finding,) = joined([company, alone])
+    assert finding.kind == "stateful"
 
 
 def test_signs_without_a_defect_stay_apart() -> None:

@@ -12,7 +12,7 @@ from samples import thinned
 from xent_verify.core import layouts
 from xent_verify.core.formats import FORMATS
 from xent_verify.core.model import Batch, Outcome, Raised, Returned
-from xent_verify.diagnose import MISTAKES, Diagnosis, Mistake, explain, infer
+from xent_verify.diagnose import MISTAKES, Diagnosis, Mistake, explain, infer, region_of
 from xent_verify.diagnose.values import EXPONENTIALS
 from xent_verify.implementations import find
 from xent_verify.ops import OPS, op_named
@@ -533,3 +533,39 @@ def test_inputs_flushed_to_zero_are_not_taken_for_narrow_ones(fmt: str) -> None:
     told = diagnosed(lambda u: -np.log(-np.log(np.where(u < FORMATS[fmt].smallest_normal, 0, u))), batch)
     assert told is not None
     assert "subnormal inputs are taken for 0" in told.text
+
+
+def test_a_region_is_one_of_all_failing_calls() -> None:
+    """What one call leaves open, several settle: rows of three equal logits and more are wrong, in any place and of any size."""
+
+    def call(*given: list[float]) -> tuple[Batch, Any, Any, Any]:
+        batch = rows(*given)
+        truth = certify(batch)
+        failing = np.array([[row.count(max(row)) > 2] * len(row) for row in given])
+        return batch, np.where(failing, F32(0.5), truth.rounded("float32")), failing, truth
+
+    calls = [
+        call(
+            [k, k, k, k - 3.0],
+            [9.0, 1.0, 2.0, k],
+            [-4.0, -9.0, k - 9.0, -5.0],
+            [4.0 + k, 4.0 + k, 1.0, 0.0],
+            [k, k, k - 2.0, k - 4.0],
+        )
+        for k in (0.25, 3.0, 0.75, -1.0, -2.0)
+    ]
+    assert "wrong only for rows with ≥ 3 logits equal to the largest" in region_of(OPS["softmax"], calls)
+
+
+def test_a_second_row_of_logits_has_regions_too() -> None:
+    """A divergence that is wrong where the second row reaches below -100."""
+    second = [[0.0, -30.0 * k] for k in range(20)]
+    batch = Batch(
+        "kl_divergence", "float32", "", {"logits_p": np.zeros((20, 2), F32), "logits_q": np.array(second, F32)}
+    )
+    truth = certify(batch)
+    failing = np.array([low < -100 for _, low in second])
+    told = region_of(
+        OPS["kl_divergence"], [(batch, np.where(failing, F32(0.5), truth.rounded("float32")), failing, truth)]
+    )
+    assert "wrong only for rows with min logits_q ≤ -120" in told

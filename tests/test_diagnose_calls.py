@@ -52,6 +52,18 @@ def test_a_wrong_interval_of_an_option_is_bisected() -> None:
     )
 
 
+def test_options_that_fail_together_are_named_together() -> None:
+    call = rows(1, 2, "attention_softmax", softcap=2.0, mask=np.array([True, False]))
+    told = option(OPS["attention_softmax"], call, lambda one: {"softcap", "mask"} <= set(one.options))
+    assert told == "wrong with softcap and mask together, right without either"
+
+
+def test_an_option_that_is_wrong_at_any_size_has_no_interval() -> None:
+    call = rows(1, 2, "softmax_temperature", temperature=36.6)
+    told = option(OPS["softmax_temperature"], call, lambda one: "temperature" in one.options)
+    assert told == "wrong with temperature, right without it"
+
+
 def test_an_option_that_makes_the_difference_is_named() -> None:
     op = OPS["cross_entropy"]
     inputs = {"logits": np.zeros((2, 3), F32), "target": np.array([0, 1], np.uint16)}

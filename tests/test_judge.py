@@ -11,7 +11,7 @@ import pytest
 
 from xent_verify.core.formats import FORMATS
 from xent_verify.core.model import Batch, Returned
-from xent_verify.ops import OPS
+from xent_verify.ops import OPS, op_named
 from xent_verify.truth import certify
 from xent_verify.verdict import conventions
 from xent_verify.verdict.judge import Judgement, Rules, judge
@@ -153,3 +153,23 @@ def test_nan_at_an_infinite_logit_of_a_binary_loss_is_a_convention(
     value = Returned(np.array(answer, np.float32), "float32")
     found = judge(OPS[batch.op], batch, value, certify(batch), Rules(special=special))
     assert {hit.severity for hit in found.hits} == severities
+
+
+def test_smoothing_over_a_bias_of_minus_infinity_may_give_nan() -> None:
+    """As smoothing over a masked logit may: 0 times the infinite loss of the label."""
+    inputs = {"hidden": np.zeros((1, 1)), "weight": np.zeros((2, 1)), "target": np.array([0])}
+    arrays = {name: value if name == "target" else value.astype(np.float32) for name, value in inputs.items()}
+    options = {"bias": np.array([-np.inf, -0.75], np.float32), "label_smoothing": 1.0}
+    batch = Batch("linear_cross_entropy", "float32", "test", arrays, options)
+    value = Returned(np.array(np.nan, np.float32), "float32")
+    assert not judge(OPS[batch.op], batch, value, certify(batch), Rules()).hits
+
+
+@pytest.mark.parametrize(("kept", "fine"), [(False, True), (True, False)])
+def test_nan_in_the_gradient_of_a_row_without_a_softmax_is_a_convention(kept: bool, fine: bool) -> None:
+    """The mask makes the gradient 0, and the row's own result is undefined; of any other row NaN is wrong."""
+    inputs = {"x": np.zeros((1, 2), np.float32), "grad": np.ones((1, 2), np.float32)}
+    batch = Batch("vjp(attention_softmax)", "float32", "test", inputs, {"mask": np.array([[kept, False]])})
+    value = Returned(np.full((1, 2), np.nan, np.float32), "float32")
+    found = judge(op_named(batch.op), batch, value, certify(batch), Rules())
+    assert (not any(hit.severity == "fail" for hit in found.hits)) == fine

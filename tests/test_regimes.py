@@ -338,3 +338,14 @@ def test_unknown_names_are_usage_errors() -> None:
         next(plan("sotfmax", "float32"))
     with pytest.raises(UnknownNameError, match="profile"):
         next(plan("softmax", "float32", profile="slow"))
+
+
+def test_options_meet_larger_arrays_and_each_other() -> None:
+    """A mask of the last axes beside scores of three dimensions, every two options together, NaN beside an option."""
+    calls = list(plan("attention_softmax", "float32", profile="quick", regimes=["options", "crossed"]))
+    masks = [batch for batch in calls if np.ndim(batch.options.get("mask")) == 2]
+    assert any(batch.x.ndim == 3 for batch in masks)
+    settable = [name for name, option in OPS["attention_softmax"].options.items() if option.kind != "axis"]
+    for pair in combinations(settable, 2):
+        assert any(set(pair) <= set(batch.options) for batch in calls), pair
+    assert any(batch.options and np.isnan(batch.x).any() for batch in calls)

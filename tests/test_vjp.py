@@ -227,3 +227,32 @@ def test_a_backward_function_is_audited_like_any_other(function: Function, fine:
     report = audit(function, op="vjp(softmax)", dtypes=["float32"], profile="quick", regimes=["ordinary", "ties"])
     assert report.ok == fine
     assert report.cases > 0
+
+
+def label_less_p(
+    logits: np.ndarray, target: np.ndarray, grad: np.ndarray, temperature: float = 1.0, ignore_index: int = -100
+) -> np.ndarray:
+    """(1 at the label - p) times the upstream gradient, as kernels of a token's log-probability write it."""
+    divisor = logits.dtype.type(temperature)
+    live = target != ignore_index
+    hot = np.arange(logits.shape[1]) == np.where(live, target, 0)[:, None]
+    return np.where(
+        live[:, None], (hot.astype(logits.dtype) - softmax(logits / divisor)) * grad.reshape(-1, 1) / divisor, 0
+    )
+
+
+def test_a_gradient_that_is_scaled_at_the_end_passes() -> None:
+    """Its last two roundings are at the label; rows to ignore may hold NaN."""
+    report = audit(label_less_p, op="vjp(token_logprob)", dtypes=["float32"], profile="quick")
+    assert not [finding for finding in report.findings if finding.severity == "fail"]
+
+
+@pytest.mark.parametrize("op", ["token_logprob", "cross_entropy", "nll"])
+def test_the_gradient_of_a_row_to_ignore_is_zero_whatever_it_holds(op: str) -> None:
+    inputs = {
+        op_named(op).first: np.array([[np.nan, 1.0], [0.5, np.inf]], np.float32),
+        "target": np.array([-100, -100]),
+    }
+    options = {name: "sum" for name, option in op_named(op).options.items() if option.kind == "reduction"}
+    upstream = np.ones(() if options else 2, np.float32)
+    assert (certify(Batch(f"vjp({op})", "float32", "", {**inputs, "grad": upstream}, options)).to_float64() == 0).all()
