@@ -122,7 +122,7 @@ def _shared(op: Op, draw: Draw, inputs: Inputs, kind: str) -> NDArray[Any]:
             lambda: np.eye(k, m) * np.ones((*lead, 1, 1)),
             lambda: 1.0 + 0.25 * rng.random((*lead, k, m)),  # of one sign: a narrow sum of many stalls
         )
-        return draw.narrow(kinds[int(rng.choice((0, 0, 1, 2)))]())
+        return draw.narrow(kinds[int(rng.choice((0, 0, 1, 2) if k < _LONG else (0, 2)))]())
     n = x.shape[-1] if x.ndim else 0
     few = int(rng.choice((1, 2, 3, 5, 9, 17, 40))) if n <= 300 else 3
     kind_of = int(rng.integers(0, 3)) if x.size < _MANY else 2  # equal scores cost the exact tier a row
@@ -136,6 +136,8 @@ def _shared(op: Op, draw: Draw, inputs: Inputs, kind: str) -> NDArray[Any]:
 _MANY = 10_000
 _COLUMNS = (1, 2, 3, 4, 5, 5, 8, 20, 33, 64)
 """Lengths of the values of an attention."""
+_LONG = 64
+"""Vectors from which on a sum of their values may stall."""
 
 
 def _one_hot(places: IntArray, n: int) -> FloatArray:

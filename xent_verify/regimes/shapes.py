@@ -197,7 +197,10 @@ _MORE_VECTORS = (700, 1000, 1023, 1025, 1500, 2049, 3000, 4097)
 
 
 def many_vectors(context: Context) -> Iterator[Batch]:
-    """A row (1, a, b) against vectors whose first number is a structured logit: blocks, shards, tails, running maxima."""
+    """Rows (1, a, b) against vectors whose first number is a structured logit: blocks, shards, tails, running maxima.
+
+    Of the first row a and b are 0, so that its scores are those logits: many equal ones among them.
+    """
     draw, op = context.draw, context.op
     counts = _VECTORS if context.profile.name == "quick" else _VECTORS + _MORE_VECTORS
     for turn, k in enumerate(counts):
@@ -205,6 +208,7 @@ def many_vectors(context: Context) -> Iterator[Batch]:
             rows = structured(draw, 4, k, first=turn + first)
             for row in rows if k < 300 else rows[:2]:
                 x = np.concatenate([np.ones((3, 1)), 0.25 * draw.rng.standard_normal((3, 2))], axis=1)
+                x[0, 1:] = 0.0
                 vectors = np.concatenate([row[:, None], draw.rng.standard_normal((k, 2))], axis=1)
                 inputs = dress(op, draw, draw.narrow(x), matrix=draw.narrow(vectors))
                 options = per_row(op) if first else {}
