@@ -173,3 +173,12 @@ def test_nan_in_the_gradient_of_a_row_without_a_softmax_is_a_convention(kept: bo
     value = Returned(np.full((1, 2), np.nan, np.float32), "float32")
     found = judge(op_named(batch.op), batch, value, certify(batch), Rules())
     assert (not any(hit.severity == "fail" for hit in found.hits)) == fine
+
+
+def test_a_nan_in_one_row_says_nothing_of_another() -> None:
+    """64 is no log-probability, so that the second row's answer is anybody's; the first row's NaN is not hidden by it."""
+    inputs = {"log_p": np.array([[0.0], [64.0]], np.float32), "log_q": np.array([[np.nan], [0.0]], np.float32)}
+    batch = Batch("kl_divergence_log", "float32", "test", inputs)
+    for first, fine in ((np.nan, True), (1.0, False)):
+        value = Returned(np.array([first, 3.99e29], np.float32), "float32")
+        assert (not judge(OPS[batch.op], batch, value, certify(batch), Rules()).hits) == fine

@@ -19,6 +19,7 @@ from xent_verify.core.model import Batch
 from xent_verify.ops import Op
 from xent_verify.ops.limits import run
 from xent_verify.ops.machine import Machine
+from xent_verify.ops.rows import Rows
 
 __all__ = ["PROFILES", "QUESTIONABLE", "Situation", "profile_named", "situations"]
 
@@ -101,18 +102,26 @@ def _unsound(
     op: Op, batch: Batch, observed: FloatArray, truth_hi: FloatArray, found: list[Situation]
 ) -> list[Situation]:
     """Results that would need the softmax of a row that has none (+inf, or nothing finite), without a NaN that could show."""
-    nan = [np.isnan(value.astype(np.float64)) for value in batch.inputs.values()]
-    alone = not op.by_row and truth_hi.shape == batch.x.shape  # each element is of its own inputs
-    if not alone and any(one.any() for one in nan):
-        return []
     mask = np.isnan(truth_hi)
-    for one in nan:
-        mask = mask & ~one if alone else mask
     for situation in found:
         mask &= ~situation.mask
+    if mask.any():
+        mask &= ~_beside_nan(op, batch, truth_hi.shape)
     if not mask.any():
         return []
     return [Situation("no softmax", mask, tuple(_plain_word(value) for value in observed[mask]))]
+
+
+def _beside_nan(op: Op, batch: Batch, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Which elements of a result are of rows with a NaN among the inputs; all of them where one number stands for all rows."""
+    view = Rows.of_call(op, batch)
+    every = [view.touched(np.isnan(value.astype(np.float64))) for value in batch.inputs.values()]
+    rows = np.logical_or.reduce(every)
+    if shape == view.outer:
+        return np.asarray(view.back(rows))
+    if len(shape) == len(view.shape) and view.axis is not None:
+        return np.broadcast_to(np.expand_dims(view.back(rows), view.axis), shape)
+    return np.full(shape, bool(rows.any()))
 
 
 def _of_nothing(op: Op, batch: Batch, observed: FloatArray, truth_hi: FloatArray) -> list[Situation]:
