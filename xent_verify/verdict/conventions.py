@@ -19,6 +19,7 @@ from xent_verify.core.model import Batch
 from xent_verify.ops import Op
 from xent_verify.ops.limits import run
 from xent_verify.ops.machine import Machine
+from xent_verify.ops.op import SHARED
 from xent_verify.ops.rows import Rows
 
 __all__ = ["PROFILES", "QUESTIONABLE", "Situation", "profile_named", "situations"]
@@ -115,8 +116,10 @@ def _unsound(
 def _beside_nan(op: Op, batch: Batch, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Which elements of a result are of rows with a NaN among the inputs; all of them where one number stands for all rows."""
     view = Rows.of_call(op, batch)
-    every = [view.touched(np.isnan(value.astype(np.float64))) for value in batch.inputs.values()]
-    rows = np.logical_or.reduce(every)
+    rows = np.zeros(view.count, np.bool_)
+    for name, value in batch.inputs.items():
+        nan = np.isnan(value.astype(np.float64))
+        rows |= np.any(nan) if op.inputs[name] in SHARED else view.touched(nan)
     if shape == view.outer:
         return np.asarray(view.back(rows))
     if len(shape) == len(view.shape) and view.axis is not None:
