@@ -182,3 +182,12 @@ def test_a_nan_in_one_row_says_nothing_of_another() -> None:
     for first, fine in ((np.nan, True), (1.0, False)):
         value = Returned(np.array([first, 3.99e29], np.float32), "float32")
         assert (not judge(OPS[batch.op], batch, value, certify(batch), Rules()).hits) == fine
+
+
+@pytest.mark.parametrize(("kept", "fine"), [(False, True), (True, False)])
+def test_a_row_that_is_undefined_anyway_need_not_show_its_nan(kept: bool, fine: bool) -> None:
+    """Attention of a query without a key may be 0, whatever the query holds."""
+    inputs = {"q": np.array([[np.nan]], np.float32), "k": np.ones((1, 1), np.float32), "v": np.ones((1, 1), np.float32)}
+    batch = Batch("attention", "float32", "test", inputs, {"mask": np.array([[kept]])})
+    found = judge(OPS[batch.op], batch, Returned(np.zeros((1, 1), np.float32), "float32"), certify(batch), Rules())
+    assert (not any(hit.severity == "fail" for hit in found.hits)) == fine

@@ -106,11 +106,20 @@ def _unsound(
     mask = np.isnan(truth_hi)
     for situation in found:
         mask &= ~situation.mask
-    if mask.any():
-        mask &= ~_beside_nan(op, batch, truth_hi.shape)
+    beside = _beside_nan(op, batch, truth_hi.shape) if mask.any() else mask
+    if (mask & beside & ~np.isnan(observed)).any() and op.algorithms:  # undefined whatever stands in place of NaN
+        inputs = {name: _without_nan(value) for name, value in batch.inputs.items()}
+        beside = beside & ~_undefined(op, replace(batch, inputs=inputs))
+    mask &= ~beside
     if not mask.any():
         return []
     return [Situation("no softmax", mask, tuple(_plain_word(value) for value in observed[mask]))]
+
+
+def _without_nan(values: NDArray[np.generic]) -> NDArray[np.generic]:
+    """0 in place of NaN."""
+    nan = np.isnan(values.astype(np.float64))
+    return np.where(nan, np.zeros((), values.dtype), values) if nan.any() else values
 
 
 def _beside_nan(op: Op, batch: Batch, shape: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -134,12 +143,14 @@ def _of_nothing(op: Op, batch: Batch, observed: FloatArray, truth_hi: FloatArray
     if forward is None or forward.result != op.result or not mask.any():
         return []
     inputs = {name: value for name, value in batch.inputs.items() if name in forward.inputs}
-    machine = Machine(*(FORMATS["float64"],) * 3)
-    undefined = np.isnan(
-        run(forward, next(iter(forward.algorithms)), replace(batch, op=forward.name, inputs=inputs), machine)
-    )
-    mask &= undefined
+    mask &= _undefined(forward, replace(batch, op=forward.name, inputs=inputs))
     return [Situation("no softmax", mask, ("nan",))] if mask.any() else []
+
+
+def _undefined(op: Op, batch: Batch) -> NDArray[np.bool_]:
+    """Where the first algorithm of an operation, in float64, gives NaN."""
+    machine = Machine(*(FORMATS["float64"],) * 3)
+    return np.asarray(np.isnan(run(op, next(iter(op.algorithms)), batch, machine)))
 
 
 def _row_situations(op: Op, batch: Batch, observed: FloatArray, truth_hi: FloatArray) -> list[Situation]:
