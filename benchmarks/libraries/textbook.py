@@ -72,7 +72,8 @@ def _of_two(a: Any, b: Any) -> Any:
 
 
 def _numbers(row: Any) -> list[Any]:
-    return [mpmath.mpf(float(value)) for value in row]
+    """Exact numbers: those that are computed already as they are, floats of any format."""
+    return [value if isinstance(value, mpmath.mpf) else mpmath.mpf(float(value)) for value in row]
 
 
 def _row_terms(row: Sequence[Any]) -> tuple[Any, Any]:
