@@ -74,6 +74,40 @@ def _failing(case: Case) -> Mask:
 def _of_rows(case: Case) -> tuple[Features, Mask]:
     """What the logits of each row are, then where they stand, and which rows fail."""
     rows = case.rows.astype(np.float64)
+    count = len(rows)
+    features: dict[str, NDArray[Any]] = {} if case.op.named("matrix") else _of_logits(rows)
+    for name, value in list(case.batch.inputs.items())[1:]:
+        if value.shape == case.batch.x.shape and case.op.inputs[name] == "row":
+            other = Rows.of_call(case.op, case.batch).of(case.form.widen(value))
+            features |= {
+                f"rows with max {name} {{}}": other.max(axis=1, initial=-np.inf),
+                f"rows with min {name} {{}}": other.min(axis=1, initial=np.inf),
+            }
+    target = case.batch.inputs.get("target")
+    if target is not None and target.ndim == 1 and len(target) == count and target.dtype.kind in "iu":
+        features["targets {}"] = target
+        if "rows of {} logits" in features:
+            features["rows whose target leads by {}"] = _lead(rows, target.astype(np.int64))
+    if case.by_row(case.true).shape == (count, 1):
+        features["true values of magnitude {}"] = np.abs(case.by_row(case.true))[:, 0]
+    features["row {}"] = np.arange(count)
+    failing = np.asarray(_failing(case).any(axis=1))
+    known = np.asarray(~np.isnan(case.by_row(case.true))).any(axis=1)
+    return _kept(features, failing, np.logical_or(failing, known))
+
+
+def _lead(rows: FloatArray, label: NDArray[np.int64]) -> FloatArray:
+    """How far the label's logit is above the largest other one; 0 where either is not finite, or the label is no column."""
+    count, n = rows.shape
+    inside = (label >= 0) & (label < n)
+    own = np.where(inside, rows[np.arange(count), np.where(inside, label, 0)], np.nan)
+    hot = (np.arange(n) == label[:, None]) & inside[:, None]
+    others = np.where(hot, -np.inf, rows).max(axis=1, initial=-np.inf)
+    return np.where(np.isfinite(own) & np.isfinite(others), own - others, 0.0)
+
+
+def _of_logits(rows: FloatArray) -> dict[str, NDArray[Any]]:
+    """What the logits of each row are, how many, and where the largest stands."""
     count, n = rows.shape
     finite = np.where(np.isfinite(rows), rows, 0.0)
     top = rows.max(axis=1, initial=-np.inf)
@@ -88,36 +122,15 @@ def _of_rows(case: Case) -> tuple[Features, Mask]:
         "rows with {} +inf": np.isposinf(rows).sum(axis=1),
         "rows with {} logits equal to the largest": (rows == top[:, None]).sum(axis=1),
         "rows whose largest logit leads by {}": np.where(np.isfinite(top), top - second, 0.0),
+        "rows of {} logits": np.full(count, n),
     }
-    for name, value in list(case.batch.inputs.items())[1:]:
-        if value.shape == case.batch.x.shape and case.op.inputs[name] == "row":
-            other = Rows.of_call(case.op, case.batch).of(case.form.widen(value))
-            features |= {
-                f"rows with max {name} {{}}": other.max(axis=1, initial=-np.inf),
-                f"rows with min {name} {{}}": other.min(axis=1, initial=np.inf),
-            }
-    target = case.batch.inputs.get("target")
-    if target is not None and target.ndim == 1 and len(target) == count and target.dtype.kind in "iu":
-        label = target.astype(np.int64)
-        inside = (label >= 0) & (label < n)
-        own = np.where(inside, rows[np.arange(count), np.where(inside, label, 0)], np.nan)
-        others = np.where((np.arange(n) == label[:, None]) & inside[:, None], -np.inf, rows).max(
-            axis=1, initial=-np.inf
-        )
-        lead = np.where(np.isfinite(own) & np.isfinite(others), own - others, 0.0)
-        features |= {"rows whose target leads by {}": lead, "targets {}": label}
-    if case.by_row(case.true).shape == (count, 1):
-        features["true values of magnitude {}"] = np.abs(case.by_row(case.true))[:, 0]
     if n:
+        at = rows.argmax(axis=1)
         features |= {
-            "rows of {} logits": np.full(count, n),
-            "rows whose largest logit is in column {}": rows.argmax(axis=1),
-            "rows whose largest logit is in column {}, counted from the end": n - 1 - rows.argmax(axis=1),
+            "rows whose largest logit is in column {}": at,
+            "rows whose largest logit is in column {}, counted from the end": n - 1 - at,
         }
-    features["row {}"] = np.arange(count)
-    failing = np.asarray(_failing(case).any(axis=1))
-    known = np.asarray(~np.isnan(case.by_row(case.true))).any(axis=1)
-    return _kept(features, failing, np.logical_or(failing, known))
+    return features
 
 
 def _of_values(case: Case) -> tuple[Features, Mask]:

@@ -63,7 +63,7 @@ def _facts(op: Op, batch: Batch) -> Iterator[Fact]:
     axis = int(op.option(batch, "axis")) if "axis" in op.options else -1
     n = shape[axis] if shape else 1
     if op.by_row:
-        yield "rows of {} logits", float(n)
+        yield "rows of {} logits", float(op.scores_shape(batch)[-1] if op.named("matrix") else n)
         yield "{} rows", float(batch.x.size // n if n else math.prod(shape[:-1]))
     else:
         yield "{} elements", float(batch.x.size)
