@@ -191,3 +191,10 @@ def test_a_row_that_is_undefined_anyway_need_not_show_its_nan(kept: bool, fine: 
     batch = Batch("attention", "float32", "test", inputs, {"mask": np.array([[kept]])})
     found = judge(OPS[batch.op], batch, Returned(np.zeros((1, 1), np.float32), "float32"), certify(batch), Rules())
     assert (not any(hit.severity == "fail" for hit in found.hits)) == fine
+
+
+def test_a_nan_to_ignore_does_not_hide_that_a_mean_is_undefined() -> None:
+    """A row with +inf whose label weighs 0 may add 0 to the mean; the NaN is in a row whose label is ignored."""
+    logits = [[0.0, 0.0, 0.0], [0.0, np.nan, 0.0], [np.inf, 0.0, 0.0]]
+    batch = loss(logits, [0, -100, 2], {"weight": np.array([1.0, 0.0, 0.0], np.float32)})
+    assert "nan_hidden" not in verdict(batch, np.log(3.0)).kinds()

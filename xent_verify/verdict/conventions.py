@@ -21,6 +21,7 @@ from xent_verify.ops.limits import run
 from xent_verify.ops.machine import Machine
 from xent_verify.ops.op import SHARED
 from xent_verify.ops.rows import Rows
+from xent_verify.truth import certify
 
 __all__ = ["PROFILES", "QUESTIONABLE", "Situation", "profile_named", "situations"]
 
@@ -107,9 +108,9 @@ def _unsound(
     for situation in found:
         mask &= ~situation.mask
     beside = _beside_nan(op, batch, truth_hi.shape) if mask.any() else mask
-    if (mask & beside & ~np.isnan(observed)).any() and op.algorithms:  # undefined whatever stands in place of NaN
+    if (mask & beside & ~np.isnan(observed)).any():  # undefined whatever stands in place of NaN
         inputs = {name: _without_nan(value) for name, value in batch.inputs.items()}
-        beside = beside & ~_undefined(op, replace(batch, inputs=inputs))
+        beside = beside & ~np.isnan(certify(replace(batch, inputs=inputs)).hi)
     mask &= ~beside
     if not mask.any():
         return []
