@@ -110,11 +110,10 @@ def told(result: dict[str, Any], finding: dict[str, Any]) -> str:
     text = f"{line}, `{call(example)}`"
     found = finding.get("confirmation", {})
     if "observed" in found:
-        true = (
-            found["true"]
-            if len(found["true"]) < 20
-            else f"{found['true'][:17]}…{found['true'].partition('e')[2] and 'e' + found['true'].partition('e')[2]}"
-        )
+        true, bound = found["true"], str(example["true_value"])
+        power = true.partition("e")[2]
+        true = true if len(true) < 20 else f"{true[:17]}…{power and 'e' + power}"
+        true = bound if bound.startswith("below") else true  # a plain formula may hold roundings alone there
         return f"{text} gives {found['observed']}, true is {true} ({mark})"
     return f"{text}: {finding['message']} ({mark})"
 
