@@ -51,13 +51,12 @@ def option(op: Op, batch: Batch, fails: Fails) -> str:
         needed.append(name)
     if len(needed) > 1:
         return f"wrong with {' and '.join(needed)} together, right without {'either' if len(needed) == 2 else 'any of them'}"
-    for name in needed:
-        value = batch.options[name]
-        number = op.options[name].kind in _NUMBERS and value is not None
-        return (
-            _interval(op, batch, name, float(value), fails) if number else ""
-        ) or f"wrong with {name}, right without it"
-    return ""
+    if not needed:
+        return ""
+    name, value = needed[0], batch.options[needed[0]]
+    number = op.options[name].kind in _NUMBERS and value is not None
+    told = _interval(op, batch, name, float(value), fails) if number else ""
+    return told or f"wrong with {name}, right without it"
 
 
 def other_format(op: Op, batch: Batch, fails: Fails) -> str:
