@@ -102,7 +102,8 @@ def _hits(asker: Asker, batch: Batch, outcome: Returned, names: Sequence[str], l
     limit = lost.unless("relations", partial(asker.limit, batch), None)
     if limit is None:
         return found
-    for name in names:
+    plain = asker.op.plain(batch)
+    for name in names if plain else (name for name in names if name not in asker.op.laws):
         hits: Sequence[Hit] = lost.unless(name, partial(asker.related, batch, outcome, name, limit), ())
         found += [(name, hit) for hit in hits]
     return found

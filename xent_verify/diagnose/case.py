@@ -77,13 +77,17 @@ class Case:
     def of(
         cls, op: Op, batch: Batch, observed: Array, failing: NDArray[np.bool_], truth: Enclosure, passing: bool = False
     ) -> Case | None:
-        """None for calls without logits, or without a failing value (unless ``passing`` ones are wanted, too)."""
+        """None for calls without logits, or without a failing value (unless ``passing`` ones are wanted, too).
+
+        Of a call with a rare option nothing is known but the page.
+        """
         if not batch.x.size or not (passing or failing.any()):
             return None
         form = batch.result_form
         true = form.widen(truth.rounded(form))
         working = np.dtype(np.float64 if form.bits == 64 else np.float32)
-        return cls(op, batch, observed.astype(np.float64), failing, true, working)
+        known = op if op.plain(batch) else replace(op, built_on="")
+        return cls(known, batch, observed.astype(np.float64), failing, true, working)
 
     @property
     def wants(self) -> Quantity:

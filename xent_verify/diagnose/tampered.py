@@ -16,6 +16,7 @@ from xent_verify.diagnose import merges
 from xent_verify.diagnose.case import Array, Case
 from xent_verify.diagnose.inputs import FILLED, MASK_FILLED
 from xent_verify.ops.floats import Floats, Number
+from xent_verify.ops.forms import LOG2_E
 from xent_verify.ops.machine import Machine
 
 __all__ = ["CAPS", "EPSILONS", "STARTS", "STEPS", "WIDTHS", "Changes", "Tampered", "Variants"]
@@ -182,6 +183,49 @@ def _capped(_: Case) -> Variants:
     for cap in CAPS:
         yield f"max(log p, -{cap:g})", {"log_softmax": lambda a, right, x, c=cap: a.maximum(right(x), -c)}
         yield f"logsumexp at most {cap:g}", {"logsumexp": lambda a, right, x, c=cap: -a.maximum(-right(x), -c)}
+
+
+def _other_cap(case: Case) -> Variants:
+    """Another function than cap tanh(x / cap)."""
+    yield "clipped scores", {"tanh": lambda a, _right, x: -a.maximum(-a.maximum(x, -1), -1)}
+    yield (
+        "(e - 1) / (e + 1), e = exp(2 x / cap)",
+        {"tanh": lambda a, _right, x: (a.exp(2 * x) - 1) / (a.exp(2 * x) + 1)},
+    )
+    for cap in (float(value) for value in _of_kind(case, "cap") if value is not None):
+        yield "tanh of scores that are not divided", {"tanh": lambda _a, right, x, c=cap: right(x * c)}
+        yield "a tanh that is not multiplied", {"tanh": lambda _a, right, x, c=cap: right(x) / c}
+
+
+def _of_kind(case: Case, kind: str) -> list[Any]:
+    """The values of a call's options of one kind."""
+    return [value for name, value in case.batch.options.items() if case.op.options[name].kind == kind]
+
+
+def _other_square(case: Case) -> Variants:
+    """Another number than the logsumexp of the scores whose softmax is taken is squared, or it is added where none is due."""
+
+    def remember(a: Tampered, right: Any, x: Number) -> Any:
+        a.before = x
+        return right(x)
+
+    for cap in (float(value) for value in _of_kind(case, "cap") if value is not None):
+        yield (
+            "the logsumexp of scores before their cap",
+            {
+                "tanh": remember,
+                "logsumexp": lambda a, right, x, c=cap: right(x if a.before is None else a.before * c),
+            },
+        )
+    yield "the logarithm to base 2", {"logsumexp": lambda a, right, x: right(x) * a.constant(LOG2_E)}
+    yield "the logarithm of the shifted sum alone", {"logsumexp": lambda a, right, x: right(x) - a.max(x)}
+    yield "the logsumexp, not squared", {"logsumexp": lambda _a, right, x: Number(x.a, np.sqrt(np.abs(right(x).v)))}
+    for scale in (float(value) for value in _of_kind(case, "share") if value):
+
+        def kept(a: Tampered, right: Any, mask: Array, x: Any, y: Any, scale: float = scale) -> Any:
+            return right(mask, x, y if a.before is None else scale * a.before**2)
+
+        yield "the square in rows whose label is ignored", {**_after("logsumexp"), "where": kept}
 
 
 def _rounded_p(_: Case) -> Variants:
@@ -452,6 +496,8 @@ STEPS: tuple[tuple[str, str, Callable[[Case], Variants], bool], ...] = (
     ("mask-filled", MASK_FILLED, _filled, False),
     ("not-scaled", "the scale is left out", _unscaled, False),
     ("capped", "log p or logsumexp is bounded", _capped, False),
+    ("other-cap", "the cap is another function than c tanh(x / c)", _other_cap, False),
+    ("other-square", "another number than the squared logsumexp is added", _other_square, False),
     ("epsilon-in-log", "an epsilon is added inside the logarithm", _epsilon_in_log, False),
     ("clipped-p", "probabilities are clipped before the logarithm", _bounded_in_log, False),
     ("epsilon-in-denominator", "an epsilon is added to the sum", _epsilon_in_sum, False),

@@ -5,6 +5,9 @@ With log p the log-softmax of a row, w class weights (1 by default), e the label
 * class-index target t:  loss = (1 - e) w_t (-log p_t) + (e / C) sum_c w_c (-log p_c); 0 where t = ignore_index
 * probability target y:  loss = sum_c w_c (y_c (1 - e) + e / C) (-log p_c); a zero coefficient contributes 0
 
+``softcap`` s puts s tanh(x / s) in the place of each logit x. ``lse_square_scale`` times the square of the logsumexp of a row is
+added to its loss (the z-loss), but not where the label is ignored. The formula speaks of calls without these two.
+
 ``reduction``: "none" (per row), "sum", "mean" (sum divided by the total weight of the targets that count, or by N for
 probability targets).
 """
@@ -17,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from xent_verify.core.model import Batch
-from xent_verify.ops.forms import LOG_SOFTMAX, Form
+from xent_verify.ops.forms import LOG_SOFTMAX, Form, capped
 from xent_verify.ops.op import Arithmetic, Op, Option, RowInputs
 
 __all__ = ["OP"]
@@ -71,7 +74,7 @@ def denominator(a: Arithmetic, batch: Batch) -> Any:
 
 
 def composed(log_softmax: Form) -> Callable[..., Any]:
-    """Coefficients times stored -log p; ``penalty``: that many squares of the logsumexp are added to the loss of a label."""
+    """Coefficients times stored -log p, and ``lse_square_scale`` squares of the logsumexp, of capped logits."""
 
     def run(
         a: Any,
@@ -81,29 +84,42 @@ def composed(log_softmax: Form) -> Callable[..., Any]:
         ignore_index: int,
         reduction: str,
         label_smoothing: Any,
-        penalty: Any = None,
+        softcap: Any = None,
+        lse_square_scale: Any = None,
     ) -> Any:
+        logits = capped(a, logits, softcap)
         losses, classes = a.store(-log_softmax(a, logits)), a.width(logits)
+        penalized = lse_square_scale is not None and a.exists(lse_square_scale)
+
+        def penalty() -> Any:
+            return lse_square_scale * a.logsumexp(logits) ** 2
+
         smooth = a.exists(label_smoothing)
         share = label_smoothing / classes
         if not a.is_labels(target):
             q = target * (1 - label_smoothing) + share if smooth else target
             q = q * weight if weight is not None else q
-            return a.reduce(a.sum(a.weigh(q, losses)), a.count(losses), reduction)
+            loss = undefined_stays(a, losses, a.sum(a.weigh(q, losses)))
+            return a.reduce(loss + penalty() if penalized else loss, a.count(losses), reduction)
         live = target != ignore_index
         labels = np.where(live, target, 0)
         loss, divisor = a.take(losses, labels), int(np.count_nonzero(live))
         if weight is not None:
             counted = a.take(weight, labels)
-            loss, divisor = a.weigh(counted, loss), a.total(a.where(live, counted, 0))
+            loss, divisor = undefined_stays(a, losses, a.weigh(counted, loss)), a.total(a.where(live, counted, 0))
         if smooth:
             every = a.weigh(weight, losses) if weight is not None else losses
             loss = a.weigh(1 - label_smoothing, loss) + share * a.sum(every)
-        if penalty is not None and a.exists(penalty):
-            loss = loss + penalty * a.logsumexp(logits) ** 2
+        loss = loss + penalty() if penalized else loss
         return a.reduce(a.where(live, loss, 0), divisor, reduction)
 
     return run
+
+
+def undefined_stays(a: Any, losses: Any, loss: Any) -> Any:
+    """NaN where a row has no softmax, also where its weights are 0. Of a softmax -log p is log n < 100 or less somewhere."""
+    sound = a.at_least(a.max(-losses), -100.0)
+    return loss + a.where(sound, 0, np.nan)
 
 
 OP = Op(
@@ -115,6 +131,8 @@ OP = Op(
         "ignore_index": Option(-100, "ignored_label"),
         "reduction": Option("mean", "reduction"),
         "label_smoothing": Option(0.0, "share"),
+        "softcap": Option(None, "cap", rare=True),
+        "lse_square_scale": Option(0.0, "share", rare=True),
     },
     result="loss",
     formula=formula,

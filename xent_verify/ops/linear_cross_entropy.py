@@ -1,9 +1,7 @@
 """linear_cross_entropy: the cross entropy of the logits hidden W^T + bias, which fused kernels never store.
 
 hidden [N, n], weight [V, n], labels [N] in [0, V). The products are those of the numbers that the arrays hold; what follows is
-``cross_entropy`` (ignored labels, label smoothing over V classes, reductions as there). ``softcap`` s puts s tanh(z / s) in the
-place of each logit z, bias included. ``lse_square_scale`` times the square of the logsumexp of a row is added to its loss (the
-z-loss), and is 0 with it where the label is ignored.
+``cross_entropy`` with all of its options but weights of classes (``weight`` is the matrix).
 """
 
 from __future__ import annotations
@@ -12,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from xent_verify.ops.cross_entropy import composed
-from xent_verify.ops.forms import LOG_SOFTMAX, Form, capped
+from xent_verify.ops.forms import LOG_SOFTMAX, Form
 from xent_verify.ops.op import Op, Option
 
 __all__ = ["OP"]
@@ -22,12 +20,9 @@ def of_products(log_softmax: Form) -> Callable[..., Any]:
     """cross entropy of the products, plus the bias."""
     loss = composed(log_softmax)
 
-    def run(
-        a: Any, hidden: Any, weight: Any, target: Any, bias: Any, softcap: Any, lse_square_scale: Any, **options: Any
-    ) -> Any:
+    def run(a: Any, hidden: Any, weight: Any, target: Any, bias: Any, **options: Any) -> Any:
         logits = a.product(hidden, weight)
-        logits = capped(a, logits if bias is None else logits + bias, softcap)
-        return loss(a, logits, target, weight=None, penalty=lse_square_scale, **options)
+        return loss(a, logits if bias is None else logits + bias, target, weight=None, **options)
 
     return run
 

@@ -117,7 +117,7 @@ class Option:
     """A keyword argument of an operation: its default, and its kind, which says how it is drawn and read.
 
     ``always``: it makes the operation what it is, and every call gives it. Where the default is None, None means: without it.
-    ``rare``: few targets have it, so it is drawn less often beside others.
+    ``rare``: few targets have it. It is drawn less often beside others, and formula and laws speak of calls without it.
     """
 
     default: Any
@@ -225,6 +225,15 @@ class Op:
             raise UsageError(f"{self.name} is not defined in {form.name}, which has neither a sign nor a zero")
         if form.name not in self.formats:
             raise UnknownNameError(f"dtype for {self.name}", form.name, self.formats)
+
+    def formula_of(self, batch: Batch) -> Formula | None:
+        """The formula of a call; None where the first algorithm is read: there is no formula, or none for a rare option."""
+        return self.formula if self.plain(batch) else None
+
+    def plain(self, batch: Batch) -> bool:
+        """Whether a call leaves the rare options at their defaults."""
+        rare = (name for name, option in self.options.items() if option.rare)
+        return all(self.option(batch, name) == self.options[name].default for name in rare)
 
     def option(self, batch: Batch, name: str) -> Any:
         """The batch's value of an option, or its default."""

@@ -213,14 +213,17 @@ def crossed(context: Context) -> Iterator[Batch]:
 
 def _crossed(context: Context) -> Iterator[Batch | None]:
     draw, settable = context.draw, _settable(context.op)
-    chance = {name: 0.2 if context.op.options[name].rare else 0.5 for name in settable}
+    rare = [name for name in settable if context.op.options[name].rare]
     rows_of = {n: iter(telling(draw, 8, n, max(context.profile.options, 8), masked=False)) for n in set(_WIDTHS)}
     for _ in range(context.profile.options):
         n = int(draw.rng.choice(_WIDTHS))
         rows = n if n < 8 and draw.rng.random() < 0.4 else int(draw.rng.integers(1, 9))
         source = next(rows_of[n]) if draw.rng.random() < 0.5 else 3.0 * draw.rng.standard_normal((8, n))
+        left = rare if rare and draw.rng.random() > _RARE else []
         options = {
-            name: _one_of(draw, values) for name, values in settable.items() if draw.rng.random() < chance[name]
+            name: _one_of(draw, values)
+            for name, values in settable.items()
+            if name not in left and draw.rng.random() < 0.5
         } | {name: constants(value)[0] for name, value in per_row(context.op).items() if draw.rng.random() < 0.6}
         targets = {
             name: _one_of(draw, TARGETS[kind])
@@ -236,8 +239,8 @@ def _crossed(context: Context) -> Iterator[Batch | None]:
         yield _call(context, draw.narrow(logits), targets, _defining(context, options), layout=layout)
 
 
-_SHAPED, _PLAIN = 0.3, 0.8
-"""Share of crossed calls in other shapes, and where that of calls with NaN or an infinity begins."""
+_SHAPED, _PLAIN, _RARE = 0.3, 0.8, 0.3
+"""Share of crossed calls in other shapes; where that of calls with NaN or an infinity begins; share with rare options."""
 
 _TYPED: tuple[tuple[str, int, int], ...] = (
     ("int8", 4, 128),

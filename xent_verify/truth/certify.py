@@ -211,7 +211,9 @@ def _divergence(batch: Batch, form: FloatFormat, jobs: int) -> Enclosure:
 
 
 def _loss(batch: Batch, form: FloatFormat, jobs: int, *, quick: bool) -> Enclosure:
-    loss = loss_rows(batch)
+    loss, op = loss_rows(batch), op_named(batch.op)
+    if not op.plain(batch):
+        return _read(op, flattened(batch), form).reshape(output_shape(batch))
     if not losses.suitable(loss):
         return _exact(flattened(batch), form, None).reshape(output_shape(batch))
     tried = chain(loss.logits.size, quick=quick)

@@ -90,7 +90,7 @@ def intervals_of(batch: Batch, position: int, op: Op | None = None) -> Iterator[
 def by_definition(op: Op, batch: Batch) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Special values of the table's operations. Those of a page without a formula come out of its exact reading; other
     formulas have none beyond NaN for rows with a non-finite logit."""
-    if op.formula is None:
+    if op.formula_of(batch) is None:
         shape = op.result_shape(batch)
         return np.zeros(shape), np.zeros(shape, np.bool_)
     if in_table(op):
@@ -113,8 +113,9 @@ def _tasks(op: Op, batch: Batch, todo: IntArray) -> Iterator[tuple[Formula, IntA
     """(formula, wanted elements of its row, their flat positions), row by row; a reduced loss is one over all rows."""
     if not todo.size:
         return
+    formula = op.formula_of(batch)
     if op.result == "loss" and op.result_shape(batch) == ():
-        whole = partial(_read, op, batch, None) if op.formula is None else lambda a, _: [_reduced(op, batch, a)]
+        whole = partial(_read, op, batch, None) if formula is None else lambda a, _: [_reduced(op, batch, a)]
         yield whole, np.zeros(1, np.int64), todo
         return
     count = Rows.of_call(op, batch).count, op.result_width(batch)
@@ -123,10 +124,10 @@ def _tasks(op: Op, batch: Batch, todo: IntArray) -> Iterator[tuple[Formula, IntA
     order = np.argsort(row, kind="stable")
     for group in np.split(order, np.flatnonzero(np.diff(row[order])) + 1):
         place = int(row[group[0]])
-        if op.formula is None:
+        if formula is None:
             yield partial(_read, op, batch, place), column[group], todo[group]
         else:
-            yield partial(_formula, op.formula, _row_inputs(op, batch, place)), column[group], todo[group]
+            yield partial(_formula, formula, _row_inputs(op, batch, place)), column[group], todo[group]
 
 
 def _formula(formula: Any, inputs: RowInputs, a: BigArithmetic, wanted: Sequence[int]) -> list[Interval]:
