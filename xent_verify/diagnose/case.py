@@ -305,7 +305,7 @@ class Case:
     @cached_property
     def failing_rows(self) -> NDArray[np.bool_]:
         """Rows [R] with a failing value (all of them where the result is one number)."""
-        if self.failing.ndim == 0:
+        if self.op.whole(self.batch):
             return np.ones(len(self.rows), np.bool_)
         return np.asarray(self.by_row(self.failing.astype(np.float64)).any(axis=1))
 

@@ -376,12 +376,25 @@ class Errors(Verbs):
         if self.machine.sums is not self.machine.steps:
             r = self._rounded(v, e)
         odd = np.where(np.isfinite(x.v).all(axis=-1, keepdims=True) & np.isfinite(matrix.v).all(), 0, np.inf)
-        made = self._made(v, e, r, self._any(x.wild), _either(self._any(x.free), self._any(x.wild)), (odd,))
+
+        def of_vectors(mask: Mask) -> Mask:
+            if mask is None:
+                return None
+            vectors = np.broadcast_to(mask, matrix.v.shape).any(axis=-1)
+            return np.repeat(vectors, rows // max(groups, 1), axis=0)
+
+        wild = _either(self._any(x.wild), of_vectors(matrix.wild))
+        free = _either(self._any(x.free), of_vectors(matrix.free), wild)
+        made = self._made(v, e, r, wild, free, (odd,))
         if self.watch:
             beyond = np.asarray((size * (1 + self.u) > self._top) & (size < np.inf))
             if beyond.any():  # terms of both signs may leave the range
                 made.wild, made.free = _either(made.wild, beyond), _either(made.free, beyond)
         return made
+
+    def shaped(self, x: Approximate, shape: tuple[int, ...]) -> Approximate:
+        """The elements in another shape."""
+        return self._each(x, lambda array: array.reshape(shape))
 
     def turned(self, x: Approximate) -> Approximate:
         """The last two axes exchanged."""

@@ -57,6 +57,8 @@ def limits_of(op: Op, call: Batch, machine: Machine) -> Limits:
 
 def _placed(op: Op, call: Batch, result: Approximate | Number, values: Any, shape: tuple[int, ...]) -> NDArray[Any]:
     """An array of the reading, which may broadcast, in the result's shape."""
+    if op.result == "shared":
+        return np.broadcast_to(values, result.v.shape).reshape(shape)
     view, width = Rows.of_call(op, call), op.result_width(call)
     if result.v.ndim == 0:
         return np.asarray(values).reshape(shape)
@@ -67,7 +69,7 @@ def _placed(op: Op, call: Batch, result: Approximate | Number, values: Any, shap
 def _reading(op: Op, call: Batch, machine: Machine) -> Errors:
     view = Rows.of_call(op, call)
     width = max(view.n, op.scores_shape(call)[-1]) if op.named("matrix") else view.n
-    terms = width * view.count if op.result == "loss" else width  # added up at most
+    terms = width * view.count if op.result in ("loss", "shared") else width  # added up at most
     special, reach = False, float(max(terms, 1))
     for name, value in (*call.inputs.items(), *call.options.items()):
         kind = op.inputs.get(name) or op.options[name].kind
@@ -138,7 +140,7 @@ def _upstream(op: Op, view: Rows, array: NDArray[Any]) -> NDArray[Any]:
     if base is not None and base.result != "elements":
         return np.broadcast_to(array.reshape(-1, 1) if array.ndim else array, (view.count, 1))
     if base is not None and (base.named("values") or base.counted):  # a width of its own, along the last axis
-        return array.reshape(view.count, -1)
+        return array.reshape(view.count, array.shape[-1])
     return view.of(array)
 
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+import numpy as np
+
 from xent_verify.core.failures import UnknownNameError, UsageError
 from xent_verify.core.formats import FORMATS, FloatFormat
 from xent_verify.core.model import Batch
@@ -133,7 +135,8 @@ class Op:
     ``inputs``: positional arguments in order, name -> kind. ``options``: keyword arguments, name -> ``Option``.
     ``result``: "elements" (the shape of the first input; its last axis is as long as a vector of the input of kind "values", or
     as the option of kind "count" says, where there is one), "rows" (its axis removed), "loss" (one value per row, reduced by
-    the option of kind "reduction"). ``by_row`` False: elementwise, every element is a row of its own.
+    the option of kind "reduction"), "shared" (the shape of the input or option ``like``; all rows of its group, or of the call,
+    take part in each element). ``by_row`` False: elementwise, every element is a row of its own.
 
     ``formula(arithmetic, row, wanted)`` gives the true values of the wanted elements of one row (for "rows" and "loss":
     one value); ``denominator(arithmetic, batch)`` what the reduction "mean" divides by. ``formula`` None: the first
@@ -162,12 +165,13 @@ class Op:
     about: str
     inputs: Mapping[str, InputKind]
     options: Mapping[str, Option]
-    result: Literal["elements", "rows", "loss"]
+    result: Literal["elements", "rows", "loss", "shared"]
     formula: Formula | None
     algorithms: Mapping[str, Callable[..., Any]]
     widest: tuple[str, ...] = ()
     adjoints: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     differentiates: Op | None = None
+    like: str = ""
     by_row: bool = True
     denominator: Callable[[Any, Batch], Any] | None = None
     built_on: Quantity = ""
@@ -239,6 +243,10 @@ class Op:
         """The batch's value of an option, or its default."""
         return batch.options.get(name, self.options[name].default)
 
+    def whole(self, batch: Batch) -> bool:
+        """Whether a result has no rows: one number stands for all of them, or all of them take part in each element."""
+        return self.result == "shared" or (self.result == "loss" and self.option(batch, "reduction") != "none")
+
     def result_shape(self, batch: Batch) -> tuple[int, ...]:
         """Shape of the right answer."""
         shape = batch.x.shape
@@ -249,6 +257,8 @@ class Op:
             case "rows":
                 axis = int(self.option(batch, "axis")) % len(shape) if "axis" in self.options else len(shape) - 1
                 return shape[:axis] + shape[axis + 1 :]
+            case "shared":
+                return np.shape(batch.inputs[self.like] if self.like in self.inputs else self.option(batch, self.like))
             case "loss":
                 per_row = shape[:1] if self.by_row else shape
                 return per_row if self.option(batch, "reduction") == "none" else ()

@@ -18,6 +18,7 @@ the derivative 1/2 at 0. The maximum of a row sends its cotangent to the first o
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 from xent_verify.core.failures import UsageError
 from xent_verify.core.formats import FORMATS
 from xent_verify.ops.forms import LN_2, LOG2_E
-from xent_verify.ops.op import InputKind, Op
+from xent_verify.ops.op import SHARED, InputKind, Op
 from xent_verify.ops.verbs import Operators, Verbs
 
 __all__ = ["UPSTREAM", "Tape", "Taped", "vjp_of"]
@@ -76,6 +77,8 @@ class Tape(Verbs):
         """A cotangent in the shape of its operand: added up over what was repeated."""
         if np.ndim(like.v) == 0 or like.v.shape == (1,):
             return g  # a parameter: nothing is asked of it
+        if like.v.shape[0] == 1 and g.v.shape[0] > 1:  # one row for all
+            g = self.inner.turned(self.inner.sum(self.inner.turned(g)))
         if like.v.shape[-1] == 1 and g.v.shape[-1] > 1:
             g = self.inner.sum(g)
         return g
@@ -177,12 +180,20 @@ class Tape(Verbs):
         return Taped(self, a.logaddexp(x.inner, y.inner), back)
 
     def product(self, x: Taped, matrix: Taped) -> Taped:
-        """Goes back to the rows alone: the matrix is not asked about."""
+        """Goes back to a matrix as the sum over its rows x_i of g_ij x_i."""
         a = self.inner
-        return self._unary(x, a.product(x.inner, matrix.inner), lambda g: a.mix(g, matrix.inner))
+        groups, k, n = matrix.v.shape
+        each = self.count(x) // max(groups, 1)
+
+        def of_matrix(g: Any) -> Any:
+            scores = a.shaped(a.turned(a.shaped(g, (groups, each, k))), (groups * k, each))
+            return a.shaped(a.product(scores, a.turned(a.shaped(x.inner, (groups, each, n)))), (groups, k, n))
+
+        back = (x, lambda g: a.mix(g, matrix.inner)), (matrix, of_matrix)
+        return Taped(self, a.product(x.inner, matrix.inner), back)
 
     def turned(self, x: Taped) -> Taped:
-        return Taped(self, self.inner.turned(x.inner))
+        return self._unary(x, self.inner.turned(x.inner), self.inner.turned)
 
     def sum(self, x: Taped) -> Taped:
         return self._unary(x, self.inner.sum(x.inner), lambda g: self._wide(g, x))
@@ -247,12 +258,18 @@ class Tape(Verbs):
 
     def back(self, result: Taped, upstream: Any, wanted: Taped) -> Any:
         """The cotangent of ``wanted`` where that of ``result`` is ``upstream``."""
+        asked = {id(wanted)}
+        for node in self.order:
+            if any(id(parent) in asked for parent, _ in node.parents):
+                asked.add(id(node))
         cotangents: dict[int, Any] = {id(result): upstream}
         for node in reversed(self.order):
             g = cotangents.pop(id(node), None) if node is not wanted else None
             if g is None:
                 continue
             for parent, way in node.parents:
+                if id(parent) not in asked:
+                    continue
                 part = way(g)
                 known = cotangents.get(id(parent))
                 cotangents[id(parent)] = part if known is None else known + part
@@ -287,14 +304,15 @@ def _argmax(values: Array) -> Array:
 def vjp_of(op: Op, name: str, by: str = "") -> Op:
     """The operation ``f(*inputs, grad)``: the upstream gradient [shape of the result] times the Jacobian by one input.
 
-    ``by`` names an input of logits or of one number a row; "": the first one. ``UsageError`` for any other.
+    ``by`` names an input of numbers, or an option of one number for each score; "": the first input. ``UsageError`` for any other.
     """
     wanted = by or op.first
-    able = [one for one, kind in op.inputs.items() if kind in ("row", "row_number")]
+    able = [one for one, kind in op.inputs.items() if kind not in ("target", "label", "upstream")]
+    able += [one for one, option in op.options.items() if option.kind == "score_number"]
     if wanted not in able:
         raise UsageError(f"{name}: no gradient by {wanted!r}; {op.name} has those by {', '.join(able)}")
     inputs: dict[str, InputKind] = {**op.inputs, UPSTREAM: "upstream"}
-
+    kind_of = op.inputs.get(wanted, "matrix")
     ignored = next((one for one, option in op.options.items() if option.kind == "ignored_label"), "")
 
     def adjoint(run: Callable[..., Any], kind: type[Tape] = Tape) -> Callable[..., Any]:
@@ -304,7 +322,7 @@ def vjp_of(op: Op, name: str, by: str = "") -> Op:
                 key: tape.held(value) if isinstance(value, Operators) else value for key, value in arguments.items()
             }
             found, labels = tape.back(run(tape, **lifted), grad, lifted[wanted]), arguments.get(op.labels)
-            if not ignored or not a.is_labels(labels):
+            if not ignored or kind_of in SHARED or not a.is_labels(labels):
                 return found
             return a.where(labels != arguments[ignored], found, 0)  # whatever such a row holds
 
@@ -319,11 +337,12 @@ def vjp_of(op: Op, name: str, by: str = "") -> Op:
         name=name,
         about=f"vector-Jacobian product of {op.name} with respect to {wanted}",
         inputs=inputs,
-        options=op.options,
-        result="rows" if op.inputs[wanted] == "row_number" else "elements",
+        options={key: replace(one, always=one.always or key == wanted) for key, one in op.options.items()},
+        result="shared" if kind_of in SHARED else "rows" if kind_of == "row_number" else "elements",
         formula=None,
         algorithms=algorithms,
         by_row=op.by_row,
         differentiates=op,
+        like=wanted if kind_of in SHARED else "",
         formats=tuple(form for form in op.formats if FORMATS[form].bits > 8),
     )

@@ -109,7 +109,7 @@ def _read(op: Op, batch: Batch, form: FloatFormat) -> Enclosure:
     if not np.prod(op.result_shape(batch)):
         return _exact(batch, form, None)
     view = Rows.of_call(op, batch)
-    whole = op.result == "loss" and op.result_shape(batch) == ()
+    whole = op.whole(batch)
     width = op.result_width(batch)
     parts = []
     with np.errstate(all="ignore"):
@@ -117,9 +117,10 @@ def _read(op: Op, batch: Batch, form: FloatFormat) -> Enclosure:
             reading = Balls()
             result = next(iter(op.algorithms.values()))(reading, **arguments_of(op, batch, reading, rows))
             shape = (1,) if rows is None else (rows.stop - rows.start, width)
+            shape = result.v.shape if op.result == "shared" else shape
             parts.append(enclosed(reading.add(result, Ball(reading, np.zeros(shape)))))
     if whole:
-        found = parts[0].reshape(1)
+        found = parts[0].reshape(-1)
     else:
         flat = Enclosure.concatenate(parts)
         columns = flat if op.result == "elements" and op.by_row else flat[:, 0]

@@ -114,9 +114,9 @@ def _tasks(op: Op, batch: Batch, todo: IntArray) -> Iterator[tuple[Formula, IntA
     if not todo.size:
         return
     formula = op.formula_of(batch)
-    if op.result == "loss" and op.result_shape(batch) == ():
+    if op.whole(batch):
         whole = partial(_read, op, batch, None) if formula is None else lambda a, _: [_reduced(op, batch, a)]
-        yield whole, np.zeros(1, np.int64), todo
+        yield whole, todo, todo
         return
     count = Rows.of_call(op, batch).count, op.result_width(batch)
     rows = _grid(op, batch, count)
@@ -140,7 +140,7 @@ _UNKNOWN = libmp.mpf_shift(libmp.fone, 1 << 20)
 
 
 def _read(op: Op, batch: Batch, row: int | None, a: BigArithmetic, wanted: Sequence[int]) -> list[Interval]:
-    """The page's first algorithm on exact numbers: wanted elements of one row, or the reduced loss (``row`` None)."""
+    """The page's first algorithm on exact numbers: wanted elements of one row, or of a result without rows (``row`` None)."""
     reading = Exact(a.prec)
     arguments = arguments_of(op, batch, reading, None if row is None else slice(row, row + 1))
     if row is not None:
@@ -149,7 +149,7 @@ def _read(op: Op, batch: Batch, row: int | None, a: BigArithmetic, wanted: Seque
         result = next(iter(op.algorithms.values()))(reading, **arguments).v
     except UnsettledError:
         return [Interval(libmp.mpf_neg(_UNKNOWN), _UNKNOWN, a.prec) for _ in wanted]
-    values = [result.item() if result.size == 1 else result[0, place] for place in wanted]
+    values = [result.reshape(-1)[0 if result.size == 1 else place] for place in wanted]
     return [value if isinstance(value, Interval) else limit_point(value, a.prec) for value in values]
 
 

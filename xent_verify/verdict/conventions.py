@@ -124,12 +124,14 @@ def _without_nan(values: NDArray[np.generic]) -> NDArray[np.generic]:
 
 
 def _beside_nan(op: Op, batch: Batch, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Which elements of a result are of rows with a NaN among the inputs; all of them where one number stands for all rows."""
+    """Which elements of a result are of rows with a NaN among the inputs; all of them of a result without rows."""
     view = Rows.of_call(op, batch)
     rows = np.zeros(view.count, np.bool_)
     for name, value in batch.inputs.items():
         nan = np.isnan(value.astype(np.float64))
         rows |= np.any(nan) if op.inputs[name] in SHARED else view.touched(nan)
+    if op.whole(batch):
+        return np.full(shape, bool(rows.any()))
     if shape == view.outer:
         return np.asarray(view.back(rows))
     if len(shape) == len(view.shape) and view.axis is not None:

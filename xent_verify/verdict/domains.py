@@ -74,7 +74,7 @@ class Domain:
             return
         x = batch.form.widen(view.of(batch.x))
         x = np.where(np.isfinite(x), x, 0.0)
-        broken = view.touched(failing)
+        broken = np.full(view.count, failing.any()) if self._op.whole(batch) else view.touched(failing)
         for number, trait in enumerate(_TRAITS[: None if self._op.by_row else 1]):
             sizes = trait.of(x)
             bins = _bins(sizes)
@@ -125,7 +125,7 @@ def _single(op: Op, batch: Batch, view: Rows, place: int) -> Batch:
     plain = batch.x.ndim == 2 and view.axis in (-1, 1)
     if (
         not plain
-        or op.result == "loss"
+        or op.result in ("loss", "shared")
         or len(batch.inputs) > 1
         or any(isinstance(value, np.ndarray) for value in batch.options.values())
     ):
