@@ -95,7 +95,7 @@ def plan(
 
     ``UsageError`` where it needs an argument that no call of the operation gives.
     """
-    names = likely(function, calling.expression) if arrays == "auto" else [arrays]
+    names = likely(function, calling.expression, device) if arrays == "auto" else [arrays]
     fixed = tuple(calling.options)
     if known is not None or not ask:
         adapter, prepared = _prepared(function, names[0], device, calling)
