@@ -88,7 +88,9 @@ _CALLED = [
     click.option("--special", default="any", show_default=True, help="Special values: limit, torch, scipy or any."),
     click.option("--flush", default="auto", show_default=True, help="Flush-to-zero rule: auto, forbid, allow."),
     click.option("--seed", default=0, show_default=True, help="Seed of every generator."),
-    click.option("--arrays", default="auto", show_default=True, help="numpy, torch, jax, tensorflow, array-api:MODULE or auto."),
+    click.option(
+        "--arrays", default="auto", show_default=True, help="numpy, torch, jax, tensorflow, array-api:MODULE or auto."
+    ),
     click.option("--kwargs", default="", help="JSON object of keyword arguments for every call."),
     click.option(
         "--result", default="input", show_default=True, help="Format of results, where not that of the inputs."
