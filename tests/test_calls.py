@@ -534,3 +534,22 @@ def test_a_wider_answer_keeps_the_limit_that_was_due() -> None:
     assert judge(
         OPS["softmax"], batch, Returned(value, "float64"), certify(batch), Rules(result="float64")
     ).kinds() == {"inaccurate"}
+
+
+@pytest.mark.parametrize(
+    ("body", "op", "words"),
+    [
+        ("return x, 0", "softmax", '--call "f(x)[0]"'),
+        ("return {'p': x}", "softmax", """--call "f(x)['NAME']\""""),
+        ("x[...] = 0", "softmax", '--call "(f(x), x)[1]" --in-place x'),
+    ],
+)
+def test_an_answer_that_is_no_array_names_the_call_that_gets_one(
+    body: str, op: str, words: str, tmp_path: Path
+) -> None:
+    """Of a tuple, of a dictionary, and of a function that returns nothing."""
+    (tmp_path / "mine.py").write_text(f"def kernel(x):\n    {body}\n")
+    report = audit(
+        f"{tmp_path}/mine.py:kernel", op=op, dtypes=["float32"], profile="quick", regimes=["ordinary"], isolated=False
+    )
+    assert words in next(one.message for one in report.findings if one.kind == "dtype")

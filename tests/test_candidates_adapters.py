@@ -171,6 +171,18 @@ def test_c_functions_in_formats_without_a_c_type(library: str, dtype: str) -> No
         assert value(candidate.call(Batch("softmax", dtype, "", {"x": x}))).tobytes() == x.tobytes()
 
 
+def test_c_results_have_the_format_of_their_own_type(library: str) -> None:
+    """A float result of bfloat16 logits, and a double that is returned for floats, come back as they are."""
+    kwargs = {"signature": "void f(const uint16_t *x, float *out, size_t n)", "dtype": "bfloat16"}
+    x = X.astype(ml_dtypes.bfloat16)
+    got = value(asked(f"{library}:widen", "softmax", {"x": x}, {"kwargs": kwargs}))
+    assert got.dtype == np.float32
+    assert np.array_equal(got, x.astype(np.float32))
+    kwargs = {"signature": "double f(const float *x, size_t n)"}
+    got = value(asked(f"{library}:first_of_row", "logsumexp", {"x": X}, {"kwargs": kwargs}))
+    assert got.tolist() == [1 + 2**-40, 2**-40]
+
+
 def test_c_functions_that_misbehave(library: str) -> None:
     """Writes past the result, results never written, writes to the input, flushing and crashes are told apart."""
     past = asked(f"{library}:past_the_end", "softmax", {"x": X}, ROW)
@@ -341,3 +353,133 @@ def test_a_device_that_arrays_do_not_have_is_refused() -> None:
     """NumPy's answers of the processor do not pass for those of another device."""
     with pytest.raises(UsageError, match="device 'cuda': NumPy has no devices"):
         open_candidate("stable", "softmax", device="cuda", isolated=False)
+
+
+OWN_ARRAYS = """
+import numpy as np
+
+
+class Arr:
+    def __init__(self, values):
+        self.values = np.ascontiguousarray(values)
+
+    def __dlpack__(self, **options):
+        return self.values.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self.values.__dlpack_device__()
+
+
+def from_dlpack(x):
+    return Arr(np.from_dlpack(x))
+
+
+def annotated(x: Arr) -> Arr:
+    assert type(x) is Arr
+    e = np.exp(x.values - x.values.max(-1, keepdims=True))
+    return Arr(e / e.sum(-1, keepdims=True))
+
+
+def bare(x):
+    return annotated(x)
+"""
+"""A library whose arrays have nothing but DLPack."""
+
+
+@pytest.mark.parametrize(
+    ("target", "arrays"),
+    [
+        ("own.py:annotated", "auto"),
+        ("own.py:bare", "auto"),
+        ("user.py:softmax", "auto"),
+        ("own.py:bare", "array-api:own"),
+    ],
+)
+def test_arrays_of_any_library_with_dlpack_are_found_out(target: str, arrays: str, tmp_path: Path) -> None:
+    """By an annotation, by the target's own module, by what that imports, or by name."""
+    (tmp_path / "own.py").write_text(OWN_ARRAYS)
+    (tmp_path / "user.py").write_text("import own\n\n\ndef softmax(x):\n    return own.annotated(x)\n")
+    inside = [] if arrays == "auto" else [str(tmp_path)]
+    with pytest.MonkeyPatch.context() as patch:
+        for folder in inside:
+            patch.syspath_prepend(folder)
+        got = value(asked(f"{tmp_path}/{target}", "softmax", {"x": X}, {"arrays": arrays}))
+    np.testing.assert_allclose(got, P, rtol=1e-6)
+
+
+CUPY = """
+import numpy as np
+
+__version__ = "14.0"
+
+
+class ndarray:
+    def __init__(self, values):
+        self.values = values
+
+    def get(self):
+        return self.values
+
+    def __array__(self, *_, **__):
+        raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`")
+
+
+def asarray(values):
+    return ndarray(np.array(values))
+
+
+def exp(x):
+    if not isinstance(x, ndarray):
+        raise TypeError(f"Unsupported type {type(x)}")
+    return ndarray(np.exp(x.values))
+
+
+class cuda:
+    class Device:
+        def __init__(self, number):
+            if number > 1:
+                raise RuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
+
+        def use(self):
+            pass
+"""
+"""What an audit uses of CuPy."""
+
+
+def test_cupy_is_found_out_and_placed_on_a_device(tmp_path: Path) -> None:
+    """A module that imports CuPy is given its arrays, on the device that is named; one that is not there is refused."""
+    (tmp_path / "cupy.py").write_text(CUPY)
+    target = f"{tmp_path}/user.py:softmax"
+    (tmp_path / "user.py").write_text(
+        "import cupy as cp\n\n\ndef softmax(x):\n    e = cp.exp(x).get()\n"
+        "    return cp.asarray(e / e.sum(-1, keepdims=True))\n"
+    )
+    for device, where in (("cpu", ""), ("cuda:1", "cuda:1, cupy 14.0")):
+        with open_candidate(target, "softmax", device=device, timeout=60) as candidate:
+            assert candidate.where == where
+            np.testing.assert_allclose(value(candidate.call(Batch("softmax", "float32", "", {"x": X}))), P, rtol=1e-6)
+    with pytest.raises(UsageError, match="device 'cuda:7': cupy has none here"):
+        open_candidate(target, "softmax", device="cuda:7")
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_a_keras_layer_takes_the_arrays_of_its_backend(
+    backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keras is no library of arrays of its own."""
+    needs("keras")
+    needs(backend)
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    (tmp_path / "layer.py").write_text("import keras\n\nsoftmax = keras.layers.Softmax()\n")
+    np.testing.assert_allclose(value(asked(f"{tmp_path}/layer.py:softmax", "softmax", {"x": X})), P, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["Softmax", "softmax"])
+def test_a_flax_module_without_variables_is_applied(name: str, tmp_path: Path) -> None:
+    """A class, or an instance that is bound to nothing."""
+    needs("flax")
+    (tmp_path / "layer.py").write_text(
+        "import flax.linen as nn\n\n\nclass Softmax(nn.Module):\n    @nn.compact\n"
+        "    def __call__(self, x):\n        return nn.softmax(x)\n\n\nsoftmax = Softmax()\n"
+    )
+    np.testing.assert_allclose(value(asked(f"{tmp_path}/layer.py:{name}", "softmax", {"x": X})), P, rtol=1e-6)

@@ -95,3 +95,27 @@ def test_they_reach_the_table() -> None:
     frame = audit("naive-index", op="cross_entropy", dtypes=["float32"], profile="quick", isolated=False).to_frame()
     assert set(MEASURES) <= set(frame.columns)
     assert frame["losses_to_zero"].iloc[0] > 0
+
+
+@pytest.mark.parametrize("op", ["softmax", "log_softmax", "cross_entropy"])
+def test_ratios_of_log_probabilities_are_told(op: str) -> None:
+    """The largest |Δ|, the ratios beyond [0.9, 1.1] and the KL estimate, of an answer whose first log p is 0.2 too small."""
+    shift = np.array([[-0.2, 0.0, 0.05], [0.0, 0.0, 0.0]])
+    inputs = dict(X)
+    value = P * np.exp(shift) if op == "softmax" else np.log(P) + shift
+    if op == "cross_entropy":
+        inputs = {"logits": X["x"], "target": np.array([0, 1])}
+        value = -value[[0, 1], [0, 1]]
+    found = measures(op, inputs, value.astype(np.float32))
+    count = 2 if op == "cross_entropy" else 6
+    assert (found["ratios_outside"], found["ratios"]) == (1, count)
+    assert found["max_delta"] == pytest.approx(0.2, rel=1e-5)
+    deltas = [-0.2] if op == "cross_entropy" else [-0.2, 0.05]
+    assert derived(found)["mean_kl"] == pytest.approx(sum(np.expm1(d) - d for d in deltas) / count, rel=1e-4)
+
+
+def test_a_probability_that_rounds_to_zero_has_no_ratio() -> None:
+    """Right where it is 0; a positive one that came out 0 is a ratio outside."""
+    x = {"x": np.array([[0.0, -200.0, -80.0]], np.float32)}
+    found = measures("softmax", x, np.array([[1.0, 0.0, 0.0]], np.float32))
+    assert (found["ratios_outside"], found["ratios"]) == (1, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -458,6 +459,86 @@ def test_the_example_readers_answer_the_committed_set(language: str, tmp_path: P
     report = judged(cases, read_answers(answers, cases))
     assert report.ok
     assert report.cases > 200
+
+
+JUDGES = ROOT / "examples" / "judges"
+GIVEN_IN_C = r"""
+#include "xent_vectors.h"
+static int answer(const xv_case *c, void *out) {
+    size_t width = xv_width(c->dtype);
+    void *right = xv_words(strstr(c->options, "\"answer\": \"") + 11, width, c->count);
+    memcpy(out, right, c->count * width);
+    if (getenv("WRONG") && c->count) ((unsigned char *)out)[c->count * width - 1] ^= 0x7f;
+    free(right);
+    return 0;
+}
+int main(int argc, char **argv) { return argc == 2 ? xv_judge(argv[1], answer) : 2; }
+"""
+GIVEN_IN_JAVASCRIPT = """
+import { readFileSync } from "node:fs";
+import { judge, numbers } from "./xent_vectors.mjs";
+const { cases } = JSON.parse(readFileSync(process.argv[2], "utf8"));
+const answers = Object.fromEntries(cases.map((one) => [one.id, numbers(one.answer, one.dtype)]));
+const wrong = (y) => (y === 0 ? 1 : Number.isFinite(y) ? 1.2 * y : 0);
+process.exit(judge(process.argv[2], ({ id }) => (process.env.WRONG ? answers[id].map(wrong) : answers[id])));
+"""
+
+
+def judge_command(language: str, source: Path, folder: Path) -> list[str]:
+    """The command that runs an example of a judge; skips where its compiler or interpreter is missing."""
+    tools = {"c": ("cc", "gcc", "clang"), "c++": ("c++", "g++", "clang++"), "javascript": ("node",)}
+    tool = next(filter(None, map(shutil.which, tools[language])), None)
+    if tool is None:
+        pytest.skip(f"nothing here runs {language}")
+    if language == "javascript":
+        return [tool, str(source)]
+    flags = ["-std=c99", "-Werror"] if language == "c" else ["-x", "c++", "-std=c++11", "-Werror"]
+    built = folder / "judge"
+    flags += ["-Wall", "-Wextra", "-O2", "-ffp-contract=off", f"-I{JUDGES}"]
+    subprocess.run([tool, *flags, str(source), "-o", str(built), "-lm"], check=True)
+    return [str(built)]
+
+
+@pytest.mark.parametrize("language", ["c", "c++", "javascript"])
+def test_a_judge_in_one_file_passes_and_fails_without_python(language: str, tmp_path: Path) -> None:
+    """The example passes; without its maximum it fails, and each failure is named."""
+    source = JUDGES / ("softmax.mjs" if language == "javascript" else "softmax.c")
+    vectors = str(COMMITTED / "softmax-float32.json")
+    done = subprocess.run([*judge_command(language, source, tmp_path), vectors], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert " 0 failed" in done.stdout
+    shutil.copy(JUDGES / "xent_vectors.mjs", tmp_path)
+    naive = tmp_path / f"naive{source.suffix}"
+    naive.write_text(source.read_text().replace("x[i] - top", "x[i]").replace("v - top", "v"))
+    done = subprocess.run([*judge_command(language, naive, tmp_path), vectors], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "FAIL softmax.float32.wide_spread.0" in done.stdout
+    assert "all_masked" not in done.stdout  # NaN is accepted there
+    other = subprocess.run(
+        [*judge_command(language, source, tmp_path), str(COMMITTED / "cross_entropy-float32.json")],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert other.returncode == 5
+
+
+@pytest.mark.parametrize("language", ["c", "javascript"])
+def test_the_judges_accept_what_is_correctly_rounded(language: str, tmp_path: Path) -> None:
+    """In every file of the set, conventions included; with one value of each case changed nearly all fail."""
+    shutil.copy(JUDGES / "xent_vectors.mjs", tmp_path)
+    module = (tmp_path / "xent_vectors.mjs").read_text()
+    (tmp_path / "xent_vectors.mjs").write_text(module.replace("const numbers =", "export const numbers ="))
+    source = tmp_path / ("given.mjs" if language == "javascript" else "given.c")
+    source.write_text(GIVEN_IN_JAVASCRIPT if language == "javascript" else GIVEN_IN_C)
+    command = judge_command(language, source, tmp_path)
+    for vectors in sorted(COMMITTED.glob("*.json")):
+        done = subprocess.run([*command, str(vectors)], capture_output=True, text=True)
+        assert done.returncode == 0, (vectors, done.stdout)
+        assert " 0 failed, 0 not offered" in done.stdout
+        wrong = subprocess.run(
+            [*command, str(vectors)], capture_output=True, text=True, env={**os.environ, "WRONG": "1"}
+        )
+        passed, failed = (int(text.split()[0]) for text in wrong.stdout.splitlines()[-1].split(", ")[:2])
+        assert failed > 8 * passed
 
 
 def test_the_readers_answers_without_a_compiler(tmp_path: Path) -> None:

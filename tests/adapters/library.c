@@ -50,6 +50,12 @@ float loss_of_row(const float *x, int64_t target, size_t n) { return lse(x, n) -
 
 void copy(const uint16_t *x, uint16_t *out, size_t rows, size_t n) { memcpy(out, x, rows * n * sizeof *x); }
 
+void widen(const uint16_t *x, float *out, size_t n) { /* bfloat16 */
+    for (size_t i = 0; i < n; i++) { uint32_t bits = (uint32_t)x[i] << 16; memcpy(out + i, &bits, sizeof bits); }
+}
+
+double first_of_row(const float *x, size_t n) { return n ? (double)x[0] + 0x1p-40 : 0; }
+
 void past_the_end(const float *x, float *out, size_t n) { softmax_row(x, out, n); out[n] = 0; }
 
 void forgets_the_last(const float *x, float *out, size_t n) { if (n) softmax_row(x, out, n - 1); }

@@ -369,7 +369,7 @@ def _of_relation(asker: Asker, causes: Causes, entry: Entry) -> str:
     if not isinstance(outcome, Returned):
         return ""
     replace(asker, ask=ask).related(entry.batch, outcome, entry.relation, asker.limit(entry.batch))
-    small = (batch for batch in asked if 0 < batch.x.size <= _COMPARED)
+    small = (batch for batch in asked if 0 < batch.x.size <= _COMPARED and not undefined(asker.op, batch))
     told = next((told for batch in itertools.islice(small, _ASKED) if (told := causes.text(batch))), "")
     if told or entry.batch.times > 1:
         return told

@@ -76,9 +76,8 @@ def opened(
         return Opened(name_of(target), op, arrays, device, Loaded(target, extra=kwargs), calling)
     found = load(target, op, kwargs)
     if found.style is None and arrays == "auto":
-        adapter_named(
-            likely(found.function, calling.expression)[0], device
-        )  # a library's own import belongs to the loading
+        own = likely(found.function, calling.expression, device)[0]
+        adapter_named(own, device)  # a library's own import belongs to the loading
     if found.style is not None and calling.expression is not None:
         raise UsageError(f"target {target}: --call is for targets in Python")
     return Opened(target, op, arrays, device, found, calling)

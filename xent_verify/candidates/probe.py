@@ -20,6 +20,7 @@ from xent_verify.candidates.calling import Calling, missing_arguments, suggested
 from xent_verify.candidates.signature import style_of
 from xent_verify.candidates.style import AXIS_NAMES, Style, options_of
 from xent_verify.core.failures import UsageError
+from xent_verify.core.foldings import DEEPER, FOLDINGS
 from xent_verify.core.model import Batch
 from xent_verify.ops import OPS, op_named
 
@@ -71,13 +72,17 @@ class _Asker:
             {str(i): value for i, value in enumerate(given)},
             {"axis": axis} | options,
         )
+        fold = style.folding
+        shape = given[0].shape
+        given = given if fold is None else fold.folded(given)
         held = [value[()] if not value.ndim else self.adapter.to_target(value) for value in given]
         keywords = {**style.keywords_of(batch), **self.extra}
         positional = () if style.names else (*held, *style.positionals_of(batch))
         named = dict(zip(style.names, held, strict=True)) if style.names else {}
         with state.kept():
             self.said = self.function(*positional, **named, **keywords)
-        return to_array(self.said, self.adapter)[0].astype(np.float64)
+        answer = to_array(self.said, self.adapter)[0].astype(np.float64)
+        return answer if fold is None else fold.unfolded(answer, shape)
 
 
 def plan(
@@ -95,7 +100,7 @@ def plan(
 
     ``UsageError`` where it needs an argument that no call of the operation gives.
     """
-    names = likely(function, calling.expression) if arrays == "auto" else [arrays]
+    names = likely(function, calling.expression, device) if arrays == "auto" else [arrays]
     fixed = tuple(calling.options)
     if known is not None or not ask:
         adapter, prepared = _prepared(function, names[0], device, calling)
@@ -194,11 +199,34 @@ def without_refused_axis(function: Callable[..., Any], style: Style, extra: Mapp
 def _found(asker: _Asker, style: Style) -> tuple[Style, bool]:
     """(the style, True when a call in it was answered)."""
     page = OPS.get(style.op)
-    if page is not None and page.labels:
-        return _losses(asker, style)
-    if page is not None:
-        return _rows(asker, style) if page.by_row else _elements(asker, style)
-    return style, asker.ask(style, *_inputs(style.op)) is not None
+    if page is None:
+        return style, asker.ask(style, *_inputs(style.op)) is not None
+    if not page.by_row:
+        return _elements(asker, style)
+    ask = _losses if page.labels else _rows
+    found, answered = ask(asker, style)
+    if answered or page.shared:
+        return (_folded_too(asker, found) if answered and page.labels and not page.shared else found), answered
+    for name in FOLDINGS:
+        folded, answered = ask(asker, replace(style, foldings=(name,)))
+        if answered:
+            return folded, True
+    return found, False
+
+
+def _folded_too(asker: _Asker, style: Style) -> Style:
+    """The style with the shapes beyond [R, n] in which rows have the same answers; other answers mean: not offered."""
+    inputs = _labelled(style.op, slice(None), _SHARES if style.targets == "probability" else _CLASSES)
+    plain = None if style.unit else asker.ask(style, *inputs)
+    if plain is None:
+        return style
+    answers = {name: asker.ask(replace(style, foldings=(name,)), *inputs) for name in DEEPER}
+    same = [
+        name
+        for name, one in answers.items()
+        if one is not None and one.shape == plain.shape and np.allclose(one, plain, rtol=1e-2, equal_nan=True)
+    ]
+    return replace(style, foldings=("", *same))
 
 
 def _rows(asker: _Asker, style: Style) -> tuple[Style, bool]:
@@ -208,8 +236,8 @@ def _rows(asker: _Asker, style: Style) -> tuple[Style, bool]:
     if style.axis and whole is not None:
         return style, True
     by_row = replace(style, unit="vector")
-    if OPS[style.op].shared:
-        return style, whole is not None
+    if OPS[style.op].shared or style.folding:
+        return style, whole is not None and whole.ndim == (2 if OPS[style.op].result == "elements" else 1)
     single = asker.ask(style, *(value[1] for value in inputs))
     joint = _AS_ONE_ROW.get(style.op)
     one_row = (
@@ -256,13 +284,15 @@ def _only_reduction(style: Style, answer: NDArray[Any], unreduced: tuple[int, ..
 
 def _losses(asker: _Asker, style: Style) -> tuple[Style, bool]:
     """Class indices or probabilities, a batch or one row at a time, reduced or not."""
-    for unit, pick in (("", slice(None)), ("vector", 1))[: 1 if OPS[style.op].shared else None]:
+    for unit, pick in (("", slice(None)), ("vector", 1))[: 1 if OPS[style.op].shared or style.folding else None]:
         index = asker.ask(style, *_labelled(style.op, pick, _CLASSES))
         shares = asker.ask(style, *_labelled(style.op, pick, _SHARES))
         if index is None and shares is None:
             continue
         answer = index if index is not None else shares
         assert answer is not None
+        if style.folding and answer.ndim > 2:
+            continue
         if shares is None or (
             index is not None and (shares.shape != index.shape or _as_labels(asker, style, shares, pick))
         ):

@@ -73,7 +73,10 @@ def _file_module(place: str) -> ModuleType:
     path = Path(place)
     if not path.is_file():
         raise UsageError(f"target file {place}: not found")
-    name = path.stem if path.stem not in sys.modules else f"_target_{path.stem}"  # targets may be called random.py
+    had = sys.modules.get(path.stem)
+    if had is not None and path.samefile(getattr(had, "__file__", None) or "."):  # imported already, as a module
+        return had
+    name = path.stem if had is None else f"_target_{path.stem}"  # targets may be called random.py
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UsageError(f"target file {place}: cannot be loaded as Python")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -58,10 +59,15 @@ class Runner:
 
     def run(self, batch: Batch) -> Outcome:
         """Call the target on a private copy of the batch."""
+        fold = None if batch.x.ndim > 2 or self.style.unit_of(batch) else self.style.folding
+        shape = batch.x.shape
+        if fold is not None:
+            batch = replace(batch, inputs=dict(zip(batch.inputs, fold.folded([*batch.inputs.values()]), strict=True)))
         arrays = [layouts.apply(value, batch.layout) for value in batch.inputs.values()]
         try:
             value, given, changed = self._watched(batch, arrays)
-            return self._returned(value, batch, given, changed)
+            outcome = self._returned(value, batch, given, changed)
+            return outcome if fold is None else replace(outcome, value=fold.unfolded(outcome.value, shape))
         except KeyboardInterrupt as error:
             if not self._alone:
                 raise
@@ -145,9 +151,11 @@ class Runner:
         outer = x.shape if unit == "scalar" else x.shape[:-1]
         parts, names = [], set()
         for place in np.ndindex(outer):
-            piece = [self._piece(array, place, unit) for array in arrays]
+            piece = self._pieces(arrays, place, unit)
             answer = self._function(*self._positionals(batch, piece), **self._named(piece), **keywords)
             part, name = to_array(answer, self._adapter)
+            if unit == "single" and self.style.folding is not None:
+                part = self.style.folding.unfolded(part, (1, x.shape[-1]))
             if unit == "single" and not np.isfinite(part).any() and _ignored(batch, place):
                 part = np.zeros_like(part)  # a mean over nothing may be anything; the loss of such a row is 0
             names.add(name)
@@ -156,14 +164,16 @@ class Runner:
         result = stacked.reshape(outer + stacked.shape[1:])
         return float(result) if names == {"float"} and not result.ndim else result
 
-    def _piece(self, array: NDArray[Any], place: tuple[int, ...], unit: str) -> Any:
-        """One row, or one number, of an input; a class index comes as an integer."""
-        part = array[place]
+    def _pieces(self, arrays: Arrays, place: tuple[int, ...], unit: str) -> list[Any]:
+        """One row, or one number, of each input; a class index comes as an integer."""
         if unit == "single":
-            return self._adapter.to_target(array[place[0] : place[0] + 1])
-        return part if isinstance(part, np.generic) else self._adapter.to_target(part)
+            rows = [array[place[0] : place[0] + 1] for array in arrays]
+            fold = self.style.folding
+            return [self._adapter.to_target(row) for row in (rows if fold is None else fold.folded(rows))]
+        parts = [array[place] for array in arrays]
+        return [part if isinstance(part, np.generic) else self._adapter.to_target(part) for part in parts]
 
-    def _returned(self, value: Any, batch: Batch, given: Arrays, changed: tuple[str, ...]) -> Outcome:
+    def _returned(self, value: Any, batch: Batch, given: Arrays, changed: tuple[str, ...]) -> Returned:
         earlier = any(not same(result, copy) for result, copy in self._earlier)
         if earlier:
             self._earlier.clear()

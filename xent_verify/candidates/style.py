@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from xent_verify.core.foldings import FOLDINGS, Folding
 from xent_verify.core.model import Batch
 from xent_verify.ops import OPS
 
@@ -32,7 +33,8 @@ class Style:
     number. ``reduction``: "" when it can be asked for, else the only one there is. ``targets``: "any", "index" or
     "probability". ``formats``: formats it takes (None: cannot be told). ``loss``: None, or for a gradient that is had
     by differentiating a loss, the names of that loss's inputs (as ``names``). ``dims``: the shape it is built for (-1: any
-    length; None: any shape). ``fixed``: options set inside the target, never given to it. ``met``: what small calls met
+    length; None: any shape). ``foldings``: shapes in which it takes rows ("": [R, n]; else ``FOLDINGS``), the first is used
+    and the others are tried besides. ``fixed``: options set inside the target, never given to it. ``met``: what small calls met
     that were refused, in words. ``where``: the device that its arrays lie on, its driver and library, in words; "" on the CPU.
     """
 
@@ -49,6 +51,7 @@ class Style:
     formats: frozenset[str] | None = None
     loss: tuple[str, ...] | None = None
     dims: tuple[int, ...] | None = None
+    foldings: tuple[str, ...] = ("",)
     fixed: tuple[str, ...] = ()
     met: tuple[str, ...] = ()
     where: str = ""
@@ -67,14 +70,22 @@ class Style:
         sets = {name: None if plain[name] is None else frozenset(plain[name]) for name in ("keywords", "formats")}
         loss = None if plain["loss"] is None else tuple(plain["loss"])
         dims = None if plain["dims"] is None else tuple(plain["dims"])
-        lists = {name: tuple(plain[name]) for name in ("names", "fixed", "met")}
+        lists = {name: tuple(plain[name]) for name in ("names", "foldings", "fixed", "met")}
         return Style(**{**plain, **sets, **lists, "loss": loss, "dims": dims})
 
     @property
     def direct(self) -> bool:
         """True when a call is ``f(*inputs, **options)`` with the operation's own names and nothing else."""
-        ordinary = Style(self.op, self.axis, keywords=self.keywords, targets=self.targets, formats=self.formats)
-        return self == ordinary and self.axis in ("", "axis")
+        ordinary = replace(
+            Style(self.op, self.axis, keywords=self.keywords, targets=self.targets, formats=self.formats),
+            foldings=self.foldings,
+        )
+        return self == ordinary and self.axis in ("", "axis") and self.folding is None
+
+    @property
+    def folding(self) -> Folding | None:
+        """How rows [R, n] are folded for it; None: not at all."""
+        return FOLDINGS.get(self.foldings[0])
 
     @property
     def offered(self) -> dict[str, bool]:
@@ -84,6 +95,9 @@ class Style:
             found["axis"] = bool(self.axis)
             found["nd"] = not self.unit
         found["batched"] = self.unit in ("", "single")
+        if self.folding:
+            found["2-D"] = False
+        found |= {name: True for name in self.foldings if name}
         for name in options_of(self.op):
             if name not in self.fixed:
                 found[name] = self.accepts(name)
@@ -91,6 +105,11 @@ class Style:
             found["index_targets"] = self.targets != "probability"
             found["probability_targets"] = self.targets != "index"
         return found
+
+    @property
+    def _labelled(self) -> bool:
+        """Whether the operation has class labels, so that its logits are rows [R, n]."""
+        return self.op in OPS and bool(OPS[self.op].labels) and not OPS[self.op].shared
 
     @property
     def _probabilities_too(self) -> bool:
@@ -119,7 +138,12 @@ class Style:
             return False
         axis = None if "axis" in self.fixed else batch.options.get("axis")
         inner = axis is not None and int(axis) not in (-1, x.ndim - 1)
-        if inner and (not self.axis or self.unit):
+        if inner and (not self.axis or self.unit or self.folding):
+            return False
+        if x.ndim > 2 and (self.folding or self._labelled):
+            labels = batch.inputs.get(OPS[self.op].labels)
+            return not self.unit_of(batch) and any(FOLDINGS[name].fits(x, labels) for name in self.foldings if name)
+        if self.folding and ((batch.threads > 1 and not self.folding.before) or not x.ndim):
             return False
         count = x.size if self.unit == "scalar" else x.size // x.shape[-1] if x.ndim and x.shape[-1] else 0
         return not self.unit or (x.ndim > 0 and count > 0)
@@ -138,6 +162,7 @@ class Style:
             index
             and not self.accepts("ignore_index")
             and target.size
+            and batch.x.ndim == 2
             and not 0 <= target.min() <= target.max() < OPS[self.op].scores_shape(batch)[-1]
         ):
             return False

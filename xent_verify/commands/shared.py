@@ -88,7 +88,9 @@ _CALLED = [
     click.option("--special", default="any", show_default=True, help="Special values: limit, torch, scipy or any."),
     click.option("--flush", default="auto", show_default=True, help="Flush-to-zero rule: auto, forbid, allow."),
     click.option("--seed", default=0, show_default=True, help="Seed of every generator."),
-    click.option("--arrays", default="auto", show_default=True, help="numpy, torch, jax, tensorflow or auto."),
+    click.option(
+        "--arrays", default="auto", show_default=True, help="numpy, torch, jax, tensorflow, array-api:MODULE or auto."
+    ),
     click.option("--kwargs", default="", help="JSON object of keyword arguments for every call."),
     click.option(
         "--result", default="input", show_default=True, help="Format of results, where not that of the inputs."
@@ -100,7 +102,7 @@ _CALLED = [
     click.option("--in-place", multiple=True, help="An input that the target overwrites by contract."),
     click.option("--only", default="", help="Calls it is built for, such as 'n <= 65536, contiguous, index labels'."),
     click.option(
-        "--device", default="cpu", show_default=True, help="Where arrays of torch, JAX or TensorFlow lie: cuda, …"
+        "--device", default="cpu", show_default=True, help="Where arrays of torch, JAX, TensorFlow or CuPy lie: cuda, …"
     ),
     click.option("--timeout", default=10.0, show_default=True, help="Seconds allowed for one call."),
     click.option("--memory", default=0, help="MB allowed to a target. [default: 3/4 of the machine's, at most 8192]"),

@@ -22,6 +22,7 @@ COMPANIONS: tuple[Companion, ...] = (
     Companion("layouts", "layout_dependence", places.layouts),
     Companion("padding", "layout_dependence", places.padding, "longest"),
     Companion("axis", "layout_dependence", places.along_axis),
+    Companion("shapes", "layout_dependence", places.shapes),
     Companion("formats", "stateful", lasting.formats, "once"),
     Companion("soak", "stateful", lasting.soak, "lasting"),
     Companion("threads", "stateful", lasting.threads, "lasting"),

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from xent_verify.companions.known import gravest, known_rows, true_rows, whole
+from xent_verify.core.foldings import DEEPER, FOLDINGS
 from xent_verify.core.formats import FloatArray
 from xent_verify.core.model import LAYOUTS, Batch, NotOffered, Raised, Returned
 from xent_verify.ops import Op
@@ -16,7 +17,7 @@ from xent_verify.verdict.judge import Hit
 from xent_verify.verdict.policies import POLICIES, across_memory
 from xent_verify.verdict.properties import Ask, answer, result_rows, trouble
 
-__all__ = ["along_axis", "layouts", "padding"]
+__all__ = ["along_axis", "layouts", "padding", "shapes"]
 
 
 def layouts(ask: Ask, op: Op, batch: Batch, outcome: Returned, limit: FloatArray) -> list[Hit]:
@@ -81,6 +82,24 @@ def along_axis(ask: Ask, op: Op, batch: Batch, outcome: Returned, limit: FloatAr
         return []
     along = result_rows(op, batch, values)
     return known.compare("layout_dependence", f"along axis {axis}", batch.result_form, np.arange(len(along)), along)
+
+
+def shapes(ask: Ask, op: Op, batch: Batch, outcome: Returned, limit: FloatArray) -> list[Hit]:
+    """The same rows with their labels in more dimensions: [B, T, C], [N, C, d] …, as far as the target takes them."""
+    values = answer(op, batch, outcome)
+    if values is None or batch.x.ndim != 2 or not op.labels or op.shared:
+        return []
+
+    def folded(name: str) -> list[Hit]:
+        fold, words = FOLDINGS[name], f"the same rows as {name}"
+        arrays = dict(zip(batch.inputs, fold.folded([*batch.inputs.values()]), strict=True))
+        reply = ask(replace(batch, inputs=arrays, layout="C"))
+        if not isinstance(reply, Returned) or reply.value.size != values.size:
+            return trouble(words, reply)
+        found = fold.unfolded(reply.value, batch.x.shape).astype(np.float64).reshape(values.shape)
+        return whole("layout_dependence", words, op, batch, (values, found), limit)
+
+    return gravest(folded(name) for name in DEEPER)
 
 
 def padding(ask: Ask, op: Op, batch: Batch, outcome: Returned, limit: FloatArray) -> list[Hit]:

@@ -108,11 +108,12 @@ def coverage(result: DtypeResult) -> tuple[str, ...]:
     """What the verdict says nothing about, a few words each: ``index labels only``, ``without weight``."""
     missing = [name for name, offered in result.offered.items() if not offered]
     found = [_LACKS[name] for name in missing if name in _LACKS]
+    found += [f"only as {name}" for name in result.offered if name.startswith("[") and "2-D" in missing]
     lengths = sorted(int(name.removeprefix("rows of ")) for name in missing if name.startswith("rows of "))
     found += [f"no rows of {count_text(lengths[0])}{' or more' if len(lengths) > 1 else ''}"] if lengths else []
     layouts = [name.removeprefix("layout ") for name in missing if name.startswith("layout ")]
     found += [f"not as {', '.join(layouts)}" if len(layouts) < 4 else "contiguous only"] if layouts else []
-    others = [name for name in missing if name not in _LACKS and not name.startswith(("rows of ", "layout "))]
+    others = [name for name in missing if name not in _LACKS and not name.startswith(("rows of ", "layout ", "2-D"))]
     found += [f"without {', '.join(name.replace('_', ' ') for name in others)}"] if others else []
     declared = [line.partition("): ")[2].partition(", ")[0] for line in result.unasked if "(declared domain)" in line]
     found += [f"only {text}" for text in dict.fromkeys(declared)]

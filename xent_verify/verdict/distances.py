@@ -13,7 +13,7 @@ from xent_verify.ops import Op
 from xent_verify.verdict.measure import CODE, Errors
 from xent_verify.verdict.properties import apart
 
-__all__ = ["Distances", "log_probabilities"]
+__all__ = ["Distances", "log_probabilities", "ratios"]
 
 _NEAR = (0.9, 1.1)
 """Ratios of probabilities that reinforcement learning does not clip, roughly."""
@@ -89,14 +89,14 @@ class Distances:
         unlike = np.isinf(steps)
         counted: dict[str, Any] = {"elements": int((~free).sum()), "equal": int(((steps == 0) & ~free).sum())}
         counted |= {"unlike": int(unlike.sum()), "max_ulp": float(steps[~unlike].max(initial=0.0))}
-        counted |= _ratios(op, a[~free & ~unlike], b[~free & ~unlike])
+        counted |= ratios(op, a[~free & ~unlike], b[~free & ~unlike])
         if errors is not None:
             counted |= _nearer(*errors, ~free.reshape(-1))
         return Distances(**counted), steps
 
 
-def _ratios(op: Op, a: FloatArray, b: FloatArray) -> dict[str, Any]:
-    """Of log-probabilities; two infinite ones of the same sign are equal, one against a number is a ratio of 0 or infinity."""
+def ratios(op: Op, a: FloatArray, b: FloatArray) -> dict[str, Any]:
+    """The counters of log-probabilities; two infinite ones of one sign are equal, one against a number is a ratio of 0 or inf."""
     first, second = log_probabilities(op, a), log_probabilities(op, b)
     if first is None or second is None:
         return {}

@@ -128,9 +128,22 @@ def judge(op: Op, batch: Batch, outcome: Outcome, truth: Enclosure, rules: Rules
         case Died(how):
             return Judgement((Hit("crash", "fail", f"the process ended: {how}"),))
         case Malformed(what):
-            return Judgement((Hit("dtype", "fail", f"the answer is not an array of numbers: {what}"),))
+            return Judgement((Hit("dtype", "fail", f"the answer is not an array of numbers: {what}{_pick(op, what)}"),))
         case _:
             assert_never(outcome)
+
+
+def _pick(op: Op, what: str) -> str:
+    """The call expression that gets an answer out of what was returned; "" where none can be told."""
+    plain, kind = f"f({', '.join(op.inputs)})", what.partition(" ")[2].partition(" ")[0]
+    calls = {
+        "tuple": f"{plain}[0]",
+        "list": f"{plain}[0]",
+        "dict": f"{plain}['NAME']",
+        "NoneType": f"({plain}, {op.first})[1]",
+    }
+    more = f" --in-place {op.first}" if kind == "NoneType" else ""
+    return f' (--call "{calls[kind]}"{more} where that is meant)' if kind in calls else ""
 
 
 def _raised(batch: Batch, type_name: str, message: str) -> Hit:

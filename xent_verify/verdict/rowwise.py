@@ -1,8 +1,9 @@
 """Measures beside ulps (docs/reading.md): absolute and relative error, and what a row's user sees.
 
 Per row of probabilities |sum y - 1|, KL(p || y) in nats and whether the largest class changed; per loss whether a positive
-one came out 0; and the mean distance from the correctly rounded value, with its sign, which training adds up where single
-errors are small. Each merges over calls by maximum or by addition.
+one came out 0; of log-probabilities how far the ratio to the true one is from 1; and the mean distance from the correctly
+rounded value, with its sign, which training adds up where single errors are small. Each merges over calls by maximum or by
+addition.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from xent_verify.core.enclosure import Enclosure
 from xent_verify.core.formats import FloatArray
 from xent_verify.core.model import Batch
 from xent_verify.ops import Op
+from xent_verify.verdict.distances import log_probabilities, ratios
 from xent_verify.verdict.measure import CODE, Errors
 from xent_verify.verdict.properties import result_rows
 
@@ -29,13 +31,19 @@ MEASURES: Mapping[str, str] = {
     "max_kl_nats": "largest KL(p || y) of a row, in nats",
     "argmax_flips": "rows whose largest class is another one",
     "losses_to_zero": "positive losses that came out 0",
+    "max_delta": "largest finite |Δ|, Δ = log p of the answer - log p of the truth",
+    "ratios_outside": "ratios exp(Δ) that leave [0.9, 1.1]",
+    "mean_kl": "mean of exp(Δ) - 1 - Δ, which estimates the KL divergence over samples of the truth",
     "mean_error": "mean of y - (t correctly rounded) in units of the limit, each at most 1; of rows their means",
     "bias": "that mean over its standard error; 0 where every value is correctly rounded",
 }
 _SIGNED = ("signed_rows", "signed_sum", "signed_squares")
 """Rows, the sum of their mean signed errors and the sum of the squares: what ``mean_error`` and ``bias`` are made of."""
 
-KEPT = (*(name for name in MEASURES if name not in ("mean_error", "bias")), *_SIGNED)
+_SUMMED = ("ratios", "kl")
+"""Log-probabilities, and the sum of exp(Δ) - 1 - Δ: what ``mean_kl`` is made of."""
+
+KEPT = (*(name for name in MEASURES if name not in ("mean_error", "bias", "mean_kl")), *_SIGNED, *_SUMMED)
 """What is counted, and stands in results."""
 
 _GRID = 2.0**20
@@ -61,6 +69,8 @@ def added(first: Mapping[str, float], second: Mapping[str, float]) -> dict[str, 
 def derived(kept: Mapping[str, float]) -> dict[str, float]:
     """Every measure of ``MEASURES``, from what was counted; NaN where that says nothing."""
     told = {name: kept.get(name, math.nan) for name in MEASURES}
+    if kept.get("ratios"):
+        told["mean_kl"] = kept["kl"] / kept["ratios"]
     rows, total, squares = (kept.get(name, 0.0) for name in _SIGNED)
     if rows >= _FEW:
         mean = total / rows
@@ -89,7 +99,7 @@ def beside_ulps(op: Op, batch: Batch, observed: FloatArray, truth: Enclosure, er
         share = np.ldexp(steps, np.clip(-quantum, -1000, 1000).astype(np.int32)) * (errors.ratio / errors.ulp)[counted]
         signed = np.zeros(errors.ulp.shape)
         signed[counted] = np.where(steps == 0, 0.0, np.nan_to_num(np.clip(share, -1.0, 1.0)))
-        found |= _signed(op, batch, signed, counted)
+        found |= _signed(op, batch, signed, counted) | _ratios(op, batch, observed, truth)
         if op.by_row and (_LAWS & set(op.laws)):
             found |= _rows(op, batch, observed, true)
         elif op.result == "loss" or "not_negative" in op.laws:
@@ -107,6 +117,21 @@ def _signed(op: Op, batch: Batch, signed: FloatArray, counted: NDArray[np.bool_]
     held = counted.sum(axis=1)
     steps = np.rint(np.rint(signed[held > 0] * _GRID).sum(axis=1) / held[held > 0])
     return dict(zip(_SIGNED, (float(len(steps)), steps.sum() / _GRID, (steps * steps).sum() / _GRID**2), strict=True))
+
+
+def _ratios(op: Op, batch: Batch, observed: FloatArray, truth: Enclosure) -> dict[str, float]:
+    """Of single log-probabilities: what weights, smoothing or a mean change is none; one that rounds to log 0 has no ratio."""
+    plain = op.result != "loss" or op.option(batch, "reduction") == "none"
+    if not plain or set(batch.options) - {"axis", "reduction", "ignore_index"}:
+        return {}
+    true, rounded = truth.to_float64(), truth.rounded(batch.result_form).astype(np.float64)
+    logs = [one for one in (log_probabilities(op, values) for values in (observed, true, rounded)) if one is not None]
+    if not logs:
+        return {}
+    told = ~np.isnan(logs[0]) & np.isfinite(logs[1]) & np.isfinite(logs[2])
+    found = ratios(op, observed[told], true[told])
+    exact = {"ratios_outside": float(found["outside"]), "ratios": float(found["logs"])}
+    return exact | {"max_delta": float(f"{found['max_delta']:.9g}"), "kl": float(f"{found['kl']:.9g}")}
 
 
 def _rows(op: Op, batch: Batch, observed: FloatArray, true: FloatArray) -> dict[str, float]:

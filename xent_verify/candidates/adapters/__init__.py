@@ -79,7 +79,7 @@ ADAPTERS: Mapping[str, Library] = {
     "torch": Library("torch_arrays", "torch", ("torch", "triton")),
     "jax": Library("jax_arrays", "jax", ("jax", "jaxlib", "optax", "flax")),
     "tensorflow": Library("tensorflow_arrays", "tensorflow", ("tensorflow", "keras")),
-    "array-api": Library("array_api", "", ("array_api_strict",)),
+    "array-api": Library("array_api", "", ("array_api_strict", "cupy")),
 }
 """Name of ``--arrays`` -> library. ``array-api:package.module`` is any namespace of the Array API standard."""
 
@@ -113,10 +113,30 @@ def adapter_named(arrays: str, device: str = "cpu") -> Adapter:
 def home_of(value: object) -> str:
     """The array library that a callable or a value comes from ("" for none of them)."""
     for place in (getattr(value, "__module__", None), type(value).__module__):
-        root = str(place or "").split(".")[0]
-        for name, library in ADAPTERS.items():
-            if root in library.roots:
-                return f"{name}:{root}" if name == "array-api" else name
+        home = _library_of(str(place or ""))
+        if home:
+            return home
+    return ""
+
+
+def _library_of(module: str) -> str:
+    """The array library to which a module belongs ("" for none): for Keras that of its backend."""
+    root = module.partition(".")[0]
+    if root == "keras" and "keras" in sys.modules:
+        backend = str(sys.modules["keras"].backend.backend())
+        return backend if backend in ADAPTERS else "numpy"
+    found = next((name for name, library in ADAPTERS.items() if root in library.roots), "")
+    return f"{found}:{root}" if found == "array-api" else found
+
+
+def _namespace_of(module: str) -> str:
+    """``array-api:NAME`` for a loaded module, or its nearest package, that makes arrays as the standard says; "" for others."""
+    parts = module.split(".")
+    for count in range(len(parts), 0, -1):
+        name = ".".join(parts[:count])
+        found = sys.modules.get(name)
+        if callable(getattr(found, "asarray", None)) or callable(getattr(found, "from_dlpack", None)):
+            return f"array-api:{name}"
     return ""
 
 
@@ -150,12 +170,13 @@ def where_of(adapter: Adapter) -> str:
 
 
 def uses(function: Any) -> list[str]:
-    """The array libraries (NumPy left out) that the module of a callable has imported."""
-    names = getattr(_unwrapped(function), "__globals__", {})
-    roots = {
-        str(getattr(value, "__name__", "")).partition(".")[0] for value in names.values() if type(value) is ModuleType
-    }
-    return [name for name, library in ADAPTERS.items() if name != "numpy" and roots & {*library.roots}]
+    """The array libraries (NumPy left out) that the module of a callable has imported; last the one that it is, perhaps."""
+    plain = _unwrapped(function)
+    names = getattr(plain, "__globals__", {})
+    modules = [str(getattr(value, "__name__", "")) for value in names.values() if type(value) is ModuleType]
+    homes = [_library_of(name) or _namespace_of(name) for name in modules]
+    homes.append(_namespace_of(str(getattr(plain, "__module__", ""))))
+    return [name for name in dict.fromkeys(homes) if name not in ("", "numpy", "array-api:numpy")]
 
 
 def _unwrapped(function: Any) -> Any:
@@ -177,7 +198,7 @@ def _declared(function: Any) -> str:
     with contextlib.suppress(Exception):  # annotations may name what is not there
         for hint in typing.get_type_hints(plain).values():
             for one in (hint, *typing.get_args(hint)):
-                home = home_of(one)
+                home = home_of(one) or (_namespace_of(one.__module__) if hasattr(one, "__dlpack__") else "")
                 if home:
                     return home
     return ""
@@ -192,26 +213,24 @@ def _made_of(function: Any) -> str:
         if home:
             return home
         for base in (value if isinstance(value, type) else type(value)).__mro__[:-1]:
-            root = str(base.__module__).split(".")[0]
-            for name, library in ADAPTERS.items():
-                if root in library.roots:
-                    return name
+            home = _library_of(str(base.__module__))
+            if home:
+                return home
     return ""
 
 
-def likely(function: Callable[..., Any], expression: Any = None) -> list[str]:
-    """Array libraries to try on a callable, best first: its own, NumPy, then those that are loaded.
+def likely(function: Callable[..., Any], expression: Any = None, device: str = "cpu") -> list[str]:
+    """Array libraries to try on a callable, best first: its own, NumPy (on the CPU), then those that are loaded.
 
     Its own is that of its module, of its class (``nn.Module``) or of what it wraps, of its annotations, or the one that a
     call expression uses by name.
     """
     home = _made_of(function) or _declared(function)
     if not home and expression is not None:
-        used = [name for name in ADAPTERS if name != "numpy" and name in expression.libraries()]
-        home = used[0] if used else ""
+        used = [_library_of(name) for name in sorted(expression.libraries())]
+        home = next((name for name in used if name not in ("", "numpy")), "")
     if home:
         return [home]
-    return [
-        "numpy",
-        *(name for name, library in ADAPTERS.items() if name != "numpy" and library.package in sys.modules),
-    ]
+    own = [name for name in uses(function) if name.startswith("array-api:")]
+    loaded = [name for name, library in ADAPTERS.items() if name != "numpy" and library.package in sys.modules]
+    return ["numpy", *own, *loaded] if device == "cpu" else [*own, *loaded] or ["numpy"]

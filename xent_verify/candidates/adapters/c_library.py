@@ -12,9 +12,9 @@ are read off the declaration:
 * one pointer, not to const, and ``void``: the logits are overwritten by the result (``void f(float *x, int n)``)
 * a floating number: a constant, whose value ``"constants": {"temp": 1.0}`` gives; ``"max"`` stands for the row's maximum
 
-Without rows the function is called once per row. ``"dtype"`` names the format where C does not (``uint16_t`` as bfloat16);
-``"form": "row"`` and ``"form": "rows"`` are short for the usual declarations; one
-of them or a signature has to be given. The result lies between guard bytes, and
+Without rows the function is called once per row. The result has the format of its own type, which need not be that of the
+logits. ``"dtype"`` names the format where C does not (``uint16_t`` as bfloat16); ``"form": "row"`` and ``"form": "rows"`` are
+short for the usual declarations; one of them or a signature has to be given. The result lies between guard bytes, and
 starts out as NaN: what is written outside of it, or not written, is seen.
 """
 
@@ -73,7 +73,8 @@ class Declared:
     returns: str
     roles: tuple[str, ...]
     types: tuple[str, ...]  # the C type of each parameter that is no pointer to floating numbers, "" for those
-    dtype: str
+    dtype: str  # the format of the logits
+    result: str  # the format of the result
     constants: Mapping[str, Any]
     in_place: bool
 
@@ -165,12 +166,13 @@ def _with_roles(
     parameters: list[tuple[str, str, bool, bool]], returns: str, dtype: str, text: str, constants: Mapping[str, Any]
 ) -> Declared:
     roles: list[str] = []
+    formats: dict[str, str] = {}
     held = any(pointer and kind in _FLOATS and const for kind, _, pointer, const in parameters)
     sizes = [name for kind, name, pointer, _ in parameters if _is_size(kind, name, pointer)]
     for kind, name, pointer, const in parameters:
         if pointer and kind in _FLOATS:
             roles.append("input" if const or not (held or "input" in roles) else "output")
-            dtype = dtype or _FLOATS[kind]
+            formats[roles[-1]] = _FLOATS[kind] or dtype
         elif kind in ("float", "double"):
             roles.append(_constant(name, constants, text))
         elif kind in _INTEGERS and (pointer or name in _TARGET_NAMES):
@@ -181,7 +183,7 @@ def _with_roles(
             roles.append("rows")
         else:
             roles.append("n")
-    if not dtype:
+    if "" in formats.values():
         raise UsageError(f'signature {text!r}: does not tell the format; add "dtype" to the kwargs')
     wrong = [role for role in set(roles) if roles.count(role) > 1]
     overwritten = any(pointer and kind in _FLOATS and not const for kind, _, pointer, const in parameters)
@@ -194,7 +196,9 @@ def _with_roles(
     ):
         raise UsageError(f"signature {text!r}: read as {', '.join(roles)}; needs one input, one n and a result")
     types = tuple("" if pointer and kind in _FLOATS else kind for kind, _, pointer, _ in parameters)
-    return Declared(returns, tuple(roles), types, dtype, constants, in_place)
+    logits = formats["input"]
+    result = formats.get("output", logits if in_place else _FLOATS.get(returns, logits))
+    return Declared(returns, tuple(roles), types, logits, result, constants, in_place)
 
 
 def _constant(name: str, constants: Mapping[str, Any], text: str) -> str:
@@ -213,7 +217,7 @@ def _is_size(kind: str, name: str, pointer: bool) -> bool:
 
 def _caller(function: Any, declared: Declared, op: str) -> Callable[..., Any]:
     """A function of NumPy arrays: one row, or rows × n (with ``axis`` where there are strides)."""
-    dtype = FORMATS[declared.dtype].dtype
+    dtype, result_dtype = FORMATS[declared.dtype].dtype, FORMATS[declared.result].dtype
     kind = next((k for role, k in zip(declared.roles, declared.types, strict=True) if role == "targets"), "int64_t")
     index = np.dtype(_INTEGERS[kind])
 
@@ -223,7 +227,7 @@ def _caller(function: Any, declared: Declared, op: str) -> Callable[..., Any]:
         x = np.require(x, dtype, ["ALIGNED"])  # C reads numbers of this machine's byte order, at their own alignment
         rows = _rows(x, axis, strided="stride" in declared.roles)
         per_row = op in ("logsumexp", "cross_entropy")
-        whole, inside, out = _guarded((rows.shape[0],) if per_row else rows.shape, dtype)
+        whole, inside, out = _guarded((rows.shape[0],) if per_row else rows.shape, result_dtype)
         targets = None if target is None else np.array(target, index, order="C")
         places = _values(rows, out, targets)
         if declared.in_place:
@@ -233,7 +237,7 @@ def _caller(function: Any, declared: Declared, op: str) -> Callable[..., Any]:
             places[f"constant {name}"] = float(rows.max(initial=-np.inf) if value == "max" else value)
         result = function(*(places[role] for role in declared.roles))
         if "output" not in declared.roles and not declared.in_place:
-            return dtype.type(result)
+            return result_dtype.type(result)
         guards = whole[: inside.start].tobytes() + whole[inside.stop :].tobytes()
         if guards != _GUARDS:
             raise OutOfBounds(f"{len(guards) - guards.count(_GUARD_BYTE)} bytes next to the result were written")
@@ -273,6 +277,6 @@ def _values(rows: NDArray[Any], out: NDArray[Any], targets: NDArray[Any] | None)
         "n": rows.shape[1],
         "row_stride": rows.strides[0] // size,
         "stride": rows.strides[1] // size,
-        "out_row_stride": out.strides[0] // size,
+        "out_row_stride": out.strides[0] // out.itemsize,
         "out_stride": 1,
     }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -31,7 +33,7 @@ class Arrays:
         self.where = "" if device == "cpu" else f"{self._device.platform}, {self._device.device_kind}, {version}"
 
     def prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        return instantiated(function)
+        return _applied(instantiated(function, _applied))
 
     def to_target(self, array: NDArray[Any]) -> Any:
         """A copy: JAX may keep a NumPy array's memory and read it later."""
@@ -47,3 +49,16 @@ class Arrays:
             return jax.grad(lambda x: loss(x, target, **options).sum())(logits)
 
         return gradient
+
+
+def _applied(function: Any) -> Callable[..., Any]:
+    """A module of Flax that is bound to no variables is applied without any; everything else is called as it is."""
+    linen = sys.modules.get("flax.linen")
+    if linen is None or not isinstance(function, linen.Module) or function.scope is not None:
+        return function  # type: ignore[no-any-return]
+
+    def call(*inputs: Any, **options: Any) -> Any:
+        return function.apply({}, *inputs, **options)
+
+    call.__signature__ = inspect.signature(function.__call__)  # type: ignore[attr-defined]
+    return call

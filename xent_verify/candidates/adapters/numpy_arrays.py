@@ -20,7 +20,7 @@ class Arrays:
     def __init__(self, argument: str = "", device: str = "cpu") -> None:  # noqa: ARG002  every adapter's signature
         if device != "cpu":
             raise UsageError(
-                f"device {device!r}: NumPy has no devices; arrays of torch, jax or tensorflow have (--arrays)"
+                f"device {device!r}: NumPy has no devices; arrays of torch, jax, tensorflow or CuPy have (--arrays)"
             )
 
     def prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
