@@ -124,12 +124,12 @@ def arguments_of(op: Op, call: Batch, a: Any, rows: slice | None = None) -> dict
 
 
 def _groups(array: NDArray[Any], view: Rows, rows: slice | None) -> NDArray[Any]:
-    """Matrices as [G, k, n], one for as many successive rows each; ``rows`` that share one: that one."""
+    """Matrices as [G, k, n], one for as many successive rows each; of some ``rows`` (all rows of several, or of one) theirs."""
     matrices = array.reshape(-1, *array.shape[-2:])
     if rows is None:
         return matrices
-    group = rows.start // max(view.shape[-2], 1)
-    return matrices[group : group + 1]
+    shared = max(view.shape[-2], 1)
+    return matrices[rows.start // shared : -(-rows.stop // shared)]
 
 
 def _upstream(op: Op, view: Rows, array: NDArray[Any]) -> NDArray[Any]:

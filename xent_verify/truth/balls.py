@@ -1,14 +1,15 @@
 """The double-double reading: an algorithm evaluated on pairs of doubles with a running radius gives the truth, fast.
 
 A number is hi + lo with |t - (hi + lo)| <= radius; radius 0 means exact. Every step adds the bound of its kernel
-(``truth.doubledouble``) to what its operands' radii come to; radii are kept above their own rounding by ``_UP``. Where a
+(``truth.doubledouble``) to what its operands' radii come to; radii are kept above their own rounding by ``_UP``. Sums measure
+what their low words lose, and products and quotients that are no more than two words add nothing: so the products of short
+numbers, their sums and what follows from them stay exact, and so do values that are themselves midpoints. Where a
 radius is infinite nothing is known: values beyond doubles, undefined forms, a sign that is not settled. What is left
 undecided goes to the exact reading (``truth.reading``).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -31,10 +32,67 @@ _UP = 1 + 2.0**-40
 _TINY = 2.0**-1060
 """What products lose below 2**-969 (``doubledouble``)."""
 
-_ADD, _MULTIPLY, _DIVIDE, _EXP, _LOG = 2.0**-103, 2.0**-100, 2.0**-98, 2.0**-88, 2.0**-88
+_MULTIPLY, _DIVIDE, _EXP, _LOG = 2.0**-100, 2.0**-98, 2.0**-88, 2.0**-88
 _SMALL = 2.0**-20
 _LN_2 = (0.6931471805599453, 2.3190468138462996e-17)
 _LOG2_E = (1.4426950408889634, 2.0355273740931033e-17)
+
+
+def _gathered(e: Array, *lows: Array) -> tuple[Array, Array]:
+    """e + the low words of a sum, and a bound of what their additions lose."""
+    lost = np.zeros_like(e)
+    for low in lows:
+        e, off = dd.two_sum(e, low)
+        lost += np.abs(off)
+    return e, lost
+
+
+def _tree(high: Array, low: Array) -> tuple[dd.Pair, Array]:
+    """Sums of rows as ``doubledouble.tree_sum`` makes them, [.., 1], and a bound of what the additions of low words lose."""
+    high, low = np.moveaxis(high, -1, 0), np.moveaxis(low, -1, 0)
+    lost = np.zeros(high.shape[1:])
+    while (width := len(high)) > 1:
+        half = (width + 1) // 2
+        pairs = width - half
+        s, e = dd.two_sum(high[:pairs], high[half:])
+        e, off = _gathered(e, low[:pairs], low[half:])
+        lost += off.sum(axis=0)
+        high = s if pairs == half else np.concatenate((s, high[pairs:half]))
+        low = e if pairs == half else np.concatenate((e, low[pairs:half]))
+    total = dd.two_sum(high, low) if len(high) else (np.zeros((1, *lost.shape)),) * 2
+    return (np.moveaxis(total[0], 0, -1), np.moveaxis(total[1], 0, -1)), lost[..., None]
+
+
+def _power_of_two(x: Ball) -> Array:
+    """Where a number is +-2**k, far from the ends of the range."""
+    size = np.abs(x.v)
+    usual = (size > 2.0**-200) & (size < 2.0**200)
+    return np.asarray(usual & (np.frexp(size)[0] == 0.5) & (x.lo == 0) & (x.r == 0))
+
+
+def _two_words(x: Ball, y: Ball, product: Array) -> Array:
+    """Where the product of the two centres is held without a rounding: one word each, or one is a power of two."""
+    size = np.abs(product)
+    usual = (size > 2.0**-900) & (size < 2.0**900)
+    if not (x.lo.any() or y.lo.any()):
+        return np.asarray(usual)
+    exact = (x.lo == 0) & (y.lo == 0)
+    for one, other in ((x, y), (y, x)):
+        exact = exact | (_power_of_two(one) & ((other.lo == 0) | (np.abs(other.lo) > 2.0**-700)))
+    return np.asarray(usual & exact)
+
+
+def _lost_of(*radii: Array) -> Array:
+    """What a product with a radius may lose below the range of doubles."""
+    return _TINY * np.logical_or.reduce(np.broadcast_arrays(*(radius > 0 for radius in radii)))
+
+
+def _is_product(a: Array, b: Array, product: Array) -> Array:
+    """Where a * b is exactly this, far from the ends of the range."""
+    top, rest = dd.two_product(a, b)
+    sizes = (np.abs(a), np.abs(b), np.abs(product))
+    usual = np.logical_and.reduce([(size > 2.0**-900) & (size < 2.0**900) for size in sizes])
+    return np.asarray(usual & (top == product) & (rest == 0))
 
 
 class Ball(Operators):
@@ -93,15 +151,14 @@ class Balls(Verbs):
 
     def _sum_of_two(self, x: Ball, y: Ball) -> Ball:
         shape = np.broadcast_shapes(x.shape, y.shape)
-        high, low = dd.add(
-            (np.broadcast_to(x.v, shape), np.broadcast_to(x.lo, shape)),
-            (np.broadcast_to(y.v, shape), np.broadcast_to(y.lo, shape)),
-        )
-        infinite = np.isinf(x.v + y.v)
-        high = np.where(infinite, x.v + y.v, high)
-        error = _ADD * (np.abs(x.v) + np.abs(y.v))
-        exact = (np.broadcast_to(x.lo, shape) == 0) & (np.broadcast_to(y.lo, shape) == 0)  # two_sum: no error
-        return self._made((high, low), x.r + y.r + np.where(exact, 0.0, error), x, y)
+        plain = np.broadcast_to(x.v + y.v, shape)
+        high, low = dd.two_sum(np.broadcast_to(x.v, shape), np.broadcast_to(y.v, shape))
+        radius = np.broadcast_to(x.r + y.r, shape)
+        if x.lo.any() or y.lo.any():
+            low, lost = _gathered(low, np.broadcast_to(x.lo, shape), np.broadcast_to(y.lo, shape))
+            high, low = dd.two_sum(high, low)
+            radius = radius + lost
+        return self._made((np.where(np.isinf(plain), plain, high), low), radius, x, y)
 
     def add(self, x: Ball, y: Ball) -> Ball:
         return self._sum_of_two(x, y)
@@ -114,7 +171,8 @@ class Balls(Verbs):
         a, b = ((np.broadcast_to(z.v, shape), np.broadcast_to(z.lo, shape)) for z in (x, y))
         product = dd.multiply(a, b)
         error = np.abs(x.v) * y.r + np.abs(y.v) * x.r + x.r * y.r
-        error = error * (1 + 2.0**-50) + _MULTIPLY * np.abs(product[0]) + _TINY
+        rounding = np.where(_two_words(x, y, product[0]), 0.0, _MULTIPLY * np.abs(product[0]) + _TINY)
+        error = error * (1 + 2.0**-50) + np.maximum(rounding, _lost_of(x.r, y.r))
         zero = (x.v == 0) & (x.r == 0) & np.isfinite(y.v) & np.isfinite(y.r)
         zero |= (y.v == 0) & (y.r == 0) & np.isfinite(x.v) & np.isfinite(x.r)
         if np.isinf(x.v).any() or np.isinf(y.v).any():  # infinity times what may be 0 is not known
@@ -130,8 +188,14 @@ class Balls(Verbs):
         if y.shape == (1,) and y.v == 1 and y.lo == 0 and y.r == 0:
             return x
         shape = np.broadcast_shapes(x.shape, y.shape)
-        inverse, error = self._reciprocal(y)
-        found = self.multiply(x, Ball(self, inverse[0], inverse[1], error))
+        inverse, off = self._reciprocal(y)
+        found = self.multiply(x, Ball(self, inverse[0], inverse[1], off))
+        if not (x.lo.any() or y.lo.any() or y.r.any()):
+            whole = x.v / y.v
+            exact = _is_product(whole, *np.broadcast_arrays(y.v, x.v))
+            error = x.r / np.abs(y.v) * _UP + _lost_of(x.r)
+            parts = ((whole, found.v), (0.0, found.lo), (error, found.r))
+            found = Ball(self, *(np.where(exact, mine, theirs) for mine, theirs in parts))
         by_infinity = np.broadcast_to(np.isinf(y.v) & (y.r == 0), shape) & np.isfinite(np.broadcast_to(x.v, shape))
         zero = by_infinity | np.broadcast_to((x.v == 0) & (x.r == 0) & (np.abs(y.v) > y.r), shape)
         by_zero = np.broadcast_to((y.v == 0) & (y.r == 0), shape) & (np.abs(x.v) > x.r)
@@ -152,7 +216,8 @@ class Balls(Verbs):
         value = np.ldexp(top, 1 - exponent) * sign, np.ldexp(rest, 1 - exponent) * sign
         room = np.abs(high) - y.r
         error = np.where(room > 0, np.abs(value[0]) * (y.r / np.where(room > 0, room, 1.0)), np.inf)
-        return value, error * (1 + 2.0**-50) + _DIVIDE * np.abs(value[0]) + _TINY
+        rounding = np.where(_power_of_two(y), 0.0, _DIVIDE * np.abs(value[0]) + _TINY)
+        return value, error * (1 + 2.0**-50) + rounding
 
     def exp(self, x: Ball) -> Ball:
         high, low = x.pair
@@ -160,7 +225,7 @@ class Balls(Verbs):
         top, rest, exponent = dd.exp(np.where(inside, high, 0.0), np.where(inside, low, 0.0), full=True)
         value = np.ldexp(top, exponent), np.ldexp(rest, exponent)
         error = value[0] * np.expm1(x.r) * (1 + 2.0**-50) + _EXP * value[0] + _TINY
-        below = (high < -20000) & (x.r < 1000)
+        below = high + x.r < -20000
         zero = np.isneginf(high) & (x.r == 0)
         gone = below | zero
         error = np.where(inside, error, np.where(gone, np.where(zero, 0.0, _TINY), np.inf))
@@ -259,10 +324,8 @@ class Balls(Verbs):
         if n == 1:
             return x
         finite = np.isfinite(high)
-        value = dd.tree_sum(np.where(finite, high, 0.0), np.where(finite, low, 0.0), -1)
-        depth = math.ceil(math.log2(max(n, 2))) + 1
-        size = np.abs(np.where(finite, high, 0.0)).sum(axis=-1, keepdims=True)
-        error = np.broadcast_to(x.r, high.shape).sum(axis=-1, keepdims=True) + 4 * depth**2 * 2.0**-106 * size
+        value, lost = _tree(np.where(finite, high, 0.0), np.where(finite, low, 0.0))
+        error = np.broadcast_to(x.r, high.shape).sum(axis=-1, keepdims=True) + lost
         odd = np.where(finite, 0.0, high).sum(axis=-1, keepdims=True)
         radius = error * (1 + n * 2.0**-52)
         radius = np.where((odd != 0) & np.isfinite(error), 0.0, radius) * _UP
@@ -367,10 +430,10 @@ class Balls(Verbs):
 
     def maximum(self, x: Ball, y: Any) -> Ball:
         other = self.lift(y)
-        larger = self.where(x.v >= other.v, x, other)
+        larger = self.where((x.v > other.v) | ((x.v == other.v) & (x.lo >= other.lo)), x, other)
         unsure = np.abs(x.v - other.v) <= (x.r + other.r + np.abs(x.lo) + np.abs(other.lo)) * _UP
         both = np.maximum(x.r, other.r) + np.abs(x.lo) + np.abs(other.lo) + np.abs(x.v - other.v)
-        exact = (x.r == 0) & (other.r == 0) & (x.lo == 0) & (other.lo == 0)
+        exact = (x.r == 0) & (other.r == 0)
         made = Ball(self, larger.v, larger.lo, np.where(unsure & ~exact, both * _UP, larger.r))
         nan = np.isnan(x.v) | np.isnan(other.v)
         known = nan & np.isfinite(x.r) & np.isfinite(other.r)

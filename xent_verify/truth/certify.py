@@ -137,16 +137,18 @@ def _read(op: Op, batch: Batch, form: FloatFormat) -> Enclosure:
 
 
 def _blocks(op: Op, batch: Batch, view: Rows, *, whole: bool) -> Iterator[slice | None]:
-    """The rows of a call in blocks, none of which has rows of two matrices; ``whole``: all at once (None)."""
+    """The rows of a call in blocks: those of several matrices, or some of one; ``whole``: all at once (None)."""
     if whole:
         yield None
         return
     matrix = bool(op.named("matrix"))
     shared = view.shape[-2] if matrix else view.count
     step = max(_BLOCK // max(view.n * (op.scores_shape(batch)[-1] if matrix else 1), 1), 1)
+    shared *= max(step // max(shared, 1), 1)
     for first in range(0, view.count, max(shared, 1)):
-        for start in range(first, first + shared, step):
-            yield slice(start, min(start + step, first + shared))
+        end = min(first + shared, view.count)
+        for start in range(first, end, step):
+            yield slice(start, min(start + step, end))
 
 
 def _elements(problem: Problem, batch: Batch, form: FloatFormat, jobs: int, tried: tuple[Engine, ...]) -> Enclosure:
