@@ -20,7 +20,7 @@ from xent_verify.ops import OPS, op_of
 from xent_verify.ops.limits import arguments_of
 from xent_verify.ops.rows import Rows
 from xent_verify.regimes import plan
-from xent_verify.truth import certify, exact
+from xent_verify.truth import certify, closer, exact
 from xent_verify.truth.balls import Ball, Balls, enclosed
 from xent_verify.truth.certify import _read
 from xent_verify.truth.intervals import LIMIT_POINTS, Interval
@@ -48,12 +48,17 @@ def contains(ball: Enclosure, true: Sequence[Interval]) -> bool:
     return True
 
 
+def _expm1(a: Any, x: Any) -> Any:
+    return a.expm1(x) if isinstance(a, Balls) else a.exp(x) - 1
+
+
 VERBS: list[tuple[str, Verb]] = [
     ("add", lambda a, x, y: x + y),
     ("subtract", lambda a, x, y: x - y),
     ("multiply", lambda a, x, y: x * y),
     ("divide", lambda a, x, y: x / y),
     ("exp", lambda a, x, y: a.exp(x * (1 / (1 + a.abs(y))))),
+    ("expm1", lambda a, x, y: _expm1(a, x * 2.0**-12) + _expm1(a, x / (1 + y * y)) * 2.0**-30),
     ("log", lambda a, x, y: a.log(a.abs(x) + a.abs(y))),
     ("log of a quotient", lambda a, x, y: a.log((1 + a.abs(x)) / (1 + a.abs(y)))),
     ("log1p", lambda a, x, y: a.log1p(a.exp(-a.abs(x)) * a.exp(-a.abs(y)))),
@@ -122,3 +127,18 @@ def test_a_page_of_ones_own_is_decided_without_the_slow_tier() -> None:
     p = np.exp(x.astype(np.float64))
     p /= p.sum(axis=1, keepdims=True)
     assert found.to_float64() == pytest.approx(-(p * np.log(p)).sum(axis=1), rel=1e-12)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@given(data=st.data())
+def test_what_is_closer_contains_the_exact_value(data: st.DataObject) -> None:
+    """Rows that nearly agree, and any others: the closer algorithm contains what the page's first one gives exactly."""
+    x = np.array([data.draw(st.lists(numbers, min_size=1, max_size=4))])
+    step = data.draw(st.sampled_from([1e-30, 1e-9, 1e-3, 1.0, 50.0, 1e4]))
+    y = x - step * np.array([[data.draw(st.sampled_from([-1.0, 0.0, 0.5, 1.0, np.inf])) for _ in x[0]]])
+    op = OPS["js_divergence"]
+    call = Batch(op.name, "float64", "test", {"p_logits": x, "q_logits": y})
+    a = Balls()
+    ball = enclosed(closer._js_divergence(a, a.input(x), a.input(y))).reshape(-1)
+    true = exact._read(op, call, 0, exact.BigArithmetic(3000), [0])
+    assert contains(ball, true)

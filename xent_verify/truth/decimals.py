@@ -42,7 +42,7 @@ def digits(batch: Batch, index: Any, count: int = DIGITS) -> str:
     if decided[place]:
         return _exact_text(float(values[place]), count)
     if batch.x.size > (_LARGEST_READ if op.formula is None else _LARGEST):
-        return shown(certify(batch, fmt="float64")[place], count)
+        return shown(certify(batch, fmt=None if op.formula is None else "float64")[place], count)
     flat = int(np.ravel_multi_index(place, values.shape)) if values.ndim else 0
     text = ""
     for number in exact.intervals_of(batch, flat):
