@@ -78,8 +78,8 @@ def calls_of(op: Op, regime: Regime, amount: Hashable, draw: Callable[[], Iterat
 def truth_of(batch: Batch) -> Enclosure:
     """The certified truth of a call; that of a call of a plan is kept."""
     if id(batch) not in _KEPT.truths:
-        return certify(batch)
+        return certify(batch, errors=True)
     kept = _KEPT.truths[id(batch)]
     if kept is None:
-        kept = _KEPT.truths[id(batch)] = certify(batch)
+        kept = _KEPT.truths[id(batch)] = certify(batch, errors=True)
     return kept

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from xent_verify.companions.known import gravest, true_rows, whole
 from xent_verify.core.formats import FloatArray
 from xent_verify.core.model import Batch, NotOffered, Raised, Returned
+from xent_verify.core.shapes import full
 from xent_verify.ops import Op
 from xent_verify.ops.defined import undefined
 from xent_verify.ops.limits import limits_of
@@ -105,7 +106,7 @@ def _stale(ask: Ask, op: Op, batch: Batch, values: FloatArray, limit: FloatArray
     twin = rows.with_logits(changed).batch()
     if not live.any() or undefined(op, twin):
         return []
-    live &= _moved(op, rows.batch(), twin, result_rows(op, batch, np.broadcast_to(limit, values.shape)))
+    live &= _moved(op, rows.batch(), twin, result_rows(op, batch, full(limit, values.shape)))
     found = answer(op, twin, ask(twin)) if live.any() else None
     if found is None:
         return []

@@ -10,6 +10,7 @@ import numpy as np
 
 from xent_verify.core.formats import FloatArray, FloatFormat, IntArray
 from xent_verify.core.model import Batch, Returned
+from xent_verify.core.shapes import full
 from xent_verify.ops import Op
 from xent_verify.truth import certify
 from xent_verify.verdict.judge import Hit
@@ -67,7 +68,7 @@ def known_rows(ask: Ask, op: Op, batch: Batch, outcome: Returned, limit: FloatAr
         by_row = result_rows(op, flat, found)
     else:
         by_row = result_rows(op, batch, values)
-    limits, free = (result_rows(op, batch, np.broadcast_to(a, values.shape)) for a in (limit, excused(op, batch)))
+    limits, free = (result_rows(op, batch, full(a, values.shape)) for a in (limit, excused(op, batch)))
     return Known(rows, by_row, limits, result_places(op, batch), free.astype(np.float64))
 
 
@@ -84,7 +85,7 @@ def whole(
     free = excused(op, batch)
     first, second = (np.where(free, 0.0, value) for value in values)
     places = np.arange(first.size).reshape(first.shape)
-    return compare(kind, words, batch.result_form, (first, second), np.broadcast_to(limit, first.shape), places)
+    return compare(kind, words, batch.result_form, (first, second), full(limit, first.shape), places)
 
 
 def gravest(found: Iterator[list[Hit]]) -> list[Hit]:

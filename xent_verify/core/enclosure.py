@@ -27,6 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from xent_verify.core.floating import sound
 from xent_verify.core.formats import FloatArray, FloatFormat, IntArray, format_named
+from xent_verify.core.shapes import full
 
 __all__ = ["DECISION", "FIELDS", "TIERS", "Enclosure", "Units", "exact"]
 
@@ -154,7 +155,7 @@ class Enclosure:
         """Every field changed alike, now or later."""
         if self._fields is not None:
             return Enclosure(*map(change, self._fields))
-        shape = change(np.broadcast_to(np.float64(0.0), self._shape)).shape
+        shape = change(full(np.float64(0.0), self._shape)).shape
         return Enclosure.later(shape, lambda: cast("Fields", tuple(map(change, self.fields))))
 
     def __getitem__(self, key: Any) -> Enclosure:

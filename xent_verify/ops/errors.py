@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify.core.formats import FloatFormat, format_named
+from xent_verify.core.shapes import full
 from xent_verify.ops.machine import Machine
 from xent_verify.ops.support import reach
 from xent_verify.ops.verbs import Operators, Verbs
@@ -298,7 +299,7 @@ class Errors(Verbs):
             e: Any = np.zeros((), self.number)
         else:
             at = x.v.argmax(axis=-1)[..., None]
-            error = np.broadcast_to(x.error, x.v.shape)
+            error = full(x.error, x.v.shape)
             reach = (x.v + error).max(axis=-1, keepdims=True)
             e = np.maximum(np.take_along_axis(error, at, -1), np.where(reach == v, 0, reach - v))
         return Approximate(self, v, e, 0.0, self._at_top(x, x.wild), self._any(x.free))
@@ -307,7 +308,7 @@ class Errors(Verbs):
         if mask is None:
             return None
         at = x.v.argmax(axis=-1)[..., None]
-        return np.take_along_axis(np.broadcast_to(mask, x.v.shape), at, -1)
+        return np.take_along_axis(full(mask, x.v.shape), at, -1)
 
     @staticmethod
     def _any(mask: Mask) -> Mask:
@@ -320,7 +321,7 @@ class Errors(Verbs):
         if n == 1:
             return x
         v = x.v.sum(axis=-1, keepdims=True)
-        error = np.broadcast_to(x.error, x.v.shape).sum(axis=-1, keepdims=True)
+        error = full(x.error, x.v.shape).sum(axis=-1, keepdims=True)
         size = np.abs(x.v).sum(axis=-1, keepdims=True)
         e = error + (size + error) * (self.machine.sigma(n) * self.u_sum)
         r: Any = np.zeros((), self.number)
@@ -338,9 +339,7 @@ class Errors(Verbs):
     def only(self, x: Approximate) -> Approximate:
         """The sum of each row, [R, 1]; the element itself where no other is different from 0."""
         alone = np.count_nonzero(x.v, axis=-1, keepdims=True) <= 1
-        exact = Approximate(
-            self, x.v.sum(axis=-1, keepdims=True), np.broadcast_to(x.error, x.v.shape).sum(-1, keepdims=True)
-        )
+        exact = Approximate(self, x.v.sum(axis=-1, keepdims=True), full(x.error, x.v.shape).sum(-1, keepdims=True))
         return self.where(alone, exact, self.sum(x))
 
     def share(self, x: Approximate, y: Approximate) -> Approximate:
@@ -358,16 +357,16 @@ class Errors(Verbs):
         rows = len(x.v)
 
         def dot(left: Array, right: Array) -> Array:
-            full = np.broadcast_to(left, x.v.shape).reshape(groups, rows // max(groups, 1), n)
-            return np.asarray(full @ np.swapaxes(right, -1, -2)).reshape(rows, k)
+            grouped = full(left, x.v.shape).reshape(groups, rows // max(groups, 1), n)
+            return np.asarray(grouped @ np.swapaxes(right, -1, -2)).reshape(rows, k)
 
         size_x, size_m = np.abs(x.v), np.abs(matrix.v)
         v, size = dot(x.v, matrix.v), dot(size_x, size_m)
         e: Any = np.zeros((), self.number)
         if np.any(x.error):
-            e = dot(np.broadcast_to(x.error, x.v.shape), size_m)
+            e = dot(full(x.error, x.v.shape), size_m)
         if np.any(matrix.error):
-            e = e + dot(size_x + x.error, np.broadcast_to(matrix.error, matrix.v.shape))
+            e = e + dot(size_x + x.error, full(matrix.error, matrix.v.shape))
         size = size + e
         e = e + size * self.u + np.where(size > 0, n * self.half_eta, 0)
         e = e + size * (1 + self.u) * (self.machine.sigma(n) * self.u_sum)
@@ -403,9 +402,9 @@ class Errors(Verbs):
     def total(self, x: Approximate) -> Approximate:
         """Sum of all rows' values [R, 1], a scalar."""
         flat = Approximate(
-            self, x.v.reshape(1, -1), np.broadcast_to(x.error, x.v.shape).reshape(1, -1), 0.0,
-            None if x.wild is None else np.broadcast_to(x.wild, x.v.shape).reshape(1, -1),
-            None if x.free is None else np.broadcast_to(x.free, x.v.shape).reshape(1, -1),
+            self, x.v.reshape(1, -1), full(x.error, x.v.shape).reshape(1, -1), 0.0,
+            None if x.wild is None else full(x.wild, x.v.shape).reshape(1, -1),
+            None if x.free is None else full(x.free, x.v.shape).reshape(1, -1),
             held=x.held,
         )  # fmt: skip
         return self._each(self.sum(flat), lambda array: array.reshape(()))
@@ -423,7 +422,7 @@ class Errors(Verbs):
         """The same choice made of value, bound and masks."""
 
         def of(array: Any) -> Any:
-            return change(np.broadcast_to(array, x.v.shape))
+            return change(full(array, x.v.shape))
 
         wild, free = (None if mask is None else of(mask) for mask in (x.wild, x.free))
         return Approximate(self, change(x.v), of(x.e), of(x.r), wild, free, held=x.held)
@@ -433,7 +432,7 @@ class Errors(Verbs):
         rows = max(len(labels), len(x.v))
 
         def pick(array: Array) -> Array:
-            return np.take_along_axis(np.broadcast_to(array, (rows, array.shape[-1])), labels, -1)
+            return np.take_along_axis(full(array, (rows, array.shape[-1])), labels, -1)
 
         return self._each(x, pick)
 

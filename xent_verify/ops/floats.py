@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xent_verify.core.shapes import full
 from xent_verify.ops.machine import Machine
 from xent_verify.ops.verbs import Operators, Verbs
 
@@ -121,7 +122,7 @@ class Floats(Verbs):
 
     def take(self, x: Number, labels: Array) -> Number:
         rows = max(len(labels), len(x.v))
-        return Number(self, np.take_along_axis(np.broadcast_to(x.v, (rows, x.v.shape[-1])), labels, -1))
+        return Number(self, np.take_along_axis(full(x.v, (rows, x.v.shape[-1])), labels, -1))
 
     def where(self, mask: Array, x: Any, y: Any) -> Number:
         return Number(self, np.where(mask, self.lift(x).v, self.lift(y).v))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from xent_verify.core.formats import FloatArray
 from xent_verify.core.model import Batch
+from xent_verify.core.shapes import full
 from xent_verify.ops.errors import Approximate, Errors
 from xent_verify.ops.floats import Floats, Number
 from xent_verify.ops.machine import Machine
@@ -62,8 +63,8 @@ def _placed(op: Op, call: Batch, result: Approximate | Number, values: Any, shap
     view, width = Rows.of_call(op, call), op.result_width(call)
     if result.v.ndim == 0:
         return np.asarray(values).reshape(shape)
-    full = np.broadcast_to(values, (view.count, width))
-    return np.asarray(view.back(full if op.result == "elements" and op.by_row else full[:, 0]))
+    rows = full(values, (view.count, width))
+    return np.asarray(view.back(rows if op.result == "elements" and op.by_row else rows[:, 0]))
 
 
 def _reading(op: Op, call: Batch, machine: Machine) -> Errors:
@@ -126,19 +127,19 @@ def arguments_of(op: Op, call: Batch, a: Any, rows: slice | None = None) -> dict
 
 
 def _groups(array: NDArray[Any], view: Rows, rows: slice | None) -> NDArray[Any]:
-    """Matrices as [G, k, n], one for as many successive rows each; ``rows`` that share one: that one."""
+    """Matrices as [G, k, n], one for as many successive rows each; of some ``rows`` (all rows of several, or of one) theirs."""
     matrices = array.reshape(-1, *array.shape[-2:])
     if rows is None:
         return matrices
-    group = rows.start // max(view.shape[-2], 1)
-    return matrices[group : group + 1]
+    shared = max(view.shape[-2], 1)
+    return matrices[rows.start // shared : -(-rows.stop // shared)]
 
 
 def _upstream(op: Op, view: Rows, array: NDArray[Any]) -> NDArray[Any]:
     """A gradient in the result's shape of the operation that is differentiated, as rows of that result's width."""
     base = op.differentiates
     if base is not None and base.result != "elements":
-        return np.broadcast_to(array.reshape(-1, 1) if array.ndim else array, (view.count, 1))
+        return full(array.reshape(-1, 1) if array.ndim else array, (view.count, 1))
     if base is not None and (base.named("values") or base.counted):  # a width of its own, along the last axis
         return array.reshape(view.count, array.shape[-1])
     return view.of(array)

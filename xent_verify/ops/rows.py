@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify.core.model import Batch
+from xent_verify.core.shapes import full
 
 if TYPE_CHECKING:
     from xent_verify.ops.op import Op
@@ -68,8 +69,8 @@ class Rows:
 
     def of(self, array: NDArray[Any]) -> NDArray[Any]:
         """An array of that shape (or one that broadcasts to it) as rows [R, n]."""
-        full = array if array.shape == self.shape else np.broadcast_to(array, self.shape)
-        moved = full if self._last else np.moveaxis(full, cast("int", self.axis), -1)
+        whole = full(array, self.shape)
+        moved = whole if self._last else np.moveaxis(whole, cast("int", self.axis), -1)
         return moved.reshape(self.count, self.n)
 
     def touched(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -1,14 +1,15 @@
 """The double-double reading: an algorithm evaluated on pairs of doubles with a running radius gives the truth, fast.
 
 A number is hi + lo with |t - (hi + lo)| <= radius; radius 0 means exact. Every step adds the bound of its kernel
-(``truth.doubledouble``) to what its operands' radii come to; radii are kept above their own rounding by ``_UP``. Where a
+(``truth.doubledouble``) to what its operands' radii come to; radii are kept above their own rounding by ``_UP``. Sums measure
+what their low words lose, and products and quotients that are no more than two words add nothing: so the products of short
+numbers, their sums and what follows from them stay exact, and so do values that are themselves midpoints. Where a
 radius is infinite nothing is known: values beyond doubles, undefined forms, a sign that is not settled. What is left
 undecided goes to the exact reading (``truth.reading``).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify.core.enclosure import TIERS, Enclosure
+from xent_verify.core.shapes import full
 from xent_verify.ops import forms
 from xent_verify.ops.support import inside, margin, reach
 from xent_verify.ops.verbs import Operators, Verbs
@@ -31,10 +33,67 @@ _UP = 1 + 2.0**-40
 _TINY = 2.0**-1060
 """What products lose below 2**-969 (``doubledouble``)."""
 
-_ADD, _MULTIPLY, _DIVIDE, _EXP, _LOG = 2.0**-103, 2.0**-100, 2.0**-98, 2.0**-88, 2.0**-88
-_SMALL = 2.0**-20
+_MULTIPLY, _DIVIDE, _EXP, _LOG = 2.0**-100, 2.0**-98, 2.0**-88, 2.0**-88
+_SMALL, _NEAR = 2.0**-20, 2.0**-10
 _LN_2 = (0.6931471805599453, 2.3190468138462996e-17)
 _LOG2_E = (1.4426950408889634, 2.0355273740931033e-17)
+
+
+def _gathered(e: Array, *lows: Array) -> tuple[Array, Array]:
+    """e + the low words of a sum, and a bound of what their additions lose."""
+    lost = np.zeros_like(e)
+    for low in lows:
+        e, off = dd.two_sum(e, low)
+        lost += np.abs(off)
+    return e, lost
+
+
+def _tree(high: Array, low: Array) -> tuple[dd.Pair, Array]:
+    """Sums of rows as ``doubledouble.tree_sum`` makes them, [.., 1], and a bound of what the additions of low words lose."""
+    high, low = np.moveaxis(high, -1, 0), np.moveaxis(low, -1, 0)
+    lost = np.zeros(high.shape[1:])
+    while (width := len(high)) > 1:
+        half = (width + 1) // 2
+        pairs = width - half
+        s, e = dd.two_sum(high[:pairs], high[half:])
+        e, off = _gathered(e, low[:pairs], low[half:])
+        lost += off.sum(axis=0)
+        high = s if pairs == half else np.concatenate((s, high[pairs:half]))
+        low = e if pairs == half else np.concatenate((e, low[pairs:half]))
+    total = dd.two_sum(high, low) if len(high) else (np.zeros((1, *lost.shape)),) * 2
+    return (np.moveaxis(total[0], 0, -1), np.moveaxis(total[1], 0, -1)), lost[..., None]
+
+
+def _power_of_two(x: Ball) -> Array:
+    """Where a number is +-2**k, far from the ends of the range."""
+    size = np.abs(x.v)
+    usual = (size > 2.0**-200) & (size < 2.0**200)
+    return np.asarray(usual & (np.frexp(size)[0] == 0.5) & (x.lo == 0) & (x.r == 0))
+
+
+def _two_words(x: Ball, y: Ball, product: Array) -> Array:
+    """Where the product of the two centres is held without a rounding: one word each, or one is a power of two."""
+    size = np.abs(product)
+    usual = (size > 2.0**-900) & (size < 2.0**900)
+    if not (x.lo.any() or y.lo.any()):
+        return np.asarray(usual)
+    exact = (x.lo == 0) & (y.lo == 0)
+    for one, other in ((x, y), (y, x)):
+        exact = exact | (_power_of_two(one) & ((other.lo == 0) | (np.abs(other.lo) > 2.0**-700)))
+    return np.asarray(usual & exact)
+
+
+def _lost_of(*radii: Array) -> Array:
+    """What a product with a radius may lose below the range of doubles."""
+    return np.asarray(_TINY * np.logical_or.reduce(np.broadcast_arrays(*(radius > 0 for radius in radii))))
+
+
+def _is_product(a: Array, b: Array, product: Array) -> Array:
+    """Where a * b is exactly this, far from the ends of the range."""
+    top, rest = dd.two_product(a, b)
+    sizes = (np.abs(a), np.abs(b), np.abs(product))
+    usual = np.logical_and.reduce([(size > 2.0**-900) & (size < 2.0**900) for size in sizes])
+    return np.asarray(usual & (top == product) & (rest == 0))
 
 
 class Ball(Operators):
@@ -51,15 +110,28 @@ class Ball(Operators):
 
     @property
     def pair(self) -> dd.Pair:
-        return np.broadcast_to(self.v, self.shape).copy(), np.broadcast_to(self.lo, self.shape).copy()
+        """hi and lo in the full shape, as arrays of their own."""
+        shape = self.shape
+        return full(self.v, shape).copy(), full(self.lo, shape).copy()
+
+    @property
+    def parts(self) -> tuple[Array, Array, Array]:
+        """hi, lo and radius in the full shape, as arrays of their own."""
+        shape = self.shape
+        return full(self.v, shape).copy(), full(self.lo, shape).copy(), full(self.r, shape).copy()
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return np.broadcast_shapes(self.v.shape, self.lo.shape, self.r.shape)
+        shape = self.v.shape
+        others = {part.shape for part in (self.lo, self.r)} - {shape, ()}
+        return np.broadcast_shapes(shape, *others) if others else shape
 
 
 class Balls(Verbs):
     """The reading. ``Errors`` has the same verbs, and says what each of them means."""
+
+    def __init__(self) -> None:
+        self._abouts: dict[Ball, tuple[Array, Ball, Ball, Ball, Ball]] = {}  # softmax and its logarithm share them
 
     def input(self, values: Array) -> Ball:
         return Ball(self, np.asarray(values).astype(np.float64))
@@ -86,22 +158,21 @@ class Balls(Verbs):
             return Ball(self, high, low, radius * _UP)
         given, known = np.zeros(high.shape, np.bool_), np.ones(high.shape, np.bool_)
         for source in sources:
-            given |= np.broadcast_to(~np.isfinite(source.v) & (source.r == 0), high.shape)
-            known &= np.broadcast_to(np.isfinite(source.r), high.shape)
+            given |= full(~np.isfinite(source.v) & (source.r == 0), high.shape)
+            known &= full(np.isfinite(source.r), high.shape)
         radius = np.where(odd, np.where(given & known & ~np.isfinite(high), 0.0, np.inf), radius * _UP)
         return Ball(self, high, np.where(odd, 0.0, low), radius)
 
     def _sum_of_two(self, x: Ball, y: Ball) -> Ball:
         shape = np.broadcast_shapes(x.shape, y.shape)
-        high, low = dd.add(
-            (np.broadcast_to(x.v, shape), np.broadcast_to(x.lo, shape)),
-            (np.broadcast_to(y.v, shape), np.broadcast_to(y.lo, shape)),
-        )
-        infinite = np.isinf(x.v + y.v)
-        high = np.where(infinite, x.v + y.v, high)
-        error = _ADD * (np.abs(x.v) + np.abs(y.v))
-        exact = (np.broadcast_to(x.lo, shape) == 0) & (np.broadcast_to(y.lo, shape) == 0)  # two_sum: no error
-        return self._made((high, low), x.r + y.r + np.where(exact, 0.0, error), x, y)
+        plain = full(x.v + y.v, shape)
+        high, low = dd.two_sum(full(x.v, shape), full(y.v, shape))
+        radius = full(x.r + y.r, shape)
+        if x.lo.any() or y.lo.any():
+            low, lost = _gathered(low, full(x.lo, shape), full(y.lo, shape))
+            high, low = dd.two_sum(high, low)
+            radius = radius + lost
+        return self._made((np.where(np.isinf(plain), plain, high), low), radius, x, y)
 
     def add(self, x: Ball, y: Ball) -> Ball:
         return self._sum_of_two(x, y)
@@ -111,14 +182,17 @@ class Balls(Verbs):
 
     def multiply(self, x: Ball, y: Ball) -> Ball:
         shape = np.broadcast_shapes(x.shape, y.shape)
-        a, b = ((np.broadcast_to(z.v, shape), np.broadcast_to(z.lo, shape)) for z in (x, y))
-        product = dd.multiply(a, b)
+        if x.lo.any() or y.lo.any():
+            product = dd.multiply(*((full(z.v, shape), full(z.lo, shape)) for z in (x, y)))
+        else:
+            product = dd.two_product(full(x.v, shape), full(y.v, shape))
         error = np.abs(x.v) * y.r + np.abs(y.v) * x.r + x.r * y.r
-        error = error * (1 + 2.0**-50) + _MULTIPLY * np.abs(product[0]) + _TINY
+        rounding = np.where(_two_words(x, y, product[0]), 0.0, _MULTIPLY * np.abs(product[0]) + _TINY)
+        error = error * (1 + 2.0**-50) + np.maximum(rounding, _lost_of(x.r, y.r))
         zero = (x.v == 0) & (x.r == 0) & np.isfinite(y.v) & np.isfinite(y.r)
         zero |= (y.v == 0) & (y.r == 0) & np.isfinite(x.v) & np.isfinite(x.r)
         if np.isinf(x.v).any() or np.isinf(y.v).any():  # infinity times what may be 0 is not known
-            whole = np.broadcast_to(x.v * y.v, shape)
+            whole = full(x.v * y.v, shape)
             unsure = (np.isinf(x.v) & (np.abs(y.v) <= y.r) & (y.r > 0)) | (
                 np.isinf(y.v) & (np.abs(x.v) <= x.r) & (x.r > 0)
             )
@@ -130,14 +204,21 @@ class Balls(Verbs):
         if y.shape == (1,) and y.v == 1 and y.lo == 0 and y.r == 0:
             return x
         shape = np.broadcast_shapes(x.shape, y.shape)
-        inverse, error = self._reciprocal(y)
-        found = self.multiply(x, Ball(self, inverse[0], inverse[1], error))
-        by_infinity = np.broadcast_to(np.isinf(y.v) & (y.r == 0), shape) & np.isfinite(np.broadcast_to(x.v, shape))
-        zero = by_infinity | np.broadcast_to((x.v == 0) & (x.r == 0) & (np.abs(y.v) > y.r), shape)
-        by_zero = np.broadcast_to((y.v == 0) & (y.r == 0), shape) & (np.abs(x.v) > x.r)
+        inverse, off = self._reciprocal(y)
+        found = self.multiply(x, Ball(self, inverse[0], inverse[1], off))
+        plain = (x.lo == 0) & (y.lo == 0) & (y.r == 0)
+        if plain.any():
+            whole = x.v / y.v
+            exact = plain & _is_product(whole, full(y.v, whole.shape), full(x.v, whole.shape))
+            error = x.r / np.abs(y.v) * _UP + _lost_of(x.r)
+            parts = ((whole, found.v), (0.0, found.lo), (error, found.r))
+            found = Ball(self, *(np.where(exact, mine, theirs) for mine, theirs in parts))
+        by_infinity = full(np.isinf(y.v) & (y.r == 0), shape) & np.isfinite(full(x.v, shape))
+        zero = by_infinity | full((x.v == 0) & (x.r == 0) & (np.abs(y.v) > y.r), shape)
+        by_zero = full((y.v == 0) & (y.r == 0), shape) & (np.abs(x.v) > x.r)
         nothing = (y.v == 0) & (y.r == 0) & (x.v == 0) & (x.r == 0)
         nothing = nothing | (np.isnan(y.v) & (y.r == 0) & np.isfinite(x.r))
-        undefined = np.broadcast_to(nothing | (np.isinf(y.v) & np.isinf(x.v) & (x.r == 0) & (y.r == 0)), shape)
+        undefined = full(nothing | (np.isinf(y.v) & np.isinf(x.v) & (x.r == 0) & (y.r == 0)), shape)
         odd = by_zero | undefined
         value = np.where(zero, 0.0, np.where(undefined, np.nan, np.where(by_zero, np.copysign(np.inf, x.v), found.v)))
         return Ball(self, value, np.where(zero | odd, 0.0, found.lo), np.where(zero | odd, 0.0, found.r))
@@ -152,7 +233,8 @@ class Balls(Verbs):
         value = np.ldexp(top, 1 - exponent) * sign, np.ldexp(rest, 1 - exponent) * sign
         room = np.abs(high) - y.r
         error = np.where(room > 0, np.abs(value[0]) * (y.r / np.where(room > 0, room, 1.0)), np.inf)
-        return value, error * (1 + 2.0**-50) + _DIVIDE * np.abs(value[0]) + _TINY
+        rounding = np.where(_power_of_two(y), 0.0, _DIVIDE * np.abs(value[0]) + _TINY)
+        return value, error * (1 + 2.0**-50) + rounding
 
     def exp(self, x: Ball) -> Ball:
         high, low = x.pair
@@ -160,7 +242,7 @@ class Balls(Verbs):
         top, rest, exponent = dd.exp(np.where(inside, high, 0.0), np.where(inside, low, 0.0), full=True)
         value = np.ldexp(top, exponent), np.ldexp(rest, exponent)
         error = value[0] * np.expm1(x.r) * (1 + 2.0**-50) + _EXP * value[0] + _TINY
-        below = (high < -20000) & (x.r < 1000)
+        below = high + x.r < -20000
         zero = np.isneginf(high) & (x.r == 0)
         gone = below | zero
         error = np.where(inside, error, np.where(gone, np.where(zero, 0.0, _TINY), np.inf))
@@ -169,6 +251,19 @@ class Balls(Verbs):
         error = np.where(one | same, 0.0, error)
         top = np.where(gone, 0.0, np.where(same, high, value[0]))
         return Ball(self, top, np.where(gone | same, 0.0, value[1]), error * _UP)
+
+    def expm1(self, x: Ball) -> Ball:
+        """exp(x) - 1, near 0 to the digits of x."""
+        whole: Ball = self.exp(x) - 1
+        high, low = x.pair
+        near = (np.abs(high) <= _NEAR) & (x.r <= _NEAR)
+        if not near.any():
+            return whole
+        at = np.where(near, high, 0.0), np.where(near, low, 0.0)
+        value = dd.add(at, dd.square_times_series(at))
+        error = _EXP * np.abs(value[0]) + _TINY + x.r * (1 + 4 * _NEAR)
+        parts = ((value[0], whole.v), (value[1], whole.lo), (np.where((high == 0) & (x.r == 0), 0.0, error), whole.r))
+        return Ball(self, *(np.where(near, one, other) for one, other in parts))
 
     def exp2(self, x: Ball) -> Ball:
         return self.exp(x * self.constant(forms.LN_2))
@@ -200,16 +295,19 @@ class Balls(Verbs):
         small = np.abs(t[0]) < _SMALL
         negative = (t[0] < 0) & ~small
         one = np.ones_like(t[0])
-        base = dd.add(
-            (np.where(negative, 1.0, 2.0), np.zeros_like(one)),
-            (np.where(negative, t[0], 0.0), np.where(negative, t[1], 0.0)),
-        )
-        inverse = dd.reciprocal((base[0] * 2, base[1] * 2))
-        turned = dd.multiply((-t[0], -t[1]), (inverse[0] * 2, inverse[1] * 2))
-        high = np.where(small, 1.0, np.where(negative, turned[0], t[0]))
-        low = np.where(small, 0.0, np.where(negative, turned[1], t[1]))
+        high, low = np.where(small, 1.0, t[0]), np.where(small, 0.0, t[1])
+        if negative.any():
+            base = dd.add(
+                (np.where(negative, 1.0, 2.0), np.zeros_like(one)),
+                (np.where(negative, t[0], 0.0), np.where(negative, t[1], 0.0)),
+            )
+            inverse = dd.reciprocal((base[0] * 2, base[1] * 2))
+            turned = dd.multiply((-t[0], -t[1]), (inverse[0] * 2, inverse[1] * 2))
+            high, low = np.where(negative, turned[0], high), np.where(negative, turned[1], low)
         usual = dd.log1p((high, low))
         sign = np.where(negative, -1.0, 1.0)
+        if not small.any():
+            return sign * usual[0], sign * usual[1]
         series: dd.Pair = (np.full_like(one, 0.2), np.zeros_like(one))
         for top, rest in ((-0.25, 0.0), (1 / 3, 1.850371707708594e-17), (-0.5, 0.0), (1.0, 0.0)):
             series = dd.add((one * top, one * rest), dd.multiply(t, series))
@@ -221,24 +319,25 @@ class Balls(Verbs):
 
     def log1p(self, x: Ball) -> Ball:
         """By the kernel where x is small and positive; else log(1 + x)."""
-        whole = self.log(self.add(self.lift(1.0), x))
         high, low = x.pair
         fit = (high >= 2.0**-100) & (high < 1) & (x.r < high / 2)
         kernel = dd.log1p((np.where(fit, high, 0.5), np.where(fit, low, 0.0)))
         error = _LOG * np.abs(kernel[0]) + x.r * (1 + 2.0**-40)
         tiny = (np.abs(high) < 2.0**-100) & (x.r < 2.0**-100)  # log(1 + x) = x - x**2/2 + ...
         error = np.where(tiny, x.r + np.abs(high) * 2.0**-100, error)
-        value = (
-            np.where(tiny, high, np.where(fit, kernel[0], whole.v)),
-            np.where(tiny, low, np.where(fit, kernel[1], whole.lo)),
-        )
-        return self._made(value, np.where(tiny | fit, error, whole.r), x)
+        value = np.where(tiny, high, kernel[0]), np.where(tiny, low, kernel[1])
+        known = tiny | fit
+        if not known.all():
+            whole = self.log(self.add(self.lift(1.0), x))
+            value = np.where(known, value[0], whole.v), np.where(known, value[1], whole.lo)
+            error = np.where(known, error, whole.r)
+        return self._made(value, error, x)
 
     def max(self, x: Ball) -> Ball:
         if x.v.shape[-1] == 0:
             return Ball(self, np.full((*x.v.shape[:-1], 1), -np.inf))
         high, low = x.pair
-        radius = np.broadcast_to(x.r, high.shape)
+        radius = full(x.r, high.shape)
         order = high.argmax(axis=-1)[..., None]
         top, rest, r = (np.take_along_axis(part, order, -1) for part in (high, low, radius))
         if x.r.any() or x.lo.any():
@@ -259,10 +358,8 @@ class Balls(Verbs):
         if n == 1:
             return x
         finite = np.isfinite(high)
-        value = dd.tree_sum(np.where(finite, high, 0.0), np.where(finite, low, 0.0), -1)
-        depth = math.ceil(math.log2(max(n, 2))) + 1
-        size = np.abs(np.where(finite, high, 0.0)).sum(axis=-1, keepdims=True)
-        error = np.broadcast_to(x.r, high.shape).sum(axis=-1, keepdims=True) + 4 * depth**2 * 2.0**-106 * size
+        value, lost = _tree(np.where(finite, high, 0.0), np.where(finite, low, 0.0))
+        error = full(x.r, high.shape).sum(axis=-1, keepdims=True) + lost
         odd = np.where(finite, 0.0, high).sum(axis=-1, keepdims=True)
         radius = error * (1 + n * 2.0**-52)
         radius = np.where((odd != 0) & np.isfinite(error), 0.0, radius) * _UP
@@ -274,6 +371,11 @@ class Balls(Verbs):
         log p_i = (x_i - c) - log1p(T) for any k, so that log p_k keeps its relative accuracy; a row without a finite c is
         no such row.
         """
+        if x not in self._abouts:
+            self._abouts[x] = self._found_about(x)
+        return self._abouts[x]
+
+    def _found_about(self, x: Ball) -> tuple[Array, Ball, Ball, Ball, Ball]:
         high = x.pair[0]
         k = high.argmax(axis=-1)[..., None]
         here = np.arange(high.shape[-1]) == k
@@ -326,7 +428,7 @@ class Balls(Verbs):
     def threshold(self, x: Ball, power: int) -> Ball:
         """Unknown where it is not known which elements lie above it."""
         tau: Ball = super().threshold(x, power)
-        lost = np.isinf(np.broadcast_to(x.r, x.shape)).any(axis=-1)
+        lost = np.isinf(full(x.r, x.shape)).any(axis=-1)
         unknown = (lost | (self._unsure(x, power) & self._moved(x)))[:, None]
         return Ball(self, tau.v, tau.lo, np.where(unknown, np.inf, tau.r))
 
@@ -340,15 +442,15 @@ class Balls(Verbs):
     @staticmethod
     def _moved(x: Ball) -> Array:
         """The rows [R] that are not known exactly."""
-        return np.asarray((np.broadcast_to(x.r, x.shape) > 0).any(axis=-1))
+        return np.asarray((full(x.r, x.shape) > 0).any(axis=-1))
 
     def total(self, x: Ball) -> Ball:
         high, low = x.pair
-        flat = Ball(self, high.reshape(1, -1), low.reshape(1, -1), np.broadcast_to(x.r, high.shape).reshape(1, -1))
+        flat = Ball(self, high.reshape(1, -1), low.reshape(1, -1), full(x.r, high.shape).reshape(1, -1))
         return self._each(self.sum(flat), lambda array: array.reshape(1))
 
     def _each(self, x: Ball, change: Callable[[Array], Array]) -> Ball:
-        return Ball(self, *(change(np.broadcast_to(part, x.shape)) for part in (x.v, x.lo, x.r)))
+        return Ball(self, *(change(full(part, x.shape)) for part in (x.v, x.lo, x.r)))
 
     def shaped(self, x: Ball, shape: tuple[int, ...]) -> Ball:
         return self._each(x, lambda part: part.reshape(shape))
@@ -358,7 +460,7 @@ class Balls(Verbs):
 
     def take(self, x: Ball, labels: Array) -> Ball:
         rows = max(len(labels), x.shape[0])
-        return self._each(x, lambda part: np.take_along_axis(np.broadcast_to(part, (rows, part.shape[-1])), labels, -1))
+        return self._each(x, lambda part: np.take_along_axis(full(part, (rows, part.shape[-1])), labels, -1))
 
     def where(self, mask: Array, x: Any, y: Any) -> Ball:
         first, second = self.lift(x), self.lift(y)
@@ -367,10 +469,10 @@ class Balls(Verbs):
 
     def maximum(self, x: Ball, y: Any) -> Ball:
         other = self.lift(y)
-        larger = self.where(x.v >= other.v, x, other)
+        larger = self.where((x.v > other.v) | ((x.v == other.v) & (x.lo >= other.lo)), x, other)
         unsure = np.abs(x.v - other.v) <= (x.r + other.r + np.abs(x.lo) + np.abs(other.lo)) * _UP
         both = np.maximum(x.r, other.r) + np.abs(x.lo) + np.abs(other.lo) + np.abs(x.v - other.v)
-        exact = (x.r == 0) & (other.r == 0) & (x.lo == 0) & (other.lo == 0)
+        exact = (x.r == 0) & (other.r == 0)
         made = Ball(self, larger.v, larger.lo, np.where(unsure & ~exact, both * _UP, larger.r))
         nan = np.isnan(x.v) | np.isnan(other.v)
         known = nan & np.isfinite(x.r) & np.isfinite(other.r)
@@ -403,7 +505,7 @@ class Balls(Verbs):
 def enclosed(x: Ball) -> Enclosure:
     """Balls as enclosures: normalised to 1 <= |hi| < 2. Where nothing is known the radius spans the number and 0."""
     high, low = (np.array(part) for part in x.pair)
-    radius = np.array(np.broadcast_to(x.r, high.shape))
+    radius = np.array(full(x.r, high.shape))
     special = ~np.isfinite(high) & (radius == 0)
     known = np.isfinite(high) & np.isfinite(radius)
     mantissa, exponent = np.frexp(np.where(known, high, 1.0))

@@ -32,6 +32,7 @@ from xent_verify.ops.limits import arguments_of
 from xent_verify.ops.rows import Rows
 from xent_verify.truth import binary, divergence, exact, gradients, losses
 from xent_verify.truth.balls import Ball, Balls, enclosed
+from xent_verify.truth.closer import fast_algorithm
 from xent_verify.truth.compose import Problem, RowOp, certify_elements
 from xent_verify.truth.engines import FAST, FLOAT64, FULL, Engine, chain, has_quick, tempered
 from xent_verify.truth.rows import (
@@ -53,13 +54,14 @@ _WITHOUT_TIER1 = ("softmax_temperature", "kl_divergence")
 
 
 @sound
-def certify(batch: Batch, *, fmt: str | FloatFormat | None = None, jobs: int = 1) -> Enclosure:
+def certify(batch: Batch, *, fmt: str | FloatFormat | None = None, jobs: int = 1, errors: bool = False) -> Enclosure:
     """Certified true values of a batch, in the op's output shape, decided for ``fmt`` (default: the result's).
 
-    ``jobs`` processes or threads share the work; the bits of the result do not depend on their number.
+    ``jobs`` processes or threads share the work; the bits of the result do not depend on their number. ``errors``: those of
+    answers will be asked, too, so that tier 1 would be work for nothing.
     """
     form = batch.result_form if fmt is None else format_named(fmt)
-    if not has_quick(form) or batch.op in _WITHOUT_TIER1:
+    if errors or not has_quick(form) or batch.op in _WITHOUT_TIER1:
         return _certified(batch, form, jobs, quick=False)
     rounding = _certified(batch, form, jobs, quick=True)
     if rounding.made and not (rounding.tier == FLOAT64.tier).any():
@@ -105,17 +107,17 @@ _VANISHING = 64
 
 
 def _read(op: Op, batch: Batch, form: FloatFormat) -> Enclosure:
-    """The page's first algorithm on double-doubles, by blocks of rows; what that leaves open on exact numbers."""
+    """The ``fast_algorithm`` of the page on double-doubles, by blocks of rows; on exact numbers what that leaves open."""
     if not np.prod(op.result_shape(batch)):
         return _exact(batch, form, None)
     view = Rows.of_call(op, batch)
     whole = op.whole(batch)
-    width = op.result_width(batch)
+    width, algorithm = op.result_width(batch), fast_algorithm(op)
     parts = []
     with np.errstate(all="ignore"):
         for rows in _blocks(op, batch, view, whole=whole):
             reading = Balls()
-            result = next(iter(op.algorithms.values()))(reading, **arguments_of(op, batch, reading, rows))
+            result = algorithm(reading, **arguments_of(op, batch, reading, rows))
             shape = (1,) if rows is None else (rows.stop - rows.start, width)
             shape = result.v.shape if op.result == "shared" else shape
             parts.append(enclosed(reading.add(result, Ball(reading, np.zeros(shape)))))
@@ -138,16 +140,18 @@ def _read(op: Op, batch: Batch, form: FloatFormat) -> Enclosure:
 
 
 def _blocks(op: Op, batch: Batch, view: Rows, *, whole: bool) -> Iterator[slice | None]:
-    """The rows of a call in blocks, none of which has rows of two matrices; ``whole``: all at once (None)."""
+    """The rows of a call in blocks: those of several matrices, or some of one; ``whole``: all at once (None)."""
     if whole:
         yield None
         return
     matrix = bool(op.named("matrix"))
     shared = view.shape[-2] if matrix else view.count
     step = max(_BLOCK // max(view.n * (op.scores_shape(batch)[-1] if matrix else 1), 1), 1)
+    shared *= max(step // max(shared, 1), 1)
     for first in range(0, view.count, max(shared, 1)):
-        for start in range(first, first + shared, step):
-            yield slice(start, min(start + step, first + shared))
+        end = min(first + shared, view.count)
+        for start in range(first, end, step):
+            yield slice(start, min(start + step, end))
 
 
 def _elements(problem: Problem, batch: Batch, form: FloatFormat, jobs: int, tried: tuple[Engine, ...]) -> Enclosure:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify.core.formats import FloatArray, IntArray
+from xent_verify.core.shapes import full
 from xent_verify.truth import bounds
 from xent_verify.truth import doubledouble as dd
 from xent_verify.truth.loose import FAR, Loose
@@ -106,7 +107,7 @@ def _quotient(x: FloatArray, m: FloatArray, divisor: float) -> dd.Pair:
     power -= 1
     one = (np.full((1, 1), 2.0 * mantissa), np.zeros((1, 1)))
     down = max(int(power), 0)
-    high, low = dd.two_sum(np.ldexp(x, -down), np.broadcast_to(np.ldexp(-m, -down), x.shape))
+    high, low = dd.two_sum(np.ldexp(x, -down), full(np.ldexp(-m, -down), x.shape))
     up = down - int(power)
     return dd.multiply((np.ldexp(high, up), np.ldexp(low, up)), dd.reciprocal(one))
 
@@ -228,7 +229,7 @@ def log_softmax(x: FloatArray, row: Row, _out: Any = None) -> Loose:
     d <= 0 and log S >= 0: no cancellation, the relative error is at most log S's. If d != 0 and log S < 1/2 then
     |d| > 0.4, and neither x/4 rounding (x subnormal) nor log S times 2**-302 underflowing weighs more than 2**-1000.
     """
-    d, rest = dd.two_sum(x * 0.25, np.broadcast_to(row.m * -0.25, x.shape))
+    d, rest = dd.two_sum(x * 0.25, full(row.m * -0.25, x.shape))
     back = -(2.0 ** (-SCALE - 2))
     high, low = dd.add((d, rest), (row.log[0] * back, row.log[1] * back))
     exponent: IntArray | int = 2

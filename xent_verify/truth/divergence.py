@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from xent_verify.core.formats import FloatArray, FloatFormat, IntArray
 from xent_verify.core.model import Batch
+from xent_verify.core.shapes import full
 from xent_verify.truth import doubledouble as dd
 from xent_verify.truth import special
 from xent_verify.truth.closeness import closeness
@@ -72,7 +73,7 @@ class Divergences:
 def _distances(t: Terms, group: Group, shrink: FloatArray) -> dd.Pair:
     """x - m, times ``shrink``; 0 at holes."""
     m = np.reshape(t.row.m, (-1, 1))
-    high, low = dd.two_sum(group.x * shrink, np.broadcast_to(m * -shrink, group.x.shape))
+    high, low = dd.two_sum(group.x * shrink, full(m * -shrink, group.x.shape))
     if group.holes is None:
         return high, low
     return np.where(group.holes, 0.0, high), np.where(group.holes, 0.0, low)
@@ -90,7 +91,7 @@ def _probabilities(t: Terms) -> Piece:
     pieces = [piece if t.axis else piece.transposed for piece in pieces]
     shape = pieces[0].hi.shape
     hi, exponent, lo, radius = (
-        np.concatenate([np.broadcast_to(getattr(piece, name), piece.hi.shape) for piece in pieces], axis=1)
+        np.concatenate([full(getattr(piece, name), piece.hi.shape) for piece in pieces], axis=1)
         for name in ("hi", "exponent", "lo", "full_radius")
     )
     assert hi.shape[0] == shape[0]

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from xent_verify.core.formats import FloatArray, IntArray
+from xent_verify.core.shapes import full
 from xent_verify.truth.scratch import Scratch
 from xent_verify.truth.tables import tables
 
@@ -77,7 +78,7 @@ def two_product(a: FloatArray, b: FloatArray, halves: Pair | None = None) -> Pai
     b1, b2 = split(b) if halves is None else halves
     p = a * b
     with Scratch(p.shape, 2) as (a1, a2):
-        split(np.broadcast_to(a, p.shape), (a1, a2))
+        split(full(a, p.shape), (a1, a2))
         e = a1 * b1
         e -= p
         a1 *= b2

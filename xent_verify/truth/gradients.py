@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify.core.formats import FloatArray, FloatFormat, IntArray
+from xent_verify.core.shapes import full
 from xent_verify.truth import doubledouble as dd
 from xent_verify.truth import special
 from xent_verify.truth.compose import Answer, Group, Out, Rows, loaded
@@ -131,7 +132,7 @@ def _less_target(piece: Piece, columns: slice, loss: LossRows, engine: Engine) -
     y = np.asarray(loss.probabilities)
     total = dd.tree_sum(y, None, axis=1)
     y = np.ascontiguousarray(y[:, columns])
-    share = dd.multiply((piece.hi, np.broadcast_to(piece.lo, piece.hi.shape)), total)
+    share = dd.multiply((piece.hi, full(piece.lo, piece.hi.shape)), total)
     error = np.abs(share[0]) * 2.0**-91 + piece.full_radius * (total[0] * 1.0001)
     alone = normalised(share[0], share[1], piece.exponent, 0.0, engine.tier)
     alone = replace(alone, radius=in_binades(error, piece.exponent, alone))
@@ -204,7 +205,7 @@ def _difference(rest: dd.Pair, exact: NDArray[np.bool_], share: Piece) -> Piece:
     piece = _where(rest[0] == 0, share.negated, bounded(high, low, 0, error, share.tier))
     fit = exact & ~alone & (rest[0] > q[0] * 2.0**25)
     if fit.any():
-        relative = np.max(np.broadcast_to(share.radius, q[0].shape)[fit])
+        relative = np.max(full(share.radius, q[0].shape)[fit])
         better = exact_plus_small((rest[0][fit], rest[1][fit]), -q[0][fit], float(relative), share.tier)
         piece = piece.patched(fit, better)
     return piece

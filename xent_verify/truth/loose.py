@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify.core.formats import FloatArray, FloatFormat, IntArray
+from xent_verify.core.shapes import full
 from xent_verify.truth.pieces import Piece, normalised, undecided, vanish
 
 __all__ = ["FAR", "Loose"]
@@ -119,10 +120,10 @@ class Loose:
         quantum = fmt.e_min - fmt.precision + 1
         near = exponent < fmt.e_min - binades[0]
         near &= exponent >= quantum - 1 - binades[1]
-        where = np.flatnonzero(np.broadcast_to(near, mask.shape))
+        where = np.flatnonzero(full(near, mask.shape))
         if not where.size:
             return
-        some: list[Any] = [np.broadcast_to(part, mask.shape).reshape(-1) for part in (self.high, low, exponent)]
+        some: list[Any] = [full(part, mask.shape).reshape(-1) for part in (self.high, low, exponent)]
         high, high_low, power = (part.take(where) for part in some)
         flat = mask.reshape(-1)
         with np.errstate(all="ignore"):  # what overflows is far above

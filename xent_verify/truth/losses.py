@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 from xent_verify.core import enclosure
 from xent_verify.core.enclosure import Enclosure
 from xent_verify.core.formats import FloatArray, FloatFormat, IntArray
+from xent_verify.core.shapes import full
 from xent_verify.truth import doubledouble as dd
 from xent_verify.truth import special
 from xent_verify.truth.compose import Answer, Group, Out, Problem, Rows, groups, loaded
@@ -134,7 +135,7 @@ def of_distribution(t: Terms, group: Group, weigh: Callable[[dd.Pair], Weighed])
     """A Lambda + M (see the module docstring), for each row; ``weigh`` gives A and M from the distances."""
     m, alone = np.reshape(t.row.m, (-1, 1)), np.reshape(t.row.alone, (-1, 1))
     shrink = np.where(np.abs(group.x).max(axis=1, keepdims=True) > 2.0**900, 2.0**-70, 1.0)
-    distance = dd.two_sum(np.broadcast_to(m * shrink, group.x.shape), group.x * -shrink)
+    distance = dd.two_sum(full(m * shrink, group.x.shape), group.x * -shrink)
     if group.holes is not None:
         distance = (np.where(group.holes, 0.0, distance[0]), np.where(group.holes, 0.0, distance[1]))
     mass, mean, known = weigh(distance)
@@ -199,7 +200,7 @@ def _weighted(loss: LossRows, distance: dd.Pair) -> Weighed:
         if loss.weight is None:
             parts.append((share, _constant(float(loss.classes)), dd.tree_sum(*distance, axis=1)))
         else:
-            weight = np.broadcast_to(loss.weight, distance[0].shape)
+            weight = full(loss.weight, distance[0].shape)
             parts.append((share, *_sums((weight, np.zeros_like(weight)), distance)))
     scaled = [(dd.multiply(factor, mass), dd.multiply(factor, mean)) for factor, mass, mean in parts]
     if len(scaled) == 1:
@@ -223,7 +224,7 @@ def _target_sums(loss: LossRows, distance: dd.Pair) -> tuple[dd.Pair, dd.Pair]:
     y = np.asarray(loss.probabilities)
     factor = (y, np.zeros_like(y))
     if loss.weight is not None:
-        factor = dd.two_product(y, np.broadcast_to(loss.weight, y.shape))
+        factor = dd.two_product(y, full(loss.weight, y.shape))
     return _sums(factor, distance)
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from xent_verify.core.enclosure import DECISION, Enclosure
 from xent_verify.core.formats import FloatArray, FloatFormat, IntArray
+from xent_verify.core.shapes import full
 from xent_verify.truth.doubledouble import fast_two_sum, power_of_two, two_product
 
 __all__ = [
@@ -101,7 +102,7 @@ class Piece:
             rest += self.hi * np.ldexp(low, -power)
         high, rest = fast_two_sum(high, rest)
         product = normalised(high, rest, self.exponent + power, 0.0, self.tier)
-        radius, lo = np.broadcast_to(self.full_radius, high.shape), np.broadcast_to(self.lo, high.shape)
+        radius, lo = full(self.full_radius, high.shape), full(self.lo, high.shape)
         shift = np.clip(self.exponent + power - product.exponent, -1, 1)
         inexact = 2.0**-100 if low is None else 2.0**-89
         spread = np.ldexp(radius * np.abs(mantissa) * 1.0001, shift)
@@ -110,7 +111,7 @@ class Piece:
 
     def enclosure(self) -> Enclosure:
         shape = self.hi.shape
-        lo, radius, tier = (np.broadcast_to(value, shape) for value in (self.lo, self.full_radius, np.uint8(self.tier)))
+        lo, radius, tier = (full(value, shape) for value in (self.lo, self.full_radius, np.uint8(self.tier)))
         return Enclosure(self.hi, lo, self.exponent, radius, tier)
 
 
@@ -243,7 +244,7 @@ def _beside_lifted(piece: Piece, fmt: FloatFormat) -> NDArray[np.bool_]:
 
 def _low_words(piece: Piece, bits: IntArray) -> NDArray[np.bool_]:
     """Where the low word is within the radius of half an ulp of hi, or of a quarter beside a power of two."""
-    distance = np.abs(np.broadcast_to(piece.lo, bits.shape))
+    distance = np.abs(full(piece.lo, bits.shape))
     power = (bits & _FRACTION) == 0
     if power.any():
         power &= np.abs(distance - 2.0**-54) <= piece.radius

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from xent_verify.core.failures import UsageError
 from xent_verify.core.formats import FloatArray, IntArray
 from xent_verify.core.model import Batch
+from xent_verify.core.shapes import full
 
 __all__ = [
     "LossRows",
@@ -95,7 +96,7 @@ def binary_inputs(batch: Batch) -> tuple[FloatArray, FloatArray, FloatArray, Flo
     logits, target = (wide(value) for value in list(batch.inputs.values())[:2])
     x, y = np.broadcast_arrays(logits, target)
     weight, pos_weight = (
-        np.broadcast_to(1.0 if part is None else wide(part), x.shape)
+        full(1.0 if part is None else wide(part), x.shape)
         for part in (batch.options.get("weight"), batch.options.get("pos_weight"))
     )
     return x, y, weight, pos_weight

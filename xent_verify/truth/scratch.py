@@ -1,4 +1,4 @@
-"""Arrays for intermediate results, used again and again: fresh ones cost more than the arithmetic done in them.
+"""Arrays for intermediate results, used again and again: fresh ones, unless small, cost more than the arithmetic done in them.
 
 Each thread has its own. The last ones given back are the first ones handed out, so that they stay in the cache.
 """
@@ -15,7 +15,7 @@ from xent_verify.core.formats import FloatArray
 
 __all__ = ["Scratch"]
 
-_LARGEST = 1 << 16
+_SMALL, _LARGEST = 1 << 11, 1 << 16
 
 
 class _Pool(local):
@@ -36,6 +36,9 @@ class Scratch:
 
     def __enter__(self) -> list[FloatArray]:
         free, size = _POOL.free, math.prod(self._shape)
+        if size <= _SMALL:
+            self._taken = []
+            return [np.empty(self._shape) for _ in range(self._count)]
         kept = [free.pop() if free else np.empty(0) for _ in range(self._count)]
         self._taken = [a if a.size >= size else np.empty(max(size, min(2 * a.size, _LARGEST))) for a in kept]
         return [a[:size].reshape(self._shape) for a in self._taken]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from xent_verify.core.enclosure import Enclosure, Fields
 from xent_verify.core.formats import FloatArray, FloatFormat, IntArray
+from xent_verify.core.shapes import full
 from xent_verify.truth.loose import Loose
 from xent_verify.truth.pieces import Piece, undecided
 
@@ -82,7 +83,7 @@ class WordSink(_Patched):
         return Piece(hi, exponent, lo, radius, self._tier)
 
     def fields(self) -> Fields:
-        return *self._words, np.broadcast_to(np.uint8(self._tier), self.shape)
+        return *self._words, full(np.uint8(self._tier), self.shape)
 
 
 class LooseSink(_Patched):
@@ -118,8 +119,8 @@ class LooseSink(_Patched):
     def fields(self) -> Fields:
         """All of it in normal form, block by block, in the place of the loose words."""
         like, shape, size = self._like, self.shape, self._high.size
-        exponent, radius = np.empty(shape, np.int64), np.broadcast_to(self._radius, shape)
-        lo = np.broadcast_to(0.0, shape) if self._low is None else self._low
+        exponent, radius = np.empty(shape, np.int64), full(self._radius, shape)
+        lo = full(0.0, shape) if self._low is None else self._low
         for start in range(0, size, _BLOCK):
             block = slice(start, start + _BLOCK)
             piece = self.piece(block)
@@ -130,7 +131,7 @@ class LooseSink(_Patched):
             if np.ndim(spread):
                 radius = radius if radius.flags.writeable else np.array(radius)
                 radius.reshape(-1)[block] = spread
-        return self._high, lo, exponent, radius, np.broadcast_to(np.uint8(like.tier), shape)
+        return self._high, lo, exponent, radius, full(np.uint8(like.tier), shape)
 
 
 Sink = WordSink | LooseSink

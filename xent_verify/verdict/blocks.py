@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from xent_verify.core.formats import FORMATS, FloatArray, FloatFormat
+from xent_verify.core.shapes import full
 
 __all__ = ["BLOCKS", "Blocks", "Steps"]
 
@@ -41,7 +42,7 @@ class Blocks:
         padding = [(0, 0)] * (size.ndim - 1) + [(0, count * self.size - n)]
         blocks, off = (
             np.pad(part, padding).reshape(*size.shape[:-1], count, self.size)
-            for part in (size, np.broadcast_to(error, size.shape))
+            for part in (size, full(error, size.shape))
         )
         most = (blocks + off).max(axis=-1)
         low, high = (part[..., None] for part in self._scales(np.maximum(blocks - off, 0).max(axis=-1), most))

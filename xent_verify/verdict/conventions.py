@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from xent_verify.core.failures import UnknownNameError
 from xent_verify.core.formats import FORMATS, FloatArray
 from xent_verify.core.model import Batch
+from xent_verify.core.shapes import full
 from xent_verify.ops import Op
 from xent_verify.ops.limits import run
 from xent_verify.ops.machine import Machine
@@ -135,7 +136,7 @@ def _beside_nan(op: Op, batch: Batch, shape: tuple[int, ...]) -> NDArray[np.bool
     if shape == view.outer:
         return np.asarray(view.back(rows))
     if len(shape) == len(view.shape) and view.axis is not None:
-        return np.broadcast_to(np.expand_dims(view.back(rows), view.axis), shape)
+        return full(np.expand_dims(view.back(rows), view.axis), shape)
     return np.full(shape, bool(rows.any()))
 
 
@@ -175,7 +176,7 @@ def _row_situations(op: Op, batch: Batch, observed: FloatArray, truth_hi: FloatA
         if not rows.any():
             continue
         words = tuple(_row_word(name, a, b, logs=logs) for a, b in zip(x[rows], y[rows], strict=True))
-        mask = np.broadcast_to(rows[..., None], x.shape) & np.isnan(t)
+        mask = full(rows[..., None], x.shape) & np.isnan(t)
         found.append(Situation(name, np.moveaxis(mask, -1, axis), words))
     return found
 
