@@ -254,6 +254,13 @@ def test_torch_styles() -> None:
     for target in ("torch.nn.functional:cross_entropy", f"{targets}:losses", f"{targets}:mean_loss"):
         got = asked(target, "cross_entropy_grad", LOSSES)
         np.testing.assert_allclose(value(got), GRADIENT, rtol=1e-5, atol=1e-7)
+    upstream = {"x": X, "grad": np.linspace(-1, 1, X.size, dtype=np.float32).reshape(X.shape)}
+    back = value(asked("torch.nn.functional:softmax", "vjp(softmax)", upstream))
+    np.testing.assert_allclose(back, P * (upstream["grad"] - (P * upstream["grad"]).sum(-1, keepdims=True)), atol=1e-6)
+    got = asked(
+        "torch.nn.functional:cross_entropy", "vjp(cross_entropy)", {**LOSSES, "grad": np.array(1.0, np.float32)}
+    )
+    np.testing.assert_allclose(value(got), GRADIENT / len(X), rtol=1e-5, atol=1e-7)
     changed = asked(f"{targets}:changes_default_dtype", "softmax", {"x": X})
     assert isinstance(changed, Returned)
     assert changed.global_state == ("torch default dtype",)

@@ -15,7 +15,7 @@ from xent_verify.core.model import Batch
 from xent_verify.implementations import find
 from xent_verify.ops import OPS, op_named
 from xent_verify.ops.limits import limits_of, run
-from xent_verify.truth import certify
+from xent_verify.truth import certify, exact
 from xent_verify.verdict.policies import POLICIES
 
 Function = Callable[..., Any]
@@ -169,6 +169,10 @@ OTHERS = [
     ("merge_states", "a_lse"),
     ("merge_states", "b_out"),
     ("merge_states", "b_lse"),
+    ("binary_cross_entropy_with_logits", "target"),
+    ("attention", "k"),
+    ("attention", "v"),
+    ("linear_cross_entropy", "weight"),
 ]
 
 
@@ -176,8 +180,9 @@ OTHERS = [
 def test_other_inputs_have_gradients_too(op: str, by: str) -> None:
     """In the shape of that input: truth against differences, adjoints within their limit."""
     function, batch = FUNCTIONS[op][0], call(op)
-    batch = Batch(f"vjp({op}, {by})", "float32", "test", {n: v.astype(np.float32) for n, v in batch.inputs.items()})
-    wide = {name: value.astype(np.float64) for name, value in batch.inputs.items() if name != "grad"}
+    narrow = {n: v if v.dtype.kind == "i" else v.astype(np.float32) for n, v in batch.inputs.items()}
+    batch = Batch(f"vjp({op}, {by})", "float32", "test", narrow, batch.options)
+    wide = {n: v if v.dtype.kind == "i" else v.astype(np.float64) for n, v in narrow.items() if n != "grad"}
 
     def of_input(x: np.ndarray) -> Any:
         return function(*{**wide, by: x}.values())
@@ -201,10 +206,83 @@ def test_a_gradient_of_several_inputs_needs_no_words_about_its_call() -> None:
     assert audit(by_second, op="vjp(logaddexp, y)", dtypes=["float64"], profile="quick", regimes=["ordinary"]).ok
 
 
-def test_a_matrix_or_labels_have_no_gradient() -> None:
+def test_labels_have_no_gradient() -> None:
     """The message says by what there is one."""
-    with pytest.raises(UsageError, match="no gradient by 'weight'; linear_cross_entropy has those by hidden"):
-        op_named("vjp(linear_cross_entropy, weight)")
+    with pytest.raises(
+        UsageError, match="no gradient by 'target'; linear_cross_entropy has those by hidden, weight, bias"
+    ):
+        op_named("vjp(linear_cross_entropy, target)")
+
+
+def slopes(
+    hidden: np.ndarray,
+    weight: np.ndarray,
+    target: np.ndarray,
+    grad: np.ndarray,
+    *,
+    bias: np.ndarray | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+) -> tuple[np.ndarray, np.ndarray]:
+    """The gradient by the logits as a backward kernel computes it, and the hidden states."""
+    wide = np.float64 if hidden.dtype == np.float64 else np.float32
+    x, live = hidden.astype(wide), target != ignore_index
+    z = x @ weight.astype(wide).T + (0 if bias is None else bias.astype(wide))
+    hot = np.arange(len(weight)) == np.where(live, target, 0)[:, None]
+    scale = grad.astype(wide) / (wide(live.sum()) if reduction == "mean" else wide(1))
+    return np.where(live[:, None], (softmax(z) - hot.astype(wide)) * scale.reshape(-1, 1), 0).astype(wide), x
+
+
+def by_weight(
+    hidden: np.ndarray, weight: np.ndarray, target: np.ndarray, grad: np.ndarray, **options: Any
+) -> np.ndarray:
+    d, x = slopes(hidden, weight, target, grad, **options)
+    return (d.T @ x).astype(hidden.dtype)
+
+
+def by_bias(hidden: np.ndarray, weight: np.ndarray, target: np.ndarray, grad: np.ndarray, **options: Any) -> np.ndarray:
+    return slopes(hidden, weight, target, grad, **options)[0].sum(axis=0).astype(hidden.dtype)
+
+
+def without_last_rows(
+    hidden: np.ndarray, weight: np.ndarray, target: np.ndarray, grad: np.ndarray, **options: Any
+) -> np.ndarray:
+    """Blocks of four rows; the rows behind the last full one are left out."""
+    d, x = slopes(hidden, weight, target, grad, **options)
+    used = len(d) - len(d) % 4 or len(d)
+    return (d[:used].T @ x[:used]).astype(hidden.dtype)
+
+
+@pytest.mark.parametrize(
+    ("function", "by", "fine"),
+    [(by_weight, "weight", True), (by_bias, "bias", True), (without_last_rows, "weight", False)],
+)
+def test_a_gradient_that_all_rows_take_part_in_is_audited(function: Function, by: str, fine: bool) -> None:
+    report = audit(
+        function,
+        op=f"vjp(linear_cross_entropy, {by})",
+        dtypes=["float32"],
+        profile="quick",
+        regimes=["ordinary", "options", "batch_sizes"],
+    )
+    assert report.ok == fine
+    assert report.cases > 100
+
+
+@pytest.mark.parametrize("op", ["cross_entropy", "nll", "binary_cross_entropy_with_logits"])
+def test_the_gradient_of_a_mean_divides_by_all_that_counts(op: str) -> None:
+    """However many blocks the call is cut into, and whichever tier decides."""
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((5000, 20)).astype(np.float32)
+    labels = np.where(rng.random(5000) < 0.3, -100, rng.integers(0, 20, 5000))
+    target = rng.random((5000, 20)).astype(np.float32) if op.startswith("binary") else labels
+    inputs = {OPS[op].first: x, "target": target, "grad": np.array(1.0, np.float32)}
+    mean, total = (Batch(f"vjp({op})", "float32", "", inputs, {"reduction": how}) for how in ("mean", "sum"))
+    divisor = target.size if op.startswith("binary") else np.count_nonzero(labels != -100)
+    wanted = certify(total).to_float64().ravel() / divisor
+    assert certify(mean).to_float64().ravel() == pytest.approx(wanted, rel=1e-14)
+    place = np.arange(40, 45)
+    assert exact.evaluate(mean, "float32", place).to_float64() == pytest.approx(wanted[place], rel=1e-14)
 
 
 def backward(x: np.ndarray, grad: np.ndarray, axis: int = -1) -> np.ndarray:

@@ -165,7 +165,7 @@ def focus(op: Op, batch: Batch, index: int | None) -> Batch:
     shape = op.result_shape(batch)
     if not op.by_row:
         return _element(batch, index) if shape == batch.x.shape else batch
-    if op.whole(batch):
+    if op.joined(batch):
         return batch
     if any(op.options[name].kind == "causal" and value for name, value in batch.options.items()):
         return batch
@@ -445,8 +445,6 @@ def _short(array: NDArray[Any]) -> bool:
 
 def _place_in_row(op: Op, batch: Batch, index: int) -> int:
     """Where a flat result element lies in its own row's result."""
-    if op.result == "shared":
-        return index
     if op.result != "elements" or not op.by_row:
         return 0
     axis = int(op.option(batch, "axis")) % batch.x.ndim if "axis" in op.options else batch.x.ndim - 1

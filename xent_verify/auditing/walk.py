@@ -141,11 +141,11 @@ def _kept(settings: Settings) -> Sequence[str]:
     return [name for name in settings.regimes or REGIMES if name not in settings.without]
 
 
-def _summable(base: Op, like: str, batch: Batch) -> bool:
+def _summable(base: Op, by: str, batch: Batch) -> bool:
     """Whether a sum over the rows of a call is asked for: what it is taken by is given, and no ignored row holds NaN or an
     infinity, which a kernel multiplies by 0 or leaves out."""
-    given = like in base.inputs or batch.options.get(like) is not None
-    ignored = next((name for name, option in base.options.items() if option.kind == "ignored_label"), "")
+    given = by in base.inputs or batch.options.get(by) is not None
+    ignored = base.option_of("ignored_label")
     if not given or not ignored or batch.inputs[base.labels].dtype.kind not in "iu":
         return given
     rows = batch.x[batch.inputs[base.labels] == base.option(batch, ignored)]
@@ -157,7 +157,7 @@ def upstreams(op: Op, fmt: str, batches: Iterator[Batch], seed: int) -> Iterator
     form, base = format_named(fmt), op.differentiates
     assert base is not None
     for number, batch in enumerate(batch for batch in batches if batch.x.size <= LARGEST_COMPARED):
-        if op.result == "shared" and not _summable(base, op.like, batch):
+        if op.result == "shared" and not _summable(base, op.by, batch):
             continue
         rng, shape = np.random.default_rng((seed, number)), base.result_shape(batch)
         grad = np.ones(shape) if number % 4 == 1 else rng.normal(size=shape)

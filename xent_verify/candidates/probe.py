@@ -112,6 +112,9 @@ def plan(
         adapter, prepared = _prepared(function, name, device, calling)
         asker = _Asker(prepared, adapter, extra)
         style, answered = _found(asker, replace(style_of(prepared, op), fixed=fixed))
+        forward = None if answered else _forward(asker, style)
+        if forward is not None:
+            style, answered = forward, True
         if not answered:
             refusals += asker.refusals
             if calling.expression is not None and not missing_arguments(asker.refusals, function):
@@ -121,7 +124,8 @@ def plan(
         other = home_of(asker.said)
         if arrays == "auto" and other and other != name:  # fed NumPy, it answers in its own library's arrays
             return plan(function, op, other, device, extra, calling=calling)
-        style = replace(_through_a_loss(asker, style), met=interpreted(), where=where_of(adapter))
+        style = style if forward is not None else _through_a_loss(asker, style)
+        style = replace(style, met=interpreted(), where=where_of(adapter))
         return _differentiated(prepared, adapter, style), name, style
     lacking = missing_arguments(refusals, function)
     if lacking:
@@ -196,11 +200,21 @@ def without_refused_axis(function: Callable[..., Any], style: Style, extra: Mapp
     return replace(style, axis="") if refused else style
 
 
+def _answered(asker: _Asker, style: Style) -> bool:
+    """Whether a call of an operation from outside the table is answered; of a gradient, in its shape."""
+    page, inputs = op_named(style.op), _inputs(style.op)
+    answer = asker.ask(style, *inputs)
+    if answer is None or page.differentiates is None:
+        return answer is not None
+    call = Batch(style.op, "float64", "", dict(zip(page.inputs, inputs, strict=True)))
+    return page.by in page.options or answer.shape == page.result_shape(call)
+
+
 def _found(asker: _Asker, style: Style) -> tuple[Style, bool]:
     """(the style, True when a call in it was answered)."""
     page = OPS.get(style.op)
     if page is None:
-        return style, asker.ask(style, *_inputs(style.op)) is not None
+        return style, _answered(asker, style)
     if not page.by_row:
         return _elements(asker, style)
     ask = _losses if page.labels else _rows
@@ -328,17 +342,39 @@ def _through_a_loss(asker: _Asker, style: Style) -> Style:
     return replace(style, loss=style.names, names=(), constants=constants, unit=unit, reduction="")
 
 
+def _forward(asker: _Asker, style: Style) -> Style | None:
+    """A function given for its own gradient: how the function is called, so that its library can differentiate it."""
+    page = op_named(style.op)
+    base = page.differentiates
+    if base is None or asker.adapter.gradient_of(asker.function) is None:
+        return None
+    found, answered = _found(asker, replace(style_of(asker.function, base.name), fixed=style.fixed))
+    known = page.by in base.inputs or found.accepts(page.by)
+    return replace(found, op=style.op, loss=found.names, names=()) if answered and known and not found.unit else None
+
+
 def _differentiated(function: Callable[..., Any], adapter: Adapter, style: Style) -> Callable[..., Any]:
+    """The target, or the gradient that its library makes of it: by the logits, or by what the gradient is asked by."""
     if style.loss is None:
         return function
-    names = style.loss
+    page, names = op_named(style.op), style.loss
+    upstream = page.differentiates is not None
+    order = [name for name, kind in page.inputs.items() if kind != "upstream"]
+    by = page.by or page.first
 
-    def loss(logits: Any, target: Any, **options: Any) -> Any:
-        given = dict(zip(names, (logits, target), strict=True)) if names else {}
-        return function(**given, **options) if names else function(logits, target, **options)
+    def gradient(*given: Any, **options: Any) -> Any:
+        inputs = dict(zip(order, given, strict=False))
+        more = given[len(order) + upstream :]
 
-    gradient = adapter.gradient_of(loss)
-    assert gradient is not None, "a loss was planned for a library that does not differentiate"
+        def forward(x: Any) -> Any:
+            told = {**options, by: x} if by in options else options
+            held = [x if name == by else value for name, value in inputs.items()]
+            return function(**dict(zip(names, held, strict=True)), **told) if names else function(*held, *more, **told)
+
+        back = adapter.gradient_of(forward)
+        assert back is not None, "a function was planned for a library that does not differentiate"
+        return back(options[by] if by in options else inputs[by], given[len(order)] if upstream else None)
+
     return gradient
 
 

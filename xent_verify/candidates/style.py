@@ -8,16 +8,21 @@ from typing import Any
 
 from xent_verify.core.foldings import FOLDINGS, Folding
 from xent_verify.core.model import Batch
-from xent_verify.ops import OPS
+from xent_verify.ops import OPS, Op, op_named
 
-__all__ = ["AXIS_NAMES", "Style", "options_of"]
+__all__ = ["AXIS_NAMES", "Style", "options_of", "page_of"]
 
 AXIS_NAMES = ("axis", "dim", "axes", "dimension")
 
 
+def page_of(op: str) -> Op | None:
+    """The page of an operation of the table or of a gradient; None for another one."""
+    return op_named(op) if op.startswith("vjp(") else OPS.get(op)
+
+
 def options_of(op: str, kind: str = "") -> tuple[str, ...]:
     """Names of the options of an operation of the table (all but the axis, or those of a kind); none for another one."""
-    page = OPS.get(op)
+    page = page_of(op)
     kept = {} if page is None else page.options
     return tuple(name for name, option in kept.items() if (option.kind == kind if kind else option.kind != "axis"))
 
@@ -89,7 +94,7 @@ class Style:
 
     @property
     def offered(self) -> dict[str, bool]:
-        """Part of the signature -> offered."""
+        """Part of the signature -> offered; of rare options those alone that are."""
         found = {}
         if options_of(self.op, "axis"):
             found["axis"] = bool(self.axis)
@@ -98,8 +103,10 @@ class Style:
         if self.folding:
             found["2-D"] = False
         found |= {name: True for name in self.foldings if name}
+        page = page_of(self.op)
         for name in options_of(self.op):
-            if name not in self.fixed:
+            usual = page is None or not page.options[name].rare
+            if name not in self.fixed and (usual or self.accepts(name)):
                 found[name] = self.accepts(name)
         if self._probabilities_too:
             found["index_targets"] = self.targets != "probability"
@@ -114,7 +121,8 @@ class Style:
     @property
     def _probabilities_too(self) -> bool:
         """Whether the operation takes labels or a probability for each class."""
-        return self.op in OPS and "target" in OPS[self.op].inputs.values()
+        page = page_of(self.op)
+        return page is not None and "target" in page.inputs.values()
 
     def accepts(self, name: str) -> bool:
         """True when an option of that name can be given, or is set inside the target."""
@@ -155,7 +163,8 @@ class Style:
 
     def _takes_target(self, batch: Batch) -> bool:
         target = batch.inputs.get("target")
-        if target is None or self.op not in OPS or not OPS[self.op].labels:
+        page = page_of(self.op)
+        if target is None or page is None or not page.labels:
             return True
         index = target.dtype.kind in "iu"
         if (
@@ -163,7 +172,7 @@ class Style:
             and not self.accepts("ignore_index")
             and target.size
             and batch.x.ndim == 2
-            and not 0 <= target.min() <= target.max() < OPS[self.op].scores_shape(batch)[-1]
+            and not 0 <= target.min() <= target.max() < page.scores_shape(batch)[-1]
         ):
             return False
         return self.targets == "any" or index == (self.targets == "index")

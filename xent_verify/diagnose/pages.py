@@ -135,7 +135,7 @@ def _option_misread(case: Case) -> Iterator[Prediction]:
 
 def _reduced_otherwise(case: Case) -> Iterator[Prediction]:
     """A mean by another divisor, a mean for a sum and the reverse."""
-    name = next((name for name, option in case.op.options.items() if option.kind == "reduction"), "")
+    name = case.op.option_of("reduction")
     how = case.op.option(case.batch, name) if name else "none"
     if how == "none":
         return

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from xent_verify.core.model import Batch
 from xent_verify.ops.forms import base_2, base_e
 from xent_verify.ops.op import Arithmetic, Op, Option, RowInputs
 
@@ -27,11 +26,6 @@ def formula(a: Arithmetic, row: RowInputs, wanted: Sequence[int]) -> list[Any]:
     if not negative.is_zero:
         total = total - negative * terms.log_p(1)
     return [a.number(row.options.get("weight", 1.0)) * total for _ in wanted]
-
-
-def denominator(a: Arithmetic, batch: Batch) -> Any:
-    """The number of elements."""
-    return a.number(batch.x.size)
 
 
 def factored(exponential: Callable[..., Any]) -> Callable[..., Any]:
@@ -84,7 +78,6 @@ OP = Op(
     },
     widest=("factored, exp2", "difference, exp2"),
     by_row=False,
-    denominator=denominator,
     built_on="log p",
     log_of_zero=1,
     laws=("not_negative",),

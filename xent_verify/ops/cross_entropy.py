@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 
-from xent_verify.core.model import Batch
 from xent_verify.ops.forms import LOG_SOFTMAX, Form, capped
 from xent_verify.ops.op import Arithmetic, Op, Option, RowInputs
 
@@ -55,22 +54,6 @@ def _coefficients(a: Arithmetic, row: RowInputs, classes: int, target: Any) -> l
         return []
     single = [(int(target), scale(int(target)) * kept)]
     return single if share.is_zero else single + [(c, scale(c) * share) for c in range(classes)]
-
-
-def denominator(a: Arithmetic, batch: Batch) -> Any:
-    """What "mean" divides by: the weight of the targets that count, or N for probability targets."""
-    target = batch.inputs["target"]
-    if target.ndim == 2:
-        return a.number(len(target))
-    weight = batch.options.get("weight")
-    live = target[target.astype(object) != int(batch.options.get("ignore_index", -100))].astype(np.int64)
-    if weight is None:
-        return a.number(len(live))
-    total = a.number(0)
-    counts = np.bincount(live, minlength=len(weight))
-    for c in np.flatnonzero(counts):
-        total = total + a.number(int(counts[c])) * a.number(weight[c])
-    return total
 
 
 def composed(log_softmax: Form) -> Callable[..., Any]:
@@ -117,8 +100,8 @@ def composed(log_softmax: Form) -> Callable[..., Any]:
 
 
 def undefined_stays(a: Any, losses: Any, loss: Any) -> Any:
-    """NaN where a row has no softmax, also where its weights are 0. Of a softmax -log p is log n < 100 or less somewhere."""
-    sound = a.at_least(a.max(-losses), -100.0)
+    """NaN where a row has no softmax, also where its weights are 0."""
+    sound = a.at_least(a.max(-losses), -np.inf)
     return loss + a.where(sound, 0, np.nan)
 
 
@@ -139,7 +122,6 @@ OP = Op(
     algorithms={name: composed(form) for name, form in LOG_SOFTMAX.items()},
     adjoints={"backward": composed(lambda a, x: a.log_softmax(x))},
     widest=("exp2",),
-    denominator=denominator,
     built_on="log p",
     log_of_zero=1,
     laws=("shift", "one_hot", "not_negative"),

@@ -6,8 +6,10 @@ The limit of an element is the largest error bound of the named sound algorithms
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -123,7 +125,24 @@ def arguments_of(op: Op, call: Batch, a: Any, rows: slice | None = None) -> dict
     for name, option in op.options.items():
         if option.kind != "axis":
             found[name] = _option(op.option(call, name), option.kind, Rows.of_scores(op, call), a, some, call.x.dtype)
+    base = op.differentiates
+    if rows is not None and base is not None and base.whole(call):  # some rows of a mean: they do not tell its divisor
+        reduction = base.option_of("reduction")
+        if base.option(call, reduction) == "mean":
+            (upstream,) = (name for name, kind in op.inputs.items() if kind == "upstream")
+            found |= {upstream: found[upstream] / _exactly(a, base.divisor(call)), reduction: "sum"}
     return found
+
+
+def _exactly(a: Any, value: Fraction | float) -> Any:
+    """A number of any length in a reading: the sum of floats that it is."""
+    if isinstance(value, float):
+        return a.input(np.array([[value]]))
+    total, largest = a.input(np.zeros((1, 1))), Fraction(sys.float_info.max)
+    while value:
+        part = float(min(max(value, -largest), largest))
+        total, value = total + a.input(np.array([[part]])), value - Fraction(part)
+    return total
 
 
 def _groups(array: NDArray[Any], view: Rows, rows: slice | None) -> NDArray[Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -135,11 +136,11 @@ class Op:
     ``inputs``: positional arguments in order, name -> kind. ``options``: keyword arguments, name -> ``Option``.
     ``result``: "elements" (the shape of the first input; its last axis is as long as a vector of the input of kind "values", or
     as the option of kind "count" says, where there is one), "rows" (its axis removed), "loss" (one value per row, reduced by
-    the option of kind "reduction"), "shared" (the shape of the input or option ``like``; all rows of its group, or of the call,
+    the option of kind "reduction"), "shared" (the shape of the input or option ``by``; all rows of its group, or of the call,
     take part in each element). ``by_row`` False: elementwise, every element is a row of its own.
 
     ``formula(arithmetic, row, wanted)`` gives the true values of the wanted elements of one row (for "rows" and "loss":
-    one value); ``denominator(arithmetic, batch)`` what the reduction "mean" divides by. ``formula`` None: the first
+    one value). ``formula`` None: the first
     algorithm is the formula, read on exact numbers (``truth.reading``); it uses no irrational constant.
 
     ``algorithms``: the sound ways to compute it, name -> ``run(a, **inputs, **options)`` over an abstract arithmetic ``a``
@@ -151,7 +152,7 @@ class Op:
 
     ``adjoints``: the algorithms that are differentiated, where they are not ``algorithms`` (those of softmax and its kin
     subtract a maximum, which a backward kernel does not differentiate). ``differentiates``: the operation of which this
-    one is the vector-Jacobian product.
+    one is the vector-Jacobian product, ``by`` the input or option that it is taken by.
 
     ``built_on``: the quantity of a row (elementwise: of [x, 0]) that the result is, or is made of by labels and weights; the
     diagnosis compares answers with all known ways to get it wrong. "": by the page's own algorithms only. ``log_of_zero``: the
@@ -171,9 +172,8 @@ class Op:
     widest: tuple[str, ...] = ()
     adjoints: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     differentiates: Op | None = None
-    like: str = ""
+    by: str = ""
     by_row: bool = True
-    denominator: Callable[[Any, Batch], Any] | None = None
     built_on: Quantity = ""
     log_of_zero: Literal[-1, 0, 1] = 0
     laws: tuple[str, ...] = field(default=())
@@ -196,7 +196,7 @@ class Op:
     @property
     def counted(self) -> str:
         """Name of the option that is the length of a row of the result; "" where there is none."""
-        return next((name for name, option in self.options.items() if option.kind == "count"), "")
+        return self.option_of("count")
 
     @property
     def shared(self) -> tuple[str, ...]:
@@ -247,6 +247,35 @@ class Op:
         """Whether a result has no rows: one number stands for all of them, or all of them take part in each element."""
         return self.result == "shared" or (self.result == "loss" and self.option(batch, "reduction") != "none")
 
+    def joined(self, batch: Batch) -> bool:
+        """Whether the rows of a call have to do with one another: a result without rows, or the gradient of one."""
+        return self.whole(batch) or (self.differentiates is not None and self.differentiates.whole(batch))
+
+    def divisor(self, batch: Batch) -> Fraction | float:
+        """What the reduction "mean" divides by: the weights of the labels that count, their number, or that of all losses.
+
+        Exact, or a float where a weight is not finite.
+        """
+        labels = batch.inputs.get(self.labels)
+        if labels is None or labels.dtype.kind not in "iu":
+            return Fraction(len(batch.x) if self.by_row else batch.x.size)
+        ignored, weighted = (self.option_of(kind) for kind in ("ignored_label", "class_weights"))
+        live = labels.reshape(-1)
+        live = live[live.astype(object) != int(self.option(batch, ignored))] if ignored else live
+        weight = self.option(batch, weighted) if weighted else None
+        if weight is None:
+            return Fraction(len(live))
+        each = np.asarray(weight).astype(np.float64).reshape(-1)
+        counts = np.bincount(live.astype(np.int64), minlength=len(each))
+        used = np.flatnonzero(counts)
+        if not np.isfinite(each[used]).all():
+            return float(each[used].sum())
+        return sum((int(counts[c]) * Fraction(float(each[c])) for c in used), Fraction(0))
+
+    def option_of(self, kind: OptionKind) -> str:
+        """Name of the first option of a kind; "" where there is none."""
+        return next((name for name, option in self.options.items() if option.kind == kind), "")
+
     def result_shape(self, batch: Batch) -> tuple[int, ...]:
         """Shape of the right answer."""
         shape = batch.x.shape
@@ -258,7 +287,7 @@ class Op:
                 axis = int(self.option(batch, "axis")) % len(shape) if "axis" in self.options else len(shape) - 1
                 return shape[:axis] + shape[axis + 1 :]
             case "shared":
-                return np.shape(batch.inputs[self.like] if self.like in self.inputs else self.option(batch, self.like))
+                return np.shape(batch.inputs[self.by] if self.by in self.inputs else self.option(batch, self.by))
             case "loss":
                 per_row = shape[:1] if self.by_row else shape
                 return per_row if self.option(batch, "reduction") == "none" else ()

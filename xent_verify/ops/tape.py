@@ -304,7 +304,7 @@ def _argmax(values: Array) -> Array:
 def vjp_of(op: Op, name: str, by: str = "") -> Op:
     """The operation ``f(*inputs, grad)``: the upstream gradient [shape of the result] times the Jacobian by one input.
 
-    ``by`` names an input of numbers, or an option of one number for each score; "": the first input. ``UsageError`` for any other.
+    ``by`` names an input of numbers, or an option of one number for each score; "": the first input. ``UsageError`` for others.
     """
     wanted = by or op.first
     able = [one for one, kind in op.inputs.items() if kind not in ("target", "label", "upstream")]
@@ -313,7 +313,7 @@ def vjp_of(op: Op, name: str, by: str = "") -> Op:
         raise UsageError(f"{name}: no gradient by {wanted!r}; {op.name} has those by {', '.join(able)}")
     inputs: dict[str, InputKind] = {**op.inputs, UPSTREAM: "upstream"}
     kind_of = op.inputs.get(wanted, "matrix")
-    ignored = next((one for one, option in op.options.items() if option.kind == "ignored_label"), "")
+    ignored = op.option_of("ignored_label")
 
     def adjoint(run: Callable[..., Any], kind: type[Tape] = Tape) -> Callable[..., Any]:
         def back(a: Any, grad: Any, **arguments: Any) -> Any:
@@ -343,6 +343,6 @@ def vjp_of(op: Op, name: str, by: str = "") -> Op:
         algorithms=algorithms,
         by_row=op.by_row,
         differentiates=op,
-        like=wanted if kind_of in SHARED else "",
+        by=wanted,
         formats=tuple(form for form in op.formats if FORMATS[form].bits > 8),
     )

@@ -208,10 +208,7 @@ def _reduced(op: Op, batch: Batch, a: BigArithmetic) -> Interval:
     total: Interval = a.number(0)
     for r in range(Rows.of_call(op, batch).of(batch.x).shape[0]):
         total = total + _formula(op.formula, _row_inputs(op, batch, r), a, [0])[0]
-    if str(op.option(batch, "reduction")) == "sum" or op.denominator is None:
-        return total
-    divisor: Interval = op.denominator(a, batch)
-    return total / divisor
+    return total if str(op.option(batch, "reduction")) == "sum" else total / a.number(op.divisor(batch))
 
 
 def enclose(numbers: Sequence[Interval]) -> Enclosure:

@@ -326,7 +326,9 @@ class Exact(Verbs):
 
     def at_least(self, x: Reals, number: float) -> Array:
         def holds(value: Real) -> bool:
-            return value >= number if isinstance(value, float) else _sign(value - self.big.number(number)) >= 0
+            if isinstance(value, float):
+                return value >= number
+            return number == -math.inf or _sign(value - self.big.number(number)) >= 0
 
         return _over(holds)(x.v).astype(bool)
 

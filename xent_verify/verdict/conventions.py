@@ -141,14 +141,30 @@ def _beside_nan(op: Op, batch: Batch, shape: tuple[int, ...]) -> NDArray[np.bool
 
 
 def _of_nothing(op: Op, batch: Batch, observed: FloatArray, truth_hi: FloatArray) -> list[Situation]:
-    """NaN in the gradient of a result that is itself undefined, where the gradient is not: that of masked logits is 0."""
+    """NaN in the gradient of a result that is itself undefined, where the gradient is not: that of masked logits is 0.
+
+    So is that of an ignored row, which many multiply by 0: NaN where the row has no softmax.
+    """
     mask = np.isnan(observed) & ~np.isnan(truth_hi)
     forward = op.differentiates
-    if forward is None or forward.result != op.result or not mask.any():
+    if forward is None or not mask.any():
         return []
+    if forward.result != op.result:
+        rows = _ignored(op, batch) & ~np.isfinite(batch.x.astype(np.float64)).all(axis=-1)
+        mask &= rows[:, None] if mask.ndim == 2 and op.result == "elements" else False
+        return [Situation("no softmax", mask, ("nan",))] if mask.any() else []
     inputs = {name: value for name, value in batch.inputs.items() if name in forward.inputs}
     mask &= _undefined(forward, replace(batch, op=forward.name, inputs=inputs))
     return [Situation("no softmax", mask, ("nan",))] if mask.any() else []
+
+
+def _ignored(op: Op, batch: Batch) -> NDArray[np.bool_]:
+    """Which rows have the label that is ignored."""
+    name = op.option_of("ignored_label")
+    labels = batch.inputs.get(op.labels)
+    if not name or labels is None or labels.dtype.kind not in "iu":
+        return np.zeros(batch.x.shape[:1], np.bool_)
+    return np.asarray(labels.astype(object) == int(op.option(batch, name)))
 
 
 def _undefined(op: Op, batch: Batch) -> NDArray[np.bool_]:

@@ -168,10 +168,25 @@ def _judge_value(op: Op, batch: Batch, outcome: Returned, truth: Enclosure, rule
         return Judgement(tuple(hits))
     due = batch if batch.result == rules.result else replace(batch, result=rules.result)
     errors = measure(batch, value, truth, rules.policy.limits(op, due, truth))
+    errors = _of_flushed_steps(op, due, value, truth, errors, rules)
     errors, more, words = _conventions(op, batch, value, truth, errors, rules)
     hits.extend(more)
     hits.extend(_values(batch, errors, rules))
     return Judgement(tuple(hits), errors, words)
+
+
+def _of_flushed_steps(
+    op: Op, batch: Batch, value: NDArray[Any], truth: Enclosure, errors: Errors, rules: Rules
+) -> Errors:
+    """Where subnormal results may be flushed, so may those of steps: what is off by no more than that is "flushed", too."""
+    if rules.policy.kind != "bound" or rules.policy.gpu or rules.flush_severity(batch.result_form) == "fail":
+        return errors
+    off = errors.of("inaccurate") | errors.of("underflow")
+    if not off.any():
+        return errors
+    flushing = measure(batch, value, truth, rules.policy.limits(op, batch, truth, flushes=True))
+    code = np.where(off & (flushing.ratio <= 1), CODE["flushed"], errors.code)
+    return Errors(errors.ulp, errors.ratio, code.astype(np.uint8))
 
 
 def _conduct(outcome: Returned) -> list[Hit]:

@@ -77,13 +77,17 @@ class Policy:
         machine = self.machine(batch.form, batch.result_form)
         return replace(machine, summation="loop") if across_memory(batch) else machine
 
-    def limits(self, op: Op, batch: Batch, truth: Enclosure) -> Limits:
-        """Largest absolute error allowed per output element, and where an intermediate may leave the range."""
+    def limits(self, op: Op, batch: Batch, truth: Enclosure, *, flushes: bool = False) -> Limits:
+        """Largest absolute error allowed per output element, and where an intermediate may leave the range.
+
+        ``flushes``: on a machine whose steps flush subnormal results.
+        """
         form, nowhere = batch.result_form, np.zeros(truth.shape, np.bool_)
         with np.errstate(all="ignore"):
             match self.kind:
                 case "bound":
-                    found = limits_of(op, batch, self.machine_for(batch))
+                    machine = self.machine_for(batch)
+                    found = limits_of(op, batch, replace(machine, flushes=machine.flushes or flushes))
                     if self.block:
                         room = BLOCKS[self.block].room(truth.to_float64(), found.error)
                         return replace(found, error=np.where(np.isnan(room), np.inf, found.error + room))

@@ -77,7 +77,7 @@ def rows_view(op: Op, batch: Batch) -> Rows | None:
     several matrices)."""
     if not batch.x.size or not batch.x.ndim:
         return None
-    if op.whole(batch):
+    if op.joined(batch):
         return None
     if any(op.options[name].kind in BROADCAST and np.ndim(value) for name, value in batch.options.items()):
         return None

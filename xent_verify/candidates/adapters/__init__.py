@@ -52,8 +52,9 @@ class Adapter(Protocol):
     def from_target(self, value: Any) -> NDArray[Any] | None:
         """The bits of one of the library's arrays, sharing memory where possible; None for anything else."""
 
-    def gradient_of(self, loss: Callable[..., Any]) -> Callable[..., Any] | None:
-        """(logits, target) -> the gradient of the summed loss; None where the library does not differentiate."""
+    def gradient_of(self, function: Callable[[Any], Any]) -> Callable[[Any, Any], Any] | None:
+        """(x, upstream) -> the gradient by x of the sum of upstream times function(x), ``upstream`` None: ones; None where the
+        library does not differentiate."""
 
 
 @dataclass(frozen=True, slots=True)

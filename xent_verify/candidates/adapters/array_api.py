@@ -66,5 +66,5 @@ class Arrays:
                 return np.from_dlpack(value)
         return as_numpy(value)
 
-    def gradient_of(self, _loss: Callable[..., Any]) -> None:
+    def gradient_of(self, _function: Callable[[Any], Any]) -> None:
         return None

@@ -44,9 +44,11 @@ class Arrays:
     def from_target(self, value: Any) -> NDArray[Any] | None:
         return np.asarray(value) if isinstance(value, jax.Array) else None
 
-    def gradient_of(self, loss: Callable[..., Any]) -> Callable[..., Any]:
-        def gradient(logits: Any, target: Any, **options: Any) -> Any:
-            return jax.grad(lambda x: loss(x, target, **options).sum())(logits)
+    def gradient_of(self, function: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
+        def gradient(x: Any, upstream: Any) -> Any:
+            result, back = jax.vjp(function, x)
+            (found,) = back(jax.numpy.ones_like(result) if upstream is None else upstream.astype(result.dtype))
+            return found
 
         return gradient
 

@@ -36,5 +36,5 @@ class Arrays:
             return np.asarray(value)
         return np.from_dlpack(value) if hasattr(value, "__dlpack__") else None
 
-    def gradient_of(self, _loss: Callable[..., Any]) -> None:
+    def gradient_of(self, _function: Callable[[Any], Any]) -> None:
         return None

@@ -40,11 +40,12 @@ class Arrays:
     def from_target(self, value: Any) -> NDArray[Any] | None:
         return np.asarray(value.numpy()) if isinstance(value, (tf.Tensor, tf.Variable)) else None
 
-    def gradient_of(self, loss: Callable[..., Any]) -> Callable[..., Any]:
-        def gradient(logits: Any, target: Any, **options: Any) -> Any:
+    def gradient_of(self, function: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
+        def gradient(x: Any, upstream: Any) -> Any:
             with tf.GradientTape() as tape:
-                tape.watch(logits)
-                value = tf.reduce_sum(loss(logits, target, **options))
-            return tape.gradient(value, logits)
+                tape.watch(x)
+                result = function(x)
+            given = None if upstream is None else tf.cast(upstream, result.dtype)
+            return tape.gradient(result, x, output_gradients=given)
 
         return gradient

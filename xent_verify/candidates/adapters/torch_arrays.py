@@ -77,10 +77,12 @@ class Arrays:
             return None
         return as_numpy(value)
 
-    def gradient_of(self, loss: Callable[..., Any]) -> Callable[..., Any]:
-        def gradient(logits: torch.Tensor, target: torch.Tensor, **options: Any) -> torch.Tensor:
-            leaf = logits.detach().clone().requires_grad_(True)
-            (result,) = torch.autograd.grad(loss(leaf, target, **options).sum(), leaf)
-            return result
+    def gradient_of(self, function: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
+        def gradient(x: torch.Tensor, upstream: torch.Tensor | None) -> torch.Tensor:
+            leaf = x.detach().clone().requires_grad_(True)
+            result = function(leaf)
+            given = torch.ones_like(result) if upstream is None else upstream.to(result.dtype)
+            (found,) = torch.autograd.grad(result, leaf, given)
+            return found
 
         return gradient
