@@ -5,7 +5,7 @@ Written from the textbook formulas over whole rows; it shares nothing with ``xen
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -72,6 +72,24 @@ def _loss(row: Row, coefficients: Sequence[arb]) -> arb:
     return -sum((a * row.log_p(i) for i, a in enumerate(coefficients) if a != 0), ZERO)
 
 
+def _row_loss(x: list[float], target: Any, options: Mapping[str, Any]) -> arb:
+    if options.get("softcap") is not None or options.get("lse_square_scale"):
+        return _penalized([None if t == -np.inf else arb(t) for t in x], target, options)
+    return _loss(row_of(x), _coefficients(target, len(x), options))
+
+
+def _penalized(z: list[arb | None], target: Any, options: Mapping[str, Any]) -> arb:
+    """The loss of capped logits (None: -inf), and a multiple of the square of their logsumexp."""
+    cap = options.get("softcap")
+    if not np.ndim(target) and int(target) == int(options.get("ignore_index", -100)):
+        return ZERO
+    if cap is not None:
+        z = [-arb(cap) if t is None else arb(cap) * (t / arb(cap)).tanh() for t in z]
+    row = row_of_balls(z)
+    penalty = arb(float(options.get("lse_square_scale", 0.0))) * row.lse() ** 2
+    return _loss(row, _coefficients(target, len(z), options)) + penalty
+
+
 def _gradient(row: Row, y: Sequence[float]) -> list[arb]:
     """p Y - y, at the top as (Y - y) - (1 - p) Y."""
     total = sum((arb(v) for v in y), ZERO)
@@ -131,7 +149,7 @@ def _answers(batch: Batch, values: list[np.ndarray], x: list[float], r: int) -> 
             p, q = row_of(x), row_of(values[1].astype(np.float64)[r].tolist())
             return [sum((p.p(i) * (p.log_p(i) - q.log_p(i)) for i in range(n) if p.x[i] is not None), ZERO)]
         case "cross_entropy":
-            return [_loss(row_of(x), _coefficients(values[1][r], n, options))]
+            return [_row_loss(x, values[1][r], options)]
         case "cross_entropy_grad":
             target = values[1][r]
             y = target.astype(np.float64) if np.ndim(target) else np.eye(n)[int(target)]
@@ -197,14 +215,7 @@ def _of_products(batch: Batch, values: list[np.ndarray], x: list[float], r: int)
             bias = options.get("bias")
             added = np.zeros(len(values[1])) if bias is None else bias.astype(np.float64)
             z = [None if b == -np.inf else t + arb(b) for t, b in zip(_products(values[1], x), added, strict=True)]
-            target, cap = int(values[2][r]), options.get("softcap")
-            if target == int(options.get("ignore_index", -100)):
-                return [ZERO]
-            if cap is not None:
-                z = [-arb(cap) if t is None else arb(cap) * (t / arb(cap)).tanh() for t in z]
-            row = row_of_balls(z)
-            penalty = arb(float(options.get("lse_square_scale", 0.0))) * row.lse() ** 2
-            return [_loss(row, _coefficients(target, len(z), options)) + penalty]
+            return [_penalized(z, int(values[2][r]), options)]
     return _of_losses(batch, values, x, r)
 
 
@@ -510,6 +521,10 @@ def extreme(op: str, fmt: str, generator: np.random.Generator, rows: int = 6) ->
             if op == "cross_entropy":
                 options = {"reduction": "none", "label_smoothing": number(generator, low=0.0, high=1.0)}
                 options |= {"weight": numbers(shape[1])} if generator.integers(0, 2) else {}
+                options |= {"softcap": abs(number(generator)) or 1.0} if generator.integers(0, 4) == 0 else {}
+                options |= (
+                    {"lse_square_scale": number(generator, low=0.0, high=1.0)} if generator.integers(0, 4) == 0 else {}
+                )
             return Batch(op, fmt, "extreme", {"logits": x, "target": target}, options)
         case "binary_cross_entropy_with_logits":
             options = {"weight": numbers(shape[1]), "pos_weight": numbers(shape[1]), "reduction": "none"}

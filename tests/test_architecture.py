@@ -18,7 +18,7 @@ def of(package: str, names: str) -> tuple[str, ...]:
 FLOORS = (
     of(
         "core",
-        "failures interrupts documents outputs floating kinds formats enclosure arrays model layouts foldings environment "
+        "failures shapes interrupts documents outputs floating kinds formats enclosure arrays model layouts foldings environment "
         "libraries outside encodings clock workers",
     ),
     ("ops",),
