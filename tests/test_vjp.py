@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import mpmath
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from xent_verify import audit
 from xent_verify.core.failures import UsageError
@@ -334,3 +337,69 @@ def test_the_gradient_of_a_row_to_ignore_is_zero_whatever_it_holds(op: str) -> N
     options = {name: "sum" for name, option in op_named(op).options.items() if option.kind == "reduction"}
     upstream = np.ones(() if options else 2, np.float32)
     assert (certify(Batch(f"vjp({op})", "float32", "", {**inputs, "grad": upstream}, options)).to_float64() == 0).all()
+
+
+def certain(batch: Batch, true: list[Any]) -> None:
+    """Every enclosure of a call holds these numbers of 300 digits."""
+    found = certify(batch).reshape(-1)
+    for place, value in enumerate(true):
+        fields = (found.hi[place], found.lo[place], found.radius[place])
+        hi, lo, radius = (mpmath.mpf(float(field)) * mpmath.mpf(2) ** int(found.exponent[place]) for field in fields)
+        assert abs(value - hi - lo) <= radius + mpmath.mpf(10) ** -250, (place, value, hi)
+
+
+def slope_of_loss(z: list[Any], a: list[Any], scale: Any, cap: Any) -> list[Any]:
+    """By the logits: (p sum a - a + 2 scale L p) (1 - tanh(z / c)**2)."""
+    u = z if cap is None else [cap * mpmath.tanh(t / cap) for t in z]
+    total = mpmath.log(sum(mpmath.exp(t) for t in u))
+    p = [mpmath.exp(t - total) for t in u]
+    turn = [1 if cap is None else 1 - mpmath.tanh(t / cap) ** 2 for t in z]
+    return [(q * sum(a) - b + 2 * scale * total * q) * s for q, b, s in zip(p, a, turn, strict=True)]
+
+
+@given(st.data())
+def test_gradients_of_losses_are_those_of_another_formula(data: st.DataObject) -> None:
+    """cross_entropy by its logits, linear_cross_entropy by its weight, any options: in 300 digits."""
+    rows, classes, n = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 5)), data.draw(st.integers(1, 3))
+    number = st.floats(-30, 30, width=32)
+    reduction = data.draw(st.sampled_from(["none", "sum", "mean"]))
+    options: dict[str, Any] = {"reduction": reduction, "label_smoothing": data.draw(st.sampled_from([0.0, 0.1, 1.0]))}
+    options |= {"lse_square_scale": data.draw(st.sampled_from([0.0, 1e-4, 0.5]))}
+    options |= data.draw(st.sampled_from([{}, {"softcap": 2.5}, {"softcap": 30.0}]))
+    labels = np.array(data.draw(st.lists(st.sampled_from([-100, *range(classes)]), min_size=rows, max_size=rows)))
+    hidden, weight = (
+        np.array(data.draw(st.lists(number, min_size=k * n, max_size=k * n)), np.float32).reshape(k, n)
+        for k in (rows, classes)
+    )
+    logits = np.array(data.draw(st.lists(number, min_size=rows * classes, max_size=rows * classes)), np.float32)
+    logits = logits.reshape(rows, classes)
+    shape = (rows,) if reduction == "none" else ()
+    grad = np.array(data.draw(st.lists(number, min_size=rows, max_size=rows)), np.float32)[
+        : rows if shape else 1
+    ].reshape(shape)
+    live = labels != -100
+    share, scale, cap = (options.get(name) for name in ("label_smoothing", "lse_square_scale", "softcap"))
+    with mpmath.workdps(300):
+        divisor = int(live.sum()) if reduction == "mean" else 1
+        smooth = mpmath.mpf(share)
+
+        def slopes_of(z: list[list[Any]]) -> list[list[Any]]:
+            found = []
+            for r, row in enumerate(z):
+                if not live[r]:
+                    found.append([mpmath.mpf(0)] * classes)
+                    continue
+                a = [smooth / classes + (1 - smooth) * (c == labels[r]) for c in range(classes)]
+                g = mpmath.mpf(float(grad[r] if shape else grad[()])) / divisor
+                found.append([g * d for d in slope_of_loss(row, a, mpmath.mpf(scale), cap)])
+            return found
+
+        by_logits = slopes_of([[mpmath.mpf(float(t)) for t in row] for row in logits])
+        inputs = {"logits": logits, "target": labels, "grad": grad}
+        certain(Batch("vjp(cross_entropy)", "float32", "", inputs, options), [d for row in by_logits for d in row])
+        h, w = ([[mpmath.mpf(float(t)) for t in row] for row in matrix] for matrix in (hidden, weight))
+        products = [[sum(s * t for s, t in zip(x, y, strict=True)) for y in w] for x in h]
+        d = slopes_of(products)
+        by_weight = [sum(d[r][c] * h[r][j] for r in range(rows)) for c in range(classes) for j in range(n)]
+        inputs = {"hidden": hidden, "weight": weight, "target": labels, "grad": grad}
+        certain(Batch("vjp(linear_cross_entropy, weight)", "float32", "", inputs, options), by_weight)
