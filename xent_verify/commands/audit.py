@@ -17,7 +17,11 @@ __all__ = ["command"]
 @click.command(name="audit")
 @click.argument("targets", nargs=-1, required=True)
 @click.option("--op", required=True, help="The operation the targets implement (see 'list ops'), or module:attribute.")
-@click.option("--grad", is_flag=True, help="TARGETS are gradients: f(*inputs, grad) by the first input.")
+@click.option(
+    "--grad",
+    is_flag=True,
+    help="TARGETS are gradients f(*inputs, grad), or functions that their library differentiates.",
+)
 @settings_options(plan=True)
 @click.option("--jobs", default=1, show_default=True, help="Processes that share the targets.")
 @click.option(

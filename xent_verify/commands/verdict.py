@@ -19,7 +19,9 @@ __all__ = ["command"]
 @click.command(name="verdict")
 @click.argument("target")
 @click.option("--op", required=True, help="The operation the target implements (see 'list ops'), or module:attribute.")
-@click.option("--grad", is_flag=True, help="TARGET is a gradient: f(*inputs, grad) by the first input.")
+@click.option(
+    "--grad", is_flag=True, help="TARGET is a gradient f(*inputs, grad), or a function that its library differentiates."
+)
 @settings_options(plan=True)
 @click.option("--open-seed", is_flag=True, help="Use --seed as it is given. [default: a secret one, told afterwards]")
 @json_option("the verdict", default="-", show_default=True)

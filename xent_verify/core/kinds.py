@@ -74,7 +74,7 @@ KINDS: dict[str, Kind] = {
              "keep subnormal numbers; where flushing is meant, `--flush allow` says so",
              "a subnormal result was flushed to zero",
              note="It is a failure for float16 and for formats of 8 bits and fewer, and a warning for wider formats. `--flush` "
-                  "says otherwise.", shown=True),
+                  "says otherwise. A result that flushed intermediates explain is counted here, too.", shown=True),
         Kind("shape", "form", "The result has the wrong shape", "cast and reshape at the end"),
         Kind("dtype", "form", "The result has the wrong dtype",
              "cast at the end; where another format is meant, `--result FORMAT` says so"),
