@@ -20,7 +20,7 @@ __all__ = ["command"]
 @click.option(
     "--grad",
     is_flag=True,
-    help="TARGETS are gradients f(*inputs, grad), or functions that their library differentiates.",
+    help="TARGETS are gradients f(*inputs, grad), or functions that a library differentiates.",
 )
 @settings_options(plan=True)
 @click.option("--jobs", default=1, show_default=True, help="Processes that share the targets.")

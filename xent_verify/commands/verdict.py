@@ -20,7 +20,7 @@ __all__ = ["command"]
 @click.argument("target")
 @click.option("--op", required=True, help="The operation the target implements (see 'list ops'), or module:attribute.")
 @click.option(
-    "--grad", is_flag=True, help="TARGET is a gradient f(*inputs, grad), or a function that its library differentiates."
+    "--grad", is_flag=True, help="TARGET is a gradient f(*inputs, grad), or a function that a library differentiates."
 )
 @settings_options(plan=True)
 @click.option("--open-seed", is_flag=True, help="Use --seed as it is given. [default: a secret one, told afterwards]")
