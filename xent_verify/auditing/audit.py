@@ -277,7 +277,9 @@ def audit_dtype(
     ledger = Ledger(op, fmt)
     ask = clock.watched(candidate.call)
     name, expression = candidate.name, candidate.expression
-    asker = Asker(op, ask, settings.rules, name, expression, begin=candidate.begin, clock=clock)
+    asker = Asker(
+        op, ask, settings.rules, name, expression, begin=candidate.begin, clock=clock, function=candidate.function
+    )
     patience, screen = Patience(), Screen(op, settings.policy)
     pace = Pace(SWEEP[settings.profile])
     walk = Walk(candidate, op, fmt, settings, clock.part(0.5), patience, progress, pace)

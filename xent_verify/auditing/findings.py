@@ -61,6 +61,7 @@ class Asker:
     budget: int = 250
     begin: Callable[[Batch], None] | None = None  # ``Candidate.begin``
     clock: Clock = ENDLESS
+    function: Callable[[], Any] | None = None  # ``Candidate.function``
 
     def judged(self, batch: Batch, outcome: Outcome | None = None) -> tuple[Outcome, Enclosure, Judgement]:
         batch = self.rules.of_call(batch)
@@ -212,6 +213,24 @@ def build(asker: Asker, ledger: Ledger) -> tuple[Finding, ...]:
     return ledger.lost.unless("not grouped by defect", lambda: by_defect(signs, causes), plain)
 
 
+def _beside_value(asker: Asker, entry: Entry, batch: Batch) -> str:
+    """Of a wrong gradient that a library made: whether the value itself is right."""
+    base = asker.op.differentiates
+    if base is None or KINDS[entry.kind].group != "value" or entry.severity != "fail" or asker.function is None:
+        return ""
+    opened = asker.function()
+    if opened is None:
+        return ""
+    inputs = {name: value for name, value in batch.inputs.items() if name in base.inputs}
+    call = replace(batch, op=base.name, inputs=inputs)
+    with opened as candidate:
+        outcome = candidate.call(call)
+    if not isinstance(outcome, Returned):
+        return ""
+    wrong = any(hit.severity == "fail" for hit in judge(base, call, outcome, truth_of(call), asker.rules).hits)
+    return "; the value itself is wrong, too" if wrong else "; the value itself is right"
+
+
 def _sized(entry: Entry, keeps: str) -> str:
     """The message; of errors of size also which class the target keeps, and the word that accepts it."""
     if entry.kind != "inaccurate" or entry.severity != "fail" or entry.relation or not keeps:
@@ -234,7 +253,8 @@ def _sign(asker: Asker, causes: Causes, entry: Entry, ledger: Ledger) -> Sign:
     finding = Finding(
         kind=entry.kind,
         severity=entry.severity,
-        message=_sized(entry, ledger.rungs.name),
+        message=_sized(entry, ledger.rungs.name)
+        + lost.unless("the value was not asked", lambda: _beside_value(asker, entry, worst_batch), ""),
         count=entry.count,
         cases=max(ledger.cases, entry.count),
         regimes=tuple(sorted(entry.regimes)),

@@ -81,14 +81,27 @@ class Candidate:
     """One target: its name, what it offers, and its answers. A context manager; ``close`` ends its process."""
 
     def __init__(
-        self, name: str, op: str, engine: _Engine, extra: Mapping[str, Any], calling: Calling = _PLAIN
+        self,
+        name: str,
+        op: str,
+        engine: _Engine,
+        extra: Mapping[str, Any],
+        calling: Calling = _PLAIN,
+        again: Callable[[str], Candidate] | None = None,
     ) -> None:
         self.name = name
         self.op = op
         self._engine = engine
         self._extra = extra
         self._calling = calling
+        self._again = again
         self.mutated: tuple[str, ...] = ()
+
+    def function(self) -> Candidate | None:
+        """The function itself, opened anew, of a gradient that its library makes of it; None where it is not known."""
+        base = op_named(self.op).differentiates
+        known = base is not None and self._engine.style.loss is not None
+        return self._again(base.name) if known and base is not None and self._again is not None else None
 
     @property
     def offered(self) -> Mapping[str, bool]:
@@ -208,6 +221,11 @@ def open_candidate(
     ``usual_memory_mb``); ``kwargs`` are added to every call; ``call``, ``in_place``, ``options`` and ``only`` say how it is
     called (docs/kernels.md). ``UsageError`` when the target cannot be found, imported or called.
     """
+    given = locals()
+
+    def again(other: str) -> Candidate:
+        return open_candidate(**{**given, "op": other})
+
     extra = dict(kwargs or {})
     said: dict[str, Any] = {"call": call, "in_place": tuple(in_place), "options": options, "only": only}
     calling = _PLAIN
@@ -224,7 +242,7 @@ def open_candidate(
         target = spelled(target)
     if not isinstance(target, str) or not isolated:
         engine = _InProcess(target, op, arrays, device, extra, calling)
-        return Candidate(engine.name, op, engine, extra, calling)
+        return Candidate(engine.name, op, engine, extra, calling, again)
     validate(target, op)
     try:
         json.dumps(extra)
@@ -236,4 +254,4 @@ def open_candidate(
         target, op, arrays=arrays, device=device, timeout=timeout, memory_mb=memory_mb or usual_memory_mb(), kwargs=extra,
         calling=calling,
     )  # fmt: skip
-    return Candidate(target, op, child, extra, calling)
+    return Candidate(target, op, child, extra, calling, again)

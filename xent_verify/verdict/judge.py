@@ -19,6 +19,8 @@ from xent_verify.core.kinds import FAILING, KINDS, Severity
 from xent_verify.core.model import Batch, Died, Malformed, NotOffered, Outcome, Raised, Returned, TimedOut
 from xent_verify.ops import Op
 from xent_verify.ops.defined import with_options
+from xent_verify.ops.rows import Rows
+from xent_verify.truth.certify import certify
 from xent_verify.verdict import conventions
 from xent_verify.verdict.measure import CODE, Errors, measure
 from xent_verify.verdict.policies import POLICIES, Policy
@@ -171,6 +173,7 @@ def _judge_value(op: Op, batch: Batch, outcome: Returned, truth: Enclosure, rule
     errors = _of_flushed_steps(op, due, value, truth, errors, rules)
     errors, more, words = _conventions(op, batch, value, truth, errors, rules)
     hits.extend(more)
+    errors = _of_gradients(op, batch, errors)
     hits.extend(_values(batch, errors, rules))
     return Judgement(tuple(hits), errors, words)
 
@@ -187,6 +190,23 @@ def _of_flushed_steps(
     flushing = measure(batch, value, truth, rules.policy.limits(op, batch, truth, flushes=True))
     code = np.where(off & (flushing.ratio <= 1), CODE["flushed"], errors.code)
     return Errors(errors.ulp, errors.ratio, code.astype(np.uint8))
+
+
+def _of_gradients(op: Op, batch: Batch, errors: Errors) -> Errors:
+    """NaN in the gradient of a row whose value is a number is a kind of its own."""
+    base, nan = op.differentiates, errors.of("nan")
+    if base is None or not nan.any():
+        return errors
+    inputs = {name: value for name, value in batch.inputs.items() if name in base.inputs}
+    call = replace(batch, op=base.name, inputs=inputs)
+    finite = np.isfinite(certify(call).hi)
+    if nan.shape == batch.x.shape and not op.joined(batch):
+        view = Rows.of_call(op, batch)
+        rows = ~view.touched(~finite)
+        nan &= view.back(np.repeat(rows[:, None], view.n, axis=1))
+    elif not finite.all():
+        return errors
+    return Errors(errors.ulp, errors.ratio, np.where(nan, CODE["nan_gradient"], errors.code).astype(np.uint8))
 
 
 def _conduct(outcome: Returned) -> list[Hit]:
