@@ -295,7 +295,8 @@ class _Compared:
             yield f"exp, formula or cast: bits differ on rows of {first}, whose sum has one order only"
         else:
             agree = max((length for length in lengths if length < first), default=0)
-            yield f"order of the sum: bits agree on rows of up to {agree} logits and differ from {first} on"
+            alike = f"agree on rows of up to {agree} logits and " if agree else ""
+            yield f"order of the sum: bits {alike}differ from rows of {first} on"
 
 
 def _by_subject(sentences: Sequence[str]) -> dict[str, str]:
