@@ -391,13 +391,19 @@ def test_init_finds_calls_where_the_source_shows_them(tmp_path: Path) -> None:
         "def softmax_into(out, x):\n    out[...] = x\n\n\n"
         "def softmax_(x):\n    x[...] = 1\n\n\n"
         "def cross_entropy(logits, target):\n    return logits.sum(), 0\n\n\n"
-        "def log_softmax(x):\n    return x\n"
+        "def log_softmax(x):\n    return x\n\n\n"
+        "def softmax_named(x, *, out):\n    out[...] = x\n\n\n"
+        "class LogSoftmax:\n    def forward(self, x):\n        return x\n\n\n"
+        "class SoftmaxOf:\n    def __init__(self, n):\n        pass\n\n    def __call__(self, x):\n        return x\n"
     )
     found = {one.target.rpartition(":")[2]: one for one in functions(tmp_path)}
     assert not any(one.doubt for one in found.values())
     assert found["softmax_into"].call == "(f(out := empty(x), x), out)[1]"
     assert (found["softmax_"].call, found["softmax_"].in_place) == ("(f(x), x)[1]", "x")
     assert found["cross_entropy"].call == "f(logits, target)[0]"
+    assert found["softmax_named"].call == "(f(x, out=(out := empty(x))), out)[1]"
+    assert (found["LogSoftmax"].op, found["LogSoftmax"].call) == ("log_softmax", "")
+    assert "SoftmaxOf" not in found  # it asks for a number
     assert not found["log_softmax"].call
     file = tmp_path / "xent-verify.toml"
     file.write_text(settings_text(found.values()))

@@ -414,6 +414,18 @@ def test_arrays_of_any_library_with_dlpack_are_found_out(target: str, arrays: st
     np.testing.assert_allclose(got, P, rtol=1e-6)
 
 
+def test_a_package_that_imports_on_demand_is_not_asked_for_names(tmp_path: Path) -> None:
+    """Its ``__getattr__`` may raise ImportError where something is not installed."""
+    (tmp_path / "lazy").mkdir()
+    lazy = "def __getattr__(name):\n    raise ImportError(f'Please install what {name} needs')\n"
+    (tmp_path / "lazy" / "__init__.py").write_text(lazy)
+    kernel = "import numpy as np\n\n\ndef softmax(x):\n    e = np.exp(x)\n    return e / e.sum(-1, keepdims=True)\n"
+    (tmp_path / "lazy" / "kernel.py").write_text(kernel)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(tmp_path))
+        np.testing.assert_allclose(value(asked("lazy.kernel:softmax", "softmax", {"x": X})), P, rtol=1e-6)
+
+
 CUPY = """
 import numpy as np
 

@@ -7,6 +7,7 @@ import io
 import json
 import re
 import shutil
+import subprocess
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -30,6 +31,9 @@ ELSEWHERE = {
     "pip install": "sets up an environment: .ci/run does",
     "dask ": "a cluster: tests/test_prove_cluster.py has one",
     "xent-verify prove stable --op softmax --dtype float16 --cluster": "a cluster: tests/test_prove_cluster.py has one",
+    "cc -O2 -ffp-contract=off examples/judges": "a compiler: tests/test_vectors.py has it",
+    "./softmax vectors": "a compiler: tests/test_vectors.py has it",
+    "node examples/judges": "Node.js: tests/test_vectors.py has it",
     "pytest -m slow": "takes hours: whoever changes truth runs it",
 }
 """Beginnings of commands that are not run here, and why."""
@@ -42,6 +46,20 @@ SHORTER = {
     "xent-verify vectors export --standard": "--op softmax --dtype bfloat16",
 }
 """What is added to commands that take minutes as they stand."""
+
+C_SOFTMAX = """
+#include <math.h>
+#include <stddef.h>
+void softmax(const float *x, float *out, size_t rows, size_t n) {
+    for (; rows--; x += n, out += n) {
+        float top = -INFINITY;
+        double sum = 0;
+        for (size_t i = 0; i < n; i++) if (!(x[i] <= top)) top = x[i];
+        for (size_t i = 0; i < n; i++) sum += out[i] = expf(x[i] - top);
+        for (size_t i = 0; i < n; i++) out[i] = (float)(out[i] / sum);
+    }
+}
+"""
 
 SOFTMAX = """\
 import numpy as np
@@ -82,7 +100,21 @@ def answers(folder: Path) -> None:
     (folder / "answers.json").write_text(json.dumps(given | {"answers": {c["id"]: c["answer"] for c in cases}}))
 
 
+def library(folder: Path) -> None:
+    """A C library with a softmax of many rows."""
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    source = folder / "foo.c"
+    source.write_text(C_SOFTMAX)
+    subprocess.run(
+        [compiler, "-O2", "-shared", "-fPIC", str(source), "-o", str(folder / "libfoo.so"), "-lm"], check=True
+    )
+
+
 BEFORE: dict[str, Callable[[Path], None]] = {
+    "docs/kernels.md": library,
+    "docs/targets.md": library,
     "README.md": strangers_files,
     "docs/ci.md": tiny_losses,
     "xent-verify vectors judge softmax.json": answers,

@@ -138,3 +138,10 @@ def test_rows_go_and_come_back(name: str, rows: int) -> None:
     assert np.array_equal(fold.unfolded(folded, x.shape), x)
     assert np.array_equal(fold.unfolded(small, x.shape), labels)
     assert fold.unfolded(np.float32(3), x.shape) == 3
+
+
+def test_a_declared_number_of_dimensions_is_that_of_the_kernel() -> None:
+    """``3-D`` holds for what is asked as [B, T, C]; ``2-D`` leaves nothing to ask."""
+    words = "index labels, finite"
+    assert audited(tokens, "cross_entropy", policy="textbook", only=f"3-D, {words}").cases > 100
+    assert not audited(tokens, "cross_entropy", only=f"ndim == 2, {words}").cases

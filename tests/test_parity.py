@@ -147,6 +147,37 @@ def test_the_command_says_and_writes_it(tmp_path: Path, capsys: pytest.CaptureFi
     assert run(["parity", "stable", "onlin", "--op", "softmax"]) == 2
 
 
+def test_b_may_be_called_in_a_way_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    """A trainer's kernel and a server's, which returns a tuple; a setting that B cannot have alone is named."""
+
+    def served(x: Any) -> Any:
+        e = np.exp(x - x.max(axis=-1, keepdims=True))
+        return e / e.sum(axis=-1, keepdims=True), None
+
+    plain = compared("stable", served, regimes=("ordinary",))
+    assert plain.calls == 0
+    picked = compared("stable", served, regimes=("ordinary",), of_b={"call": "f(x)[0]"})
+    assert picked.calls
+    assert picked.total.max_ulp < 8
+    words = [
+        "parity",
+        "stable",
+        "stable",
+        "--op",
+        "softmax",
+        "--dtype",
+        "float32",
+        "--profile",
+        "quick",
+        "--regimes",
+        "ordinary",
+    ]
+    assert run([*words, "--in-process", "--b", "call=f(x) * 0.5"]) == 0
+    assert "100 % of exp Δ outside" in capsys.readouterr().out
+    for wrong in ("policy=exact", "call", "call=f("):
+        assert run([*words, "--b", wrong]) == 2
+
+
 def test_unknown_options_are_named() -> None:
     """``require`` is the audit's: parity says which options it has."""
     with pytest.raises(UsageError, match="option of parity"):

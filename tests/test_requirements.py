@@ -213,3 +213,16 @@ def test_invariance_that_could_not_be_looked_at_is_told() -> None:
         require="invariance",
     )
     assert any("invariance" in line for line in report.targets[0].dtypes[0].unasked)
+
+
+def test_vocabularies_left_out_by_a_choice_of_regimes_are_told() -> None:
+    """A pass with --regimes says nothing of the rows of language models, and the result says that."""
+    report = audit(
+        kernels.splits_alike,
+        op="softmax",
+        dtypes=["float32"],
+        profile="quick",
+        regimes=["ordinary"],
+        require="invariance",
+    )
+    assert any("32,000, 50,257, 128,256, 152,064" in line for line in report.targets[0].dtypes[0].unasked)

@@ -119,3 +119,11 @@ def test_a_probability_that_rounds_to_zero_has_no_ratio() -> None:
     x = {"x": np.array([[0.0, -200.0, -80.0]], np.float32)}
     found = measures("softmax", x, np.array([[1.0, 0.0, 0.0]], np.float32))
     assert (found["ratios_outside"], found["ratios"]) == (1, 2)
+
+
+def test_ratios_of_what_no_sample_has_are_not_told() -> None:
+    """A log p of −1e30 moves by 1e23 when it is rounded, and its probability is 0 all the same."""
+    x = {"x": np.array([[0.0, -1e30]], np.float32)}
+    found = measures("log_softmax", x, x["x"].astype(np.float64))
+    assert found["ratios"] == 1
+    assert found["max_delta"] == 0

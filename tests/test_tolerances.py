@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -207,3 +208,38 @@ def test_every_policy_judges() -> None:
     with pytest.raises(AssertionError, match="policy exact"):
         assert_close(off, op="logsumexp", inputs=X, policy="exact")
     assert_close(off, op="logsumexp", inputs=X, policy=POLICIES["textbook"])
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((2, 3, 5), -1), ((2, 5, 3), 1), ((2, 2, 3, 5), -1), ((2, 5, 2, 3), 1)])
+@pytest.mark.parametrize("op", ["cross_entropy", "cross_entropy_grad"])
+def test_losses_of_more_dimensions_are_judged_as_their_rows(shape: tuple[int, ...], axis: int, op: str) -> None:
+    """[B, T, C] with [B, T], [N, C, d] with [N, d] …: the labels' shape tells which; a wrong element is at its place."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(shape)
+    dims = np.moveaxis(x, axis, -1).shape[:-1]
+    labels = rng.integers(0, 5, dims)
+    options = {"reduction": "none"} if op == "cross_entropy" else {}
+    p = np.exp(x) / np.exp(x).sum(axis=axis, keepdims=True)
+    right = p.copy()
+    own = np.expand_dims(labels, axis)
+    np.put_along_axis(right, own, np.take_along_axis(p, own, axis) - 1, axis)
+    if op == "cross_entropy":
+        right = -np.log(np.take_along_axis(p, own, axis)).squeeze(axis)
+    allowed = limits(op, x, labels, **options)
+    assert allowed.shape == right.shape
+    assert_close(right, op=op, inputs=(x, labels), **options)
+    if op == "cross_entropy":
+        assert_close(right.mean(), op=op, inputs=(x, labels))
+    wrong = right.copy()
+    place = tuple(n - 1 for n in right.shape)
+    wrong[place] += 1e3 * allowed[place]
+    with pytest.raises(AssertionError, match=re.escape(f"worst      [{', '.join(map(str, place))}]")):
+        assert_close(wrong, op=op, inputs=(x, labels), **options)
+
+
+def test_shapes_that_could_be_two_are_refused() -> None:
+    """[2, 3, 3] with labels [2, 3]; and labels that fit nothing."""
+    with pytest.raises(UsageError, match=r"may be \[B, T, C\] or \[N, C, d\]"):
+        limits("cross_entropy", np.zeros((2, 3, 3)), np.zeros((2, 3), int))
+    with pytest.raises(UsageError, match=r"are none of \[N, C\]"):
+        limits("cross_entropy", np.zeros((2, 3, 4)), np.zeros((2, 5), int))

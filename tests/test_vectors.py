@@ -507,6 +507,7 @@ def test_a_judge_in_one_file_passes_and_fails_without_python(language: str, tmp_
     done = subprocess.run([*judge_command(language, source, tmp_path), vectors], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     assert " 0 failed" in done.stdout
+    assert done.stdout.strip() in (ROOT / "docs" / "vectors.md").read_text()
     shutil.copy(JUDGES / "xent_vectors.mjs", tmp_path)
     naive = tmp_path / f"naive{source.suffix}"
     naive.write_text(source.read_text().replace("x[i] - top", "x[i]").replace("v - top", "v"))

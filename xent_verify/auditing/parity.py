@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, fields, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,8 @@ class Parity:
 
 _OPTIONS = [one.name for one in fields(Settings) if one.name not in ("fail_fast", "require", "op")]
 _LISTS = ("in_place", "regimes", "without")
+OF_B = ("arrays", "call", "device", "in_place", "kwargs", "only")
+"""Settings that B may have of its own: how it is called."""
 
 
 @default_mode()
@@ -111,12 +114,14 @@ def parity(
     op: str | Op,
     dtypes: Sequence[str] | None = None,
     progress: Progress | None = None,
+    of_b: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Parity:
     """Make the calls of an audit with two targets and compare their answers.
 
     * ``a``, ``b``: names as on the command line, or callables; ``op``, ``dtypes``, ``progress``: as for ``audit``
     * ``options``: those of ``audit`` that say how targets are called and what is tried; ``policy`` for the limits
+    * ``of_b``: those of ``OF_B`` that are different for ``b``, such as ``{"call": "f(logits, target)[0]"}``
 
     Calls that one of them does not offer are left out. Raises ``UsageError`` for what cannot be asked.
 
@@ -127,8 +132,11 @@ def parity(
     for name in options:
         if name not in _OPTIONS:
             raise UnknownNameError("option of parity", name, _OPTIONS)
-    plain = {name: [value] if isinstance(value, str) and name in _LISTS else value for name, value in options.items()}
-    return parity_of(a, b, op, dtypes, Settings.of(plain), progress)
+    plain, other = (
+        {name: [value] if isinstance(value, str) and name in _LISTS else value for name, value in given.items()}
+        for given in (options, of_b or {})
+    )
+    return parity_of(a, b, op, dtypes, Settings.of(plain), progress, other)
 
 
 def parity_of(
@@ -138,20 +146,27 @@ def parity_of(
     dtypes: Sequence[str] | None,
     settings: Settings,
     progress: Progress | None = None,
+    of_b: Mapping[str, Any] = MappingProxyType({}),
 ) -> Parity:
     """``parity`` with its options as ``Settings``."""
     operation = op_named(op)
+    for name in of_b:
+        if name not in OF_B:
+            raise UnknownNameError("setting of B alone", name, OF_B)
     settings = replace(settings, op=op if isinstance(op, str) else "").checked()
-    settings.calling(operation)
+    others = replace(settings, **of_b).checked()
+    for one in (settings, others):
+        one.calling(operation)
     forms = [format_named(name).name for name in dtypes or [d for d in DEFAULT_DTYPES if d in operation.formats]]
     for name in forms:
         operation.check_format(format_named(name))
     if operation.differentiates is not None:
         raise UsageError("parity compares results, not gradients with an upstream: name the operation itself")
     with ExitStack() as stack:
-        both = [stack.enter_context(opened(one, operation, settings)) for one in (a, b)]
+        both = [stack.enter_context(opened(one, operation, its)) for one, its in ((a, settings), (b, others))]
         found = [_Compared(operation, form, settings, (both[0], both[1])).result(progress) for form in forms]
-    return Parity(name_of(a), name_of(b), operation.name, tuple(found), settings.record(), describe())
+    record = settings.record() | ({"of_b": dict(of_b)} if of_b else {})
+    return Parity(name_of(a), name_of(b), operation.name, tuple(found), record, describe())
 
 
 class _Compared:
@@ -280,7 +295,8 @@ class _Compared:
             yield f"exp, formula or cast: bits differ on rows of {first}, whose sum has one order only"
         else:
             agree = max((length for length in lengths if length < first), default=0)
-            yield f"order of the sum: bits agree on rows of up to {agree} logits and differ from {first} on"
+            alike = f"agree on rows of up to {agree} logits and " if agree else ""
+            yield f"order of the sum: bits {alike}differ from rows of {first} on"
 
 
 def _by_subject(sentences: Sequence[str]) -> dict[str, str]:

@@ -62,6 +62,10 @@ def relations(asker: Asker, ledger: Ledger, answered: Pairs, settings: Settings)
     lines = (
         ["not asked (invariance): no call in which rows have results of their own"] if strict and not longest else []
     )
+    reached = {_length(batch) for batch, _ in answered}
+    missed = [f"{length:,}" for length in VOCABULARIES if length not in reached]
+    if strict and missed and settings.regimes and "named_sizes" not in settings.regimes:
+        lines += [f"not asked (--regimes): invariance of rows of {', '.join(missed)} logits (named_sizes has them)"]
     if work and asker.clock.spent:
         left = len(work) - max(done - 1, 0)  # the last one was broken off, perhaps
         lines += untimely(ledger, settings, f"companions and laws of {left} of {len(work)} calls, or some of them")

@@ -141,11 +141,14 @@ class Candidate:
 
     def outside(self, batch: Batch) -> str:
         """The condition of the declared domain that a call does not meet; "" within it."""
-        return self._calling.outside(batch)
+        return self._calling.outside(batch, self._engine.style.ndim_of(batch))
+
+    def _refuses(self, batch: Batch) -> str:
+        return self._calling.refuses(batch, self._engine.style.ndim_of(batch))
 
     def supports(self, batch: Batch) -> bool:
         """False when the target certainly lacks what the batch asks for, or is not built for it."""
-        return not self._calling.refuses(batch) and self._engine.style.supports(batch)
+        return not self._refuses(batch) and self._engine.style.supports(batch)
 
     def begin(self, batch: Batch) -> None:
         """Have the target's process work on a batch that ``call`` comes for next, while the caller does other work."""
@@ -154,7 +157,7 @@ class Candidate:
 
     def call(self, batch: Batch) -> Outcome:
         """The target's answer, or what happened instead; never an exception of the target's."""
-        why = self._calling.refuses(batch)
+        why = self._refuses(batch)
         if why:
             return NotOffered(f"not asked: {why}")
         if not self.supports(batch):

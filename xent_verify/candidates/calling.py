@@ -177,18 +177,18 @@ class Calling:
         }
         return {name: value for name, value in given.items() if value}
 
-    def refuses(self, batch: Batch) -> str:
-        """Why the target is not asked this call, in words; "" where it is."""
+    def refuses(self, batch: Batch, ndim: int | None = None) -> str:
+        """Why the target is not asked this call, in words; "" where it is. ``ndim``: dimensions as the target sees them."""
         for name, value in self.options.items():
             if name not in batch.options or not _equal(batch.options[name], value):
                 return f"{name} is fixed inside the target"
-        return self.outside(batch)
+        return self.outside(batch, ndim)
 
-    def outside(self, batch: Batch) -> str:
+    def outside(self, batch: Batch, ndim: int | None = None) -> str:
         """The condition of the target's domain that a call does not meet; "" where it meets all."""
         if self.in_place and batch.layout in UNWRITABLE:
             return f"not {batch.layout} (overwritten in place)"
-        return self.domain.outside(batch)
+        return self.domain.outside(batch, ndim)
 
     def to_plain(self) -> dict[str, Any]:
         """What the target's own process needs, as JSON takes it."""

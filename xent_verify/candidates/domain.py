@@ -22,7 +22,8 @@ from xent_verify.ops import Op
 
 __all__ = ["WORDS", "Domain"]
 
-Holds = Callable[[Batch], bool]
+Holds = Callable[[Batch, int], bool]
+"""(the call, how many dimensions the target sees) -> whether a condition is met."""
 
 _COMPARED = re.compile(r"([A-Za-z_]\w*)\s*(<=|>=|==|!=|<|>)\s*(\S+)")
 _OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = {
@@ -43,17 +44,19 @@ class Domain:
         parts = [part.strip() for part in text.split(",") if part.strip()]
         return Domain(text, tuple((part, _condition(part, op)) for part in parts))
 
-    def outside(self, batch: Batch) -> str:
-        """The first condition that a call does not meet; "" where it meets all."""
-        return next((text for text, holds in self.conditions if not holds(batch)), "")
+    def outside(self, batch: Batch, ndim: int | None = None) -> str:
+        """The first condition that a call does not meet; "" where it meets all. ``ndim``: dimensions as the target sees them."""
+        seen = batch.x.ndim if ndim is None else ndim
+        return next((text for text, holds in self.conditions if not holds(batch, seen)), "")
 
 
 def _condition(text: str, op: Op) -> Holds:
     if text in WORDS:
-        return WORDS[text]
+        word = WORDS[text]
+        return lambda batch, _: word(batch)
     dimensions = re.fullmatch(r"(\d+)-[dD]", text)
     if dimensions:
-        return lambda batch: batch.x.ndim == int(dimensions[1])
+        return lambda _, ndim: ndim == int(dimensions[1])
     compared = _COMPARED.fullmatch(text)
     if compared is None:
         known = ", ".join(("n <= 65536", "2-D", *WORDS))
@@ -64,7 +67,7 @@ def _condition(text: str, op: Op) -> Holds:
     if isinstance(wanted, str) and sign not in ("==", "!="):
         raise UsageError(f"--only: {text!r}: {value} is no number, and only == and != compare names")
     compare = _OPERATORS[sign]
-    return lambda batch: bool(compare(read(batch), wanted))
+    return lambda batch, ndim: bool(compare(ndim if name == "ndim" else read(batch), wanted))
 
 
 def _reader(name: str, op: Op) -> Callable[[Batch], Any]:
@@ -109,7 +112,7 @@ def _floats(batch: Batch) -> list[Any]:
     return [batch.form.widen(value) for value in batch.inputs.values() if value.dtype.kind not in "iu"]
 
 
-WORDS: Mapping[str, Holds] = {
+WORDS: Mapping[str, Callable[[Batch], bool]] = {
     "contiguous": lambda batch: batch.layout in ("C", "readonly"),
     "writeable": lambda batch: batch.layout not in UNWRITABLE,
     "last axis": lambda batch: int(batch.options.get("axis", -1)) in (-1, batch.x.ndim - 1),

@@ -188,6 +188,11 @@ class Style:
             return batch.options.get("weight") is None and 0 < len(batch.x) <= 512 and self.op == "cross_entropy"
         return bool(asked == "mean")
 
+    def ndim_of(self, batch: Batch) -> int:
+        """How many dimensions the first input has when the target sees it."""
+        fold = self.folding
+        return batch.x.ndim if fold is None or batch.x.ndim > 2 else fold.before + fold.after + 1
+
     def unit_of(self, batch: Batch) -> str:
         """What one call of the target takes for this batch."""
         averages = (

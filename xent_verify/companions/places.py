@@ -97,7 +97,8 @@ def shapes(ask: Ask, op: Op, batch: Batch, outcome: Returned, limit: FloatArray)
         if not isinstance(reply, Returned) or reply.value.size != values.size:
             return trouble(words, reply)
         found = fold.unfolded(reply.value, batch.x.shape).astype(np.float64).reshape(values.shape)
-        return whole("layout_dependence", words, op, batch, (values, found), limit)
+        more = _loosened(op, replace(batch, layout="F")) if fold.after else 1.0  # classes lie apart in memory
+        return whole("layout_dependence", words, op, batch, (values, found), limit * more)
 
     return gravest(folded(name) for name in DEEPER)
 

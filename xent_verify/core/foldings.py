@@ -43,11 +43,16 @@ class Folding:
     def unfolded(self, value: Array, shape: tuple[int, ...]) -> Array:
         """An answer to folded arrays as that to ``shape`` ([R, n] or [n]); one of a shape of its own as it is."""
         dims = self.dims(math.prod(shape[:-1]))
-        if value.shape == dims:
-            return value.reshape(shape[:-1])
-        if value.ndim == len(dims) + 1 and value.shape[: self.before] + value.shape[self.before + 1 :] == dims:
-            return np.moveaxis(value, self.before, -1).reshape(*shape[:-1], value.shape[self.before])
-        return value
+        rows = self.rows(value, dims)
+        return rows if rows is value else rows.reshape(*shape[:-1], *rows.shape[1:])
+
+    def rows(self, array: Array, dims: tuple[int, ...]) -> Array:
+        """An array with these axes as [R, n], or of one number a row as [R]; any other as it is."""
+        if array.shape == dims:
+            return array.reshape(-1)
+        if array.ndim == len(dims) + 1 and array.shape[: self.before] + array.shape[self.before + 1 :] == dims:
+            return np.moveaxis(array, self.before, -1).reshape(-1, array.shape[self.before])
+        return array
 
     def fits(self, x: Array, labels: Array | None) -> bool:
         """Whether arrays have these axes already."""

@@ -74,7 +74,7 @@ def package_folder(name: str) -> Path:
 
 
 def functions(folder: Path) -> list[Found]:
-    """Every function at the top of a module that looks like an operation, in a stable order."""
+    """Every function, and class of callables, at the top of a module that looks like an operation, in a stable order."""
     files = [folder] if folder.is_file() else sorted(_files(folder))
     return [found for file in files for found in _functions(file)]
 
@@ -95,13 +95,26 @@ def _functions(file: Path) -> Iterator[Found]:
     except (SyntaxError, UnicodeDecodeError, OSError, ValueError):
         return
     module = _module(file)
-    for node in tree.body:
+    for top in tree.body:
+        node = _calls(top) if isinstance(top, ast.ClassDef) else top
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
             op = _op(node)
             if op:
                 place = f"{file.as_posix()}:{node.lineno}"
                 signature = f"{node.name}({ast.unparse(node.args)})"
                 yield Found(f"{module}:{node.name}", op, signature, place, _doubt(op, node), *_called(op, node))
+
+
+def _calls(kind: ast.ClassDef) -> ast.FunctionDef | None:
+    """What calling an instance does, under the name of its class; None where none can be made without arguments."""
+    methods = {node.name: node for node in kind.body if isinstance(node, ast.FunctionDef)}
+    found = next((methods[name] for name in ("forward", "call", "__call__") if name in methods), None)
+    lacking = len(_required(methods["__init__"])) > 1 if "__init__" in methods else False
+    if found is None or lacking or not found.args.args:
+        return None
+    found.args.args.pop(0)  # self
+    found.name = kind.name
+    return found
 
 
 def _module(file: Path) -> str:
@@ -129,14 +142,21 @@ def _required(node: ast.FunctionDef) -> list[str]:
     return [argument.arg for argument in arguments[: len(arguments) - len(node.args.defaults)]]
 
 
+def _required_by_name(node: ast.FunctionDef) -> list[str]:
+    return [
+        one.arg for one, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True) if default is None
+    ]
+
+
 def _called(op: str, node: ast.FunctionDef) -> tuple[str, str]:
     """(call expression, input that is overwritten); empty for a function that returns its answer."""
     inputs = list(OPS[op].inputs)
-    required = _required(node)
+    required, named = _required(node), [name for name in _required_by_name(node) if name in _OUT]
     given = iter(inputs)
     words = [f"out := empty({inputs[0]})" if name in _OUT else next(given, "") for name in required]
+    words += [f"{name}=(out := empty({inputs[0]}))" for name in named]
     plain = f"f({', '.join(word for word in words if word)})"
-    if any(name in _OUT for name in required):
+    if named or any(name in _OUT for name in required):
         return f"({plain}, out)[1]", ""
     returned = [one.value for one in ast.walk(node) if isinstance(one, ast.Return) and one.value is not None]
     if returned and all(isinstance(value, ast.Tuple) for value in returned):
@@ -160,7 +180,7 @@ def _doubt(op: str, node: ast.FunctionDef) -> str:
         return f"{sorted(odd)[0]} looks like probabilities: {op} takes logits"
     if total < wanted or len(required) > wanted:
         return f"{op} takes {wanted} argument{'s' * (wanted > 1)}"
-    if any(default is None for default in node.args.kw_defaults):
+    if any(name not in _OUT for name in _required_by_name(node)):
         return "a keyword argument without default: give it in kwargs"
     return ""
 

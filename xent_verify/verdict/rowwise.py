@@ -43,6 +43,9 @@ _SIGNED = ("signed_rows", "signed_sum", "signed_squares")
 _SUMMED = ("ratios", "kl")
 """Log-probabilities, and the sum of exp(Δ) - 1 - Δ: what ``mean_kl`` is made of."""
 
+_LARGEST_LOG = 745.0
+"""Size of the logarithms of probabilities that float64 can hold; no sample has another."""
+
 KEPT = (*(name for name in MEASURES if name not in ("mean_error", "bias", "mean_kl")), *_SIGNED, *_SUMMED)
 """What is counted, and stands in results."""
 
@@ -120,7 +123,7 @@ def _signed(op: Op, batch: Batch, signed: FloatArray, counted: NDArray[np.bool_]
 
 
 def _ratios(op: Op, batch: Batch, observed: FloatArray, truth: Enclosure) -> dict[str, float]:
-    """Of single log-probabilities: what weights, smoothing or a mean change is none; one that rounds to log 0 has no ratio."""
+    """Of single log-probabilities: what weights, smoothing or a mean change is none; p = 0 (exact, rounded) has no ratio."""
     plain = op.result != "loss" or op.option(batch, "reduction") == "none"
     if not plain or set(batch.options) - {"axis", "reduction", "ignore_index"}:
         return {}
@@ -128,7 +131,7 @@ def _ratios(op: Op, batch: Batch, observed: FloatArray, truth: Enclosure) -> dic
     logs = [one for one in (log_probabilities(op, values) for values in (observed, true, rounded)) if one is not None]
     if not logs:
         return {}
-    told = ~np.isnan(logs[0]) & np.isfinite(logs[1]) & np.isfinite(logs[2])
+    told = ~np.isnan(logs[0]) & (np.abs(logs[1]) < _LARGEST_LOG) & np.isfinite(logs[2])
     found = ratios(op, observed[told], true[told])
     exact = {"ratios_outside": float(found["outside"]), "ratios": float(found["logs"])}
     return exact | {"max_delta": float(f"{found['max_delta']:.9g}"), "kl": float(f"{found['kl']:.9g}")}

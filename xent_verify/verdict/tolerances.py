@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from xent_verify.core.arrays import as_numpy
 from xent_verify.core.enclosure import Enclosure
 from xent_verify.core.failures import UsageError
+from xent_verify.core.foldings import DEEPER, FOLDINGS, Folding
 from xent_verify.core.formats import FORMATS, FloatArray, FloatFormat, format_named
 from xent_verify.core.model import Batch, Returned
 from xent_verify.ops import Op, op_named
@@ -38,7 +39,8 @@ def limits(
 ) -> FloatArray:
     """The largest absolute error that a policy allows each element of the result: bit for bit the limits of an audit.
 
-    * ``inputs``: by position or by name (``target=``), arrays of any library; they are taken as the exact numbers they hold
+    * ``inputs``: by position or by name (``target=``), arrays of any library; they are taken as the exact numbers they hold.
+      Logits with labels may be [N, C], [B, T, C] with labels [B, T], [N, C, d] with labels [N, d] …
     * ``policy``: docs/policies.md; ``result``: the format of the result, where it is not that of the first input
     * ``options``: the op's own (``axis``, ``weight``, ``reduction``, ...); ``grad``, an upstream gradient in the shape of the
       result, asks for the limits of the gradient by the first input
@@ -52,8 +54,9 @@ def limits(
     """
     batch = call_of(op, inputs, options, _result(result), one_format=True)
     operation = op_named(batch.op)
-    batch = _defined(operation, batch)
-    return parse_policy(policy).limits(operation, batch, certify(batch)).error
+    batch, deeper = _defined(operation, batch)
+    found = parse_policy(policy).limits(operation, batch, certify(batch)).error
+    return found if deeper is None else deeper.back(found)
 
 
 def assert_close(
@@ -87,25 +90,65 @@ def assert_close(
     positional, named = _given(op_named(op), inputs)
     batch = call_of(op, positional, {**named, **options}, _result(result), one_format=True)
     operation = op_named(batch.op)
-    batch = _defined(operation, batch)
+    batch, deeper = _defined(operation, batch)
     value, batch = _answer(actual, batch, declared=result is not None)
+    value = value if deeper is None else deeper.fold.rows(value, deeper.dims)
     rules = Rules(parse_policy(policy), result=batch.result)
     truth = certify(batch)
     judgement = judge(operation, batch, Returned(value, batch.result_form.name), truth, rules)
     failed = [hit for hit in judgement.hits if hit.severity == "fail"]
     if failed:
-        raise AssertionError("\n".join(_told(operation, batch, value, truth, judgement, failed, rules.policy)))
+        raise AssertionError("\n".join(_told(operation, batch, value, truth, judgement, failed, rules.policy, deeper)))
 
 
 def _result(name: str | None) -> str:
     return "" if name is None or name == "input" else format_named(name).name
 
 
-def _defined(op: Op, batch: Batch) -> Batch:
+@dataclass(frozen=True, slots=True)
+class _Deeper:
+    """Logits with labels in more dimensions than [N, C]: how they are folded, and the axes of the rows."""
+
+    fold: Folding
+    dims: tuple[int, ...]
+
+    def back(self, found: FloatArray) -> FloatArray:
+        """What was found of rows in the shape of the call; of a mean as it is."""
+        if found.ndim == 2:
+            return np.moveaxis(found.reshape(*self.dims, found.shape[1]), -1, self.fold.before)
+        return found.reshape(self.dims) if found.ndim else found
+
+    def place(self, row: tuple[int, ...]) -> tuple[int, ...]:
+        """Where an element of the rows is in the call."""
+        found = [int(i) for i in np.unravel_index(row[0], self.dims)] if row else []
+        if len(row) == 2:
+            found.insert(self.fold.before, row[1])
+        return tuple(found)
+
+
+def _defined(op: Op, batch: Batch) -> tuple[Batch, _Deeper | None]:
+    """The call in rows, and how it had more dimensions; ``UsageError`` where the operation does not define it."""
+    deeper, layout = None, _layout(batch.x)
+    if op.labels and not op.shared and batch.x.ndim > 2:
+        deeper = _deeper(op, batch)
+        rows = {name: deeper.fold.rows(value, deeper.dims) for name, value in batch.inputs.items()}
+        batch, layout = replace(batch, inputs=rows), "F" if deeper.fold.after else "C"
     why = undefined(op, batch)
     if why:
         raise UsageError(why)
-    return replace(batch, layout=_layout(batch.x))
+    return replace(batch, layout=layout), deeper
+
+
+def _deeper(op: Op, batch: Batch) -> _Deeper:
+    x, labels = batch.x, batch.inputs.get(op.labels)
+    fitting = [name for name in DEEPER if FOLDINGS[name].fits(x, labels)]
+    shapes = f"{op.first} of shape {x.shape} and {op.labels} of shape {None if labels is None else labels.shape}"
+    if not fitting:
+        raise UsageError(f"{shapes} are none of [N, C], {', '.join(DEEPER)} and labels for them")
+    if len(fitting) > 1:
+        raise UsageError(f"{shapes} may be {' or '.join(fitting)}: give rows [N, C]")
+    fold = FOLDINGS[fitting[0]]
+    return _Deeper(fold, x.shape[: fold.before] + x.shape[fold.before + 1 :])
 
 
 def _layout(x: NDArray[Any]) -> str:
@@ -157,6 +200,7 @@ def _told(
     judgement: Judgement,
     failed: list[Hit],
     policy: Policy,
+    deeper: _Deeper | None,
 ) -> Iterator[str]:
     form, errors = batch.result_form, judgement.errors
     numbers = [hit for hit in failed if hit.index is not None]
@@ -174,7 +218,8 @@ def _told(
     wide = form.widen(value).reshape(truth.shape)
     given, true = float(wide[place]), float(truth.to_float64()[place])
     limit = float(policy.limits(op, batch, truth).error[place])
-    yield f"  worst      [{', '.join(map(str, place))}]" if place else "  worst      the result"
+    shown = place if deeper is None else deeper.place(place)
+    yield f"  worst      [{', '.join(map(str, shown))}]" if place else "  worst      the result"
     yield f"  given      {given!r}"
     yield f"  true       {digits(batch, place)}"
     yield f"  limit      {limit:.4g}"

@@ -136,7 +136,8 @@ def _namespace_of(module: str) -> str:
     for count in range(len(parts), 0, -1):
         name = ".".join(parts[:count])
         found = sys.modules.get(name)
-        if callable(getattr(found, "asarray", None)) or callable(getattr(found, "from_dlpack", None)):
+        held = {} if found is None else vars(found)  # a package's __getattr__ may import, or raise, whatever it likes
+        if callable(held.get("asarray")) or callable(held.get("from_dlpack")):
             return f"array-api:{name}"
     return ""
 
