@@ -150,8 +150,9 @@ def _of_nothing(op: Op, batch: Batch, observed: FloatArray, truth_hi: FloatArray
     if forward is None or not mask.any():
         return []
     if forward.result != op.result:
-        rows = _ignored(op, batch) & ~np.isfinite(batch.x.astype(np.float64)).all(axis=-1)
-        mask &= rows[:, None] if mask.ndim == 2 and op.result == "elements" else False
+        if not op.labels or mask.shape != batch.x.shape:
+            return []
+        mask &= (_ignored(op, batch) & ~np.isfinite(batch.x.astype(np.float64)).all(axis=-1))[:, None]
         return [Situation("no softmax", mask, ("nan",))] if mask.any() else []
     inputs = {name: value for name, value in batch.inputs.items() if name in forward.inputs}
     mask &= _undefined(forward, replace(batch, op=forward.name, inputs=inputs))
