@@ -18,8 +18,8 @@ def of(package: str, names: str) -> tuple[str, ...]:
 FLOORS = (
     of(
         "core",
-        "failures interrupts documents outputs floating kinds formats enclosure arrays model layouts environment libraries "
-        "outside encodings clock workers",
+        "failures interrupts documents outputs floating kinds formats shapes enclosure arrays model layouts environment "
+        "libraries outside encodings clock workers",
     ),
     ("ops",),
     ("implementations",),

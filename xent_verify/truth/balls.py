@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify.core.enclosure import TIERS, Enclosure
-from xent_verify.core.shapes import full
+from xent_verify.core.shapes import clipped, full
 from xent_verify.ops import forms
 from xent_verify.ops.support import inside, margin, reach
 from xent_verify.ops.verbs import Operators, Verbs
@@ -50,7 +50,8 @@ def _gathered(e: Array, *lows: Array) -> tuple[Array, Array]:
 
 def _tree(high: Array, low: Array) -> tuple[dd.Pair, Array]:
     """Sums of rows as ``doubledouble.tree_sum`` makes them, [.., 1], and a bound of what the additions of low words lose."""
-    high, low = np.moveaxis(high, -1, 0), np.moveaxis(low, -1, 0)
+    first = high.ndim - 1, *range(high.ndim - 1)
+    high, low = high.transpose(first), low.transpose(first)
     lost = np.zeros(high.shape[1:])
     while (width := len(high)) > 1:
         half = (width + 1) // 2
@@ -61,7 +62,8 @@ def _tree(high: Array, low: Array) -> tuple[dd.Pair, Array]:
         high = s if pairs == half else np.concatenate((s, high[pairs:half]))
         low = e if pairs == half else np.concatenate((e, low[pairs:half]))
     total = dd.two_sum(high, low) if len(high) else (np.zeros((1, *lost.shape)),) * 2
-    return (np.moveaxis(total[0], 0, -1), np.moveaxis(total[1], 0, -1)), lost[..., None]
+    last = *range(1, high.ndim), 0
+    return (total[0].transpose(last), total[1].transpose(last)), lost[..., None]
 
 
 def _power_of_two(x: Ball) -> Array:
@@ -102,8 +104,10 @@ class Ball(Operators):
     __slots__ = ("a", "lo", "r", "v")
 
     def __init__(self, a: Balls, v: Array, lo: Array | float = 0.0, r: Array | float = 0.0) -> None:
-        self.a, self.v = a, np.atleast_1d(np.asarray(v, np.float64))  # kernels take arrays
-        self.lo, self.r = np.asarray(lo, np.float64), np.asarray(r, np.float64)
+        self.a = a
+        self.v = v if isinstance(v, np.ndarray) and v.ndim else np.atleast_1d(np.asarray(v, np.float64))
+        self.lo = lo if isinstance(lo, np.ndarray) else np.asarray(lo, np.float64)
+        self.r = r if isinstance(r, np.ndarray) else np.asarray(r, np.float64)
 
     def __neg__(self) -> Ball:
         return Ball(self.a, -self.v, -self.lo, self.r)
@@ -511,7 +515,7 @@ def enclosed(x: Ball) -> Enclosure:
     mantissa, exponent = np.frexp(np.where(known, high, 1.0))
     exponent = np.where(high == 0, 0, exponent - 1).astype(np.int64)
     hi = np.where(special, high, np.where(known, mantissa * 2, 1.0))
-    shift = np.clip(-exponent, -1074, 1074).astype(np.int32)
+    shift = clipped(-exponent, -1074, 1074).astype(np.int32)
     lo = np.where(known, np.ldexp(np.where(known, low, 0.0), shift), 0.0)
     dropped = known & (low != 0) & (np.abs(lo) < 2.0**-900)
     r = np.where(special, 0.0, np.where(known, np.ldexp(np.where(known, radius, 0.0), shift) * _UP, 3.0))

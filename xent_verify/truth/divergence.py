@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from xent_verify.core.formats import FloatArray, FloatFormat, IntArray
 from xent_verify.core.model import Batch
-from xent_verify.core.shapes import full
+from xent_verify.core.shapes import clipped, full
 from xent_verify.truth import doubledouble as dd
 from xent_verify.truth import special
 from xent_verify.truth.closeness import closeness
@@ -116,7 +116,7 @@ def _closer(piece: Piece, rows: IntArray, engine: Engine, first: Group, second: 
         error = np.where(hole, 0.0, np.ldexp(np.asarray(p.radius), power) * 1.001 + 2.0**-998)
         value, slack, fit = closeness(p_words, error, change)
         better = bounded(value[0][:, 0], value[1][:, 0], 0, slack[:, 0], engine.tier)
-    known = np.ldexp(1.0, np.clip(piece.exponent[rows] - better.exponent, -2000, 1000).astype(np.int32))
+    known = np.ldexp(1.0, clipped(piece.exponent[rows] - better.exponent, -2000, 1000).astype(np.int32))
     fit = (fit & _alike(first, second))[:, 0] & (
         np.asarray(better.radius) < np.asarray(piece[rows].full_radius) * known
     )
