@@ -53,12 +53,15 @@ def _tree(high: Array, low: Array) -> tuple[dd.Pair, Array]:
     first = high.ndim - 1, *range(high.ndim - 1)
     high, low = high.transpose(first), low.transpose(first)
     lost = np.zeros(high.shape[1:])
+    words = bool(low.any())
     while (width := len(high)) > 1:
         half = (width + 1) // 2
         pairs = width - half
         s, e = dd.two_sum(high[:pairs], high[half:])
-        e, off = _gathered(e, low[:pairs], low[half:])
-        lost += off.sum(axis=0)
+        if words:
+            e, off = _gathered(e, low[:pairs], low[half:])
+            lost += off.sum(axis=0)
+        words = words or bool(e.any())
         high = s if pairs == half else np.concatenate((s, high[pairs:half]))
         low = e if pairs == half else np.concatenate((e, low[pairs:half]))
     total = dd.two_sum(high, low) if len(high) else (np.zeros((1, *lost.shape)),) * 2
@@ -83,6 +86,22 @@ def _two_words(x: Ball, y: Ball, product: Array) -> Array:
     for one, other in ((x, y), (y, x)):
         exact = exact | (_power_of_two(one) & ((other.lo == 0) | (np.abs(other.lo) > 2.0**-700)))
     return np.asarray(usual & exact)
+
+
+def _exact_product(a: Balls, x: Array, y: Array) -> Ball | None:
+    """The product of exact numbers of one word each, where all of it is exact; None elsewhere."""
+    value = x * y
+    size = np.abs(value)
+    if not (((size > 2.0**-900) & (size < 2.0**900)) | ((x == 0) & np.isfinite(y)) | ((y == 0) & np.isfinite(x))).all():
+        return None
+    if _single(x) and _single(y):
+        return Ball(a, value)
+    return Ball(a, *dd.two_product(full(x, value.shape), full(y, value.shape)))
+
+
+def _single(x: Array) -> bool:
+    """Whether all are numbers of float32, whose products are one word."""
+    return bool((x.astype(np.float32) == x).all())
 
 
 def _lost_of(*radii: Array) -> Array:
@@ -186,6 +205,9 @@ class Balls(Verbs):
 
     def multiply(self, x: Ball, y: Ball) -> Ball:
         shape = np.broadcast_shapes(x.shape, y.shape)
+        known = not (x.lo.any() or y.lo.any() or x.r.any() or y.r.any())
+        if known and (exact := _exact_product(self, x.v, y.v)) is not None:
+            return exact
         if x.lo.any() or y.lo.any():
             product = dd.multiply(*((full(z.v, shape), full(z.lo, shape)) for z in (x, y)))
         else:
@@ -361,9 +383,13 @@ class Balls(Verbs):
         n = high.shape[-1]
         if n == 1:
             return x
+        error = full(x.r, high.shape).sum(axis=-1, keepdims=True)
         finite = np.isfinite(high)
+        if finite.all():
+            value, lost = _tree(high, low)
+            return Ball(self, *value, (error + lost) * (1 + n * 2.0**-52) * _UP)
         value, lost = _tree(np.where(finite, high, 0.0), np.where(finite, low, 0.0))
-        error = full(x.r, high.shape).sum(axis=-1, keepdims=True) + lost
+        error = error + lost
         odd = np.where(finite, 0.0, high).sum(axis=-1, keepdims=True)
         radius = error * (1 + n * 2.0**-52)
         radius = np.where((odd != 0) & np.isfinite(error), 0.0, radius) * _UP
