@@ -105,17 +105,17 @@ class Runner:
     def _again(self, batch: Batch, arrays: Arrays, given: list[Any], keywords: dict[str, Any]) -> Any:
         """The answer; of a call made again and again the first that differs, else the last."""
 
-        def call(held: list[Any]) -> Any:
-            return self._function(*self._positionals(batch, held), **self._named(held), **keywords)
+        def call(held: list[Any]) -> Callable[[], Any]:
+            return partial(self._function, *self._positionals(batch, held), **self._named(held), **keywords)
 
         if batch.times == batch.threads == 1:
-            return call(given)
+            return call(given)()
 
         def bits(value: Any) -> bytes:
-            return np.ascontiguousarray(to_array(value, self._adapter)[0]).tobytes()
+            return (value if type(value) is np.ndarray else to_array(value, self._adapter)[0]).tobytes()
 
         if batch.threads == 1:
-            return lasting.repeated(lambda: call(given), bits, batch.times)
+            return lasting.repeated(call(given), bits, batch.times)
         # each thread has the same rows in another order, so that what they share shows
         shared = op_named(batch.op).shared
         own = [name not in shared for name in batch.inputs]
@@ -123,7 +123,7 @@ class Runner:
             [self._adapter.to_target(np.roll(a, k, axis=0) if its else a) for a, its in zip(arrays, own, strict=True)]
             for k in range(batch.threads)
         ]
-        turns, value = lasting.at_once([partial(call, held) for held in turned], bits, batch.times)
+        turns, value = lasting.at_once([call(held) for held in turned], bits, batch.times)
         return np.roll(to_array(value, self._adapter)[0], -turns, axis=0)
 
     def _positionals(self, batch: Batch, given: list[Any]) -> tuple[Any, ...]:

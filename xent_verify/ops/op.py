@@ -191,12 +191,22 @@ class Op:
 
     def named(self, kind: str) -> str:
         """Name of the first input of a kind; "" where there is none."""
-        return next((name for name, own in self.inputs.items() if own == kind), "")
+        for name, own in self.inputs.items():  # asked thousands of times
+            if own == kind:
+                return name
+        return ""
 
     @property
     def counted(self) -> str:
         """Name of the option that is the length of a row of the result; "" where there is none."""
+<<<<<<< HEAD
         return self.option_of("count")
+=======
+        for name, option in self.options.items():
+            if option.kind == "count":
+                return name
+        return ""
+>>>>>>> w14
 
     @property
     def shared(self) -> tuple[str, ...]:
