@@ -18,11 +18,7 @@ def of(package: str, names: str) -> tuple[str, ...]:
 FLOORS = (
     of(
         "core",
-<<<<<<< HEAD
         "failures shapes interrupts documents outputs floating kinds formats enclosure arrays model layouts foldings environment "
-=======
-        "failures interrupts documents outputs floating kinds formats shapes enclosure arrays model layouts environment "
->>>>>>> w14
         "libraries outside encodings clock workers",
     ),
     ("ops",),

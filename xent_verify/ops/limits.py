@@ -125,17 +125,13 @@ def arguments_of(op: Op, call: Batch, a: Any, rows: slice | None = None) -> dict
     scores, usual = Rows.of_scores(op, call), call.x.dtype
     for name, option in op.options.items():
         if option.kind != "axis":
-<<<<<<< HEAD
-            found[name] = _option(op.option(call, name), option.kind, Rows.of_scores(op, call), a, some, call.x.dtype)
+            found[name] = _option(op.option(call, name), option.kind, scores, a, some, usual)
     base = op.differentiates
     if rows is not None and base is not None and base.whole(call):  # some rows of a mean: they do not tell its divisor
         reduction = base.option_of("reduction")
         if base.option(call, reduction) == "mean":
             (upstream,) = (name for name, kind in op.inputs.items() if kind == "upstream")
             found |= {upstream: found[upstream] / _exactly(a, base.divisor(call)), reduction: "sum"}
-=======
-            found[name] = _option(op.option(call, name), option.kind, scores, a, some, usual)
->>>>>>> w14
     return found
 
 

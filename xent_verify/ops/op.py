@@ -199,14 +199,7 @@ class Op:
     @property
     def counted(self) -> str:
         """Name of the option that is the length of a row of the result; "" where there is none."""
-<<<<<<< HEAD
         return self.option_of("count")
-=======
-        for name, option in self.options.items():
-            if option.kind == "count":
-                return name
-        return ""
->>>>>>> w14
 
     @property
     def shared(self) -> tuple[str, ...]:
@@ -284,7 +277,10 @@ class Op:
 
     def option_of(self, kind: OptionKind) -> str:
         """Name of the first option of a kind; "" where there is none."""
-        return next((name for name, option in self.options.items() if option.kind == kind), "")
+        for name, option in self.options.items():
+            if option.kind == kind:
+                return name
+        return ""
 
     def result_shape(self, batch: Batch) -> tuple[int, ...]:
         """Shape of the right answer."""

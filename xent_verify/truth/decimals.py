@@ -41,15 +41,9 @@ def digits(batch: Batch, index: Any, count: int = DIGITS) -> str:
     place = tuple(np.atleast_1d(index).tolist()) if values.ndim else ()
     if decided[place]:
         return _exact_text(float(values[place]), count)
-<<<<<<< HEAD
     formula = op.formula_of(batch)
-    if batch.x.size > (_LARGEST_READ if formula is None else _LARGEST):
+    if sum(value.size for value in batch.inputs.values()) > (_LARGEST_READ if formula is None else _LARGEST):
         return shown(certify(batch, fmt=None if formula is None else "float64")[place], count)
-=======
-    size = sum(value.size for value in batch.inputs.values())
-    if size > (_LARGEST_READ if op.formula is None else _LARGEST):
-        return shown(certify(batch, fmt=None if op.formula is None else "float64")[place], count)
->>>>>>> w14
     flat = int(np.ravel_multi_index(place, values.shape)) if values.ndim else 0
     text = ""
     for number in exact.intervals_of(batch, flat):

@@ -102,13 +102,8 @@ def beside_ulps(op: Op, batch: Batch, observed: FloatArray, truth: Enclosure, er
         steps = observed[counted] - truth.rounded(batch.result_form).astype(np.float64)[counted]
         share = np.ldexp(steps, clipped(-quantum, -1000, 1000).astype(np.int32)) * (errors.ratio / errors.ulp)[counted]
         signed = np.zeros(errors.ulp.shape)
-<<<<<<< HEAD
-        signed[counted] = np.where(steps == 0, 0.0, np.nan_to_num(np.clip(share, -1.0, 1.0)))
-        found |= _signed(op, batch, signed, counted) | _ratios(op, batch, observed, truth)
-=======
         signed[counted] = np.where(steps == 0, 0.0, np.nan_to_num(clipped(share, -1.0, 1.0)))
-        found |= _signed(op, batch, signed, counted)
->>>>>>> w14
+        found |= _signed(op, batch, signed, counted) | _ratios(op, batch, observed, truth)
         if op.by_row and (_LAWS & set(op.laws)):
             found |= _rows(op, batch, observed, true)
         elif op.result == "loss" or "not_negative" in op.laws:
