@@ -72,13 +72,15 @@ def test_plain_formulas_agree_with_the_truth(op: str) -> None:
     regimes = ["ordinary", "masks", "state", "options", *(["dominated", "pairs", "crossed"] if gradient else [])]
     calls = plan(gradient or op, "float64", profile="quick", regimes=regimes)
     for batch in upstreams(op_named(op), "float64", calls, 0) if gradient else calls:
-        if 0 < batch.x.size and sum(value.size for value in batch.inputs.values()) < (60 if gradient else 400):
+        if batch.x.size > 0 and sum(value.size for value in batch.inputs.values()) < (150 if gradient else 400):
             chosen.setdefault((batch.regime, *sorted(batch.options), len(chosen) * bool(gradient)), batch)
         if gradient and len(chosen) == 5:
             break
     assert len(chosen) >= 3
     for batch in chosen.values():
         true = np.asarray(certify(batch).rounded("float64"))
+        if gradient and not all(np.isfinite(value).all() for value in (true, *batch.inputs.values())):
+            continue
         for place in {0, true.size - 1}:
             index = tuple(int(i) for i in np.unravel_index(place, true.shape))
             plain = float(true_value(op, batch.inputs, batch.options, index))

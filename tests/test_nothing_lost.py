@@ -221,7 +221,7 @@ def test_exceptions_of_different_types_are_different_findings() -> None:
     for name, width in (("TypeError", 3), ("OverflowError", 8)):
         assert name in found[name].message
         assert found[name].minimal is not None
-        assert found[name].minimal.inputs["x"].shape[-1] == width
+        assert found[name].minimal.inputs["x"].shape[found[name].minimal.options.get("axis", -1)] == width
 
 
 def test_a_mean_over_nothing_is_no_wrong_loss_of_an_ignored_row() -> None:

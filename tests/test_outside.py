@@ -49,7 +49,7 @@ def composed(a, logits, target, reduction):
 
 OP = Op("twice", "twice the loss", {"logits": "row", "target": "target"}, {"reduction": Option("mean", "reduction")},
         "loss", formula, {"composed": composed},
-        denominator=lambda a, batch: a.number(len(batch.x)), laws=("things:LAW",), formats=("float64",))
+        laws=("things:LAW",), formats=("float64",))
 LAW = Law("never", "no answer keeps it", lambda given: given.hit("a law that nothing keeps", given.live * 2.0))
 POLICY = Policy("mine", "half an ulp", "ulp", ulps=0.5)
 REGIME = Regime("pairs_of_mine", "a row of two", lambda c: [c.batch(np.array([[1.0, 2.0]]))])

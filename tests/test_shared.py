@@ -47,7 +47,7 @@ def test_a_walk_that_was_cut_is_taken_up_by_the_next() -> None:
 def test_truth_is_certified_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Batch] = []
     certify = shared.certify
-    monkeypatch.setattr(shared, "certify", lambda batch: asked.append(batch) or certify(batch))
+    monkeypatch.setattr(shared, "certify", lambda batch, **how: asked.append(batch) or certify(batch, **how))
     for _ in range(2):
         for batch in shared.calls_of(OP, REGIME, "a", calls):
             shared.truth_of(batch)

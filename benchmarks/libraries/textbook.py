@@ -42,7 +42,7 @@ def _derivative(op: str, by: str, inputs: Mapping[str, Any], options: Mapping[st
     by = by or next(iter(held))
     given = held[by] if by in held else options[by]
     if not np.isfinite(float(given[index])):
-        return mpmath.mpf(0)
+        return mpmath.nan  # nothing lies on both sides of it
     step = mpmath.mpf(2) ** -(mpmath.mp.prec // 4)
 
     def at(place: tuple[int, ...], sign: int) -> Any:

@@ -186,6 +186,11 @@ def _inputs(op: str) -> tuple[NDArray[Any], ...]:
     return tuple(given.values())
 
 
+def _wider(op: str) -> tuple[NDArray[Any], ...]:
+    """The arrays of a small call with rows of five."""
+    return tuple(np.tile(value, 2)[:, :5] if value.ndim == 2 else value for value in _inputs(op))
+
+
 def _labelled(op: str, pick: Any, target: NDArray[Any]) -> tuple[NDArray[Any], ...]:
     """The arrays of a small call with labels, some of its rows."""
     page = OPS[op]
@@ -226,6 +231,8 @@ def _found(asker: _Asker, style: Style) -> tuple[Style, bool]:
     found, answered = ask(asker, style)
     if answered or page.shared:
         return (_folded_too(asker, found) if answered and page.labels and not page.shared else found), answered
+    if asker.ask(style, *_wider(style.op)) is not None:  # it is the length of three that it does not take
+        return found, True
     for name in FOLDINGS:
         folded, answered = ask(asker, replace(style, foldings=(name,)))
         if answered:

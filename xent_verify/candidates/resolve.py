@@ -69,18 +69,24 @@ def _builtin(target: str, op: str) -> Callable[..., Any]:
         raise UnknownNameError(f"implementation of {op}", target, names) from None
 
 
+_READ = "__read_by_xent_verify__"
+"""Marks modules that were read from a file here."""
+
+
 def _file_module(place: str) -> ModuleType:
     path = Path(place)
     if not path.is_file():
         raise UsageError(f"target file {place}: not found")
     had = sys.modules.get(path.stem)
-    if had is not None and path.samefile(getattr(had, "__file__", None) or "."):  # imported already, as a module
+    imported = had is not None and not hasattr(had, _READ)  # what was read here may have changed since
+    if had is not None and imported and path.samefile(getattr(had, "__file__", None) or "."):
         return had
     name = path.stem if had is None else f"_target_{path.stem}"  # targets may be called random.py
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UsageError(f"target file {place}: cannot be loaded as Python")
     module = importlib.util.module_from_spec(spec)
+    setattr(module, _READ, True)
     sys.modules[name] = module
     sys.path.insert(0, str(path.resolve().parent))
     _guarded(lambda: spec.loader.exec_module(module), place)  # type: ignore[union-attr]

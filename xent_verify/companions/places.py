@@ -10,7 +10,7 @@ from xent_verify.companions.known import gravest, known_rows, true_rows, whole
 from xent_verify.core.foldings import DEEPER, FOLDINGS
 from xent_verify.core.formats import FloatArray
 from xent_verify.core.model import LAYOUTS, Batch, NotOffered, Raised, Returned
-from xent_verify.ops import Op
+from xent_verify.ops import Op, in_table
 from xent_verify.ops.defined import undefined
 from xent_verify.ops.limits import limits_of
 from xent_verify.verdict.judge import Hit
@@ -87,7 +87,7 @@ def along_axis(ask: Ask, op: Op, batch: Batch, outcome: Returned, limit: FloatAr
 def shapes(ask: Ask, op: Op, batch: Batch, outcome: Returned, limit: FloatArray) -> list[Hit]:
     """The same rows with their labels in more dimensions: [B, T, C], [N, C, d] …, as far as the target takes them."""
     values = answer(op, batch, outcome)
-    if values is None or batch.x.ndim != 2 or not op.labels or op.shared:
+    if values is None or batch.x.ndim != 2 or not op.labels or op.shared or not in_table(op):
         return []
 
     def folded(name: str) -> list[Hit]:

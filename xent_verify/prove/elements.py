@@ -171,6 +171,10 @@ def _crossing(error: FloatArray, slack: float) -> Mask:
     return np.asarray(bins_of_shifted(low + (SHIFT - slack)) != bins_of_shifted(high + (SHIFT + slack)))
 
 
+_FLUSHED = 2.0**-116
+"""Errors that flushed steps of float32 may explain (``judge``): the sure way."""
+
+
 def careful(element: Element, form: FloatFormat, op: str, slack: float) -> Verdict:
     """The classes of ``measure`` for true values that are finite numbers inside the range of the format."""
     given, size = element.given, element.size
@@ -200,6 +204,7 @@ def careful(element: Element, form: FloatFormat, op: str, slack: float) -> Verdi
     unsure |= np.abs(ratio - 1.0) <= _CLOSE
     for edge in (least, subnormal):
         unsure |= lost & (np.abs(size - edge) <= _CLOSE * edge)
+    unsure |= bad & (error <= _FLUSHED)
     unsure &= finite
     unsure |= np.isinf(given) & ~(ratio > 1.0 + _CLOSE)  # beside the largest value an infinity may be within the limit
     return Verdict(code, ulp, ratio, numeric, unsure)

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import inspect
 from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -40,6 +41,8 @@ def _described(name: str, thing: Any) -> tuple[str, str] | None:
     """(key, text) of what belongs to the room; None of anything else."""
     if isinstance(thing, functools.partial):
         return f"partial {name}", ""
+    if is_dataclass(thing) and not isinstance(thing, type) and type(thing).__module__.startswith(_ROOM):
+        return f"{type(thing).__qualname__} {name}", ""
     if isinstance(thing, FunctionType) and inspect.unwrap(thing).__code__.co_filename.startswith("<"):
         return None  # a method that ``dataclass`` wrote: its class is the source
     if isinstance(thing, (FunctionType, type)) and thing.__module__.startswith(_ROOM):
@@ -54,6 +57,8 @@ def _reached(thing: Any) -> Iterator[tuple[str, Any]]:
         yield from (("", part) for part in (thing.func, *thing.args, *thing.keywords.values()))
     elif isinstance(thing, type):
         yield from (("", part) for part in (*vars(thing).values(), *thing.__bases__))
+    elif is_dataclass(thing):
+        yield from ((f"{type(thing).__qualname__}.{part.name}", getattr(thing, part.name)) for part in fields(thing))
     elif isinstance(thing, FunctionType):
         values = [cell.cell_contents for cell in thing.__closure__ or ()]
         values += [*(thing.__defaults__ or ()), *(thing.__kwdefaults__ or {}).values()]

@@ -147,14 +147,19 @@ def _alone(context: Context) -> Iterator[Batch | None]:
         yield _call(context, _logits(draw, rows, n), {}, _defining(context, {}))
     quick = context.profile.options < 100
     for name, values in _settable(context.op).items():
+        rare = context.op.options[name].rare and not context.op.shared
+        values = values[:_EACH] if rare else values
         for place, make in enumerate(values):
             for form in [single, {}] if place < 4 and not quick else [({}, single)[place % 2]]:
                 yield _call(context, _logits(draw, 5, 5), {}, _defining(context, {**form, name: make}))
         for make in values[:2]:
             for logits in (_spoiled(draw, _logits(draw, 5, 5)), draw.narrow(telling(draw, 9, 5, masked=False)[0])):
                 yield _call(context, logits, {}, _defining(context, {**single, name: make}))
+            if context.op.options[name].kind == "mask":  # below the finite numbers that stand for -inf
+                low = max(min(_LEVELS), draw.lowest / 4) + 3.0 * draw.rng.standard_normal((5, 5))
+                yield _call(context, draw.narrow(low), {}, _defining(context, {**single, name: make}))
         yield from _repeated(context, name, values)
-        yield from _larger(context, name, values, (single, {}))
+        yield from _larger(context, name, values, (single,) if rare else (single, {}))
         yield from _vectors(context, name, values, (single, {}))
     if quick:
         yield from _pairs(context)
@@ -172,7 +177,8 @@ def _pairs(context: Context) -> Iterator[Batch | None]:
     draw = context.draw
     turns = {name: itertools.cycle(values[:_EACH]) for name, values in _settable(context.op).items()}
     for place, pair in enumerate(itertools.combinations(turns, 2)):
-        for turn in range(_EACH):
+        rare = any(context.op.options[name].rare for name in pair) and not context.op.shared
+        for turn in range(1 if rare else _EACH):
             options = {name: next(turns[name]) for name in pair}
             plain = (place + turn) % 2
             rows = _logits(draw, 5, 11) if plain else draw.narrow(telling(draw, 9, 11, masked=False)[0])

@@ -187,7 +187,7 @@ def _of_flushed_steps(
     off = errors.of("inaccurate") | errors.of("underflow")
     if not off.any():
         return errors
-    flushing = measure(batch, value, truth, rules.policy.limits(op, batch, truth, flushes=True))
+    flushing = measure(batch, value, truth, replace(rules.policy, flushes=True).limits(op, batch, truth))
     code = np.where(off & (flushing.ratio <= 1), CODE["flushed"], errors.code)
     return Errors(errors.ulp, errors.ratio, code.astype(np.uint8))
 

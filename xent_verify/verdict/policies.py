@@ -40,8 +40,9 @@ class Policy:
     Of a derived limit: ``steps`` and ``sums`` say whether elementwise steps and sums of narrow formats run in float32
     ("wide") or in the format itself ("own"); ``summation`` names the order of sums; ``moved`` allows other logits
     (``Machine.moved``); ``gpu`` is the fast arithmetic of GPUs (``Machine.gpu``); ``block`` names the block format
-    (``BLOCKS``) in which results were stored, along the last axis; ``stochastic`` allows either neighbour. In 16 and 8
-    bits a derived limit is at least one ulp: a faithful answer is no fault for its size.
+    (``BLOCKS``) in which results were stored, along the last axis; ``stochastic`` allows either neighbour;
+    ``flushes``: steps may give 0 for subnormal results. In 16 and 8 bits a derived limit is at least one ulp: a faithful
+    answer is no fault for its size.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Policy:
     atol: float = 0.0
     block: str = ""
     stochastic: bool = False
+    flushes: bool = False
 
     def machine(self, form: FloatFormat, result: FloatFormat | None = None) -> Machine:
         """The machine assumed for a target whose inputs have this format, and its result another one (or the same).
@@ -66,7 +68,7 @@ class Policy:
         store = form if result is None else result
         wide = max(FORMATS["float32"], form, store, key=lambda one: one.bits)
         steps, sums = (wide if kind == "wide" else form for kind in (self.steps, self.sums))
-        machine = Machine(steps, sums, store, self.summation, moved=self.moved)
+        machine = Machine(steps, sums, store, self.summation, moved=self.moved, flushes=self.flushes)
         return machine.gpu if self.gpu else machine
 
     def machine_for(self, batch: Batch) -> Machine:
@@ -77,17 +79,13 @@ class Policy:
         machine = self.machine(batch.form, batch.result_form)
         return replace(machine, summation="loop") if across_memory(batch) else machine
 
-    def limits(self, op: Op, batch: Batch, truth: Enclosure, *, flushes: bool = False) -> Limits:
-        """Largest absolute error allowed per output element, and where an intermediate may leave the range.
-
-        ``flushes``: on a machine whose steps flush subnormal results.
-        """
+    def limits(self, op: Op, batch: Batch, truth: Enclosure) -> Limits:
+        """Largest absolute error allowed per output element, and where an intermediate may leave the range."""
         form, nowhere = batch.result_form, np.zeros(truth.shape, np.bool_)
         with np.errstate(all="ignore"):
             match self.kind:
                 case "bound":
-                    machine = self.machine_for(batch)
-                    found = limits_of(op, batch, replace(machine, flushes=machine.flushes or flushes))
+                    found = limits_of(op, batch, self.machine_for(batch))
                     if self.block:
                         room = BLOCKS[self.block].room(truth.to_float64(), found.error)
                         return replace(found, error=np.where(np.isnan(room), np.inf, found.error + room))
