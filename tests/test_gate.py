@@ -294,6 +294,30 @@ def test_a_class_that_falls_fails_the_gate(
     assert "may only rise" in Path("gate.xml").read_text()
 
 
+def test_a_known_defect_that_is_gone_fails_the_ratchet_and_every_output_says_so(
+    listed: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All targets pass, and yet the gate is red: job summary and comment give the reason; an update makes it green."""
+    settings = listed("stable")
+    settings.write_text("may_not_fall = true\n" + settings.read_text())
+    assert run(["gate", "--update-baseline"]) == 0
+    held = Path("xent-verify-baseline.json")
+    before = held.read_text()
+    baseline = json.loads(before)
+    gone = {**baseline["findings"][0], "kind": "nan", "keeps": "", "regimes": ["ties"], "count": 3, "cases": 9}
+    held.write_text(json.dumps({**baseline, "findings": [*baseline["findings"], gone]}))
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", "summary.md")
+    assert run(["gate", "--github", "--markdown", "comment.md"]) == 1
+    assert "::error title=xent-verify gate::stale: nan" in capsys.readouterr().out
+    for name in ("summary.md", "comment.md"):
+        text = Path(name).read_text()
+        assert "gate FAILS: 0 new, 1 stale" in text
+        assert "no longer fails" in text
+    assert run(["gate", "--update-baseline"]) == 0
+    assert held.read_text() == before
+    assert run(["gate"]) == 0
+
+
 def test_update_replaces_what_was_checked_here_and_keeps_the_rest() -> None:
     """Entries of other targets and of other machines stay; the difference is told in lines."""
     other = replace(ENTRY, target="m:other")
@@ -460,7 +484,7 @@ def test_the_action_and_the_hook_call_the_gate_as_it_is() -> None:
     inputs = re.findall(r"^  ([a-z-]+):\n    description", action, re.MULTILINE)
     passed = re.search(r"for name in (.*); do", action)
     assert passed is not None
-    assert set(inputs) == {*passed[1].split(), "working-directory"}
+    assert set(inputs) == {*passed[1].split(), "working-directory", "comment", "token"}
     assert {f"--{name}" for name in passed[1].split()} <= options
     hooks = (EXAMPLE.parent.parent / ".pre-commit-hooks.yaml").read_text()
     assert set(re.findall(r"--[a-z]+", hooks)) <= options

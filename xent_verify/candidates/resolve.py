@@ -18,6 +18,7 @@ from xent_verify.candidates.adapters import FOREIGN, Loaded
 from xent_verify.candidates.answers import raised
 from xent_verify.candidates.names import is_builtin, refuse_unfinished
 from xent_verify.core.failures import UnknownNameError, UsageError
+from xent_verify.core.outputs import state_of
 
 __all__ = ["load", "validate"]
 
@@ -73,10 +74,11 @@ def _file_module(place: str) -> ModuleType:
     path = Path(place)
     if not path.is_file():
         raise UsageError(f"target file {place}: not found")
-    had = sys.modules.get(path.stem)
-    if had is not None and path.samefile(getattr(had, "__file__", None) or "."):  # imported already, as a module
+    had, state = sys.modules.get(path.stem), state_of(path)
+    same = had is not None and path.samefile(getattr(had, "__file__", None) or ".")
+    if had is not None and same and _LOADED.get(path.stem, state) == state:  # imported already, and not edited since
         return had
-    name = path.stem if had is None else f"_target_{path.stem}"  # targets may be called random.py
+    name = path.stem if had is None or same else f"_target_{path.stem}"  # targets may be called random.py
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UsageError(f"target file {place}: cannot be loaded as Python")
@@ -84,7 +86,12 @@ def _file_module(place: str) -> ModuleType:
     sys.modules[name] = module
     sys.path.insert(0, str(path.resolve().parent))
     _guarded(lambda: spec.loader.exec_module(module), place)  # type: ignore[union-attr]
+    _LOADED[name] = state
     return module
+
+
+_LOADED: dict[str, tuple[int, ...]] = {}
+"""Name of a module -> the state of its file when it was loaded here."""
 
 
 def _module(place: str) -> ModuleType:
