@@ -36,7 +36,7 @@ VERBS = {
     "list": "list ops, implementations, regimes, policies, formats, kinds, targets",
     "merge": "join the results of several audits",
     "parity": "compare two targets on the same inputs: how far apart, which is nearer the truth",
-    "power": "run somebody's own check over the zoo: which faults would it let through?",
+    "power": "run a check of your own over planted faults: which ones does it let through?",
     "prove": "walk a finite domain to its end: the exact worst case, and a certificate",
     "replay": "run one finding of a result again and show it in all digits",
     "report": "audit this package's implementations and the installed libraries; write the report",
