@@ -170,3 +170,11 @@ def test_a_mask_travels_to_the_targets_process() -> None:
     report = audit("stable", op="attention_softmax", dtypes=["float32"], profile="quick", regimes=["options"])
     assert report.ok
     assert report.targets[0].dtypes[0].offered["mask"]
+
+
+@pytest.mark.parametrize("name", ["stable", "blocks", "scaled-queries", "wide"])
+def test_an_undefined_score_of_a_masked_key_does_not_matter_under_a_cap(name: str) -> None:
+    """inf times 0 at a key that is not kept."""
+    q, k = np.array([[np.inf, 1.0]], np.float32), np.array([[1, 0], [0, 1], [2, 1]], np.float32)
+    v, mask = np.array([[1], [2], [3]], np.float32), np.array([[True, False, True]])
+    assert find(name, "attention").call(q, k, v, softcap=2.0, mask=mask).tolist() == [[2.0]]

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xent_verify import audit
+from xent_verify.candidates.adapters.numpy_arrays import Arrays
 from xent_verify.core.failures import UsageError
 from xent_verify.core.formats import FORMATS
 from xent_verify.core.model import Batch
@@ -403,3 +404,30 @@ def test_gradients_of_losses_are_those_of_another_formula(data: st.DataObject) -
         by_weight = [sum(d[r][c] * h[r][j] for r in range(rows)) for c in range(classes) for j in range(n)]
         inputs = {"hidden": hidden, "weight": weight, "target": labels, "grad": grad}
         certain(Batch("vjp(linear_cross_entropy, weight)", "float32", "", inputs, options), by_weight)
+
+
+def root_of_tail(x: np.ndarray, grad: np.ndarray) -> np.ndarray:
+    """The gradient of logsumexp with a term that is 0/0 where a probability has rounded to 0."""
+    p = softmax(x)
+    return p * grad[:, None] * (p / p)
+
+
+def test_a_nan_in_the_gradient_of_a_number_is_a_kind_of_its_own() -> None:
+    report = audit(root_of_tail, op="vjp(logsumexp)", dtypes=["float32"], profile="quick", regimes=["underflow_edge"])
+    assert {finding.kind for finding in report.findings if finding.severity == "fail"} == {"nan_gradient"}
+
+
+def unshifted(x: np.ndarray) -> np.ndarray:
+    """softmax off by a factor."""
+    return softmax(x) * np.float32(1.5)
+
+
+@pytest.mark.parametrize(("function", "words"), [(softmax, "the value itself is right"), (unshifted, "is wrong, too")])
+def test_a_wrong_gradient_of_a_library_says_whether_the_value_is_right(
+    function: Function, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here the library differentiates everything to 0."""
+    monkeypatch.setattr(Arrays, "gradient_of", lambda _adapter, _function: lambda x, _upstream: np.zeros_like(x))
+    report = audit(function, op="vjp(softmax)", dtypes=["float32"], profile="quick", regimes=["ordinary"])
+    assert not report.ok
+    assert all(words in finding.message for finding in report.findings if finding.severity == "fail")

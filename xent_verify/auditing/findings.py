@@ -164,10 +164,10 @@ def focus(op: Op, batch: Batch, index: int | None) -> Batch:
     if index is None or batch.x.ndim == 0:
         return batch
     shape = op.result_shape(batch)
-    if not op.by_row:
-        return _element(batch, index) if shape == batch.x.shape else batch
     if op.joined(batch):
         return batch
+    if not op.by_row:
+        return _element(batch, index) if shape == batch.x.shape else batch
     if any(op.options[name].kind == "causal" and value for name, value in batch.options.items()):
         return batch
     axis = int(op.option(batch, "axis")) % batch.x.ndim if "axis" in op.options else batch.x.ndim - 1

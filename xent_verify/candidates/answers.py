@@ -20,6 +20,8 @@ _contiguous, _may_share, _share = np.ascontiguousarray, np.may_share_memory, np.
 """As they were before the target was loaded, which may have put others in their place."""
 
 _MESSAGE_LIMIT = 500
+_SMALL = 2**16
+"""Bytes of arrays that are compared as strings of bytes: what is larger is not copied."""
 _RESULT_LIMIT = 2**30
 """A result this large (bytes) that does not lie in memory whole (a broadcast view) is not copied."""
 
@@ -106,7 +108,9 @@ def native(array: NDArray[Any]) -> NDArray[Any]:
 def same(a: NDArray[Any], b: NDArray[Any]) -> bool:
     """Equal shape and bits."""
     try:
-        return a.shape == b.shape and a.dtype == b.dtype and bool((_bits(a) == _bits(b)).all())
+        if a.shape != b.shape or a.dtype != b.dtype:
+            return False
+        return a.tobytes() == b.tobytes() if a.nbytes <= _SMALL else bool((_bits(a) == _bits(b)).all())
     except Exception:  # noqa: BLE001  the target may have torn its own array apart
         return False
 

@@ -10,8 +10,8 @@ from typing import Any
 
 __all__ = ["at_once", "repeated"]
 
-SECONDS = 2.0
-"""Processor time after which a call is not made again; threads share half of it, by the clock."""
+SECONDS = 1.0
+"""Processor time after which a call is not made again; threads share as much, by the clock."""
 
 _SWITCH = 1e-5
 """Seconds between two threads' turns while they are watched."""
@@ -25,7 +25,7 @@ def repeated(call: Callable[[], Any], bits: Callable[[Any], bytes], times: int) 
         value = call()
         if bits(value) != known:
             break
-        if number % 64 == 0 and (time.thread_time() > end or time.perf_counter() > began + 4 * SECONDS):
+        if number % 64 == 0 and (time.thread_time() > end or time.perf_counter() > began + 8 * SECONDS):
             break
     return value
 
@@ -36,7 +36,7 @@ def at_once(calls: Sequence[Callable[[], Any]], bits: Callable[[Any], bytes], ti
     known = [bits(value) for value in alone]
     differing: list[tuple[int, Any]] = []
     raised: list[BaseException] = []
-    end = time.perf_counter() + SECONDS / 2
+    end = time.perf_counter() + SECONDS
 
     def run(place: int) -> None:
         try:

@@ -105,17 +105,17 @@ class Runner:
     def _again(self, batch: Batch, arrays: Arrays, given: list[Any], keywords: dict[str, Any]) -> Any:
         """The answer; of a call made again and again the first that differs, else the last."""
 
-        def call(held: list[Any]) -> Any:
-            return self._function(*self._positionals(batch, held), **self._named(held), **keywords)
+        def call(held: list[Any]) -> Callable[[], Any]:
+            return partial(self._function, *self._positionals(batch, held), **self._named(held), **keywords)
 
         if batch.times == batch.threads == 1:
-            return call(given)
+            return call(given)()
 
         def bits(value: Any) -> bytes:
-            return np.ascontiguousarray(to_array(value, self._adapter)[0]).tobytes()
+            return (value if type(value) is np.ndarray else to_array(value, self._adapter)[0]).tobytes()
 
         if batch.threads == 1:
-            return lasting.repeated(lambda: call(given), bits, batch.times)
+            return lasting.repeated(call(given), bits, batch.times)
         # each thread has the same rows in another order, so that what they share shows
         shared = op_named(batch.op).shared
         own = [name not in shared for name in batch.inputs]
@@ -123,7 +123,7 @@ class Runner:
             [self._adapter.to_target(np.roll(a, k, axis=0) if its else a) for a, its in zip(arrays, own, strict=True)]
             for k in range(batch.threads)
         ]
-        turns, value = lasting.at_once([partial(call, held) for held in turned], bits, batch.times)
+        turns, value = lasting.at_once([call(held) for held in turned], bits, batch.times)
         return np.roll(to_array(value, self._adapter)[0], -turns, axis=0)
 
     def _positionals(self, batch: Batch, given: list[Any]) -> tuple[Any, ...]:
@@ -149,10 +149,18 @@ class Runner:
         """The target called row by row (or number by number), its answers put together."""
         x = arrays[0]
         outer = x.shape if unit == "scalar" else x.shape[:-1]
-        parts, names = [], set()
+        together = None if unit == "single" else getattr(self._adapter, "together", None)
+        whole = None if together is None else [self._adapter.to_target(array) for array in arrays]
+        answers = []
         for place in np.ndindex(outer):
-            piece = self._pieces(arrays, place, unit)
-            answer = self._function(*self._positionals(batch, piece), **self._named(piece), **keywords)
+            piece = self._pieces(arrays, place, unit) if whole is None else _parts(arrays, whole, place)
+            answers.append(self._function(*self._positionals(batch, piece), **self._named(piece), **keywords))
+        joined = None if together is None else together(answers)
+        if joined is not None:
+            stacked, _ = to_array(joined, self._adapter)
+            return stacked.reshape(outer + stacked.shape[1:])
+        parts, names = [], set()
+        for place, answer in zip(np.ndindex(outer), answers, strict=True):
             part, name = to_array(answer, self._adapter)
             if unit == "single" and self.style.folding is not None:
                 part = self.style.folding.unfolded(part, (1, x.shape[-1]))
@@ -192,6 +200,13 @@ class Runner:
             self._earlier.append((array, copy))
         changed, self._at_import = changed + self._at_import, ()
         return Returned(copy, name, mutated, earlier, aliases, changed)
+
+
+def _parts(arrays: Arrays, whole: list[Any], place: tuple[int, ...]) -> list[Any]:
+    """One row, or one number, of each input, of arrays that lie on the target's device already."""
+    return [
+        array[place] if array.ndim == len(place) else held[place] for array, held in zip(arrays, whole, strict=True)
+    ]
 
 
 def _ignored(batch: Batch, place: tuple[int, ...]) -> bool:

@@ -27,7 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from xent_verify.core.floating import sound
 from xent_verify.core.formats import FloatArray, FloatFormat, IntArray, format_named
-from xent_verify.core.shapes import full
+from xent_verify.core.shapes import clipped, full
 
 __all__ = ["DECISION", "FIELDS", "TIERS", "Enclosure", "Units", "exact"]
 
@@ -184,7 +184,7 @@ class Enclosure:
     def to_float64(self) -> FloatArray:
         """Nearest float64 to within one ulp, saturating at 0 and infinity: for plots and magnitudes, not for verdicts."""
         with np.errstate(all="ignore"):
-            shift = np.clip(self.exponent, -4000, 4000).astype(np.int32)
+            shift = clipped(self.exponent, -4000, 4000).astype(np.int32)
             return np.ldexp(self.hi + self.lo, shift)
 
     def log2_magnitude(self) -> FloatArray:
@@ -208,20 +208,22 @@ class Enclosure:
     def units(self, fmt: str | FloatFormat) -> Units:
         """The values in ulps of ``fmt``: what rounding and error measurement work on."""
         form = format_named(fmt)
+        if self._rounded is not None and self._rounded[0] is form:
+            return self._rounded[1][1]
         with np.errstate(all="ignore"):
             sign = np.where(self.hi < 0, -1.0, 1.0)
             below_binade = (np.abs(self.hi) == 1.0) & (self.lo * sign < 0)
             binade = self.exponent - below_binade
-            quantum = np.clip(binade, form.e_min, form.e_max) - form.precision + 1
+            quantum = clipped(binade, form.e_min, form.e_max) - form.precision + 1
             quantum = np.where(self.hi == 0, form.e_min - form.precision + 1, quantum)
-            shift = np.clip(self.exponent - quantum, -_SHIFT_LIMIT, _SHIFT_LIMIT).astype(np.int32)
-            head = np.ldexp(np.abs(self.hi), np.clip(self.exponent - quantum, -2200, _SHIFT_LIMIT).astype(np.int32))
+            shift = clipped(self.exponent - quantum, -_SHIFT_LIMIT, _SHIFT_LIMIT).astype(np.int32)
+            head = np.ldexp(np.abs(self.hi), clipped(self.exponent - quantum, -2200, _SHIFT_LIMIT).astype(np.int32))
             return Units(head, np.ldexp(self.lo * sign, shift), np.ldexp(self.radius, shift), quantum, self.hi < 0)
 
     def _round(self, fmt: FloatFormat) -> Rounded:
         """``_rounding_of`` the format, kept for the questions that follow (of small arrays: large ones are asked by blocks)."""
         kept = self._rounded
-        if kept is not None and kept[0] == fmt:
+        if kept is not None and kept[0] is fmt:
             return kept[1]
         found = self._rounding_of(fmt)
         if self.size <= _BLOCK:
@@ -270,7 +272,7 @@ class Enclosure:
             return self._by_blocks(lambda part, _: part.rounded(form), form.dtype)
         magnitude, units, _ = self._round(form)
         with np.errstate(all="ignore"):
-            value = np.ldexp(magnitude, np.clip(units.quantum, -4000, 4000).astype(np.int32))
+            value = np.ldexp(magnitude, clipped(units.quantum, -4000, 4000).astype(np.int32))
             signed = form.in_range(np.where(units.negative, -value, value), self.hi)
             return np.where(self.finite, signed, self.hi).astype(form.dtype)
 
@@ -320,7 +322,7 @@ class Enclosure:
                     stands = (np.abs(observed) == form.max_finite) & (over | np.isinf(self.hi))
                 sign = np.where(np.isnan(observed), true_sign, np.sign(observed))
                 observed = np.where(stands, sign * np.inf, observed)
-            shift = np.clip(-units.quantum, -2200, 2200).astype(np.int32)
+            shift = clipped(-units.quantum, -2200, 2200).astype(np.int32)
             top = float(form.infinity_units - form.saturates)
             place = np.ldexp(top, form.max_ulp_exponent - units.quantum.astype(np.int32))
             signed = np.where(np.isinf(observed), np.sign(observed) * place, np.ldexp(observed, shift))

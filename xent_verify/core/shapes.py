@@ -1,4 +1,4 @@
-"""Arrays in a given shape, without the time that NumPy's ``broadcast_to`` takes for small ones."""
+"""What NumPy has, too (``broadcast_to``, ``clip``, ``isin``), without the time that it takes there for small arrays."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["full"]
+__all__ = ["among", "clipped", "full"]
 
 
 def full(array: Any, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -29,3 +29,15 @@ def full(array: Any, shape: tuple[int, ...]) -> NDArray[Any]:
         if not array.shape and array.dtype.kind in "fb":
             return np.ndarray(shape, array.dtype, array, strides=(0,) * len(shape))
     return np.broadcast_to(array, shape)
+
+
+def clipped(array: Any, low: float, high: float) -> NDArray[Any]:
+    """An array, no element of which lies outside of two bounds; NaN stays."""
+    return np.asarray(np.minimum(np.maximum(array, low), high))
+
+
+def among(codes: NDArray[Any], wanted: Any) -> NDArray[np.bool_]:
+    """True where a code, a number from 0 to 255, is one of those wanted."""
+    table = np.zeros(256, np.bool_)
+    table[wanted] = True
+    return np.asarray(table[codes])

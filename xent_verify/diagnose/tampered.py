@@ -185,6 +185,19 @@ def _capped(_: Case) -> Variants:
         yield f"logsumexp at most {cap:g}", {"logsumexp": lambda a, right, x, c=cap: -a.maximum(-right(x), -c)}
 
 
+def _one_minus(_: Case) -> Variants:
+    """sigmoid(-x) as 1 - sigmoid(x)."""
+
+    def second(a: Tampered, right: Any, x: Number) -> Any:
+        if a.before is not None:
+            return 1 - a.before
+        a.before = a.store(right(x))
+        return a.before
+
+    yield "1 - s of the s that was handed out", {"sigmoid": second}
+    yield "1 - sigmoid(-x)", {"sigmoid": lambda a, right, x: 1 - a.store(right(-x))}
+
+
 def _other_cap(case: Case) -> Variants:
     """Another function than cap tanh(x / cap)."""
     yield "clipped scores", {"tanh": lambda a, _right, x: -a.maximum(-a.maximum(x, -1), -1)}
@@ -496,6 +509,7 @@ STEPS: tuple[tuple[str, str, Callable[[Case], Variants], bool], ...] = (
     ("mask-filled", MASK_FILLED, _filled, False),
     ("not-scaled", "the scale is left out", _unscaled, False),
     ("capped", "log p or logsumexp is bounded", _capped, False),
+    ("one-minus", "1 - p is taken of a rounded p", _one_minus, False),
     ("other-cap", "the cap is another function than c tanh(x / c)", _other_cap, False),
     ("other-square", "another number than the squared logsumexp is added", _other_square, False),
     ("epsilon-in-log", "an epsilon is added inside the logarithm", _epsilon_in_log, False),

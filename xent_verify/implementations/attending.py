@@ -79,7 +79,9 @@ def _scored(q: Array, k: Array, scale: float, softcap: float | None, bias: Any, 
     if softcap is None:
         return asked
     cap = number.type(softcap)
-    capped = np.tanh(asked.products * asked.scale / cap) * cap
+    capped = np.where(kept, np.tanh(asked.products * asked.scale / cap) * cap, 0).astype(
+        number
+    )  # NaN of a key not kept
     return Scored(capped, np.eye(keys, dtype=number), number.type(1), given, kept)
 
 

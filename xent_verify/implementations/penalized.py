@@ -58,8 +58,10 @@ class Penalized:
 
     ``form``: the losses without a penalty. ``cap``: rows and a cap -> capped rows. ``sums``: rows, and the same capped -> what
     is squared. ``live``: whether the penalty is left out of ignored rows. ``number``: the precision, where not the usual one.
+    ``about``: the docstring of the implementation.
     """
 
+    about: str
     form: LossForm
     cap: Callable[[Array, Any], Array] = tanh_cap
     sums: Callable[[Array, Array], Array] = lambda _, capped: log_sums(capped)
@@ -100,10 +102,17 @@ class Penalized:
             with np.errstate(all="ignore"):
                 return self.loss(task, softcap, lse_square_scale)
 
+        call.__doc__ = self.about
         return call
 
 
-cross_entropy_penalized = Penalized(dot_with_log_probabilities()).call
-cross_entropy_penalized_logsumexp = Penalized(logsumexp_minus_logits).call
-cross_entropy_penalized_chunked = Penalized(dot_with_log_probabilities(normalisers.chunked)).call
-cross_entropy_penalized_wide = Penalized(dot_with_log_probabilities(normalisers.log1p_form), number=np.float64).call
+cross_entropy_penalized = Penalized("Log-softmax of capped logits.", dot_with_log_probabilities()).call
+cross_entropy_penalized_logsumexp = Penalized(
+    "Logsumexp minus the label's logit, shifted.", logsumexp_minus_logits
+).call
+cross_entropy_penalized_chunked = Penalized(
+    "The vocabulary in chunks of 256.", dot_with_log_probabilities(normalisers.chunked)
+).call
+cross_entropy_penalized_wide = Penalized(
+    "The log1p form in float64.", dot_with_log_probabilities(normalisers.log1p_form), number=np.float64
+).call

@@ -122,9 +122,10 @@ def arguments_of(op: Op, call: Batch, a: Any, rows: slice | None = None) -> dict
             found[name] = a.row(array.reshape(-1, 1)[some])
         else:
             found[name] = (a.row if kind == "row" else a.input)(view.of(array)[some])
+    scores, usual = Rows.of_scores(op, call), call.x.dtype
     for name, option in op.options.items():
         if option.kind != "axis":
-            found[name] = _option(op.option(call, name), option.kind, Rows.of_scores(op, call), a, some, call.x.dtype)
+            found[name] = _option(op.option(call, name), option.kind, scores, a, some, usual)
     base = op.differentiates
     if rows is not None and base is not None and base.whole(call):  # some rows of a mean: they do not tell its divisor
         reduction = base.option_of("reduction")

@@ -191,7 +191,10 @@ class Op:
 
     def named(self, kind: str) -> str:
         """Name of the first input of a kind; "" where there is none."""
-        return next((name for name, own in self.inputs.items() if own == kind), "")
+        for name, own in self.inputs.items():  # asked thousands of times
+            if own == kind:
+                return name
+        return ""
 
     @property
     def counted(self) -> str:
@@ -274,7 +277,10 @@ class Op:
 
     def option_of(self, kind: OptionKind) -> str:
         """Name of the first option of a kind; "" where there is none."""
-        return next((name for name, option in self.options.items() if option.kind == kind), "")
+        for name, option in self.options.items():
+            if option.kind == kind:
+                return name
+        return ""
 
     def result_shape(self, batch: Batch) -> tuple[int, ...]:
         """Shape of the right answer."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -42,7 +42,8 @@ class Rows:
     @classmethod
     def of_scores(cls, op: Op, call: Batch) -> Rows:
         """The view of a call's scores."""
-        return replace(cls.of_call(op, call), shape=op.scores_shape(call))
+        view, shape = cls.of_call(op, call), op.scores_shape(call)
+        return view if shape == view.shape else cls(shape, view.axis)
 
     @property
     def n(self) -> int:

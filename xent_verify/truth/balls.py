@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify.core.enclosure import TIERS, Enclosure
-from xent_verify.core.shapes import full
+from xent_verify.core.shapes import clipped, full
 from xent_verify.ops import forms
 from xent_verify.ops.support import inside, margin, reach
 from xent_verify.ops.verbs import Operators, Verbs
@@ -50,18 +50,23 @@ def _gathered(e: Array, *lows: Array) -> tuple[Array, Array]:
 
 def _tree(high: Array, low: Array) -> tuple[dd.Pair, Array]:
     """Sums of rows as ``doubledouble.tree_sum`` makes them, [.., 1], and a bound of what the additions of low words lose."""
-    high, low = np.moveaxis(high, -1, 0), np.moveaxis(low, -1, 0)
+    first = high.ndim - 1, *range(high.ndim - 1)
+    high, low = high.transpose(first), low.transpose(first)
     lost = np.zeros(high.shape[1:])
+    words = bool(low.any())
     while (width := len(high)) > 1:
         half = (width + 1) // 2
         pairs = width - half
         s, e = dd.two_sum(high[:pairs], high[half:])
-        e, off = _gathered(e, low[:pairs], low[half:])
-        lost += off.sum(axis=0)
+        if words:
+            e, off = _gathered(e, low[:pairs], low[half:])
+            lost += off.sum(axis=0)
+        words = words or bool(e.any())
         high = s if pairs == half else np.concatenate((s, high[pairs:half]))
         low = e if pairs == half else np.concatenate((e, low[pairs:half]))
     total = dd.two_sum(high, low) if len(high) else (np.zeros((1, *lost.shape)),) * 2
-    return (np.moveaxis(total[0], 0, -1), np.moveaxis(total[1], 0, -1)), lost[..., None]
+    last = *range(1, high.ndim), 0
+    return (total[0].transpose(last), total[1].transpose(last)), lost[..., None]
 
 
 def _power_of_two(x: Ball) -> Array:
@@ -83,6 +88,22 @@ def _two_words(x: Ball, y: Ball, product: Array) -> Array:
     return np.asarray(usual & exact)
 
 
+def _exact_product(a: Balls, x: Array, y: Array) -> Ball | None:
+    """The product of exact numbers of one word each, where all of it is exact; None elsewhere."""
+    value = x * y
+    size = np.abs(value)
+    if not (((size > 2.0**-900) & (size < 2.0**900)) | ((x == 0) & np.isfinite(y)) | ((y == 0) & np.isfinite(x))).all():
+        return None
+    if _single(x) and _single(y):
+        return Ball(a, value)
+    return Ball(a, *dd.two_product(full(x, value.shape), full(y, value.shape)))
+
+
+def _single(x: Array) -> bool:
+    """Whether all are numbers of float32, whose products are one word."""
+    return bool((x.astype(np.float32) == x).all())
+
+
 def _lost_of(*radii: Array) -> Array:
     """What a product with a radius may lose below the range of doubles."""
     return np.asarray(_TINY * np.logical_or.reduce(np.broadcast_arrays(*(radius > 0 for radius in radii))))
@@ -102,8 +123,10 @@ class Ball(Operators):
     __slots__ = ("a", "lo", "r", "v")
 
     def __init__(self, a: Balls, v: Array, lo: Array | float = 0.0, r: Array | float = 0.0) -> None:
-        self.a, self.v = a, np.atleast_1d(np.asarray(v, np.float64))  # kernels take arrays
-        self.lo, self.r = np.asarray(lo, np.float64), np.asarray(r, np.float64)
+        self.a = a
+        self.v = v if isinstance(v, np.ndarray) and v.ndim else np.atleast_1d(np.asarray(v, np.float64))
+        self.lo = lo if isinstance(lo, np.ndarray) else np.asarray(lo, np.float64)
+        self.r = r if isinstance(r, np.ndarray) else np.asarray(r, np.float64)
 
     def __neg__(self) -> Ball:
         return Ball(self.a, -self.v, -self.lo, self.r)
@@ -182,6 +205,9 @@ class Balls(Verbs):
 
     def multiply(self, x: Ball, y: Ball) -> Ball:
         shape = np.broadcast_shapes(x.shape, y.shape)
+        known = not (x.lo.any() or y.lo.any() or x.r.any() or y.r.any())
+        if known and (exact := _exact_product(self, x.v, y.v)) is not None:
+            return exact
         if x.lo.any() or y.lo.any():
             product = dd.multiply(*((full(z.v, shape), full(z.lo, shape)) for z in (x, y)))
         else:
@@ -357,9 +383,13 @@ class Balls(Verbs):
         n = high.shape[-1]
         if n == 1:
             return x
+        error = full(x.r, high.shape).sum(axis=-1, keepdims=True)
         finite = np.isfinite(high)
+        if finite.all():
+            value, lost = _tree(high, low)
+            return Ball(self, *value, (error + lost) * (1 + n * 2.0**-52) * _UP)
         value, lost = _tree(np.where(finite, high, 0.0), np.where(finite, low, 0.0))
-        error = full(x.r, high.shape).sum(axis=-1, keepdims=True) + lost
+        error = error + lost
         odd = np.where(finite, 0.0, high).sum(axis=-1, keepdims=True)
         radius = error * (1 + n * 2.0**-52)
         radius = np.where((odd != 0) & np.isfinite(error), 0.0, radius) * _UP
@@ -511,7 +541,7 @@ def enclosed(x: Ball) -> Enclosure:
     mantissa, exponent = np.frexp(np.where(known, high, 1.0))
     exponent = np.where(high == 0, 0, exponent - 1).astype(np.int64)
     hi = np.where(special, high, np.where(known, mantissa * 2, 1.0))
-    shift = np.clip(-exponent, -1074, 1074).astype(np.int32)
+    shift = clipped(-exponent, -1074, 1074).astype(np.int32)
     lo = np.where(known, np.ldexp(np.where(known, low, 0.0), shift), 0.0)
     dropped = known & (low != 0) & (np.abs(lo) < 2.0**-900)
     r = np.where(special, 0.0, np.where(known, np.ldexp(np.where(known, radius, 0.0), shift) * _UP, 3.0))

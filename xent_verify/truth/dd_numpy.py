@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify.core.formats import FloatArray, IntArray
-from xent_verify.core.shapes import full
+from xent_verify.core.shapes import clipped, full
 from xent_verify.truth import bounds
 from xent_verify.truth import doubledouble as dd
 from xent_verify.truth.loose import FAR, Loose
@@ -267,7 +267,7 @@ def logsumexp(row: Row) -> Piece:
     exponent = np.where(small, -SCALE, 0)
     piece = normalised(high, low, exponent, 0.0, TIER)
     error = 1.0001 * row.relative * row.log[0] * shift
-    scaled = dd.power_of_two(np.clip(exponent - piece.exponent, -1022, 1023))
+    scaled = dd.power_of_two(clipped(exponent - piece.exponent, -1022, 1023))
     radius = np.where(row.alone, 0.0, error * scaled + 2.0**-100)
     piece = replace(piece, radius=radius)
     lost = ~row.alone & ((high == 0) | (radius > 0.5))

@@ -26,7 +26,7 @@ __all__ = ["DIGITS", "decided_digits", "digits", "is_bound", "shown", "shown_int
 
 DIGITS = 30
 _LARGEST, _LARGEST_READ = 1 << 9, 1 << 6
-"""Logits of a call up to which the exact tier works out the digits (of an operation that is its page alone); beyond, the
+"""Numbers of a call up to which the exact tier works out the digits (of an operation that is its page alone); beyond, the
 digits that ``certify`` decides are shown."""
 
 _SMALLEST = -1_000_000
@@ -42,7 +42,7 @@ def digits(batch: Batch, index: Any, count: int = DIGITS) -> str:
     if decided[place]:
         return _exact_text(float(values[place]), count)
     formula = op.formula_of(batch)
-    if batch.x.size > (_LARGEST_READ if formula is None else _LARGEST):
+    if sum(value.size for value in batch.inputs.values()) > (_LARGEST_READ if formula is None else _LARGEST):
         return shown(certify(batch, fmt=None if formula is None else "float64")[place], count)
     flat = int(np.ravel_multi_index(place, values.shape)) if values.ndim else 0
     text = ""

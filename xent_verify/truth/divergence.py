@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from xent_verify.core.formats import FloatArray, FloatFormat, IntArray
 from xent_verify.core.model import Batch
-from xent_verify.core.shapes import full
+from xent_verify.core.shapes import clipped, full
 from xent_verify.truth import doubledouble as dd
 from xent_verify.truth import special
-from xent_verify.truth.closeness import closeness
+from xent_verify.truth.closeness import Outside, closeness
 from xent_verify.truth.compose import Answer, Group, Out, Rows, loaded
 from xent_verify.truth.engines import SCALE, Engine, Terms, terms
 from xent_verify.truth.pieces import Piece, bounded, suspects
@@ -114,13 +114,34 @@ def _closer(piece: Piece, rows: IntArray, engine: Engine, first: Group, second: 
         change = np.where(hole, 0.0, change[0]), np.where(hole, 0.0, change[1])
         p_words = np.where(hole, 0.0, np.ldexp(p.hi, power)), np.where(hole, 0.0, np.ldexp(p.lo, power))
         error = np.where(hole, 0.0, np.ldexp(np.asarray(p.radius), power) * 1.001 + 2.0**-998)
-        value, slack, fit = closeness(p_words, error, change)
+        value, slack, fit = closeness(p_words, error, change, _outside(first, second, p_words, error))
         better = bounded(value[0][:, 0], value[1][:, 0], 0, slack[:, 0], engine.tier)
-    known = np.ldexp(1.0, np.clip(piece.exponent[rows] - better.exponent, -2000, 1000).astype(np.int32))
-    fit = (fit & _alike(first, second))[:, 0] & (
+    known = np.ldexp(1.0, clipped(piece.exponent[rows] - better.exponent, -2000, 1000).astype(np.int32))
+    fit = (fit & _covered(first, second))[:, 0] & (
         np.asarray(better.radius) < np.asarray(piece[rows].full_radius) * known
     )
     return piece.patched(rows[fit], better[fit])
+
+
+def _covered(first: Group, second: Group) -> NDArray[np.bool_]:
+    """Rows [R, 1] where q has every class that p has."""
+    if second.holes is None:
+        return np.ones((second.x.shape[0], 1), bool)
+    holes = np.zeros(first.x.shape, bool) if first.holes is None else first.holes
+    return np.asarray((holes | ~second.holes).all(axis=1, keepdims=True))
+
+
+def _outside(first: Group, second: Group, p: dd.Pair, error: FloatArray) -> Outside | None:
+    """The classes that q has and p has not; None where there are none."""
+    if first.holes is None:
+        return None
+    mask = first.holes if second.holes is None else first.holes & ~second.holes
+    if not mask.any():
+        return None
+    k = np.where(first.holes, -np.inf, first.x).argmax(axis=1)[:, None]
+    largest, high, low, off = (np.take_along_axis(part, k, 1) for part in (first.x, *p, error))
+    distance = dd.two_sum(np.where(mask, second.x, 0.0), np.where(mask, -largest, 0.0))
+    return Outside(mask, distance, (full(high, mask.shape), full(low, mask.shape)), off)
 
 
 def _divergence(engine: Engine, first: Group, second: Group) -> Piece:

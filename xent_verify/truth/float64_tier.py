@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify.core.formats import FloatArray
+from xent_verify.core.shapes import clipped
 from xent_verify.truth import bounds
 from xent_verify.truth import doubledouble as dd
 from xent_verify.truth.loose import Loose
@@ -163,7 +164,7 @@ def logsumexp(row: Row) -> Piece:
     value = row.m + row.log
     piece = normalised(np.where(np.abs(value) < 2.0**-1000, 0.0, value), None, 0, 0.0, TIER)
     error = bounds.TIER1_RELATIVE * row.log + 2.0**-52 * np.abs(value) + 2.0 ** (FLOOR - 1)
-    radius = np.ldexp(error, -np.clip(piece.exponent, -1000, 1023).astype(np.int32)) * 1.0001
+    radius = np.ldexp(error, -clipped(piece.exponent, -1000, 1023).astype(np.int32)) * 1.0001
     lost = (piece.hi == 0) | (radius > 0.5)
     exact = row.alone & ~lost
     return replace(  # where lost, |t| < |value| + error: (-1, 3) holds it in units of the next power of two

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify.core.formats import FloatArray, FloatFormat, IntArray
-from xent_verify.core.shapes import full
+from xent_verify.core.shapes import clipped, full
 from xent_verify.truth.pieces import Piece, normalised, undecided, vanish
 
 __all__ = ["FAR", "Loose"]
@@ -110,7 +110,7 @@ class Loose:
         if int(exponent.min()) + binades[0] < fmt.e_min:
             self._below_normal(mask, low, exponent, binades, fmt)
         if int(exponent.max()) + binades[1] > fmt.e_max:
-            mask |= np.abs(self.high) >= np.ldexp(1.0, np.clip(fmt.e_max - exponent, -1000, 1023).astype(np.int32))
+            mask |= np.abs(self.high) >= np.ldexp(1.0, clipped(fmt.e_max - exponent, -1000, 1023).astype(np.int32))
         return mask
 
     def _below_normal(

@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from xent_verify.core import enclosure
 from xent_verify.core.enclosure import Enclosure
 from xent_verify.core.formats import FloatArray, FloatFormat, IntArray
-from xent_verify.core.shapes import full
+from xent_verify.core.shapes import clipped, full
 from xent_verify.truth import doubledouble as dd
 from xent_verify.truth import special
 from xent_verify.truth.compose import Answer, Group, Out, Problem, Rows, groups, loaded
@@ -170,7 +170,7 @@ def _with_error(
     high, low, exponent, loose, exact = high[:, 0], low[:, 0], exponent[:, 0], loose[:, 0], exact[:, 0]
     lost = (high < 2.0**-900) & ~exact
     piece = normalised(np.where(lost, 1.0, np.where(exact, 0.0, high)), low, exponent, 0.0, engine.tier)
-    radius = 2 * (engine.relative + _EXTRA) + np.ldexp(loose, np.clip(exponent - piece.exponent, -2000, 1000))
+    radius = 2 * (engine.relative + _EXTRA) + np.ldexp(loose, clipped(exponent - piece.exponent, -2000, 1000))
     beyond = np.frexp(np.maximum(high + loose, 2.0**-900))[1]
     return replace(
         piece,
@@ -282,7 +282,7 @@ def _total(pieces: Sequence[Piece], divisor: Callable[[], tuple[dd.Pair, int]] |
     """Sum or mean of non-negative rows at the exponent of the largest; radii add up, the tree adds 2**-94."""
     whole = Enclosure.concatenate([piece.enclosure() for piece in pieces])
     top = int(whole.exponent[whole.hi != 0].max(initial=-(2**40)))
-    shift = np.clip(whole.exponent - top, -2000, 0).astype(np.int32)
+    shift = clipped(whole.exponent - top, -2000, 0).astype(np.int32)
     high, low, radius = (np.ldexp(part, shift) for part in (whole.hi, whole.lo, whole.radius))
     total = dd.tree_sum(high, low, axis=0)
     error = float(radius.sum() * 1.001 + high.sum() * 2.0**-93 + high.size * 2.0**-1060 * bool(radius.any()))
@@ -293,7 +293,7 @@ def _total(pieces: Sequence[Piece], divisor: Callable[[], tuple[dd.Pair, int]] |
         total = dd.multiply(total, dd.reciprocal(weight))
         error = error * 1.001 + float(total[0][0]) * 2.0**-93
     piece = normalised(total[0], total[1], power, 0.0, pieces[0].tier)
-    spread = np.ldexp(np.full(1, error), np.clip(power - piece.exponent, -2000, 1000).astype(np.int32))
+    spread = np.ldexp(np.full(1, error), clipped(power - piece.exponent, -2000, 1000).astype(np.int32))
     return replace(piece, radius=np.where(total[0] == 0, 0.0, spread))
 
 

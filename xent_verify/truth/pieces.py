@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from xent_verify.core.enclosure import DECISION, Enclosure
 from xent_verify.core.formats import FloatArray, FloatFormat, IntArray
-from xent_verify.core.shapes import full
+from xent_verify.core.shapes import clipped, full
 from xent_verify.truth.doubledouble import fast_two_sum, power_of_two, two_product
 
 __all__ = [
@@ -103,7 +103,7 @@ class Piece:
         high, rest = fast_two_sum(high, rest)
         product = normalised(high, rest, self.exponent + power, 0.0, self.tier)
         radius, lo = full(self.full_radius, high.shape), full(self.lo, high.shape)
-        shift = np.clip(self.exponent + power - product.exponent, -1, 1)
+        shift = clipped(self.exponent + power - product.exponent, -1, 1)
         inexact = 2.0**-100 if low is None else 2.0**-89
         spread = np.ldexp(radius * np.abs(mantissa) * 1.0001, shift)
         spread += np.where((radius > 0) | (lo != 0), inexact, 0.0)
@@ -157,7 +157,7 @@ def normalised(
 
 def in_binades(error: FloatArray, exponent: IntArray | int, piece: Piece) -> FloatArray:
     """Absolute errors times 2**exponent in units of the piece's binades; 0 for exact zeros."""
-    shift = np.clip(exponent - piece.exponent, -2000, 1000).astype(np.int32)
+    shift = clipped(exponent - piece.exponent, -2000, 1000).astype(np.int32)
     return np.where(piece.hi == 0, 0.0, np.ldexp(error, shift))
 
 

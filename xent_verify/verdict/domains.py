@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from xent_verify.core.formats import FloatArray
 from xent_verify.core.model import Batch
+from xent_verify.core.shapes import clipped
 from xent_verify.ops import Op
 from xent_verify.ops.rows import Rows
 
@@ -114,7 +115,7 @@ class Domain:
 
 def _bins(sizes: FloatArray) -> NDArray[np.int64]:
     """Quarters of a binade."""
-    quarters: NDArray[np.int64] = np.floor(4 * np.log2(np.clip(sizes, 2.0**-40, np.finfo(np.float64).max))).astype(
+    quarters: NDArray[np.int64] = np.floor(4 * np.log2(clipped(sizes, 2.0**-40, np.finfo(np.float64).max))).astype(
         np.int64
     )
     return quarters

@@ -19,6 +19,7 @@ from xent_verify.core.failures import UsageError
 from xent_verify.core.formats import FloatArray, FloatFormat
 from xent_verify.core.kinds import CLASSES
 from xent_verify.core.model import Batch, Example, RegimeResult
+from xent_verify.core.shapes import among, clipped
 from xent_verify.ops import op_named
 from xent_verify.ops.limits import Limits
 
@@ -80,8 +81,8 @@ def measure(batch: Batch, value: NDArray[Any], truth: Enclosure, limits: Limits)
         code = np.where(
             (code == CODE["ok"]) & _without_content(truth, limits.error, ulp, form), CODE["not_judged"], code
         )
-        code = np.where(limits.wild & np.isin(code, _OVERFLOWS), CODE["tolerated_overflow"], code)
-        code = np.where(limits.free & np.isin(code, _UNDEFINED), CODE["tolerated_overflow"], code)
+        code = np.where(limits.wild & among(code, _OVERFLOWS), CODE["tolerated_overflow"], code)
+        code = np.where(limits.free & among(code, _UNDEFINED), CODE["tolerated_overflow"], code)
     return Errors(ulp, ratio, code.astype(np.uint8))
 
 
@@ -114,7 +115,7 @@ def _ratio(observed: FloatArray, truth: Enclosure, limit: FloatArray, form: Floa
     units = truth.units(form)
     sign = np.where(units.negative, -1.0, 1.0)
     threshold = np.ldexp(form.infinity_units - 0.5, form.max_ulp_exponent - units.quantum.astype(np.int32))
-    scaled = np.ldexp(observed, np.clip(-units.quantum, -2200, 2200).astype(np.int32)) * sign
+    scaled = np.ldexp(observed, clipped(-units.quantum, -2200, 2200).astype(np.int32)) * sign
     over = truth.overflows(form)
     if form.saturates:  # the largest value is the right answer to all that lies beyond it
         stands = over & (scaled > 0) & (np.abs(observed) == form.max_finite)
@@ -126,7 +127,7 @@ def _ratio(observed: FloatArray, truth: Enclosure, limit: FloatArray, form: Floa
         np.isinf(scaled), np.maximum(threshold - units.head - units.tail, 0.0), np.abs(scaled - units.head - units.tail)
     )
     error = np.where(wrong_sign | (np.isinf(scaled) & ~over & ~np.isfinite(threshold)), np.inf, error)
-    allowed = np.ldexp(limit, np.clip(-units.quantum, -2200, 2200).astype(np.int32))
+    allowed = np.ldexp(limit, clipped(-units.quantum, -2200, 2200).astype(np.int32))
     ratio = np.where(error == 0, 0.0, error / allowed)
     far = np.isfinite(observed) & np.isinf(
         scaled
@@ -136,8 +137,8 @@ def _ratio(observed: FloatArray, truth: Enclosure, limit: FloatArray, form: Floa
     true_nan = np.isnan(truth.hi) if form.has_inf else ~np.isfinite(truth.hi)  # NaN stands for an infinity
     exact_match = (observed == truth.hi) | (np.isnan(observed) & true_nan)
     if form.saturates:  # M stands for an infinity, anything for NaN
-        exact_match |= np.isnan(truth.hi) | (observed == np.clip(truth.hi, form.lowest, form.max_finite))
-    target = np.ldexp(truth.hi, np.clip(truth.exponent, -2200, 2200).astype(np.int32))
+        exact_match |= np.isnan(truth.hi) | (observed == clipped(truth.hi, form.lowest, form.max_finite))
+    target = np.ldexp(truth.hi, clipped(truth.exponent, -2200, 2200).astype(np.int32))
     exact_match = np.where(np.isfinite(truth.hi), observed == target, exact_match)
     return np.where(defined, np.where(exact_match, 0.0, np.inf), np.where(np.isnan(ratio), np.inf, ratio))
 
@@ -204,7 +205,7 @@ class Tally:
                 self.classes[CLASSES[code]] = self.classes.get(CLASSES[code], 0) + int(count)
         for tier, count in enumerate(np.bincount(truth.tier.ravel(), minlength=len(TIERS))):
             self.tiers[tier] += int(count)
-        numeric = np.isin(errors.code, _NUMERIC) & np.isfinite(errors.ulp) & np.isfinite(truth.hi)
+        numeric = among(errors.code, _NUMERIC) & np.isfinite(errors.ulp) & np.isfinite(truth.hi)
         numeric &= ~truth.overflows(batch.result_form)
         self.correctly_rounded += int(np.count_nonzero((errors.ulp <= 0.5 + 2.0**-20) & (errors.code == 0)))
         ulp, magnitude = errors.ulp[numeric], truth.log2_magnitude()[numeric]
@@ -222,8 +223,8 @@ class Tally:
         return int(np.argmax(np.where(numeric, errors.ulp, -1.0)))
 
     def _count(self, ulp: FloatArray, magnitude: FloatArray) -> None:
-        rows = np.clip(np.searchsorted(ERROR_EDGES, ulp, side="right") - 1, 0, self.histogram.shape[0] - 1)
-        columns = np.clip(np.searchsorted(MAGNITUDE_EDGES, magnitude, side="right") - 1, 0, self.histogram.shape[1] - 1)
+        rows = clipped(np.searchsorted(ERROR_EDGES, ulp, side="right") - 1, 0, self.histogram.shape[0] - 1)
+        columns = clipped(np.searchsorted(MAGNITUDE_EDGES, magnitude, side="right") - 1, 0, self.histogram.shape[1] - 1)
         flat = np.bincount(rows * self.histogram.shape[1] + columns, minlength=self.histogram.size)
         self.histogram += flat.reshape(self.histogram.shape)
 

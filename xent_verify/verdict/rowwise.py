@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from xent_verify.core.enclosure import Enclosure
 from xent_verify.core.formats import FloatArray
 from xent_verify.core.model import Batch
+from xent_verify.core.shapes import clipped
 from xent_verify.ops import Op
 from xent_verify.verdict.distances import log_probabilities, ratios
 from xent_verify.verdict.measure import CODE, Errors
@@ -94,14 +95,14 @@ def beside_ulps(op: Op, batch: Batch, observed: FloatArray, truth: Enclosure, er
         true = truth.to_float64()
         counted = np.isin(errors.code, _COUNTED) & np.isfinite(errors.ulp) & np.isfinite(true)
         quantum = truth.units(batch.result_form).quantum[counted]
-        absolute = np.ldexp(errors.ulp[counted], np.clip(quantum, -2200, 2200).astype(np.int32))
+        absolute = np.ldexp(errors.ulp[counted], clipped(quantum, -2200, 2200).astype(np.int32))
         size = np.abs(true[counted])
         relative = np.where(size > 0, absolute / np.where(size > 0, size, 1.0), 0.0)
         found = {"max_absolute_error": _largest(absolute), "max_relative_error": _largest(relative)}
         steps = observed[counted] - truth.rounded(batch.result_form).astype(np.float64)[counted]
-        share = np.ldexp(steps, np.clip(-quantum, -1000, 1000).astype(np.int32)) * (errors.ratio / errors.ulp)[counted]
+        share = np.ldexp(steps, clipped(-quantum, -1000, 1000).astype(np.int32)) * (errors.ratio / errors.ulp)[counted]
         signed = np.zeros(errors.ulp.shape)
-        signed[counted] = np.where(steps == 0, 0.0, np.nan_to_num(np.clip(share, -1.0, 1.0)))
+        signed[counted] = np.where(steps == 0, 0.0, np.nan_to_num(clipped(share, -1.0, 1.0)))
         found |= _signed(op, batch, signed, counted) | _ratios(op, batch, observed, truth)
         if op.by_row and (_LAWS & set(op.laws)):
             found |= _rows(op, batch, observed, true)

@@ -13,6 +13,7 @@ import numpy as np
 from xent_verify.core.enclosure import Enclosure
 from xent_verify.core.formats import FloatFormat
 from xent_verify.core.model import Batch, Outcome, Returned
+from xent_verify.core.shapes import among
 from xent_verify.ops import Op
 from xent_verify.verdict.domains import Domain
 from xent_verify.verdict.judge import Judgement, Rules, judge
@@ -74,7 +75,7 @@ class Rungs:
             return
         self.answers += 1
         if rules.policy == POLICIES["standard"]:
-            self.domain.add(batch, np.isin(errors.code, LOST))
+            self.domain.add(batch, among(errors.code, LOST))
         ulps = _largest(errors)
         self.left = [name for name in self.left if POLICIES[name].kind != "ulp" or ulps <= POLICIES[name].ulps]
         derived = [name for name in self.left if POLICIES[name].kind == "bound"]
@@ -85,7 +86,7 @@ class Rungs:
             asked = judgement
             if POLICIES[name] != rules.policy:
                 asked = judge(self._op, batch, outcome, truth, replace(rules, policy=POLICIES[name]))
-            return asked.errors is None or bool(np.isin(asked.errors.code, LOST).any())
+            return asked.errors is None or bool(among(asked.errors.code, LOST).any())
 
         if broken("standard"):
             self.left = [name for name in self.left if name not in derived or (name != "standard" and not broken(name))]
@@ -93,9 +94,9 @@ class Rungs:
 
 def _largest(errors: Errors) -> float:
     """The largest error in ulps; infinite where a number is missing."""
-    if np.isin(errors.code, LOST[:-1]).any():
+    if among(errors.code, LOST[:-1]).any():
         return math.inf
-    numbers = errors.ulp[np.isin(errors.code, _NUMBERS)]
+    numbers = errors.ulp[among(errors.code, _NUMBERS)]
     return float(np.nanmax(numbers, initial=0.0))
 
 

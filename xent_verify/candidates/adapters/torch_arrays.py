@@ -77,6 +77,14 @@ class Arrays:
             return None
         return as_numpy(value)
 
+    def together(self, values: list[Any]) -> torch.Tensor | None:
+        """Answers of one shape as one tensor, so that their bits are moved once; None for others."""
+        first = values[0] if values else None
+        if not isinstance(first, torch.Tensor):
+            return None
+        alike = (isinstance(v, torch.Tensor) and v.shape == first.shape and v.dtype == first.dtype for v in values)
+        return torch.stack(values) if all(alike) else None
+
     def gradient_of(self, function: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
         def gradient(x: torch.Tensor, upstream: torch.Tensor | None) -> torch.Tensor:
             leaf = x.detach().clone().requires_grad_(True)

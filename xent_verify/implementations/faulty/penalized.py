@@ -8,7 +8,7 @@ import numpy as np
 
 from xent_verify.implementations.entries import Fault
 from xent_verify.implementations.faulty.triggers import loss_on
-from xent_verify.implementations.penalized import Penalized, tanh_cap
+from xent_verify.implementations.penalized import Penalized
 from xent_verify.implementations.rows import Array
 from xent_verify.implementations.stable import dot_with_log_probabilities, log_sums
 
@@ -52,20 +52,24 @@ def sums_without_maximum(rows: Array, capped: Array) -> Array:
     return np.asarray(np.log(np.exp(capped - capped.max(axis=-1, keepdims=True)).sum(axis=-1)))
 
 
-def _fault(name: str, parts: Penalized, where: str, cause: str, **options: Any) -> Fault:
+def _fault(name: str, about: str, where: str, cause: str, options: dict[str, float], **parts: Any) -> Fault:
     trigger = loss_on([[1.0, 90.0, -2.0, 60.0]] * 2, [0, -100], **options)
-    return Fault(name, "cross_entropy", parts.call, CATEGORY, where, cause, trigger)
+    return Fault(name, "cross_entropy", Penalized(about, _FORM, **parts).call, CATEGORY, where, cause, trigger)
 
+
+_Z = {"lse_square_scale": 0.5}
 
 FAULTS: tuple[Fault, ...] = (
-    _fault("cap-by-exp", Penalized(_FORM, exponential_cap), "a cap below a 44th of a logit", "overflow in tanh", softcap=0.125),
-    _fault("cap-clipped", Penalized(_FORM, clipped), "a cap", "logits clipped", softcap=30.0),
-    _fault("cap-not-divided", Penalized(_FORM, unscaled_cap), "a cap", "tanh of undivided logits", softcap=30.0),
-    _fault("penalty-before-cap", Penalized(_FORM, tanh_cap, plain_sums), "a cap and a z-loss", "logsumexp before the cap",
-           softcap=2.0, lse_square_scale=0.5),
-    _fault("penalty-in-base-2", Penalized(_FORM, sums=base_2_sums), "a z-loss", "logsumexp in base 2", lse_square_scale=0.5),
-    _fault("penalty-of-shifted", Penalized(_FORM, sums=sums_without_maximum), "a z-loss", "maximum left out",
-           lse_square_scale=0.5),
-    _fault("penalty-of-ignored", Penalized(_FORM, live=False), "a z-loss and an ignored label", "ignored rows count",
-           lse_square_scale=0.5),
+    _fault("cap-by-exp", "tanh is (e - 1) / (e + 1), which is inf/inf.", "a cap below a 44th of a logit", "overflow in tanh",
+           {"softcap": 0.125}, cap=exponential_cap),
+    _fault("cap-clipped", "Logits are clipped.", "a cap", "logits clipped", {"softcap": 30.0}, cap=clipped),
+    _fault("cap-not-divided", "Logits are not divided by the cap.", "a cap", "tanh of undivided logits", {"softcap": 30.0},
+           cap=unscaled_cap),
+    _fault("penalty-before-cap", "The logsumexp is that of the logits before the cap.", "a cap and a z-loss",
+           "logsumexp before the cap", {"softcap": 2.0, **_Z}, sums=plain_sums),
+    _fault("penalty-in-base-2", "The logsumexp is taken to base 2.", "a z-loss", "logsumexp in base 2", _Z, sums=base_2_sums),
+    _fault("penalty-of-shifted", "The maximum is not added to the logarithm of the sum.", "a z-loss", "maximum left out", _Z,
+           sums=sums_without_maximum),
+    _fault("penalty-of-ignored", "The penalty of ignored rows counts.", "a z-loss and an ignored label", "ignored rows count", _Z,
+           live=False),
 )  # fmt: skip
