@@ -279,6 +279,15 @@ def test_impossible_requests_are_one_clear_line(options: dict[str, object], word
     assert isinstance(caught.value, (UsageError, UnknownNameError))
 
 
+def test_names_may_be_one_text() -> None:
+    """A text is the names in it, with commas between, and not its letters."""
+    found = audit(
+        targets.softmax, op="softmax", dtypes="float32, float16", profile="quick", regimes="ordinary", without="axes"
+    )
+    assert [one.dtype for one in found.targets[0].dtypes] == ["float32", "float16"]
+    assert {regime.regime for regime in found.targets[0].dtypes[0].regimes} == {"ordinary"}
+
+
 def test_policies_differ_as_they_say() -> None:
     """A float16 accumulator fails standard and passes native; half an ulp of slack fails faithful; allclose is lax."""
 

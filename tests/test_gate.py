@@ -192,6 +192,7 @@ def test_no_settings_and_nothing_listed(place: Path, capsys: pytest.CaptureFixtu
     assert "xent-verify init" in capsys.readouterr().err
     (place / "xent-verify.toml").write_text("")
     assert run(["gate"]) == 5
+    assert "nothing to check: no [[target]]" in capsys.readouterr().out
     assert run(["gate", "--update-baseline"]) == 5
     assert not (place / "xent-verify-baseline.json").exists()
 
@@ -234,6 +235,15 @@ def test_relative_gate(listed: Callable[..., Path], capsys: pytest.CaptureFixtur
     assert "new: inaccurate" not in capsys.readouterr().out
     listed("stable", more=more.format(1.0, 0).replace("losses.py:stable", "losses.py:also_stable"))
     assert run(["gate"]) == 0
+
+
+def test_init_does_not_hide_settings_that_are_there(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Beside settings in pyproject.toml it writes no second file, unless it is told to."""
+    (place / "pyproject.toml").write_text("[tool.xent-verify]\nprofile = 'quick'\n")
+    assert run(["init"]) == 2
+    assert "pyproject.toml has [tool.xent-verify]" in capsys.readouterr().err
+    assert not (place / "xent-verify.toml").exists()
+    assert run(["init", "--out", "other.toml"]) == 0
 
 
 def test_compared_tells_new_worse_improved_and_stale() -> None:

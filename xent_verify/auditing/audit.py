@@ -115,7 +115,7 @@ def audit(
 
     * ``targets``: functions that take arrays of the format's dtype and of 1 to 4 dimensions, and those options of ``op``
       that they offer
-    * ``dtypes``: format names (default: float64, float32, float16, bfloat16 where the op has them)
+    * ``dtypes``: format names, a list or one text (default: float64, float32, float16, bfloat16 where the op has them)
     * ``policy``: what counts as inaccurate; ``special``, ``flush``: rules for NaN and infinities, and for subnormals
       (docs/policies.md)
     * ``profile``: "quick", "standard" or "deep"; ``seed``: the same seed gives the same inputs
@@ -141,9 +141,9 @@ def audit(
     settings = Settings(
         policy=parse_policy(policy), special=special, flush=flush, profile=profile, seed=seed, arrays=arrays,
         kwargs=dict(kwargs or {}), timeout=timeout, memory=memory, budget=budget, isolated=True if isolated is None else isolated,
-        device=device, fail_fast=fail_fast, sizes=tuple(sizes), regimes=tuple(regimes), result=result,
+        device=device, fail_fast=fail_fast, sizes=tuple(sizes), regimes=words_of(regimes), result=result,
         call=call, options=dict(options or {}), in_place=(in_place,) if isinstance(in_place, str) else tuple(in_place),
-        only=only, without=tuple(without), require=words_of(require), op=op if isinstance(op, str) else "",
+        only=only, without=words_of(without), require=words_of(require), op=op if isinstance(op, str) else "",
     )  # fmt: skip
     if isinstance(op, Op) and not in_table(op):
         raise UsageError(f"operation {op.name!r} is not in the table: name it as module:attribute")
@@ -207,7 +207,8 @@ def formats_of(op: str | Op, dtypes: Sequence[str] | None, settings: Settings) -
     """The names of the formats asked for; what cannot be asked raises ``UsageError`` before any target is opened."""
     operation = op_named(op)
     settings.checked().calling(operation)
-    forms = [format_named(name).name for name in dtypes or [d for d in DEFAULT_DTYPES if d in operation.formats]]
+    asked = words_of(dtypes) if isinstance(dtypes, str) else dtypes
+    forms = [format_named(name).name for name in asked or [d for d in DEFAULT_DTYPES if d in operation.formats]]
     for name in forms:
         operation.check_format(format_named(name))
     return forms

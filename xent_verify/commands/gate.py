@@ -110,7 +110,7 @@ def _verdict(result: GateResult, held: str) -> str:
         0: "passes",
         1: "FAILS",
         3: "could not be completed",
-        5: "checked nothing of what is listed above",
+        5: "checked nothing of what is listed above" if result.unchecked else "has nothing to check: no [[target]]",
         130: "was interrupted",
     }
     numbers = ", ".join(
