@@ -200,7 +200,7 @@ def test_what_is_known_is_never_green() -> None:
     page = render_html(made)
     assert '<h1 class="known">' in page
     assert "Nothing fails." not in page
-    assert '<td class="known">◆ unsound</td>' in page
+    assert '<td class="known" data-format="float32">◆ unsound</td>' in page
 
 
 def test_a_failure_says_what_to_do_and_how_to_see_it_again() -> None:

@@ -56,7 +56,7 @@ Kept = Mapping[str, Mapping[str, DtypeResult]]
 """Results of an earlier run of the same audit, by target and format."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class AuditReport(Report):
     """A report with its renderings at hand."""
 
@@ -78,8 +78,29 @@ class AuditReport(Report):
 
         save(self, Path(directory))
 
+    def __str__(self) -> str:
+        """As the terminal shows it."""
+        from xent_verify.report import render_text
+
+        return render_text(self, color=False)
+
+    def __repr__(self) -> str:
+        from xent_verify.report.words import headline
+
+        return f"<{type(self).__name__}: {headline(self)}>"
+
     def _repr_html_(self) -> str:
-        return str(self.to_frame().to_html())
+        """For notebooks: the verdict, and a line for each target and format."""
+        from html import escape
+
+        from xent_verify.report.words import headline
+
+        shown = self.to_frame()[list(_NOTEBOOK)] if self.targets else self.to_frame()
+        return f"<p><b>{escape(headline(self))}</b></p>{shown.to_html(index=False)}"
+
+
+_NOTEBOOK = ("target", "op", "dtype", "verdict", "class", "cases", "correctly_rounded", "max_bound_ratio")
+"""The columns that a notebook shows; the frame has all."""
 
 
 @default_mode()
@@ -183,6 +204,11 @@ def audited(
         if isinstance(ended, UsageError):
             refused.append(ended)
         if isinstance(ended, KeyboardInterrupt):
+            results[-1] = replace(results[-1], dtypes=(*told, *(unasked(form) for form in forms if form not in found)))
+            results += [
+                TargetResult(name_of(other), operation.name, tuple(map(unasked, forms)), own.record())
+                for other in targets[number + 1 :]
+            ]
             return AuditReport(tuple(results), describe(one.where for one in results), interrupted=True)
     if len(refused) == len(targets):
         raise refused[0]
@@ -242,6 +268,11 @@ def _of_target(
 def unfinished(fmt: str, why: str) -> DtypeResult:
     """A result of which nothing could be had."""
     return DtypeResult(fmt, 0, 0.0, 0.0, {}, (), incomplete=(why,))
+
+
+def unasked(fmt: str) -> DtypeResult:
+    """The result of a format that an interruption came before."""
+    return unfinished(fmt, "not asked: interrupted before")
 
 
 def opened(target: str | Callable[..., Any], op: Op, settings: Settings) -> Candidate:
