@@ -559,3 +559,9 @@ def test_an_answer_that_is_no_array_names_the_call_that_gets_one(
         f"{tmp_path}/mine.py:kernel", op=op, dtypes=["float32"], profile="quick", regimes=["ordinary"], isolated=False
     )
     assert words in next(one.message for one in report.findings if one.kind == "dtype")
+
+
+def test_a_call_of_the_function_is_refused_for_a_gradient_that_no_library_makes() -> None:
+    """NumPy does not differentiate."""
+    with pytest.raises(UsageError, match="does not use grad, and no library was found to differentiate f"):
+        audit(np.exp, op="vjp(softplus)", call="f(x)", dtypes=["float32"], profile="quick")

@@ -25,7 +25,38 @@ def true_value(op: str, inputs: Mapping[str, Any], options: Mapping[str, Any], i
     """The true value of one element of the result."""
     x = next(iter(inputs.values()))
     with mpmath.workprec(BITS if x.size <= LONG else BITS_LONG):
+        if op.startswith("vjp("):
+            return _derivative(*_function_and_input(op), inputs, options, index)
         return FORMULAS[op](inputs, options, index)
+
+
+def _function_and_input(op: str) -> tuple[str, str]:
+    """The parts of ``vjp(OP)`` or ``vjp(OP, INPUT)``; "": the first input."""
+    name, _, by = op.removeprefix("vjp(").removesuffix(")").partition(",")
+    return name.strip(), by.strip()
+
+
+def _derivative(op: str, by: str, inputs: Mapping[str, Any], options: Mapping[str, Any], index: tuple[int, ...]) -> Any:
+    """The central difference of the sum of upstream times result, a quarter of the bits wide."""
+    grad, held = inputs["grad"], {name: value for name, value in inputs.items() if name != "grad"}
+    by = by or next(iter(held))
+    given = held[by] if by in held else options[by]
+    if not np.isfinite(float(given[index])):
+        return mpmath.mpf(0)
+    step = mpmath.mpf(2) ** -(mpmath.mp.prec // 4)
+
+    def at(place: tuple[int, ...], sign: int) -> Any:
+        moved = np.array(given, object)
+        moved[index] = _number(given[index]) + sign * step
+        parts = ({**held, by: moved}, options) if by in held else (held, {**options, by: moved})
+        return FORMULAS[op](*parts, place)
+
+    total = mpmath.mpf(0)
+    for place in np.ndindex(np.shape(grad)):
+        up, down = at(place, 1), at(place, -1)
+        if up != down and not mpmath.isnan(up):
+            total += _number(grad[place]) * (up - down) / (2 * step)
+    return total
 
 
 def _rows(inputs: Mapping[str, Any], options: Mapping[str, Any], index: tuple[int, ...]) -> list[list[Any]]:
@@ -59,7 +90,7 @@ def _of_number(formula: Callable[..., Any]) -> Formula:
 
     def run(inputs: Mapping[str, Any], options: Mapping[str, Any], index: tuple[int, ...]) -> Any:  # noqa: ARG001
         shape = np.broadcast_shapes(*(value.shape for value in inputs.values()))
-        return formula(*(mpmath.mpf(float(np.broadcast_to(value, shape)[index])) for value in inputs.values()))
+        return formula(*(_number(np.broadcast_to(value, shape)[index]) for value in inputs.values()))
 
     return run
 
@@ -71,9 +102,14 @@ def _of_two(a: Any, b: Any) -> Any:
     return max(a, b) + mpmath.log1p(mpmath.exp(-abs(a - b)))
 
 
+def _number(value: Any) -> Any:
+    """An exact number: one that is computed already as it is, a float of any format."""
+    return value if isinstance(value, mpmath.mpf) else mpmath.mpf(float(value))
+
+
 def _numbers(row: Any) -> list[Any]:
-    """Exact numbers: those that are computed already as they are, floats of any format."""
-    return [value if isinstance(value, mpmath.mpf) else mpmath.mpf(float(value)) for value in row]
+    """Exact numbers."""
+    return [_number(value) for value in row]
 
 
 def _row_terms(row: Sequence[Any]) -> tuple[Any, Any]:
@@ -310,7 +346,7 @@ def _reduced(
             for name, value in options.items()
             if value is not None and name != "reduction"
         }
-        return single(mpmath.mpf(float(x[place])), mpmath.mpf(float(y[place])), **given)
+        return single(_number(x[place]), _number(y[place]), **given)
 
     reduction = options.get("reduction", "mean")
     if reduction == "none":

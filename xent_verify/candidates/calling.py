@@ -7,6 +7,7 @@ import builtins
 import importlib
 import inspect
 import math
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from xent_verify.core.failures import UnknownNameError, UsageError
 from xent_verify.core.layouts import UNWRITABLE
 from xent_verify.core.model import Batch
 from xent_verify.ops import Op
+from xent_verify.ops.tape import UPSTREAM
 
 __all__ = ["LIBRARY_NAMES", "Calling", "Expression", "missing_arguments", "suggested"]
 
@@ -46,8 +48,15 @@ class Expression:
 
     @staticmethod
     def of(text: str, op: Op) -> Expression:
-        """The expression for an operation; ``UsageError`` with the place of the first mistake."""
-        made = Expression(text, tuple(op.inputs), {name: option.default for name, option in op.options.items()})
+        """The expression for an operation; ``UsageError`` with the place of the first mistake.
+
+        Of a gradient it may be that of the function, for a library that differentiates it: then it does not use ``grad``.
+        """
+        options = {name: option.default for name, option in op.options.items()}
+        inputs = tuple(op.inputs)
+        if op.differentiates is not None and not re.search(rf"\b{UPSTREAM}\b", text):
+            inputs = tuple(name for name in inputs if name != UPSTREAM)
+        made = Expression(text, inputs, options)
         made.names()
         return made
 

@@ -23,6 +23,7 @@ from xent_verify.core.failures import UsageError
 from xent_verify.core.foldings import DEEPER, FOLDINGS
 from xent_verify.core.model import Batch
 from xent_verify.ops import OPS, op_named
+from xent_verify.ops.tape import UPSTREAM
 
 __all__ = ["Plan", "plan", "without_refused_axis"]
 
@@ -127,6 +128,10 @@ def plan(
         style = style if forward is not None else _through_a_loss(asker, style)
         style = replace(style, met=interpreted(), where=where_of(adapter))
         return _differentiated(prepared, adapter, style), name, style
+    if calling.expression is not None and op.startswith("vjp(") and UPSTREAM not in calling.expression.inputs:
+        raise UsageError(
+            f"--call {calling.expression.text!r}: does not use {UPSTREAM}, and no library was found to differentiate f"
+        )
     lacking = missing_arguments(refusals, function)
     if lacking:
         page = OPS.get(op)
