@@ -12,7 +12,7 @@ from pathlib import Path
 __all__ = ["PAGES", "ROOT", "Step", "links", "steps"]
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
+PAGES = ("README.md", "README.zh.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
 
 _FENCE = re.compile(r"^```(\w*)\s*$")
 _FILE = re.compile(r"^`([\w./-]+\.\w+)`:\s*$")
@@ -84,7 +84,7 @@ def _command(text: str, line: int, shown: tuple[str, ...] = ()) -> Step:
 def _inline(text: str, line: int) -> Iterator[Step]:
     """``exit N`` in brackets behind the command says its status."""
     for found in _INLINE.finditer(text):
-        status = re.match(r"\s*\(exit (\d+)", text[found.end() :])
+        status = re.match(r"\s*[(\uff08]exit (\d+)", text[found.end() :])
         yield Step("command", found[1].replace("\\|", "|"), line, status=int(status[1]) if status else 0)
 
 

@@ -279,6 +279,15 @@ def test_impossible_requests_are_one_clear_line(options: dict[str, object], word
     assert isinstance(caught.value, (UsageError, UnknownNameError))
 
 
+def test_names_may_be_one_text() -> None:
+    """A text is the names in it, with commas between, and not its letters."""
+    found = audit(
+        targets.softmax, op="softmax", dtypes="float32, float16", profile="quick", regimes="ordinary", without="axes"
+    )
+    assert [one.dtype for one in found.targets[0].dtypes] == ["float32", "float16"]
+    assert {regime.regime for regime in found.targets[0].dtypes[0].regimes} == {"ordinary"}
+
+
 def test_policies_differ_as_they_say() -> None:
     """A float16 accumulator fails standard and passes native; half an ulp of slack fails faithful; allclose is lax."""
 
@@ -312,3 +321,15 @@ def test_an_operation_from_outside_is_audited_without_an_edit(tmp_path: Path, mo
     )
     assert not bad.ok
     assert good.targets[0].dtypes[0].cases > 0
+
+
+def test_a_report_prints_as_the_terminal_shows_it_and_its_columns_do_not_depend_on_what_was_found() -> None:
+    """``print`` and notebooks show a table and the verdict; frames of good and bad news can be joined."""
+    asked = {"op": "softmax", "dtypes": "float32", "profile": "quick", "regimes": "ordinary, overflow_edge"}
+    good, bad = (audit(name, **asked, isolated=False) for name in ("stable", "naive"))
+    assert "✗ fail" in str(bad)
+    assert "1 of 1 target × dtype pairs fail" in str(bad)
+    assert repr(bad).startswith("<AuditReport: 1 of 1")
+    assert "1 of 1 target × dtype pairs fail" in bad._repr_html_()
+    assert list(good.to_frame().columns) == list(bad.to_frame().columns)
+    assert good.to_frame()["inaccurate"].tolist() == [0]

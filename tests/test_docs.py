@@ -116,6 +116,7 @@ BEFORE: dict[str, Callable[[Path], None]] = {
     "docs/kernels.md": library,
     "docs/targets.md": library,
     "README.md": strangers_files,
+    "README.zh.md": strangers_files,
     "docs/ci.md": tiny_losses,
     "xent-verify vectors judge softmax.json": answers,
 }
@@ -336,7 +337,9 @@ def test_every_page_has_its_place_in_the_site() -> None:
     """mkdocs.yml names each page of docs/ and each page from elsewhere once."""
     named = re.findall(r": (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M)
     elsewhere = [path.relative_to(ROOT).as_posix() for one in site_pages.ELSEWHERE for path in ROOT.glob(one)]
-    assert sorted(named) == sorted([site_pages.page_of(page) for page in PAGES if page != "README.md"] + elsewhere)
+    assert sorted(named) == sorted(
+        [site_pages.page_of(page) for page in PAGES if not page.startswith("README")] + elsewhere
+    )
 
 
 @pytest.mark.parametrize(

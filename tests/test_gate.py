@@ -192,6 +192,7 @@ def test_no_settings_and_nothing_listed(place: Path, capsys: pytest.CaptureFixtu
     assert "xent-verify init" in capsys.readouterr().err
     (place / "xent-verify.toml").write_text("")
     assert run(["gate"]) == 5
+    assert "nothing to check: no [[target]]" in capsys.readouterr().out
     assert run(["gate", "--update-baseline"]) == 5
     assert not (place / "xent-verify-baseline.json").exists()
 
@@ -234,6 +235,15 @@ def test_relative_gate(listed: Callable[..., Path], capsys: pytest.CaptureFixtur
     assert "new: inaccurate" not in capsys.readouterr().out
     listed("stable", more=more.format(1.0, 0).replace("losses.py:stable", "losses.py:also_stable"))
     assert run(["gate"]) == 0
+
+
+def test_init_does_not_hide_settings_that_are_there(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Beside settings in pyproject.toml it writes no second file, unless it is told to."""
+    (place / "pyproject.toml").write_text("[tool.xent-verify]\nprofile = 'quick'\n")
+    assert run(["init"]) == 2
+    assert "pyproject.toml has [tool.xent-verify]" in capsys.readouterr().err
+    assert not (place / "xent-verify.toml").exists()
+    assert run(["init", "--out", "other.toml"]) == 0
 
 
 def test_compared_tells_new_worse_improved_and_stale() -> None:
@@ -292,6 +302,30 @@ def test_a_class_that_falls_fails_the_gate(
     assert run(["gate", "--junit", "gate.xml"]) == 1
     assert "fallen: class losses.py:stable logsumexp float32: class " in capsys.readouterr().out
     assert "may only rise" in Path("gate.xml").read_text()
+
+
+def test_a_known_defect_that_is_gone_fails_the_ratchet_and_every_output_says_so(
+    listed: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All targets pass, and yet the gate is red: job summary and comment give the reason; an update makes it green."""
+    settings = listed("stable")
+    settings.write_text("may_not_fall = true\n" + settings.read_text())
+    assert run(["gate", "--update-baseline"]) == 0
+    held = Path("xent-verify-baseline.json")
+    before = held.read_text()
+    baseline = json.loads(before)
+    gone = {**baseline["findings"][0], "kind": "nan", "keeps": "", "regimes": ["ties"], "count": 3, "cases": 9}
+    held.write_text(json.dumps({**baseline, "findings": [*baseline["findings"], gone]}))
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", "summary.md")
+    assert run(["gate", "--github", "--markdown", "comment.md"]) == 1
+    assert "::error title=xent-verify gate::stale: nan" in capsys.readouterr().out
+    for name in ("summary.md", "comment.md"):
+        text = Path(name).read_text()
+        assert "gate FAILS: 0 new, 1 stale" in text
+        assert "no longer fails" in text
+    assert run(["gate", "--update-baseline"]) == 0
+    assert held.read_text() == before
+    assert run(["gate"]) == 0
 
 
 def test_update_replaces_what_was_checked_here_and_keeps_the_rest() -> None:
@@ -460,7 +494,7 @@ def test_the_action_and_the_hook_call_the_gate_as_it_is() -> None:
     inputs = re.findall(r"^  ([a-z-]+):\n    description", action, re.MULTILINE)
     passed = re.search(r"for name in (.*); do", action)
     assert passed is not None
-    assert set(inputs) == {*passed[1].split(), "working-directory"}
+    assert set(inputs) == {*passed[1].split(), "working-directory", "comment", "token"}
     assert {f"--{name}" for name in passed[1].split()} <= options
     hooks = (EXAMPLE.parent.parent / ".pre-commit-hooks.yaml").read_text()
     assert set(re.findall(r"--[a-z]+", hooks)) <= options

@@ -12,6 +12,7 @@ from xent_verify.core.kinds import KINDS
 from xent_verify.core.model import DtypeResult, Report, TargetResult
 from xent_verify.report import (
     render_annotations,
+    render_comment,
     render_findings,
     render_html,
     render_junit,
@@ -167,6 +168,7 @@ def test_step_summary_stays_under_the_limit():
     text = render_step_summary(big)
     assert len(text.encode()) < 2**20
     assert "Cut here" in text
+    assert len(render_comment(big)) < 2**16
 
 
 def known() -> Report:
@@ -198,7 +200,7 @@ def test_what_is_known_is_never_green() -> None:
     page = render_html(made)
     assert '<h1 class="known">' in page
     assert "Nothing fails." not in page
-    assert '<td class="known">◆ unsound</td>' in page
+    assert '<td class="known" data-format="float32">◆ unsound</td>' in page
 
 
 def test_a_failure_says_what_to_do_and_how_to_see_it_again() -> None:
@@ -209,7 +211,7 @@ def test_a_failure_says_what_to_do_and_how_to_see_it_again() -> None:
     summary = render_step_summary(made)
     assert "| softmax | float32 | float64 |" in summary
     assert "| `m:f` | ✗ fail, unsound | ✓ pass, standard |" in summary
-    for text in (summary, render_annotations(made)):
+    for text in (summary, render_comment(made), render_annotations(made)):
         assert KINDS["overflow"].remedy in text
         assert "xent-verify replay gate.json --kind overflow" in text
 

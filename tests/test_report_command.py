@@ -11,6 +11,7 @@ from report_factory import finding, report
 
 from xent_verify.cli import run
 from xent_verify.core.model import DtypeResult, Report, TargetResult
+from xent_verify.report import render_html
 from xent_verify.report.groups import verdict_by_group
 
 GOOD = DtypeResult("float32", 9, 0.5, 0.2, {}, ())
@@ -62,3 +63,10 @@ def test_progress_goes_to_stderr_a_line_a_target_and_the_end_says_what_to_open(
     last = told.out.splitlines()[-1]
     assert last.startswith(f"open {tmp_path / 'made' / 'report.html'}  (")
     assert Path(last.split()[1]).is_file()
+
+
+def test_failures_by_design_alone_do_not_make_a_report_red() -> None:
+    """The page's verdict is "known" where only naive forms fail beside others, and red as soon as another target fails."""
+    assert '<h1 class="known">' in render_html(of(("naive", (BAD,)), ("stable", (GOOD,))))
+    assert '<h1 class="fail">' in render_html(of(("naive", (BAD,)), ("stable", (BAD,))))
+    assert '<h1 class="fail">' in render_html(of(("naive", (BAD,))))

@@ -20,6 +20,7 @@ from xent_verify.report import (
     save,
     summary_frame,
 )
+from xent_verify.report.files import check
 from xent_verify.report.frames import quantile_ulp
 from xent_verify.report.words import array_text, share_text
 from xent_verify.verdict.measure import ERROR_EDGES, MAGNITUDE_EDGES
@@ -107,6 +108,15 @@ def test_saved_tables_read_back(tmp_path):
     save(made, tmp_path)
     assert len(pd.read_csv(tmp_path / "summary.csv")) == len(summary_frame(made))
     assert pd.read_parquet(tmp_path / "elements.parquet")["count"].sum() == elements_frame(made)["count"].sum()
+
+
+def test_a_file_of_another_kind_is_refused_and_a_folder_of_such_a_name_has_a_slash(tmp_path):
+    """``--out x.pdf`` neither makes a folder of that name nor waits until the audit is done to say so."""
+    with pytest.raises(UsageError, match=r"x\.pdf: a report is a folder or one of \.json"):
+        check(tmp_path / "x.pdf")
+    check(f"{tmp_path / 'x.pdf'}/")
+    (tmp_path / "y.pdf").mkdir()
+    check(tmp_path / "y.pdf")
 
 
 def test_unwritable_place_gets_one_line(tmp_path):

@@ -9,12 +9,13 @@ from html.parser import HTMLParser
 from xml.etree import ElementTree as ET
 
 import pytest
-from report_factory import finding, odd_example, passing, report
+from report_factory import example, finding, odd_example, passing, report
 
 from xent_verify.core.formats import FORMATS
 from xent_verify.core.model import Report
 from xent_verify.report import render_html
 from xent_verify.report.plots import PLOTS, drawings, svg_of
+from xent_verify.report.words import apart_text
 
 
 class Page(HTMLParser):
@@ -148,3 +149,19 @@ def test_plots_of_nothing():
     bare = tuple(replace(t, dtypes=tuple(replace(d, regimes=()) for d in t.dtypes)) for t in made.targets)
     assert drawings(Report(bare, {})) == []
     assert "Plots" in render_html(Report(bare, {}))
+
+
+@pytest.mark.parametrize(
+    ("true", "observed", "shown"),
+    [
+        ("0.5", 0.25, ("0.5", "0.25")),
+        ("-10997.16840000000001", -10997.1684000001, ("-10997.1684", "-10997.1684000001")),
+        ("1.0", float("nan"), ("1.0", "nan")),
+    ],
+)
+def test_true_and_given_never_look_equal(true, observed, shown):
+    """Nine digits, and more where nine do not tell two values apart."""
+    found = apart_text(replace(example("float64"), true_digits=true, observed=observed))
+    assert found[1] == shown[1]
+    assert found[0].startswith(shown[0])
+    assert found[0] != found[1]

@@ -23,7 +23,7 @@ from xent_verify.candidates import open_candidate
 from xent_verify.cli import run
 from xent_verify.core.failures import UsageError
 from xent_verify.core.formats import FORMATS
-from xent_verify.core.kinds import BENIGN
+from xent_verify.core.kinds import BENIGN, CLASSES
 from xent_verify.core.model import Batch, Outcome, Raised, Returned
 from xent_verify.ops import OPS
 from xent_verify.truth import certify
@@ -43,7 +43,7 @@ from xent_verify.vectors.document import to_text
 from xent_verify.vectors.known import work_out
 from xent_verify.verdict.judge import Rules
 from xent_verify.verdict.ledger import Ledger
-from xent_verify.verdict.measure import CODE, stated
+from xent_verify.verdict.measure import stated
 from xent_verify.verdict.policies import parse_policy
 
 ROOT = Path(__file__).parent.parent
@@ -198,7 +198,7 @@ def test_the_acceptable_range_is_exactly_what_the_judge_accepts(op: str, dtype: 
             asker = Asker(OPS[op], lambda _: Returned(values, dtype), rules, "t")
             errors = asker.judged(batch)[2].errors
             assert errors is not None
-            return ~np.isin(errors.code, [CODE[name] for name in ("ok", *BENIGN)])
+            return ~np.isin(errors.code, [CLASSES.index(name) for name in ("ok", *BENIGN)])
 
         for values in (known.answer, known.low, known.high):
             assert not failing(values).any(), case.id
@@ -292,7 +292,8 @@ def test_the_command_line_judges_both_kinds_of_files(
         if suffix == ".json":
             answers.write_text(json.dumps(as_document(losses, outcomes)))
         else:
-            np.savez(answers, **{name: one.value for name, one in outcomes.items() if isinstance(one, Returned)})
+            given = {name: one.value if isinstance(one, Returned) else False for name, one in outcomes.items()}
+            np.savez(answers, **given)
         capsys.readouterr()
         assert run(["vectors", "judge", str(vectors), str(answers), "--json", "-"]) == status
         data = json.loads(capsys.readouterr().out)

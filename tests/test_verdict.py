@@ -78,3 +78,20 @@ def test_a_target_that_raises_fails_and_one_that_is_not_asked_is_inconclusive(
     status, made = verdict(tmp_path, name, *more)
     assert made["verdict"] == word
     assert status == {"FAIL": 1, "INCONCLUSIVE": 3}[word]
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [("def softmax(:\n", "SyntaxError"), ("import no_such_module\n", "no_such_module"), ("", "no attribute 'softmax'")],
+)
+def test_a_target_that_does_not_load_is_inconclusive_with_the_reason(tmp_path: Path, source: str, reason: str) -> None:
+    """Whoever reads the JSON gets JSON; a wrong operation or format is still wrong use."""
+    (tmp_path / "kernel.py").write_text(source)
+    to = tmp_path / "verdict.json"
+    words = ["verdict", f"{tmp_path / 'kernel.py'}:softmax", "--op", "softmax", "--dtype", "float32", "--json", str(to)]
+    assert run(words) == 3
+    made = json.loads(to.read_text())
+    assert made["verdict"] == "INCONCLUSIVE"
+    assert reason in made["reason"]
+    assert run([*words[:3], "sofmax", *words[4:]]) == 2
+    assert run([*words[:5], "float31", *words[6:]]) == 2

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -35,7 +36,7 @@ VERBS = {
     "list": "list ops, implementations, regimes, policies, formats, kinds, targets",
     "merge": "join the results of several audits",
     "parity": "compare two targets on the same inputs: how far apart, which is nearer the truth",
-    "power": "run somebody's own check over the zoo: which faults would it let through?",
+    "power": "run a check of your own over planted faults: which ones does it let through?",
     "prove": "walk a finite domain to its end: the exact worst case, and a certificate",
     "replay": "run one finding of a result again and show it in all digits",
     "report": "audit this package's implementations and the installed libraries; write the report",
@@ -46,8 +47,24 @@ VERBS = {
 """Verb -> one line of help; each is ``commands.<verb>:command`` (``commands.<verb>_`` where the word is taken)."""
 
 
+class _Formatter(click.HelpFormatter):
+    """Help as wide as the terminal, narrow ones included."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        super().__init__(width=max(20, min(shutil.get_terminal_size().columns, _WIDEST)))
+
+
+class _Context(click.Context):
+    formatter_class = _Formatter
+
+
+_WIDEST = 110
+
+
 class _Verbs(click.Group):
     """Loads a verb when it is called, so that ``--help`` imports none of them."""
+
+    context_class = _Context
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's signatures, here and below)
         return list(VERBS)
@@ -57,6 +74,8 @@ class _Verbs(click.Group):
             raise UnknownNameError("command", cmd_name, VERBS)
         module = import_module(f"xent_verify.commands.{cmd_name}")
         command: click.Command = module.command
+        for one in (command, *getattr(command, "commands", {}).values()):
+            one.context_class = _Context
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
@@ -64,15 +83,15 @@ class _Verbs(click.Group):
             formatter.write_dl(list(VERBS.items()))
 
 
-@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="xent-verify", prog_name="xent-verify")
 def program() -> None:
     """Is this softmax or cross entropy numerically right?
 
     \b
-    xent-verify audit naive --op softmax --dtype float32      a built-in implementation, and why it fails
-    xent-verify audit my_package.losses:softmax --op softmax  your own
-    xent-verify COMMAND --help                                options and an example
+    xent-verify audit naive --op softmax --dtype float32
+    xent-verify audit my_package.losses:softmax --op softmax
+    xent-verify COMMAND --help
     """
 
 

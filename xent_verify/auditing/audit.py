@@ -56,7 +56,7 @@ Kept = Mapping[str, Mapping[str, DtypeResult]]
 """Results of an earlier run of the same audit, by target and format."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class AuditReport(Report):
     """A report with its renderings at hand."""
 
@@ -78,8 +78,29 @@ class AuditReport(Report):
 
         save(self, Path(directory))
 
+    def __str__(self) -> str:
+        """As the terminal shows it."""
+        from xent_verify.report import render_text
+
+        return render_text(self, color=False)
+
+    def __repr__(self) -> str:
+        from xent_verify.report.words import headline
+
+        return f"<{type(self).__name__}: {headline(self)}>"
+
     def _repr_html_(self) -> str:
-        return str(self.to_frame().to_html())
+        """For notebooks: the verdict, and a line for each target and format."""
+        from html import escape
+
+        from xent_verify.report.words import headline
+
+        shown = self.to_frame()[list(_NOTEBOOK)] if self.targets else self.to_frame()
+        return f"<p><b>{escape(headline(self))}</b></p>{shown.to_html(index=False)}"
+
+
+_NOTEBOOK = ("target", "op", "dtype", "verdict", "class", "cases", "correctly_rounded", "max_bound_ratio")
+"""The columns that a notebook shows; the frame has all."""
 
 
 @default_mode()
@@ -115,7 +136,7 @@ def audit(
 
     * ``targets``: functions that take arrays of the format's dtype and of 1 to 4 dimensions, and those options of ``op``
       that they offer
-    * ``dtypes``: format names (default: float64, float32, float16, bfloat16 where the op has them)
+    * ``dtypes``: format names, a list or one text (default: float64, float32, float16, bfloat16 where the op has them)
     * ``policy``: what counts as inaccurate; ``special``, ``flush``: rules for NaN and infinities, and for subnormals
       (docs/policies.md)
     * ``profile``: "quick", "standard" or "deep"; ``seed``: the same seed gives the same inputs
@@ -141,9 +162,9 @@ def audit(
     settings = Settings(
         policy=parse_policy(policy), special=special, flush=flush, profile=profile, seed=seed, arrays=arrays,
         kwargs=dict(kwargs or {}), timeout=timeout, memory=memory, budget=budget, isolated=True if isolated is None else isolated,
-        device=device, fail_fast=fail_fast, sizes=tuple(sizes), regimes=tuple(regimes), result=result,
+        device=device, fail_fast=fail_fast, sizes=tuple(sizes), regimes=words_of(regimes), result=result,
         call=call, options=dict(options or {}), in_place=(in_place,) if isinstance(in_place, str) else tuple(in_place),
-        only=only, without=tuple(without), require=words_of(require), op=op if isinstance(op, str) else "",
+        only=only, without=words_of(without), require=words_of(require), op=op if isinstance(op, str) else "",
     )  # fmt: skip
     if isinstance(op, Op) and not in_table(op):
         raise UsageError(f"operation {op.name!r} is not in the table: name it as module:attribute")
@@ -183,6 +204,11 @@ def audited(
         if isinstance(ended, UsageError):
             refused.append(ended)
         if isinstance(ended, KeyboardInterrupt):
+            results[-1] = replace(results[-1], dtypes=(*told, *(unasked(form) for form in forms if form not in found)))
+            results += [
+                TargetResult(name_of(other), operation.name, tuple(map(unasked, forms)), own.record())
+                for other in targets[number + 1 :]
+            ]
             return AuditReport(tuple(results), describe(one.where for one in results), interrupted=True)
     if len(refused) == len(targets):
         raise refused[0]
@@ -207,7 +233,8 @@ def formats_of(op: str | Op, dtypes: Sequence[str] | None, settings: Settings) -
     """The names of the formats asked for; what cannot be asked raises ``UsageError`` before any target is opened."""
     operation = op_named(op)
     settings.checked().calling(operation)
-    forms = [format_named(name).name for name in dtypes or [d for d in DEFAULT_DTYPES if d in operation.formats]]
+    asked = words_of(dtypes) if isinstance(dtypes, str) else dtypes
+    forms = [format_named(name).name for name in asked or [d for d in DEFAULT_DTYPES if d in operation.formats]]
     for name in forms:
         operation.check_format(format_named(name))
     return forms
@@ -241,6 +268,11 @@ def _of_target(
 def unfinished(fmt: str, why: str) -> DtypeResult:
     """A result of which nothing could be had."""
     return DtypeResult(fmt, 0, 0.0, 0.0, {}, (), incomplete=(why,))
+
+
+def unasked(fmt: str) -> DtypeResult:
+    """The result of a format that an interruption came before."""
+    return unfinished(fmt, "not asked: interrupted before")
 
 
 def opened(target: str | Callable[..., Any], op: Op, settings: Settings) -> Candidate:

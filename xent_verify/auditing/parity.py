@@ -205,7 +205,7 @@ class _Compared:
             self._count(batch, (outcomes[0], outcomes[1]), (values[0], values[1]))
         total = sum(self.regimes.values(), Distances())
         differ = tuple(self._differ_in()) if self.calls else ()
-        missed = tuple(f"{why}: {count} call(s)" for why, count in sorted(self.missed.items()))
+        missed = tuple(f"{why}: {count} call{'s' * (count != 1)}" for why, count in sorted(self.missed.items()))
         regimes = dict(sorted(self.regimes.items()))
         a, b = (one.name for one in self.rungs)
         return DtypeParity(self.fmt, self.calls, total, regimes, a, b, self._farthest(), differ, missed)

@@ -91,7 +91,7 @@ class Walk:
 
     def left_out(self, ledger: Ledger) -> list[str]:
         """A line for each reason. That the usual time was not enough leaves the audit incomplete, which the ledger says."""
-        lines = [f"not asked ({why}, {count} call(s)" for why, count in sorted(self.skipped.items())]
+        lines = [f"not asked ({why}, {count} call{'s' * (count != 1)}" for why, count in sorted(self.skipped.items())]
         if not self.cut:
             return lines
         names = [

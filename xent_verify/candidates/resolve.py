@@ -18,6 +18,7 @@ from xent_verify.candidates.adapters import FOREIGN, Loaded
 from xent_verify.candidates.answers import raised
 from xent_verify.candidates.names import is_builtin, refuse_unfinished
 from xent_verify.core.failures import UnknownNameError, UsageError
+from xent_verify.core.outputs import state_of
 
 __all__ = ["load", "validate"]
 
@@ -69,28 +70,28 @@ def _builtin(target: str, op: str) -> Callable[..., Any]:
         raise UnknownNameError(f"implementation of {op}", target, names) from None
 
 
-_READ = "__read_by_xent_verify__"
-"""Marks modules that were read from a file here."""
-
-
 def _file_module(place: str) -> ModuleType:
     path = Path(place)
     if not path.is_file():
         raise UsageError(f"target file {place}: not found")
-    had = sys.modules.get(path.stem)
-    imported = had is not None and not hasattr(had, _READ)  # what was read here may have changed since
-    if had is not None and imported and path.samefile(getattr(had, "__file__", None) or "."):
+    had, state = sys.modules.get(path.stem), state_of(path)
+    same = had is not None and path.samefile(getattr(had, "__file__", None) or ".")
+    if had is not None and same and _LOADED.get(path.stem, state) == state:  # imported already, and not edited since
         return had
-    name = path.stem if had is None else f"_target_{path.stem}"  # targets may be called random.py
+    name = path.stem if had is None or same else f"_target_{path.stem}"  # targets may be called random.py
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UsageError(f"target file {place}: cannot be loaded as Python")
     module = importlib.util.module_from_spec(spec)
-    setattr(module, _READ, True)
     sys.modules[name] = module
     sys.path.insert(0, str(path.resolve().parent))
     _guarded(lambda: spec.loader.exec_module(module), place)  # type: ignore[union-attr]
+    _LOADED[name] = state
     return module
+
+
+_LOADED: dict[str, tuple[int, ...]] = {}
+"""Name of a module -> the state of its file when it was loaded here."""
 
 
 def _module(place: str) -> ModuleType:

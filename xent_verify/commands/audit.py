@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from xent_verify.commands.shared import deliver, json_option, out_option, progress, settings_options, status_of
+from xent_verify.commands.shared import (
+    Sectioned,
+    deliver,
+    json_option,
+    out_option,
+    progress,
+    settings_options,
+    status_of,
+)
 
 if TYPE_CHECKING:
     from xent_verify.verdict.settings import Settings
@@ -14,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.command(name="audit")
+@click.command(name="audit", cls=Sectioned)
 @click.argument("targets", nargs=-1, required=True)
 @click.option("--op", required=True, help="The operation the targets implement (see 'list ops'), or module:attribute.")
 @click.option(

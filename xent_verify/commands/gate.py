@@ -34,7 +34,7 @@ __all__ = ["command"]
 @out_option
 @click.option("--junit", default="", help="Write JUnit XML here.")
 @click.option("--sarif", default="", help="Write SARIF here.")
-@click.option("--markdown", default="", help="Write Markdown here, for a comment.")
+@click.option("--markdown", default="", help="Write Markdown here, for a comment on a pull request.")
 @click.option("--github", is_flag=True, help="Print annotations and append to $GITHUB_STEP_SUMMARY.")
 def command(
     config: str,
@@ -74,11 +74,12 @@ def command(
     with progress() as show, chdir(settings.folder):
         result = gate(settings, known, jobs=jobs, progress=show)
     when, to_stdout = " (before the update)" if update_baseline else "", json_to == "-"
+    verdict = _verdict(result, f"baseline {os.path.relpath(known_at)}{when}" if known else "no baseline")
     with finishing():
         try:
-            _tell(result, known, os.path.relpath(known_at) + when, to_stderr=to_stdout, updating=update_baseline)
+            _tell(result, known, verdict, to_stderr=to_stdout, updating=update_baseline)
         finally:  # also where nobody reads on
-            _write(result, outputs, folder, to_stdout=to_stdout, github=github)
+            _write(result, outputs, folder, verdict, to_stdout=to_stdout, github=github)
         if update_baseline:
             return _update(result, known_at, to_stderr=to_stdout)
     return result.status
@@ -99,7 +100,26 @@ def _writable(outputs: dict[str, Path], github: bool) -> None:
         click.echo("xent-verify: GITHUB_STEP_SUMMARY is not set: no step summary is written", err=True)
 
 
-def _tell(result: GateResult, known: tuple[Entry, ...], place: str, *, to_stderr: bool, updating: bool) -> None:
+def _verdict(result: GateResult, held: str) -> str:
+    """``gate FAILS: 2 new, 1 known; no baseline``."""
+    counts = {
+        word: sum(change.word == word for change in result.changes)
+        for word in ("new", "worse", "fallen", "improved", "stale")
+    }
+    verdict = {
+        0: "passes",
+        1: "FAILS",
+        3: "could not be completed",
+        5: "checked nothing of what is listed above" if result.unchecked else "has nothing to check: no [[target]]",
+        130: "was interrupted",
+    }
+    numbers = ", ".join(
+        [f"{count} {word}" for word, count in counts.items() if count or word == "new"] + [f"{result.known} known"]
+    )
+    return f"gate {verdict[result.status]}: {numbers}; {held}"
+
+
+def _tell(result: GateResult, known: tuple[Entry, ...], verdict: str, *, to_stderr: bool, updating: bool) -> None:
     """The findings that count in full, then what changed, then the verdict."""
     from xent_verify.gate.differences import without_changes
     from xent_verify.report import render_text
@@ -114,21 +134,7 @@ def _tell(result: GateResult, known: tuple[Entry, ...], place: str, *, to_stderr
     places = {entry.place for entry in known} - {place for place, _ in result.checked}
     if places:
         click.echo(f"{len(places)} target x dtype of the baseline not checked by this gate", err=to_stderr)
-    counts = {
-        word: sum(change.word == word for change in result.changes) for word in ("new", "worse", "fallen", "improved")
-    }
-    verdict = {
-        0: "passes",
-        1: "FAILS",
-        3: "could not be completed",
-        5: "checked nothing of what is listed above",
-        130: "was interrupted",
-    }
-    numbers = ", ".join(
-        [f"{count} {word}" for word, count in counts.items() if count or word == "new"] + [f"{result.known} known"]
-    )
-    held = f"baseline {place}" if known else "no baseline"
-    click.echo(f"gate {verdict[result.status]}: {numbers}; {held}", err=to_stderr)
+    click.echo(verdict, err=to_stderr)
     failing = [change for change in result.changes if change.fails]
     replayed = [change.entry.kind for change in failing if change.word in ("new", "worse")]
     if failing and not updating:
@@ -137,29 +143,35 @@ def _tell(result: GateResult, known: tuple[Entry, ...], place: str, *, to_stderr
         click.echo("update the baseline:  xent-verify gate --update-baseline    (review and commit it)", err=to_stderr)
 
 
-_RENDERERS = {"json": "to_json", "junit": "render_junit", "sarif": "render_sarif", "markdown": "render_markdown"}
+_RENDERERS = {"json": "to_json", "junit": "render_junit", "sarif": "render_sarif"}
 
 
-def _write(result: GateResult, outputs: dict[str, Path], folder: str, *, to_stdout: bool, github: bool) -> None:
+def _write(
+    result: GateResult, outputs: dict[str, Path], folder: str, verdict: str, *, to_stdout: bool, github: bool
+) -> None:
     from xent_verify import report as shown
     from xent_verify.report.github import command_line
 
+    stale = [change.line for change in result.changes if change.fails and change.word == "stale"]
+    told = [verdict, *stale]
     if to_stdout:
         write(shown.to_json(result.report), "-")
     for name, path in outputs.items():
-        render = getattr(shown, _RENDERERS[name])  # looked up when asked for: some need an extra
-        replace_output(render(result.report), path)
+        if name == "markdown":
+            replace_output(shown.render_comment(result.report, told), path)
+        else:
+            render = getattr(shown, _RENDERERS[name])  # looked up when asked for: some need an extra
+            replace_output(render(result.report), path)
     if folder:
         shown.save(result.report, Path(folder))
     if github:
         click.echo(shown.render_annotations(result.report), err=to_stdout, nl=False)
-        for change in result.changes:
-            if change.fails and change.word == "stale":
-                click.echo(command_line("error", change.line, title="xent-verify gate"), err=to_stdout)
+        for line in stale:
+            click.echo(command_line("error", line, title="xent-verify gate"), err=to_stdout)
         summary = os.environ.get("GITHUB_STEP_SUMMARY")
         if summary:
             with Path(summary).open("a", encoding="utf-8") as file:
-                file.write(shown.render_step_summary(result.report))
+                file.write(shown.render_step_summary(result.report, told))
 
 
 def _update(result: GateResult, path: Path, *, to_stderr: bool) -> int:

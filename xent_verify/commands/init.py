@@ -24,8 +24,12 @@ def command(package: str, out: str) -> int:
     xent-verify init my_package --out xent-verify.toml
     """
     from xent_verify.gate.scaffold import functions, package_folder, settings_text
+    from xent_verify.gate.settings_file import OWN_FILE, SHARED_FILE, has_table
 
     found = functions(package_folder(package))
+    shared = Path(out).absolute().with_name(SHARED_FILE)
+    if Path(out).name == OWN_FILE and has_table(shared):
+        raise UsageError(f"{SHARED_FILE} has [tool.xent-verify], which {OWN_FILE} would hide; --out names another file")
     try:
         with Path(out).open("x", encoding="utf-8") as file:
             file.write(settings_text(found))

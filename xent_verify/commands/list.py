@@ -26,7 +26,8 @@ def _ops() -> Rows:
 def _implementations() -> Rows:
     from xent_verify.implementations import IMPLEMENTATIONS
 
-    return [(f"{entry.op}.{entry.name}", f"{entry.family}: {entry.where_it_fails}") for entry in IMPLEMENTATIONS]
+    told = ((entry, f": {entry.where_it_fails}" if entry.where_it_fails else "") for entry in IMPLEMENTATIONS)
+    return [(f"{entry.op}.{entry.name}", f"{entry.family}{where}") for entry, where in told]
 
 
 def _regimes() -> Rows:

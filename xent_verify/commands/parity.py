@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from xent_verify.commands.shared import json_option, kwargs_of, names_of, progress, settings_options, write
+from xent_verify.commands.shared import Sectioned, json_option, kwargs_of, names_of, progress, settings_options, write
 from xent_verify.core.failures import UsageError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.command(name="parity")
+@click.command(name="parity", cls=Sectioned)
 @click.argument("a")
 @click.argument("b")
 @click.option("--op", required=True, help="The operation that both implement (see 'list ops'), or module:attribute.")

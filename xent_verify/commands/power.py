@@ -13,12 +13,12 @@ __all__ = ["command"]
 
 @click.command(name="power")
 @click.argument("check")
-@click.option("--op", "ops", default="", help="Operations, comma-separated. [default: all of the zoo]")
+@click.option("--op", "ops", default="", help="Operations, comma-separated. [default: all that have planted faults]")
 @click.option("--seed", default=0, show_default=True, help="Seed of the logits that allclose draws.")
 @click.option("--fail-under", default=0.0, show_default=True, help="Exit 1 when a smaller share of faults is caught.")
 @json_option("the trials as JSON")
 def command(check: str, ops: str, seed: int, fail_under: float, json_to: str) -> int:
-    """Run somebody's own CHECK over the zoo of faults: which would it let through?
+    """Run a CHECK of your own over planted faults: which ones does it let through?
 
     CHECK is allclose:rtol,atol, or module:function (file.py:function) called as check(candidate) or check(candidate, op),
     that returns whether the candidate passes (or raises if it does not).

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from xent_verify.commands.shared import deliver, json_option, settings_options, status_of
+from xent_verify.commands.shared import Sectioned, deliver, json_option, settings_options, status_of
 from xent_verify.core.failures import UsageError
 from xent_verify.core.interrupts import finishing
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.command(name="prove")
+@click.command(name="prove", cls=Sectioned)
 @click.argument("target")
 @click.option("--op", required=True, help="The operation the target implements (see 'list ops').")
 @click.option(

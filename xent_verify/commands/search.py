@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from xent_verify.commands.shared import deliver, json_option, out_option, settings_options, status_of
+from xent_verify.commands.shared import Sectioned, deliver, json_option, out_option, settings_options, status_of
 from xent_verify.core.failures import UsageError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.command(name="search")
+@click.command(name="search", cls=Sectioned)
 @click.argument("target")
 @click.option("--op", required=True, help="The operation the target implements (see 'list ops').")
 @click.option("--evaluations", default=100_000, show_default=True, help="Rows to breed, per dtype.")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from xent_verify.verdict.settings import Settings
 
 __all__ = [
+    "Sectioned",
     "checked_place",
     "deliver",
     "json_option",
@@ -102,7 +103,10 @@ _CALLED = [
     click.option("--in-place", multiple=True, help="An input that the target overwrites by contract."),
     click.option("--only", default="", help="Calls it is built for, such as 'n <= 65536, contiguous, index labels'."),
     click.option(
-        "--device", default="cpu", show_default=True, help="Where arrays of torch, JAX, TensorFlow or CuPy lie: cuda, …"
+        "--device",
+        default="cpu",
+        show_default=True,
+        help="Where arrays of torch, JAX, TensorFlow or CuPy lie, such as cuda.",
     ),
     click.option("--timeout", default=10.0, show_default=True, help="Seconds allowed for one call."),
     click.option("--memory", default=0, help="MB allowed to a target. [default: 3/4 of the machine's, at most 8192]"),
@@ -128,6 +132,29 @@ _NAMES = (
     "regimes", "fail_fast", "result", "call", "options", "in_place", "only", "without",
     "require", "budget",
 )  # fmt: skip
+
+
+_SECTIONS = {
+    "What is asked": (
+        "op", "grad", "dtypes", "profile", "sizes", "regimes", "without", "only", "seed", "open_seed", "budget"
+    ),
+    "How the target is called": (
+        "arrays", "device", "kwargs", "call", "result", "options", "in_place", "timeout", "memory", "in_process"
+    ),
+    "What counts as wrong": ("policy", "special", "flush", "require", "fail_fast"),
+}  # fmt: skip
+
+
+class Sectioned(click.Command):
+    """A verb with so many options that its help lists them under headings."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """One section for each heading, and one for the rest."""
+        rows = {str(one.name): row for one in self.get_params(ctx) if (row := one.get_help_record(ctx))}
+        sections = {title: [rows.pop(name) for name in names if name in rows] for title, names in _SECTIONS.items()}
+        for title, found in {**sections, "Output and the rest": list(rows.values())}.items():
+            with formatter.section(title):
+                formatter.write_dl(found)
 
 
 def names_of(text: str) -> tuple[str, ...]:

@@ -191,6 +191,8 @@ def render(explanation: Explanation, *, color: bool | None = None, width: int | 
                 made.print(table)
             for line in _losses(answers):
                 made.print(Text(line))
+    if any(not answer.bound_ratio <= 1 for answer in explanation.answers):
+        made.print(Text("✗ beyond the limit that sound algorithms keep for this row (policy standard)", style="dim"))
     return written(made)
 
 

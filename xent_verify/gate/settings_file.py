@@ -23,7 +23,16 @@ from xent_verify.ops import op_named
 from xent_verify.verdict.policies import parse_policy
 from xent_verify.verdict.requirements import words_of
 
-__all__ = ["GateSettings", "GateTarget", "Relative", "find_settings", "read_settings"]
+__all__ = [
+    "OWN_FILE",
+    "SHARED_FILE",
+    "GateSettings",
+    "GateTarget",
+    "Relative",
+    "find_settings",
+    "has_table",
+    "read_settings",
+]
 
 OWN_FILE = "xent-verify.toml"
 SHARED_FILE = "pyproject.toml"
@@ -142,11 +151,15 @@ def find_settings(start: Path) -> Path:
         own, shared = folder / OWN_FILE, folder / SHARED_FILE
         if own.is_file():
             return own
-        if shared.is_file():
-            tool = read_toml(shared).fields.get("tool")
-            if isinstance(tool, dict) and "xent-verify" in tool:
-                return shared
+        if has_table(shared):
+            return shared
     raise UsageError(f"no {OWN_FILE} and no [tool.xent-verify] in {SHARED_FILE} here: 'xent-verify init' writes one")
+
+
+def has_table(shared: Path) -> bool:
+    """Whether a pyproject.toml is there and has settings of the gate."""
+    tool = read_toml(shared).fields.get("tool") if shared.is_file() else None
+    return isinstance(tool, dict) and "xent-verify" in tool
 
 
 def read_settings(path: Path, *, profile: str = "", seed: int | None = None, policy: str = "") -> GateSettings:

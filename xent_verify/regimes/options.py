@@ -131,6 +131,17 @@ def _vectors(
                 yield _call(context, x, {}, options, matrix)
 
 
+def _odd(context: Context, name: str, values: Sequence[Value], single: dict[str, Value]) -> Iterator[Batch | None]:
+    """An option's first values beside NaN and infinities, on telling rows, and masks on low ones."""
+    draw = context.draw
+    for make in values:
+        for logits in (_spoiled(draw, _logits(draw, 5, 5)), draw.narrow(telling(draw, 9, 5, masked=False)[0])):
+            yield _call(context, logits, {}, _defining(context, {**single, name: make}))
+        if context.op.options[name].kind == "mask":  # below the finite numbers that stand for -inf
+            low = max(min(_LEVELS), draw.lowest / 4) + 3.0 * draw.rng.standard_normal((5, 5))
+            yield _call(context, draw.narrow(low), {}, _defining(context, {**single, name: make}))
+
+
 def alone(context: Context) -> Iterator[Batch]:
     """No option at all; then each notable value of each option, on larger calls any, and each form of the second input."""
     return _defined(_alone(context))
@@ -152,12 +163,7 @@ def _alone(context: Context) -> Iterator[Batch | None]:
         for place, make in enumerate(values):
             for form in [single, {}] if place < 4 and not quick else [({}, single)[place % 2]]:
                 yield _call(context, _logits(draw, 5, 5), {}, _defining(context, {**form, name: make}))
-        for make in values[:2]:
-            for logits in (_spoiled(draw, _logits(draw, 5, 5)), draw.narrow(telling(draw, 9, 5, masked=False)[0])):
-                yield _call(context, logits, {}, _defining(context, {**single, name: make}))
-            if context.op.options[name].kind == "mask":  # below the finite numbers that stand for -inf
-                low = max(min(_LEVELS), draw.lowest / 4) + 3.0 * draw.rng.standard_normal((5, 5))
-                yield _call(context, draw.narrow(low), {}, _defining(context, {**single, name: make}))
+        yield from _odd(context, name, values[:2], single)
         yield from _repeated(context, name, values)
         yield from _larger(context, name, values, (single,) if rare else (single, {}))
         yield from _vectors(context, name, values, (single, {}))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from xent_verify.report.files import Saved, save
     from xent_verify.report.frames import elements_frame, findings_frame, regime_frame, summary_frame
-    from xent_verify.report.github import render_annotations, render_step_summary
+    from xent_verify.report.github import render_annotations, render_comment, render_step_summary
     from xent_verify.report.html import render_html
     from xent_verify.report.json import from_json, read_report, to_json
     from xent_verify.report.junit import render_junit
@@ -29,6 +29,7 @@ __all__ = [
     "read_report",
     "regime_frame",
     "render_annotations",
+    "render_comment",
     "render_finding",
     "render_findings",
     "render_html",
@@ -57,6 +58,7 @@ _HOME = {
     "render_markdown": "markdown",
     "render_text": "text",
     "render_annotations": "github",
+    "render_comment": "github",
     "render_junit": "junit",
     "render_sarif": "sarif",
     "render_step_summary": "github",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
@@ -55,10 +56,16 @@ def save(report: Report, place: str | os.PathLike[str]) -> Saved:
     return Saved(tuple(paths), tuple(skipped))
 
 
+_FILE_NAME = re.compile(r"\.[a-z]{2,4}")
+"""A suffix as names of files have it; a folder of such a name is given with a slash behind it."""
+
+
 def check(place: str | os.PathLike[str]) -> None:
     """Refuse, before the work, a place that ``save`` could not write to: closed, or of a kind that needs a package."""
     root = Path(place)
     if root.suffix not in SINGLE or root.is_dir():
+        if _FILE_NAME.fullmatch(root.suffix) and not root.is_dir() and not str(place).endswith(("/", os.sep)):
+            raise UsageError(f"{place}: a report is a folder or one of {' '.join(SINGLE)}, not {root.suffix}")
         check_folder(root)
         return
     for package in SINGLE[root.suffix].needs:

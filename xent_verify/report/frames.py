@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xent_verify.core.enclosure import TIERS
-from xent_verify.core.kinds import CLASSES, KINDS
+from xent_verify.core.kinds import CLASSES
 from xent_verify.core.model import DtypeResult, Example, Finding, RegimeResult, Report, TargetResult
 from xent_verify.report.words import call_text, class_text, classes_text, coverage, policies_differ, verdict
 from xent_verify.verdict.measure import ERROR_EDGES, MAGNITUDE_EDGES
@@ -106,11 +106,10 @@ def elements_frame(report: Report) -> pd.DataFrame:
 
 
 def class_columns(report: Report) -> list[str]:
-    """Classes to show: the usual ones first, then whatever else was counted."""
+    """Every class, whatever was counted, so that tables of different results have the same columns; then unknown ones."""
+    named = [name for name in CLASSES if name != "ok"]
     seen = {name for _, result in _results(report) for name, count in result.classes.items() if count}
-    shown = [name for name, kind in KINDS.items() if kind.shown]
-    known = [name for name in KINDS if name in seen and name not in shown]
-    return [*shown, *known, *sorted(seen - set(known) - set(shown))]
+    return [*named, *sorted(seen - {*named, "ok"})]
 
 
 def row_classes(row: Mapping[str, Any]) -> str:

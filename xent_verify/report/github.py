@@ -1,8 +1,8 @@
-"""GitHub Actions: annotations (ten a step are shown) and a step summary (rejected above 1 MiB)."""
+"""GitHub Actions: annotations (ten a step are shown), a step summary (rejected above 1 MiB), a comment (65,536 characters)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from xent_verify.core.kinds import KINDS
 from xent_verify.core.model import Defect, DtypeResult, Report, TargetResult
@@ -11,10 +11,23 @@ from xent_verify.report.places import Placed, placed, source_file, source_line
 from xent_verify.report.safe import code, markdown, readable
 from xent_verify.report.words import MARKS, call_text, headline, shortened, verdict
 
-__all__ = ["ANNOTATIONS", "REPLAY", "SUMMARY_BYTES", "command_line", "render_annotations", "render_step_summary"]
+__all__ = [
+    "ANNOTATIONS",
+    "COMMENT_BYTES",
+    "COMMENT_MARK",
+    "REPLAY",
+    "SUMMARY_BYTES",
+    "command_line",
+    "render_annotations",
+    "render_comment",
+    "render_step_summary",
+]
 
 ANNOTATIONS = 10
 SUMMARY_BYTES = 1_000_000
+COMMENT_BYTES = 65_000
+COMMENT_MARK = "<!-- xent-verify gate -->"
+"""The first line of a comment: by it a later run finds the comment that it replaces."""
 _MESSAGE_LENGTH = 2000
 
 
@@ -38,14 +51,27 @@ def render_annotations(report: Report) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def render_step_summary(report: Report) -> str:
-    """Markdown for $GITHUB_STEP_SUMMARY: verdict, classes, what fails and how to see it again; the rest as far as it fits."""
+def render_step_summary(report: Report, told: Sequence[str] = ()) -> str:
+    """Markdown for $GITHUB_STEP_SUMMARY: verdict, classes, what fails and how to see it again; the rest as far as it fits.
+
+    ``told`` are lines of the gate's own: its verdict, and the known defects that are gone.
+    """
     report = readable(report)
-    head = "\n\n".join([f"## xent-verify: {headline(report)}", *_matrices(report), *_failing(report)]) + "\n"
+    head = _head(report, told)
     findings = render_findings(report) if report.findings else ""
     folded = [("All figures", render_markdown(report)), *([("Findings", findings)] if findings else [])]
     whole = head + "".join(f"\n<details><summary>{name}</summary>\n\n{text}\n</details>\n" for name, text in folded)
-    return whole if len(whole.encode()) <= SUMMARY_BYTES else _cut(head)
+    return whole if len(whole.encode()) <= SUMMARY_BYTES else _cut(head, SUMMARY_BYTES, more=True)
+
+
+def render_comment(report: Report, told: Sequence[str] = ()) -> str:
+    """Markdown for a comment on a pull request or a merge request: what leads the step summary, after ``COMMENT_MARK``."""
+    return _cut(f"{COMMENT_MARK}\n{_head(readable(report), told)}", COMMENT_BYTES)
+
+
+def _head(report: Report, told: Sequence[str]) -> str:
+    lines = ["\n".join(f"- {markdown(line)}" for line in told)] if told else []
+    return "\n\n".join([f"## xent-verify: {headline(report)}", *lines, *_matrices(report), *_failing(report)]) + "\n"
 
 
 def _matrices(report: Report) -> Iterator[str]:
@@ -93,10 +119,15 @@ REPLAY = "xent-verify gate --json gate.json; xent-verify replay gate.json --kind
 """Two commands that show one finding of a gate in all digits."""
 
 
-def _cut(text: str) -> str:
-    note = "\n\nCut here: the whole report is in the saved files.\n"
-    kept = text.encode()[: SUMMARY_BYTES - len(note.encode())].decode(errors="ignore")
-    return (kept if kept == text else kept[: kept.rfind("\n")]) + note
+_NOTE = "\n\nCut here: the whole report is in the saved files.\n"
+
+
+def _cut(text: str, limit: int, *, more: bool = False) -> str:
+    """At most ``limit`` bytes: whole lines, and a note where some, or what was to follow (``more``), are left out."""
+    if len(text.encode()) > limit - len(_NOTE):
+        kept = text.encode()[: limit - len(_NOTE)].decode(errors="ignore")
+        return kept[: kept.rfind("\n")] + _NOTE
+    return text + _NOTE if more else text
 
 
 def command_line(command: str, message: str, **properties: str) -> str:

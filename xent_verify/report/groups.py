@@ -7,7 +7,7 @@ from xent_verify.core.model import Report
 from xent_verify.implementations import IMPLEMENTATIONS
 from xent_verify.report.words import verdict
 
-__all__ = ["verdict_by_group"]
+__all__ = ["as_designed", "verdict_by_group"]
 
 _LIBRARIES, _STABLE, _NAIVE, _OTHERS = "released libraries", "stable forms", "naive forms", "other targets"
 _GROUPS = (_LIBRARIES, _STABLE, _NAIVE, _OTHERS)
@@ -18,6 +18,20 @@ def verdict_by_group(report: Report) -> tuple[str, ...]:
 
     This package's naive implementations are there to fail; a failure of theirs is no surprise.
     """
+    found = _groups(report)
+    return tuple(_line(name, found[name]) for name in _GROUPS if found.get(name))
+
+
+def as_designed(report: Report) -> bool:
+    """Whether something fails, and only what is naive by design, beside other targets that were audited to their end."""
+    found = _groups(report)
+    naive = found.pop(_NAIVE, [])
+    others = [verdict for verdicts in found.values() for verdict in verdicts]
+    return "fail" in naive and bool(others) and not {"fail", "incomplete", "unchecked"} & {*others}
+
+
+def _groups(report: Report) -> dict[str, list[str]]:
+    """Group -> the verdicts on its targets, one for each format."""
     families = {(entry.op, entry.name): entry.family for entry in IMPLEMENTATIONS}
     released = {(entry.op, entry.target) for entry in LIBRARIES}
     found: dict[str, list[str]] = {}
@@ -25,7 +39,7 @@ def verdict_by_group(report: Report) -> tuple[str, ...]:
         key = (target.op, target.target)
         own = {"naive": _NAIVE, "stable": _STABLE}.get(families.get(key, ""), _OTHERS)
         found.setdefault(_LIBRARIES if key in released else own, []).extend(map(verdict, target.dtypes))
-    return tuple(_line(name, found[name]) for name in _GROUPS if found.get(name))
+    return found
 
 
 def _line(name: str, verdicts: list[str]) -> str:

@@ -22,7 +22,7 @@ from xent_verify.core.enclosure import TIERS
 from xent_verify.core.kinds import KINDS, rank
 from xent_verify.core.model import DtypeResult, Finding, RegimeResult, Report, TargetResult
 from xent_verify.report import frames, plots, words
-from xent_verify.report.groups import verdict_by_group
+from xent_verify.report.groups import as_designed, verdict_by_group
 from xent_verify.report.json import as_json
 from xent_verify.report.safe import readable
 from xent_verify.report.svg import inline
@@ -108,11 +108,12 @@ def _page(report: Report, drawn: Sequence[plots.Drawing], budget: Budget, alone:
             groups=verdict_by_group(report),
             style=Markup(_resource("report.css")),  # noqa: S704  our own style sheet
             caveats=_caveats(report),
+            unasked=_unasked(report),
             observed=_observed(report),
             ops=list(frames.tables(report).items()),
             figures_open=sum(len(target.dtypes) for target in report.targets) <= _FEW,
             changed=any(result.change for target in report.targets for result in target.dtypes),
-            verdict=words.verdict_of(report),
+            verdict="known" if as_designed(report) else words.verdict_of(report),
             known=[item for item in told if item.finding.label == "known"],
             fails=[item for item in told if item.finding.severity == "fail"],
             failures=_failures(told),
@@ -190,11 +191,14 @@ def _failures(told: Sequence[Told]) -> list[tuple[Told, list[Told]]]:
 
 
 def _caveats(report: Report) -> list[str]:
-    """What makes a pass worth less."""
+    """Why the audit is not complete."""
+    interrupted = "The audit was interrupted: the report holds what had been measured until then."
+    return [*([interrupted] if report.interrupted else []), *report.incomplete]
+
+
+def _unasked(report: Report) -> list[str]:
+    """What was not checked, or was checked under an assumption."""
     lines = _shared(report, lambda result: (*result.unasked, *_missed(result)))
-    lines = [f"Not completed: {line}" for line in report.incomplete] + lines
-    if report.interrupted:
-        lines.insert(0, "The audit was interrupted: the report holds what had been measured until then.")
     if any(result.classes.get("flushed", 0) for target in report.targets for result in target.dtypes):
         lines.append("Subnormal results were flushed to zero; the setting “flush” says whether that fails.")
     return lines

@@ -121,14 +121,14 @@ def _cells(row: Any) -> list[Text]:
 
 def _known(defect: Defect) -> Text:
     """A defect that the baseline excuses, in a line."""
-    text = Text("KNOWN ", style=_STYLES["known"])
+    text = Text().append("KNOWN ", style=_STYLES["known"])
     text.append(" + ".join(defect.kinds), style="bold")
     text.append(f"  {defect.target} · {defect.op} · {', '.join(defect.found)}", style="dim")
     return text.append(f": {defect.finding.diagnosis or defect.finding.message}\n")
 
 
 def _finding(finding: Finding, where: str) -> Text:
-    text = Text(f"{finding.label.upper()} ", style=_STYLES[finding.label])
+    text = Text().append(f"{finding.label.upper()} ", style=_STYLES[finding.label])
     text.append(f"{finding.kind}", style="bold")
     text.append(f"  {where}\n", style="dim")
     text.append(f"  {finding.text}\n")

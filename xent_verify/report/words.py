@@ -19,6 +19,7 @@ from xent_verify.core.model import DtypeResult, Example, Finding, RegimeResult, 
 __all__ = [
     "ILL_CONDITIONED_LEGEND",
     "MARKS",
+    "apart_text",
     "array_text",
     "bits_text",
     "call_text",
@@ -26,7 +27,6 @@ __all__ = [
     "classes_text",
     "count_text",
     "coverage",
-    "digits_text",
     "error_text",
     "example_lines",
     "examples",
@@ -38,7 +38,6 @@ __all__ = [
     "maximum_text",
     "number_text",
     "padded",
-    "plain_text",
     "policies_differ",
     "proved_text",
     "quantile_text",
@@ -297,14 +296,14 @@ def shortened(text: str, limit: int = 80) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def plain_text(value: float) -> str:
-    """A value to nine digits."""
-    return f"{value:.9g}"
-
-
-def digits_text(digits: str) -> str:
-    """The first nine digits of a true value given to 30."""
-    return f"{Decimal(digits):.9g}" if _DIGITS.fullmatch(digits) else digits
+def apart_text(example: Example) -> tuple[str, str]:
+    """The true and the observed value to nine digits, or to as many as it takes to tell them apart."""
+    true, observed = example.true_digits, float(example.observed)
+    if not _DIGITS.fullmatch(true) or not math.isfinite(observed):
+        return (f"{Decimal(true):.9g}" if _DIGITS.fullmatch(true) else true), f"{observed:.9g}"
+    values = Decimal(true), Decimal(observed)
+    shown = [(f"{values[0]:.{digits}g}", f"{values[1]:.{digits}g}") for digits in range(9, 30)]
+    return next((pair for pair in shown if Decimal(pair[0]) != Decimal(pair[1])), shown[0])
 
 
 def lengths_text(result: DtypeResult) -> str:

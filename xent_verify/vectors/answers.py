@@ -55,7 +55,7 @@ def _complete(path: Path, given: Mapping[str, Any], cases: Mapping[str, Case]) -
     missing, unknown = [name for name in cases if name not in given], [name for name in given if name not in cases]
     if missing:
         found = f"has no answer to {len(missing)} of {len(cases)} cases: {_some(missing)}"
-        raise fault(str(path), "answers", found, "complete (null for what is not offered)")
+        raise fault(str(path), "answers", found, "complete (null for what is not offered, in .npz the array False)")
     if unknown:
         found = f"has {len(unknown)} answers to cases that the vectors do not have: {_some(unknown)}"
         raise fault(str(path), "answers", found, "")
@@ -66,7 +66,7 @@ def _some(names: list[str]) -> str:
 
 
 def _outcome(path: Path, case: Case, answer: Any) -> Outcome | None:
-    if answer is None:
+    if answer is None or (isinstance(answer, np.ndarray) and answer.dtype == np.bool_ and not answer.any()):
         return None
     if isinstance(answer, dict) and isinstance(answer.get("error"), str):
         return Raised("Error", answer["error"])

@@ -243,10 +243,10 @@ class Ledger:
             entry = self.entries.pop(key)
             entry.severity, entry.hit = "warn", replace(entry.hit, severity="warn")
             self.entries["timeout", "warn", entry.raised] = entry
-            self.lost.say(f"{why}: {entry.count} call(s) of {', '.join(sorted(entry.regimes))}")
+            self.lost.say(f"{why}: {entry.count} call{'s' * (entry.count != 1)} of {', '.join(sorted(entry.regimes))}")
             late -= entry.count
         if late > 0:
-            self.lost.say(f"{why}: {late} call(s) that were to be compared with others")
+            self.lost.say(f"{why}: {late} call{'s' * (late != 1)} that were to be compared with others")
 
     def close(
         self,

@@ -118,7 +118,7 @@ class Patience:
     def notes(self) -> list[str]:
         """A line for each regime that was cut short."""
         return [
-            f"not asked (after repeated crashes or timeouts): {regime}, {count} call(s)"
+            f"not asked (after repeated crashes or timeouts): {regime}, {count} call{'s' * (count != 1)}"
             for regime, count in sorted(self._left_out.items())
         ]
 
