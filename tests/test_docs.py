@@ -35,6 +35,7 @@ ELSEWHERE = {
     "./softmax vectors": "a compiler: tests/test_vectors.py has it",
     "node examples/judges": "Node.js: tests/test_vectors.py has it",
     "pytest -m slow": "takes hours: whoever changes truth runs it",
+    "pytest --xent": "a suite of its own: tests/test_pytest_plugin.py has one",
 }
 """Beginnings of commands that are not run here, and why."""
 

@@ -104,6 +104,19 @@ def test_options_and_mistakes(suite: pytest.Pytester) -> None:
     suite.runpytest_subprocess(*OPTIONS, "--xent-seed", "3", "--xent-profile", "quik").assert_outcomes(passed=1)
 
 
+def test_the_gates_settings_are_tests_that_k_chooses(suite: pytest.Pytester) -> None:
+    """With --xent one test for each target and format, against the baseline; without it none."""
+    tables = "".join(f'[[target]]\ntarget = "losses.py:{name}"\n' for name in ("stable", "naive"))
+    top = 'op = "softmax"\ndtypes = ["float32", "float64"]\nisolated = false\n'
+    suite.makefile(".toml", **{"xent-verify": top + tables})
+    result = suite.runpytest_subprocess(*OPTIONS, "--xent", "-v", "-k", "float32")
+    result.assert_outcomes(passed=1, failed=1, deselected=2)
+    text = result.stdout.str()
+    for words in ("xent-verify.toml::losses.py:naive-softmax-float32", "x = [89]", "new: nan losses.py:naive"):
+        assert words in text, words
+    suite.runpytest_subprocess(*OPTIONS).assert_outcomes()
+
+
 def test_under_xdist(suite: pytest.Pytester) -> None:
     """Two workers, one test each."""
     pytest.importorskip("xdist")

@@ -7,12 +7,15 @@
         xent_audit(my_softmax, op="softmax")
 
 Arguments of the call win over those of the marker, the closest marker over outer ones, and both over the options.
+
+``pytest --xent xent-verify.toml`` collects the gate's settings: one test for each target and format.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import chdir
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +26,9 @@ from xent_verify.core.outputs import replace_file
 if TYPE_CHECKING:
     from xent_verify.auditing.audit import AuditReport
     from xent_verify.core.failures import UsageError
+    from xent_verify.gate.settings_file import GateSettings
 
-__all__ = ["NotAccurateError", "pytest_addoption", "pytest_configure", "xent_audit"]
+__all__ = ["NotAccurateError", "pytest_addoption", "pytest_collect_file", "pytest_configure", "xent_audit"]
 
 _SHOWN = 3
 _PROFILE = "quick"
@@ -39,16 +43,73 @@ class NotAccurateError(AssertionError):
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The two options."""
+    """The three options."""
     group = parser.getgroup("xent-verify")
     group.addoption("--xent-profile", default=_PROFILE, help="how much xent_audit tries: quick, standard or deep")
     group.addoption("--xent-seed", type=int, default=0, help="seed of xent_audit's generators")
+    group.addoption("--xent", action="store_true", help="collect xent-verify.toml: a test for each target and format")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker."""
     text = "xent(op, dtypes, policy, ...): defaults for the fixture xent_audit (options of xent_verify.audit)"
     config.addinivalue_line("markers", text)
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """With ``--xent`` the gate's settings are a file of tests."""
+    if file_path.name == "xent-verify.toml" and parent.config.getoption("--xent"):
+        found: pytest.Collector = _Settings.from_parent(parent, path=file_path)
+        return found
+    return None
+
+
+class _Settings(pytest.File):
+    """The settings of a gate."""
+
+    def collect(self) -> Iterable[pytest.Item]:
+        from dataclasses import replace
+
+        from xent_verify.auditing.audit import formats_of
+        from xent_verify.gate.settings_file import read_settings
+
+        settings = read_settings(self.path)
+        for target in settings.targets:
+            for form in formats_of(target.op, target.dtypes, target.settings):
+                one = replace(settings, targets=(replace(target, dtypes=(form,)),))
+                yield _Entry.from_parent(self, name=f"{target.target}-{target.op}-{form}", settings=one)
+
+
+class _Entry(pytest.Item):
+    """One target in one format, held against the baseline."""
+
+    def __init__(self, *, settings: GateSettings, **others: Any) -> None:
+        super().__init__(**others)
+        self.settings = settings
+
+    def runtest(self) -> None:
+        from xent_verify.gate.baseline import read_baseline
+        from xent_verify.gate.gate import gate
+        from xent_verify.report import render_text
+        from xent_verify.report.words import headline
+
+        with chdir(self.settings.folder):
+            result = gate(self.settings, read_baseline(self.settings.baseline.absolute()))
+        if result.interrupted:
+            raise KeyboardInterrupt
+        if result.status:
+            changes = "\n".join(change.line for change in result.changes)
+            text = f"{headline(result.report)}\n\n{render_text(result.report, color=False, width=120)}{changes}"
+            raise NotAccurateError(text, result.report)
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """The findings, without this plugin's own stack."""
+        return (
+            str(excinfo.value) if isinstance(excinfo.value, NotAccurateError) else super().repr_failure(excinfo, style)
+        )
+
+    def reportinfo(self) -> tuple[Path, int | None, str]:
+        return self.path, None, self.name
 
 
 @pytest.fixture

@@ -27,14 +27,13 @@ def command(package: str, out: str) -> int:
     from xent_verify.gate.settings_file import OWN_FILE, SHARED_FILE, has_table
 
     found = functions(package_folder(package))
-    shared = Path(out).absolute().with_name(SHARED_FILE)
-    if Path(out).name == OWN_FILE and has_table(shared):
-        raise UsageError(f"{SHARED_FILE} has [tool.xent-verify], which {OWN_FILE} would hide; --out names another file")
     try:
         with Path(out).open("x", encoding="utf-8") as file:
             file.write(settings_text(found))
     except FileExistsError:
         raise UsageError(f"{out}: is there already and is not overwritten; --out names another file") from None
+    if Path(out).name == OWN_FILE and has_table(Path(out).absolute().with_name(SHARED_FILE)):
+        click.echo(f"xent-verify: {OWN_FILE} hides [tool.xent-verify] of {SHARED_FILE}: keep one of them", err=True)
     for one in found:
         click.echo(f"{one.op}: {one.target}" + (f" (left out: {one.doubt})" if one.doubt else ""))
     listed = sum(not one.doubt for one in found)
