@@ -542,6 +542,14 @@ def test_weights_whose_sum_overflows_or_cancels_divide_a_mean() -> None:
     assert np.isfinite(mixed.rounded("float64"))
 
 
+@pytest.mark.parametrize(("op", "true"), [("nll", 0.0), ("cross_entropy", np.nan)])
+def test_nan_at_another_class_counts_where_a_softmax_is_taken(op: str, true: float) -> None:
+    """Beside a weight of 0, too; given log-probabilities are taken one by one."""
+    x, weight = np.array([[np.nan, -1.0]], np.float32), np.array([1, 0], np.float32)
+    found = reference(op, x, [1], weight=weight, reduction="none").rounded("float32")
+    np.testing.assert_array_equal(found, np.array([true], np.float32))
+
+
 def test_the_sweep_against_arb_runs() -> None:
     """``benchmarks/containment.py``, small: two operations in every format that they define."""
     sweep = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "containment.py"))["main"]

@@ -56,8 +56,14 @@ def _coefficients(a: Arithmetic, row: RowInputs, classes: int, target: Any) -> l
     return single if share.is_zero else single + [(c, scale(c) * share) for c in range(classes)]
 
 
-def composed(log_softmax: Form) -> Callable[..., Any]:
-    """Coefficients times stored -log p, and ``lse_square_scale`` squares of the logsumexp, of capped logits."""
+def composed(log_softmax: Form, *, given: bool = False) -> Callable[..., Any]:
+    """Coefficients times stored -log p, and ``lse_square_scale`` squares of the logsumexp, of capped logits.
+
+    ``given``: the log-probabilities are inputs, so that those of other classes than the label's may hold anything.
+    """
+
+    def defined(a: Any, losses: Any, loss: Any) -> Any:
+        return loss if given else undefined_stays(a, losses, loss)
 
     def run(
         a: Any,
@@ -82,14 +88,14 @@ def composed(log_softmax: Form) -> Callable[..., Any]:
         if not a.is_labels(target):
             q = target * (1 - label_smoothing) + share if smooth else target
             q = q * weight if weight is not None else q
-            loss = undefined_stays(a, losses, a.sum(a.weigh(q, losses)))
+            loss = defined(a, losses, a.sum(a.weigh(q, losses)))
             return a.reduce(loss + penalty() if penalized else loss, a.count(losses), reduction)
         live = target != ignore_index
         labels = np.where(live, target, 0)
         loss, divisor = a.take(losses, labels), int(np.count_nonzero(live))
         if weight is not None:
             counted = a.take(weight, labels)
-            loss, divisor = undefined_stays(a, losses, a.weigh(counted, loss)), a.total(a.where(live, counted, 0))
+            loss, divisor = defined(a, losses, a.weigh(counted, loss)), a.total(a.where(live, counted, 0))
         if smooth:
             every = a.weigh(weight, losses) if weight is not None else losses
             loss = a.weigh(1 - label_smoothing, loss) + share * a.sum(every)
