@@ -198,3 +198,12 @@ def test_a_nan_to_ignore_does_not_hide_that_a_mean_is_undefined() -> None:
     logits = [[0.0, 0.0, 0.0], [0.0, np.nan, 0.0], [np.inf, 0.0, 0.0]]
     batch = loss(logits, [0, -100, 2], {"weight": np.array([1.0, 0.0, 0.0], np.float32)})
     assert "nan_hidden" not in verdict(batch, np.log(3.0)).kinds()
+
+
+def test_a_sign_of_an_infinite_loss_is_not_asked_of_a_target_that_is_no_probability() -> None:
+    """-y log s(x) - (1 - y) log s(-x) at x = -inf: infinities of both signs, where y < 0."""
+    inputs = {"logits": np.array([-np.inf], np.float32), "target": np.array([-0.5], np.float32)}
+    batch = Batch("binary_cross_entropy_with_logits", "float32", "", inputs, {"reduction": "none"})
+    assert not verdict(batch, [np.inf]).kinds()
+    inside = replace(batch, inputs={**inputs, "target": np.array([0.5], np.float32)})
+    assert verdict(inside, [-np.inf]).kinds()

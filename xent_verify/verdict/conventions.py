@@ -247,11 +247,21 @@ def _smoothed(op: Op, batch: Batch, observed: FloatArray, truth_hi: FloatArray) 
 
 
 def _infinite_logits(op: Op, batch: Batch, observed: FloatArray, truth_hi: FloatArray) -> list[Situation]:
-    """NaN of a loss of single numbers at an infinite one, where its limit is 0 or infinite: max(x, 0) - x y is inf - inf."""
+    """NaN of a loss of single numbers at an infinite one, where its limit is 0 or infinite: max(x, 0) - x y is inf - inf.
+
+    An infinity of either sign where the target is no probability: the terms are infinities of both signs.
+    """
     where = np.isinf(batch.x.astype(np.float64))
     whole = str(op.option(batch, "reduction")) != "none"
     mask = (where.any() if whole else where) & np.isnan(observed) & ~np.isnan(truth_hi)
-    return [Situation("infinite logit", mask, ("nan",))] if mask.any() else []
+    found = [Situation("infinite logit", mask, ("nan",))] if mask.any() else []
+    name = op.named("probabilities")
+    if name:
+        y = batch.inputs[name].astype(np.float64)
+        odd = where & ((y < 0) | (y > 1))
+        mask = (odd.any() if whole else odd) & np.isinf(observed) & np.isinf(truth_hi) & (observed != truth_hi)
+        found += [Situation("no softmax", mask, ("inf",))] if mask.any() else []
+    return found
 
 
 def _any_live(batch: Batch) -> bool:
