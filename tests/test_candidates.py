@@ -154,3 +154,23 @@ def test_a_candidate_sees_arrays_as_they_lie(layout: str) -> None:
         seen.clear()
         np.testing.assert_allclose(candidate(given), 0.25)
     assert seen == [layouts.layout_of(given)]
+
+
+def test_rows_that_are_answered_in_one_buffer_are_kept_apart() -> None:
+    """A function of single rows that writes each answer to the same memory."""
+    held: dict[int, np.ndarray] = {}
+
+    def softmax(x: np.ndarray) -> np.ndarray:
+        if x.ndim != 1:
+            raise ValueError("one row")
+        out = held.setdefault(len(x), np.empty_like(x))
+        e = np.exp(x - x.max())
+        out[:] = e / e.sum()
+        return out
+
+    x = np.array([[0.0, 1.0], [3.0, 0.0], [0.0, 0.0]], np.float32)
+    with open_candidate(softmax, "softmax") as candidate:
+        outcome = candidate.call(Batch("softmax", "float32", "", {"x": x}))
+    assert isinstance(outcome, Returned)
+    e = np.exp(x - x.max(axis=1, keepdims=True))
+    np.testing.assert_allclose(outcome.value, e / e.sum(axis=1, keepdims=True), rtol=1e-6)

@@ -149,28 +149,33 @@ class Runner:
         """The target called row by row (or number by number), its answers put together."""
         x = arrays[0]
         outer = x.shape if unit == "scalar" else x.shape[:-1]
-        together = None if unit == "single" else getattr(self._adapter, "together", None)
-        whole = None if together is None else [self._adapter.to_target(array) for array in arrays]
+        kept = None if unit == "single" else getattr(self._adapter, "kept", None)
+        whole = None if kept is None else [self._adapter.to_target(array) for array in arrays]
         answers = []
         for place in np.ndindex(outer):
             piece = self._pieces(arrays, place, unit) if whole is None else _parts(arrays, whole, place)
-            answers.append(self._function(*self._positionals(batch, piece), **self._named(piece), **keywords))
-        joined = None if together is None else together(answers)
-        if joined is not None:
-            stacked, _ = to_array(joined, self._adapter)
-            return stacked.reshape(outer + stacked.shape[1:])
-        parts, names = [], set()
-        for place, answer in zip(np.ndindex(outer), answers, strict=True):
-            part, name = to_array(answer, self._adapter)
-            if unit == "single" and self.style.folding is not None:
-                part = self.style.folding.unfolded(part, (1, x.shape[-1]))
-            if unit == "single" and not np.isfinite(part).any() and _ignored(batch, place):
-                part = np.zeros_like(part)  # a mean over nothing may be anything; the loss of such a row is 0
-            names.add(name)
-            parts.append(part[0] if unit == "single" and part.ndim and len(part) == 1 else np.array(part))
-        stacked = np.stack(parts)
+            answer = self._function(*self._positionals(batch, piece), **self._named(piece), **keywords)
+            answers.append(kept(answer) if kept is not None else self._part(answer, batch, place, unit))
+        if kept is not None:
+            joined = self._adapter.together(answers)  # type: ignore[attr-defined]  # whoever has ``kept`` has it
+            if joined is not None:
+                stacked = to_array(joined, self._adapter)[0]
+                return stacked.reshape(outer + stacked.shape[1:])
+            answers = [self._part(answer, batch, (), unit) for answer in answers]
+        stacked = np.stack([part for part, _ in answers])
         result = stacked.reshape(outer + stacked.shape[1:])
-        return float(result) if names == {"float"} and not result.ndim else result
+        return float(result) if {name for _, name in answers} == {"float"} and not result.ndim else result
+
+    def _part(self, answer: Any, batch: Batch, place: tuple[int, ...], unit: str) -> tuple[NDArray[Any], str]:
+        """One of those answers and its type's name, copied: a target may write its next one to the same memory."""
+        part, name = to_array(answer, self._adapter)
+        if unit != "single":
+            return np.array(part), name
+        if self.style.folding is not None:
+            part = self.style.folding.unfolded(part, (1, batch.x.shape[-1]))
+        if not np.isfinite(part).any() and _ignored(batch, place):
+            part = np.zeros_like(part)  # a mean over nothing may be anything; the loss of such a row is 0
+        return (part[0] if part.ndim and len(part) == 1 else np.array(part)), name
 
     def _pieces(self, arrays: Arrays, place: tuple[int, ...], unit: str) -> list[Any]:
         """One row, or one number, of each input; a class index comes as an integer."""

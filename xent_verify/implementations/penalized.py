@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,30 +21,12 @@ from xent_verify.implementations.targets import LossForm, Task, coefficients, re
 
 __all__ = [
     "Penalized",
-    "PenalizedCall",
     "cross_entropy_penalized",
     "cross_entropy_penalized_chunked",
     "cross_entropy_penalized_logsumexp",
     "cross_entropy_penalized_wide",
     "tanh_cap",
 ]
-
-
-class PenalizedCall(Protocol):
-    """``cross_entropy(logits, target, *, ..., softcap=None, lse_square_scale=0.0)``."""
-
-    def __call__(
-        self,
-        logits: ArrayLike,
-        target: ArrayLike,
-        *,
-        weight: ArrayLike | None = None,
-        ignore_index: int = -100,
-        reduction: str = "mean",
-        label_smoothing: float = 0.0,
-        softcap: float | None = None,
-        lse_square_scale: float = 0.0,
-    ) -> Array: ...
 
 
 def tanh_cap(rows: Array, cap: Any) -> Array:
@@ -83,7 +65,7 @@ class Penalized:
         return reduce_losses(losses, terms.masses, task.reduction).astype(task.logits.dtype)[()]
 
     @property
-    def call(self) -> PenalizedCall:
+    def call(self) -> Callable[..., Array]:
         """The implementation with the operation's signature; lets no warning out."""
 
         def call(

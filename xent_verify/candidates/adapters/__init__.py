@@ -41,7 +41,11 @@ __all__ = [
 
 
 class Adapter(Protocol):
-    """One array library. An attribute ``where`` may name the device that arrays lie on, its driver and library."""
+    """One array library. An attribute ``where`` may name the device that arrays lie on, its driver and library.
+
+    ``kept`` (a copy of an answer) and ``together`` (answers of one shape as one array, else None), where an adapter has both,
+    leave the answers of single rows on their device until all are there.
+    """
 
     def prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """A plain callable, where the target is an instance or a class of the library."""

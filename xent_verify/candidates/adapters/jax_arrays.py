@@ -56,8 +56,9 @@ class Arrays:
 def _applied(function: Any) -> Callable[..., Any]:
     """A module of Flax that is bound to no variables is applied without any; everything else is called as it is."""
     linen = sys.modules.get("flax.linen")
+    plain: Callable[..., Any] = function
     if linen is None or not isinstance(function, linen.Module) or function.scope is not None:
-        return function  # type: ignore[no-any-return]
+        return plain
 
     def call(*inputs: Any, **options: Any) -> Any:
         return function.apply({}, *inputs, **options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -76,6 +77,10 @@ class Arrays:
         if not isinstance(value, torch.Tensor):
             return None
         return as_numpy(value)
+
+    def kept(self, value: Any) -> Any:
+        """An answer apart from what the target may write to next."""
+        return value.clone() if isinstance(value, torch.Tensor) else copy.copy(value)
 
     def together(self, values: list[Any]) -> torch.Tensor | None:
         """Answers of one shape as one tensor, so that their bits are moved once; None for others."""
